@@ -1,0 +1,133 @@
+"""What the builders need from a judge server. The servers themselves are in hf_relabel.hub_tools.endpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from hf_relabel.builders.errors import RelabelError
+
+FinishReason = Literal["stop", "length", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a judge server, in no server's dialect.
+
+    Attributes:
+        messages: chat messages; a dialect without chat renders them with a chat template.
+        max_tokens: most tokens to generate.
+        temperature: 0 is greedy.
+        seed: sampling seed, None to let the server choose.
+        json_schema: constrains the reply where the endpoint can (`Endpoint.constrains`); ignored where it cannot.
+        stop: stop sequences, at most 4 (the limit of TGI).
+        top_logprobs: number of alternatives to report for each token, 0 for no logprobs.
+        tag: the caller's own, never sent.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int | None = None
+    json_schema: dict[str, Any] | None = None
+    stop: tuple[str, ...] = ()
+    top_logprobs: int = 0
+    tag: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One generated token, with up to `top_logprobs` alternatives as (text, logprob), best first. Natural log."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A server's answer. `text` is untrusted: it is parsed, never run or rendered."""
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    model: str = ""
+    endpoint: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointInfo:
+    """What a server says of itself. None where it does not say."""
+
+    model: str
+    revision: str | None = None
+    max_concurrent_requests: int | None = None
+    max_input_tokens: int | None = None
+    max_total_tokens: int | None = None
+    version: str | None = None
+
+
+class EndpointError(RelabelError):
+    """One request failed.
+
+    Attributes:
+        retryable: whether the same request may succeed later.
+        overloaded: the server asked for fewer requests (429, 503): lower the concurrency.
+        status: HTTP status, None where none came.
+        retry_after: seconds the server asked to wait, None where it did not.
+        blame_server: whether it says something about the server (counts for the circuit breaker) rather than about
+            this one request.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool,
+        overloaded: bool = False,
+        status: int | None = None,
+        retry_after: float | None = None,
+        blame_server: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.overloaded = overloaded
+        self.status = status
+        self.retry_after = retry_after
+        self.blame_server = blame_server
+
+
+class Endpoint(Protocol):
+    """One judge server. Implementations raise only `EndpointError` from `complete` and `info`."""
+
+    name: str
+    """How the user knows it (its URL without credentials), for messages and the journal."""
+
+    constrains: bool
+    """Whether `Request.json_schema` constrains the reply."""
+
+    async def info(self) -> EndpointInfo:
+        """Ask the server what it serves. Raises EndpointError when it cannot be reached."""
+        ...
+
+    async def complete(self, request: Request) -> Reply:
+        """Send one request, once: no retries here, the scheduler owns them."""
+        ...
+
+    async def queue_depth(self) -> float | None:
+        """Requests waiting at the server (`tgi_queue_size` and its kin), None where it does not say."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections. Safe to call twice."""
+        ...

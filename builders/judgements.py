@@ -1,0 +1,82 @@
+"""What a judge says of a candidate, and what a cascade concludes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Label(StrEnum):
+    """A judge's label for one candidate (RLHN, arXiv 2505.16967, section 3).
+
+    `UNPARSABLE` (the reply could not be read) and `FAILED` (no reply came) say nothing about the candidate: they are
+    never read as irrelevant and never stored as answers.
+    """
+
+    BETTER = "better"
+    WORSE = "worse"
+    IRRELEVANT = "irrelevant"
+    UNPARSABLE = "unparsable"
+    FAILED = "failed"
+
+    @property
+    def is_answer(self) -> bool:
+        return self not in (Label.UNPARSABLE, Label.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One judge's word on one candidate.
+
+    Attributes:
+        label: see `Label`.
+        score: confidence in [0, 1] that the candidate is relevant, or None where the judge has none.
+        rationale: the judge's reason for this candidate, "" where it gave none. For `UNPARSABLE` and `FAILED`: what
+            went wrong, in one line.
+        prompt_tokens, completion_tokens: usage of the reply that holds this judgement, divided evenly among the
+            candidates it answers for; None where the server does not say.
+    """
+
+    label: Label
+    score: float | None = None
+    rationale: str = ""
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
+
+
+class Outcome(StrEnum):
+    """The cascade's final word on a candidate."""
+
+    FALSE_NEGATIVE = "false_negative"
+    """Relevant, at least as good as the ground truth."""
+    DUPLICATE = "duplicate"
+    """A copy of a positive (same docid or same text): a false negative that needs no second copy among the positives."""
+    DOUBTFUL = "doubtful"
+    """Some stage called it relevant, the final word did not make it a false negative."""
+    NEGATIVE = "negative"
+    """Judged, and nobody doubted it."""
+    EMPTY = "empty"
+    """No text: nothing to judge."""
+    UNJUDGED = "unjudged"
+    """Not judged: exempt, failed, unparsable or not reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The final word on candidate `position` (0-based in `negative_passages`) of one row.
+
+    Attributes:
+        reason: why, in a word: `judged`, `same-text`, `same-docid`, `near-duplicate`, `empty`, `exempt`, `failed`,
+            `unparsable`, `not-reached`.
+        stages: per stage of the cascade its judgement of this candidate, None where the stage did not see it.
+    """
+
+    position: int
+    docid: str
+    outcome: Outcome
+    reason: str
+    stages: tuple[Judgement | None, ...] = ()
+
+    @property
+    def is_false_negative(self) -> bool:
+        return self.outcome in (Outcome.FALSE_NEGATIVE, Outcome.DUPLICATE)
