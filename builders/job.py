@@ -1,0 +1,195 @@
+"""Job files: one YAML file that holds everything `hf relabel run` does.
+
+A job file may name parameters, which fill `${name}` anywhere in its texts and are given on the command line:
+
+    parameters: {tgi_url: "http://127.0.0.1:8080"}
+    source: {location: rlhn/default-680K, subset: [fever]}
+    stages:
+      - judge: {kind: listwise}
+        endpoints: [{url: "${tgi_url}"}]
+    build: {out: out/fever}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hf_relabel.builders.errors import ConfigError
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSettings(_Settings):
+    """Where the rows come from. See `hf relabel inspect --help`."""
+
+    location: str
+    format: str | None = None
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    subset: tuple[str, ...] | None = None
+    sample: str | None = None
+    """A preset of the paper (`rlhn-100k` …), a number of rows, or a share such as `5%`."""
+    sample_seed: int = 0
+    limit: int | None = Field(default=None, ge=1)
+    skip_bad_rows: bool = False
+
+    @field_validator("subset", mode="before")
+    @classmethod
+    def _one_subset(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class EndpointSettings(_Settings):
+    """One judge server."""
+
+    url: str
+    dialect: str = "auto"
+    model: str | None = None
+    chat_template: str = "auto"
+    flavor: str = "auto"
+    timeout: float = Field(default=300.0, gt=0)
+    token_env: str | None = None
+    """Name of the environment variable that holds the token; tokens themselves never stand in a job file."""
+
+
+class LimitSettings(_Settings):
+    """How hard to work. Times in seconds, prices in US dollars per million tokens."""
+
+    concurrency: int | None = Field(default=None, ge=1)
+    max_attempts: int = Field(default=8, ge=1)
+    deadline: float | None = Field(default=None, gt=0)
+    max_cost: float | None = Field(default=None, gt=0)
+    price_prompt: float = Field(default=0.0, ge=0)
+    price_completion: float = Field(default=0.0, ge=0)
+
+
+class StageSettings(_Settings):
+    """One stage of the cascade."""
+
+    name: str = ""
+    judge: dict[str, Any]
+    endpoints: tuple[EndpointSettings, ...] = ()
+    escalate: Literal["candidate", "row"] = "candidate"
+    passes: tuple[Literal["better", "worse", "irrelevant"], ...] = ("better", "worse")
+    limits: LimitSettings = LimitSettings()
+
+    @field_validator("judge")
+    @classmethod
+    def _has_kind(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("kind"), str):
+            raise ValueError("needs a `kind`, such as `kind: listwise`")
+        return value
+
+
+class BuildSettings(_Settings):
+    """What is built from the verdicts."""
+
+    out: str
+    techniques: tuple[str, ...] = ("original", "remove", "remove-hn", "relabel", "relabel-filter")
+    limit: int = Field(default=7, ge=0)
+    default: str = "remove-hn"
+    max_shard_bytes: int = Field(default=500_000_000, ge=1)
+
+
+class Job(_Settings):
+    """A whole job. See the module docstring for an example."""
+
+    source: SourceSettings
+    journal: str = "journal.sqlite"
+    stages: tuple[StageSettings, ...] = Field(min_length=1)
+    build: BuildSettings | None = None
+
+    def stage_names(self) -> list[str]:
+        """The names of the stages, `stage-1` and so on where the file gives none."""
+        return [stage.name or f"stage-{number}" for number, stage in enumerate(self.stages, start=1)]
+
+
+def load_job(path: str | Path, parameters: Mapping[str, str] | None = None) -> Job:
+    """Read a job file, a path or the name of one that ships with the package (`rlhn-fever`).
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, has an unknown or wrong field, or lacks a parameter.
+    """
+    file = find_job_file(path)
+    return parse_job(file.read_text(encoding="utf-8"), parameters, name=str(path))
+
+
+def find_job_file(path: str | Path) -> Path:
+    """The file itself, or the one of that name that ships with the package."""
+    file = Path(path)
+    if file.is_file():
+        return file
+    shipped = shipped_job_files()
+    name = str(path).removesuffix(".yaml")
+    if name in shipped:
+        return shipped[name]
+    raise ConfigError(f"There is no job file {str(path)!r}. Ready ones are: {', '.join(shipped)}.")
+
+
+def shipped_job_files() -> dict[str, Path]:
+    """The job files that ship with the package, by name."""
+    folder = Path(__file__).parent / "job_files"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def parse_job(text: str, parameters: Mapping[str, str] | None = None, *, name: str = "job file") -> Job:
+    """Read the text of a job file. See `load_job`."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        detail = " ".join(str(error).split())
+        raise ConfigError(f"{name} is not valid YAML: {detail}.") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name} holds no settings. A job file needs at least `source` and `stages`.")
+    given = dict(parameters or {})
+    defaults = data.pop("parameters", None) or {}
+    if not isinstance(defaults, dict):
+        raise ConfigError(f"{name}: `parameters` must map names to defaults.")
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        raise ConfigError(f"{name} has no parameter {unknown[0]!r}. It has: {', '.join(sorted(defaults)) or 'none'}.")
+    filled = _fill(data, {**defaults, **given}, name)
+    try:
+        return Job.model_validate(filled)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {first_problem(error)}") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of a validation, in one line, with the place it is at."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting `{place}`{more}."
+    return f"`{place}`: {problem['msg']}{more}."
+
+
+_PARAMETER = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _fill(value: Any, parameters: Mapping[str, Any], name: str) -> Any:
+    """Fill `${parameter}` in texts. Filled in after YAML is read, so that a value can never become structure."""
+    if isinstance(value, dict):
+        return {key: _fill(item, parameters, name) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, parameters, name) for item in value]
+    if not isinstance(value, str):
+        return value
+    for parameter in _PARAMETER.findall(value):
+        if parameters.get(parameter) in (None, ""):
+            raise ConfigError(f"{name} needs the parameter {parameter!r}. Give it with --set {parameter}=….")
+    whole = _PARAMETER.fullmatch(value)
+    if whole:
+        return parameters[whole[1]]
+    return _PARAMETER.sub(lambda match: str(parameters[match[1]]), value)

@@ -1,0 +1,379 @@
+"""The journal: every judgement with the raw reply behind it, in one SQLite file.
+
+A judgement is stored under a hash of everything that decides it (judge kind, model id and revision, prompt version,
+sampling settings, query, positives, candidate), so a run that starts again finds what it already knows, and a changed
+prompt or model asks afresh. Each reply is one transaction in WAL mode: a process killed at any moment loses at most the
+requests in flight. `unparsable` and `failed` are kept apart from the answers, so they can be listed and asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from hf_relabel.builders.endpoint import Reply
+from hf_relabel.builders.errors import JournalError
+from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.rows import Passage, Row
+
+_LABEL_CODES = {Label.BETTER: 0, Label.WORSE: 1, Label.IRRELEVANT: 2, Label.UNPARSABLE: 3, Label.FAILED: 4}
+_LABELS = {code: label for label, code in _LABEL_CODES.items()}
+_KEY_BYTES = 16
+_MOST_KEYS_PER_QUERY = 900  # SQLite's oldest limit on bound values is 999
+
+
+def _m001_judgements(database: sqlite3.Connection) -> None:
+    database.execute("CREATE TABLE judges (id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE)")
+    database.execute(
+        "CREATE TABLE replies (id INTEGER PRIMARY KEY, judge INTEGER NOT NULL REFERENCES judges(id), body BLOB NOT NULL,"
+        " finish_reason TEXT NOT NULL, endpoint TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER)"
+    )
+    columns = (
+        "key BLOB PRIMARY KEY, judge INTEGER NOT NULL REFERENCES judges(id), label INTEGER NOT NULL, score REAL,"
+        " rationale TEXT NOT NULL, prompt_tokens REAL, completion_tokens REAL, reply INTEGER REFERENCES replies(id)"
+    )
+    database.execute(f"CREATE TABLE answers ({columns}) WITHOUT ROWID")
+    database.execute(f"CREATE TABLE failures ({columns}, query_id TEXT NOT NULL, docid TEXT NOT NULL) WITHOUT ROWID")
+
+
+def _m002_runs(database: sqlite3.Connection) -> None:
+    database.execute("CREATE TABLE runs (id INTEGER PRIMARY KEY, settings TEXT NOT NULL)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_m001_judgements, _m002_runs)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeIdentity:
+    """What the journal knows a judge by. Any change makes it another judge."""
+
+    kind: str
+    model: str
+    revision: str | None
+    settings: dict[str, Any]
+
+    def to_json(self) -> str:
+        parts = {"kind": self.kind, "model": self.model, "revision": self.revision, "settings": self.settings}
+        return json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+    def digest(self) -> bytes:
+        return hashlib.blake2b(self.to_json().encode(), digest_size=_KEY_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One candidate that a judge could not answer for."""
+
+    query_id: str
+    docid: str
+    label: Label
+    message: str
+
+
+def candidate_keys(judge_digest: bytes, row: Row, positions: Sequence[int]) -> list[bytes]:
+    """The journal keys of some candidates of a row, 16 bytes each. Ids are left out: they say nothing about the text."""
+    row_hash = hashlib.blake2b(judge_digest, digest_size=_KEY_BYTES)
+    _feed(row_hash, row.subset, row.query, str(len(row.positive_passages)))
+    for passage in row.positive_passages:
+        _feed(row_hash, passage.title, passage.text)
+    return [_candidate_key(row_hash, row.negative_passages[position]) for position in positions]
+
+
+def _candidate_key(row_hash: hashlib.blake2b, passage: Passage) -> bytes:
+    key_hash = row_hash.copy()
+    _feed(key_hash, passage.title, passage.text)
+    return key_hash.digest()
+
+
+def _feed(target: hashlib.blake2b, *texts: str) -> None:
+    # Lengths keep ("ab", "c") apart from ("a", "bc").
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        target.update(len(data).to_bytes(8, "little"))
+        target.update(data)
+
+
+class Journal:
+    """An open journal. One process may write at a time; any number may read.
+
+    Args:
+        path: the SQLite file; made if missing when `write` is true.
+        write: False opens it read-only.
+
+    Raises:
+        JournalError: the file is missing, read-only, in use by another writer, damaged, or from a newer version.
+    """
+
+    def __init__(self, path: str | Path, *, write: bool = True) -> None:
+        self.path = Path(path)
+        self._writes = write
+        self._lock: IO[bytes] | None = None
+        if write:
+            self._lock = _lock_for_writing(self.path)
+        try:
+            with self._errors():
+                self._database = self._connect()
+                self._migrate()
+        except BaseException:
+            self.close()
+            raise
+        self._judges: dict[str, int] = {}
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._writes:
+            database = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            return database
+        if not self.path.is_file():
+            raise JournalError(f"There is no journal at {self.path}. Run `hf relabel judge` first, or check the path.")
+        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+
+    def _migrate(self) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise JournalError(
+                f"{self.path} was written by a newer hf-relabel (schema {version}, this one knows {len(MIGRATIONS)})."
+                " Upgrade hf-relabel."
+            )
+        if version < len(MIGRATIONS) and not self._writes:
+            raise JournalError(f"{self.path} has an older schema ({version}). Run `hf relabel judge` on it once.")
+        for number in range(version, len(MIGRATIONS)):
+            with self._transaction():
+                MIGRATIONS[number](self._database)
+                self._database.execute(f"PRAGMA user_version={number + 1}")
+
+    def judge_number(self, identity: JudgeIdentity) -> int:
+        """The number of a judge in this journal, given on first use."""
+        text = identity.to_json()
+        if text not in self._judges:
+            with self._errors():
+                self._database.execute("INSERT OR IGNORE INTO judges (identity) VALUES (?)", (text,))
+                found = self._database.execute("SELECT id FROM judges WHERE identity = ?", (text,)).fetchone()
+            self._judges[text] = int(found[0])
+        return self._judges[text]
+
+    def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
+        """What is known under these keys: answers, and failures where there is no answer."""
+        found: dict[bytes, Judgement] = {}
+        with self._errors():
+            for start in range(0, len(keys), _MOST_KEYS_PER_QUERY):
+                part = keys[start : start + _MOST_KEYS_PER_QUERY]
+                marks = ",".join("?" * len(part))
+                for table in ("failures", "answers"):  # an answer replaces an older failure
+                    cursor = self._database.execute(
+                        "SELECT key, label, score, rationale, prompt_tokens, completion_tokens"
+                        f" FROM {table} WHERE key IN ({marks})",  # noqa: S608 - table names are ours
+                        part,
+                    )
+                    for key, label, score, rationale, prompt_tokens, completion_tokens in cursor:
+                        found[key] = Judgement(_LABELS[label], score, rationale, prompt_tokens, completion_tokens)
+        return found
+
+    def record(
+        self,
+        identity: JudgeIdentity,
+        row: Row,
+        keys: Mapping[int, bytes],
+        judgements: Mapping[int, Judgement],
+        reply: Reply | None = None,
+    ) -> None:
+        """Store what one reply said, in one transaction.
+
+        Args:
+            keys, judgements: by position in `row.negative_passages`.
+            reply: the raw reply, kept compressed; None for judges without one and for requests that failed.
+        """
+        self.record_many(identity, [(row, keys, judgements)], reply)
+
+    def record_many(
+        self,
+        identity: JudgeIdentity,
+        items: Sequence[tuple[Row, Mapping[int, bytes], Mapping[int, Judgement]]],
+        reply: Reply | None = None,
+    ) -> None:
+        """Store the judgements of several rows in one transaction."""
+        judge = self.judge_number(identity)
+        with self._errors(), self._transaction():
+            reply_number = self._insert_reply(judge, reply) if reply is not None else None
+            for row, keys, judgements in items:
+                self._insert_judgements(judge, row, keys, judgements, reply_number)
+
+    def _insert_reply(self, judge: int, reply: Reply) -> int | None:
+        body = zlib.compress(reply.text.encode("utf-8", "surrogatepass"), 6)
+        cursor = self._database.execute(
+            "INSERT INTO replies (judge, body, finish_reason, endpoint, prompt_tokens, completion_tokens)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (judge, body, reply.finish_reason, reply.endpoint, reply.prompt_tokens, reply.completion_tokens),
+        )
+        return cursor.lastrowid
+
+    def _insert_judgements(
+        self,
+        judge: int,
+        row: Row,
+        keys: Mapping[int, bytes],
+        judgements: Mapping[int, Judgement],
+        reply: int | None,
+    ) -> None:
+        answers: list[tuple[Any, ...]] = []
+        failures: list[tuple[Any, ...]] = []
+        for position, judgement in judgements.items():
+            # Untrusted text may hold lone surrogates, which SQLite cannot store.
+            rationale = judgement.rationale.encode("utf-8", "replace").decode()
+            record = (
+                keys[position],
+                judge,
+                _LABEL_CODES[judgement.label],
+                judgement.score,
+                rationale,
+                judgement.prompt_tokens,
+                judgement.completion_tokens,
+                reply,
+            )
+            if judgement.label.is_answer:
+                answers.append(record)
+            else:
+                failures.append((*record, row.query_id, row.negative_passages[position].docid))
+        self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", answers)
+        self._database.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", failures)
+        self._database.executemany("DELETE FROM failures WHERE key = ?", [(record[0],) for record in answers])
+
+    def record_run(self, settings: Mapping[str, Any]) -> None:
+        """Remember the settings of a run, so that `build` knows which judgements to read. The same settings again are
+        moved to the end, not stored twice."""
+        text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
+        with self._errors(), self._transaction():
+            self._database.execute("DELETE FROM runs WHERE settings = ?", (text,))
+            self._database.execute("INSERT INTO runs (settings) VALUES (?)", (text,))
+
+    def last_run(self) -> dict[str, Any]:
+        """The settings of the newest run.
+
+        Raises:
+            JournalError: nothing was judged into this journal yet.
+        """
+        with self._errors():
+            found = self._database.execute("SELECT settings FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        if found is None:
+            raise JournalError(f"{self.path} holds no judging run yet. Run `hf relabel judge` first.")
+        settings: dict[str, Any] = json.loads(found[0])
+        return settings
+
+    def counts(self, identity: JudgeIdentity | None = None) -> dict[Label, int]:
+        """How many judgements of each label there are, of one judge or of all."""
+        where, values = ("", ()) if identity is None else (" WHERE judge = ?", (self._known_judge(identity),))
+        totals: dict[Label, int] = dict.fromkeys(Label, 0)
+        with self._errors():
+            for table in ("answers", "failures"):
+                query = f"SELECT label, COUNT(*) FROM {table}{where} GROUP BY label"  # noqa: S608 - ours
+                for label, number in self._database.execute(query, values):
+                    totals[_LABELS[label]] += number
+        return totals
+
+    def _known_judge(self, identity: JudgeIdentity) -> int:
+        with self._errors():
+            query = "SELECT id FROM judges WHERE identity = ?"
+            found = self._database.execute(query, (identity.to_json(),)).fetchone()
+        return int(found[0]) if found else -1
+
+    def failures(self) -> Iterator[Failure]:
+        """Every candidate that has no answer, with what went wrong."""
+        with self._errors():
+            cursor = self._database.execute(
+                "SELECT query_id, docid, label, rationale FROM failures ORDER BY query_id, docid"
+            )
+            for query_id, docid, label, message in cursor:
+                yield Failure(query_id, docid, _LABELS[label], message)
+
+    def usage(self) -> tuple[int, int]:
+        """Prompt and completion tokens of all stored replies, where servers reported them."""
+        query = "SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0) FROM replies"
+        with self._errors():
+            prompt_tokens, completion_tokens = self._database.execute(query).fetchone()
+        return int(prompt_tokens), int(completion_tokens)
+
+    def replies(self) -> Iterator[str]:
+        """The raw reply texts, oldest first. Untrusted."""
+        with self._errors():
+            for (body,) in self._database.execute("SELECT body FROM replies ORDER BY id"):
+                yield zlib.decompress(body).decode("utf-8", "surrogatepass")
+
+    def close(self) -> None:
+        """Close the file and give up the write lock. Safe to call twice."""
+        database = getattr(self, "_database", None)
+        if database is not None:
+            database.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: {_explain(error)}") from error
+
+
+def _explain(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "full" in text:
+        return "the disk is full. Free some space and run the same command again: what was judged so far is kept."
+    if "readonly" in text or "unable to open" in text:
+        return "it cannot be written. Check the permissions of the file and its folder, or choose another --journal."
+    if "locked" in text:
+        return "another process holds it. Wait for that process to end, or choose another --journal."
+    if "not a database" in text or "malformed" in text:
+        return "this is not a journal, or it is damaged. Restore it from a copy, or choose another --journal."
+    return f"SQLite says: {text}."
+
+
+def _lock_for_writing(path: Path) -> IO[bytes]:
+    """Take the one write lock, held until closed; the system drops it when the process dies, however it dies."""
+    import fcntl
+
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_path.open("ab")
+    except OSError as error:
+        raise JournalError(
+            f"{path}: it cannot be written ({error.strerror}). Check the permissions of the folder, or choose another"
+            " --journal."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise JournalError(
+            f"{path}: another process is writing to it. Wait for that process to end, or choose another --journal."
+        ) from error
+    return lock
