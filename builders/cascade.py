@@ -35,9 +35,7 @@ class Rule:
 
     def passed_on(self, asked: Sequence[int], answers: StageAnswers) -> list[int]:
         """The candidates of one row that go to the next stage, in order."""
-        doubted = [
-            position for position in asked if (answer := answers.get(position)) and answer.label in self.passes
-        ]
+        doubted = [position for position in asked if (answer := answers.get(position)) and answer.label in self.passes]
         if self.escalate == "row":
             return list(asked) if doubted else []
         return doubted

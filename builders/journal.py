@@ -171,7 +171,7 @@ class Journal:
                 for table in ("failures", "answers"):  # an answer replaces an older failure
                     cursor = self._database.execute(
                         "SELECT key, label, score, rationale, prompt_tokens, completion_tokens"
-                        f" FROM {table} WHERE key IN ({marks})",  # noqa: S608 - table names are ours
+                        f" FROM {table} WHERE key IN ({marks})",
                         part,
                     )
                     for key, label, score, rationale, prompt_tokens, completion_tokens in cursor:

@@ -1,0 +1,95 @@
+"""The command line: `hf relabel …` and `hf-relabel …`. One file per command, imported only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+# Name, module and one line of help. Kept here so that `--help` imports no command.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "quickstart": ("quickstart", "Run the whole job on a small set that ships with the package."),
+    "inspect": ("inspect", "Show what a training set holds, and the false negatives that need no judge."),
+    "plan": ("plan", "Work out requests, tokens, cost and time before judging."),
+    "judge": ("judge", "Judge the hard negatives of a training set into a journal."),
+    "build": ("build", "Build the cleaned configs from a training set and a journal."),
+    "run": ("run", "Do all of it from one job file."),
+}
+
+EPILOG = """\b
+Examples:
+  hf relabel quickstart
+  hf relabel inspect rlhn/default-680K --subset fever
+  hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080
+  hf relabel build train.jsonl --out cleaned
+  hf relabel run job.yaml"""
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hf_relabel.hub_tools.commands.{COMMANDS[cmd_name][0]}_command")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"hf-relabel {version('hf-relabel')}")
+        context.exit()
+
+
+@click.group(cls=_LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+def cli() -> None:
+    """Find the false negatives among the hard negatives of a retrieval training set, relabel them with LLM judges, and
+    build cleaned, versioned configs.
+
+    Exit codes: 0 done, 1 other errors, 2 bad input, 3 a judge server, 4 judging stopped early (kept, run again),
+    5 the journal, 6 building, 130 Ctrl-C.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Errors become one line on standard error."""
+    from hf_relabel.builders.errors import RelabelError
+
+    try:
+        result = cli.main(args=arguments, prog_name="hf relabel", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _interrupted()
+    except RelabelError as error:
+        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        return 130 if getattr(error, "interrupted", False) else error.exit_code
+    except BrokenPipeError:
+        return 141
+    return result if isinstance(result, int) else 0
+
+
+def _interrupted() -> int:
+    click.echo("Interrupted. What was judged is in the journal; the same command again continues.", err=True)
+    return 130

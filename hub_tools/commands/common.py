@@ -1,0 +1,164 @@
+"""What several commands share: options of a source and of a stage, progress bars and JSON output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from hf_relabel.builders.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.job import SourceSettings, StageSettings
+    from hf_relabel.builders.judgements import Label
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SOURCE_HELP = "A Hub dataset (user/repo, user/repo@revision), a folder, or a .jsonl/.parquet file (.gz and .zst too)."
+
+_SOURCE_OPTIONS = [
+    click.argument("source", metavar="SOURCE"),
+    click.option("--format", "format_", metavar="NAME", help="Format of the rows; found out when not given."),
+    click.option("--config", help="Config of a Hub dataset."),
+    click.option("--split", default="train", show_default=True, help="Split of a Hub dataset."),
+    click.option("--revision", help="Branch, tag or commit of a Hub dataset."),
+    click.option("--subset", multiple=True, help="Keep only rows of this subset. May be repeated."),
+    click.option("--sample", help="Stratified sample: a number of rows, a share (5%), or a preset (rlhn-100k …)."),
+    click.option("--sample-seed", default=0, show_default=True, help="Seed of the sample."),
+    click.option("--limit", type=click.IntRange(min=1), help="Stop after this many rows."),
+    click.option("--skip-bad-rows", is_flag=True, help="Skip and count rows that cannot be used, instead of refusing."),
+]
+
+_STAGE_OPTIONS = [
+    click.option(
+        "--judge",
+        "judge_kind",
+        default=None,
+        help="Judge of the only stage: listwise (needs --endpoint) or similarity (offline).",
+    ),
+    click.option("--endpoint", "endpoints", multiple=True, metavar="URL", help="Judge server. May be repeated."),
+    click.option("--dialect", default="auto", show_default=True, help="How to talk to it: auto, tgi, openai, …"),
+    click.option("--model", help="Model: of the similarity judge, or the name to ask the server for."),
+    click.option("--concurrency", type=click.IntRange(min=1), help="Most requests in flight per server."),
+    click.option("--max-cost", type=float, help="Stop before spending more than this, in US dollars."),
+    click.option("--price-prompt", type=float, default=0.0, help="US dollars per million prompt tokens."),
+    click.option("--price-completion", type=float, default=0.0, help="US dollars per million completion tokens."),
+    click.option("--deadline", type=float, help="Stop after this many seconds."),
+    click.option("--stages", "stages_file", metavar="FILE", help="Take the stages from a job file instead."),
+    click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of that job file."),
+]
+
+
+def source_options(command: Command) -> Command:
+    """Add SOURCE and its options."""
+    for option in reversed(_SOURCE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def stage_options(command: Command) -> Command:
+    """Add the options that describe the judging stages."""
+    for option in reversed(_STAGE_OPTIONS):
+        command = option(command)
+    return command
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def source_settings(options: dict[str, Any]) -> SourceSettings:
+    """Take the options of `source_options` out of `options`."""
+    from pydantic import ValidationError
+
+    from hf_relabel.builders.job import SourceSettings, first_problem
+
+    try:
+        return SourceSettings(
+            location=options.pop("source"),
+            format=options.pop("format_"),
+            config=options.pop("config"),
+            split=options.pop("split"),
+            revision=options.pop("revision"),
+            subset=options.pop("subset") or None,
+            sample=options.pop("sample"),
+            sample_seed=options.pop("sample_seed"),
+            limit=options.pop("limit"),
+            skip_bad_rows=options.pop("skip_bad_rows"),
+        )
+    except ValidationError as error:
+        raise ConfigError(first_problem(error)) from error
+
+
+def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
+    """Take the options of `stage_options` out of `options`."""
+    from pydantic import ValidationError
+
+    from hf_relabel.builders.job import StageSettings, first_problem, load_job
+
+    names = ("judge_kind", "endpoints", "dialect", "model", "concurrency", "max_cost", "price_prompt")
+    given = {name: options.pop(name) for name in (*names, "price_completion", "deadline", "stages_file", "parameters")}
+    if given["stages_file"]:
+        if given["judge_kind"] or given["endpoints"]:
+            raise ConfigError("Give either --stages or --judge and --endpoint, not both.")
+        return load_job(given["stages_file"], parse_parameters(given["parameters"])).stages
+    kind = given["judge_kind"] or ("listwise" if given["endpoints"] else None)
+    if kind is None:
+        raise ConfigError(
+            "Name a judge: --endpoint URL for an LLM, --judge similarity to work offline, or --stages FILE."
+        )
+    judge: dict[str, Any] = {"kind": kind}
+    if given["model"] and not given["endpoints"]:
+        judge["model"] = given["model"]
+    endpoints = [{"url": url, "dialect": given["dialect"], "model": given["model"]} for url in given["endpoints"]]
+    limits = {name: given[name] for name in ("concurrency", "max_cost", "price_prompt", "price_completion", "deadline")}
+    try:
+        return (StageSettings.model_validate({"judge": judge, "endpoints": endpoints, "limits": limits}),)
+    except ValidationError as error:
+        raise ConfigError(first_problem(error)) from error
+
+
+def parse_parameters(given: Iterable[str]) -> dict[str, str]:
+    """`NAME=VALUE` texts as a dict."""
+    parameters = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--set takes NAME=VALUE, not {text!r}.")
+        parameters[name] = value
+    return parameters
+
+
+def print_json(value: Any) -> None:
+    """Print a value for scripts: sorted keys, one document."""
+    click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+@contextmanager
+def progress_bar(description: str, unit: str = " rows") -> Iterator[Any]:
+    """A progress bar on standard error, quiet when that is not a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(desc=description, unit=unit, disable=not sys.stderr.isatty(), leave=False) as bar:
+        yield bar
+
+
+@contextmanager
+def judging_progress() -> Iterator[Callable[[str, int, dict[Label, int]], None]]:
+    """A progress bar for `hf_relabel.hub_tools.judging.judge`."""
+    with progress_bar("judging") as bar:
+
+        def show(stage: str, rows: int, labels: dict[Label, int]) -> None:
+            if bar.disable:
+                return
+            if bar.desc != f"{stage}: ":
+                bar.reset()
+                bar.set_description(stage, refresh=False)
+            bar.update(rows - bar.n)
+            counts = {str(label): number for label, number in labels.items() if number}
+            bar.set_postfix(counts, refresh=False)
+
+        yield show

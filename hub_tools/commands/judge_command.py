@@ -1,0 +1,95 @@
+"""`hf relabel judge`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_relabel.hub_tools.commands.common import (
+    json_option,
+    judging_progress,
+    print_json,
+    source_options,
+    source_settings,
+    stage_options,
+    stage_settings,
+)
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.journal import Journal
+    from hf_relabel.hub_tools.judging import StageReport
+
+EPILOG = """\b
+Examples:
+  hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080
+  hf relabel judge user/repo --subset nq --endpoint http://a:8080 --endpoint http://b:8080
+  hf relabel judge train.jsonl --judge similarity
+  hf relabel judge train.jsonl --stages rlhn-two-stage --set stage1_url=http://a:8080 --set stage2_url=http://b:8080
+  hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080 --retry-failed"""
+
+MOST_FAILURES_SHOWN = 10
+
+
+@click.command("judge", epilog=EPILOG)
+@source_options
+@stage_options
+@click.option(
+    "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are kept."
+)
+@click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@json_option
+def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any) -> None:
+    """Judge the hard negatives of SOURCE and keep every judgement in a journal.
+
+    Run the same command again to continue after Ctrl-C or a crash: what is in the journal is not asked again.
+    """
+    from hf_relabel.builders.job import Job
+    from hf_relabel.builders.journal import Journal
+    from hf_relabel.hub_tools.assembly import source_of, stages_of
+    from hf_relabel.hub_tools.judging import judge
+
+    job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
+    source = source_of(job.source)
+    stages = stages_of(job)
+    with Journal(job.journal) as journal:
+        with judging_progress() as progress:
+            reports = judge(source, stages, journal, retry_failed=retry_failed, progress=progress)
+        show_reports(reports, journal, as_json)
+
+
+def reports_to_dict(reports: list[StageReport], journal: Journal) -> dict[str, Any]:
+    """The outcome of judging as plain values."""
+    totals = {str(label): number for label, number in journal.counts().items()}
+    return {"stages": [report.to_dict() for report in reports], "journal": totals}
+
+
+def show_reports(reports: list[StageReport], journal: Journal, as_json: bool) -> None:
+    """Print what judging did, failures included."""
+    if as_json:
+        print_json(reports_to_dict(reports, journal))
+        return
+    from tabulate import tabulate
+
+    from hf_relabel.builders.judgements import Label
+
+    header = ["stage", "judge", "rows", "requests", "known", *(str(label) for label in Label)]
+    table = [
+        [report.name, report.judge, report.rows, report.requests, report.known, *report.labels.values()]
+        for report in reports
+    ]
+    click.echo(tabulate(table, headers=header))
+    show_failures(journal)
+
+
+def show_failures(journal: Journal) -> None:
+    """List the candidates without an answer, the first few of them by name."""
+    failures = list(zip(range(MOST_FAILURES_SHOWN + 1), journal.failures(), strict=False))
+    if not failures:
+        return
+    click.echo("\nNot judged (never read as irrelevant; ask again with --retry-failed):")
+    for _, failure in failures[:MOST_FAILURES_SHOWN]:
+        message = " ".join(failure.message.split())
+        click.echo(f"  {failure.query_id}  {failure.docid}  {failure.label}: {message[:120]}")
+    if len(failures) > MOST_FAILURES_SHOWN:
+        click.echo("  …")

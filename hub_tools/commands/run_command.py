@@ -1,0 +1,73 @@
+"""`hf relabel run`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hf_relabel.hub_tools.commands.common import json_option, judging_progress, parse_parameters, print_json
+
+EPILOG = """\b
+Examples:
+  hf relabel run --list
+  hf relabel run job.yaml
+  hf relabel run rlhn-fever --set tgi_url=http://127.0.0.1:8080
+  hf relabel run job.yaml --plan"""
+
+
+@click.command("run", epilog=EPILOG)
+@click.argument("job_file", required=False)
+@click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of the job file.")
+@click.option("--list", "list_files", is_flag=True, help="List the job files that ship with the package.")
+@click.option("--plan", "only_plan", is_flag=True, help="Only work out what it would take.")
+@click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@json_option
+def command(
+    job_file: str | None,
+    parameters: tuple[str, ...],
+    list_files: bool,
+    only_plan: bool,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
+    """Judge and build from one JOB_FILE: a path, or the name of one that ships with the package."""
+    from hf_relabel.builders.errors import ConfigError
+    from hf_relabel.builders.job import load_job, shipped_job_files
+
+    if list_files:
+        for name, file in shipped_job_files().items():
+            first_line = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+            click.echo(f"{name:24} {first_line}")
+        return
+    if job_file is None:
+        raise ConfigError("Name a job file, or see the ready ones with --list.")
+    job = load_job(job_file, parse_parameters(parameters))
+    if only_plan:
+        from hf_relabel.hub_tools.commands.plan_command import show_plan
+
+        show_plan(job, as_json)
+        return
+    _run(job, retry_failed, as_json)
+
+
+def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
+    from hf_relabel.builders.journal import Journal
+    from hf_relabel.hub_tools.assembly import source_of, stages_of
+    from hf_relabel.hub_tools.commands.build_command import build, show_build
+    from hf_relabel.hub_tools.commands.judge_command import reports_to_dict, show_reports
+    from hf_relabel.hub_tools.judging import judge
+
+    source = source_of(job.source)
+    with Journal(job.journal) as journal:
+        with judging_progress() as progress:
+            reports = judge(source, stages_of(job), journal, retry_failed=retry_failed, progress=progress)
+        built = build(source, journal, job.build) if job.build else None
+        if as_json:
+            outcome = reports_to_dict(reports, journal)
+            print_json({**outcome, "build": built.to_dict() if built else None})
+            return
+        show_reports(reports, journal, as_json=False)
+        if built:
+            click.echo("")
+            show_build(built, job.build.out, as_json=False)

@@ -1,0 +1,421 @@
+"""Judging: rows go in, judgements land in the journal, stage by stage.
+
+Judging only ever fills the journal. What the judgements mean is worked out afterwards by `verdicts`, a pure function of
+the source, the journal and the settings of the run, so that a new technique or another look costs no judge calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+from hf_relabel.builders.cascade import Findings, Rule, StageAnswers, candidates_of_stage, conclude
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
+from hf_relabel.builders.errors import ConfigError, JudgingStopped
+from hf_relabel.builders.findings import free_findings
+from hf_relabel.builders.journal import Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.judgements import Judgement, Label, Verdict
+from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
+from hf_relabel.builders.judges.replies import SavedRepliesJudge
+from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.sources import Source
+from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
+
+Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
+Progress: TypeAlias = Callable[[str, int, dict[Label, int]], None]
+"""Called with the stage name, the rows read so far and the new judgements so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a cascade, ready to run.
+
+    Attributes:
+        endpoints: the servers of a judge that asks one; several share the work. They must serve the same model.
+        replies: for a judge of saved replies, the source that holds them.
+        model: the model id to journal under when a server does not tell its own.
+    """
+
+    name: str
+    judge: Judge
+    rule: Rule = field(default_factory=Rule)
+    endpoints: tuple[Endpoint, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    replies: Source | None = None
+    model: str | None = None
+
+
+@dataclass(slots=True)
+class StageReport:
+    """What one stage did in this run. `labels` counts new judgements, `known` those found in the journal."""
+
+    name: str
+    judge: str
+    rows: int = 0
+    asked: int = 0
+    known: int = 0
+    requests: int = 0
+    labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        values = asdict(self)
+        values["labels"] = {str(label): number for label, number in self.labels.items()}
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What a request in flight is about."""
+
+    ask: Ask
+    row: Row
+    keys: dict[int, bytes]
+
+
+class _StageRun:
+    """One stage over all rows of a source."""
+
+    def __init__(
+        self,
+        source: Source,
+        stages: Sequence[Stage],
+        identities: Sequence[JudgeIdentity],
+        journal: Journal,
+        *,
+        retry_failed: bool,
+        progress: Progress | None,
+    ) -> None:
+        self.source, self.journal = source, journal
+        self.stage, self.identity = stages[-1], identities[-1]
+        self.rules = [stage.rule for stage in stages]
+        self.digests = [identity.digest() for identity in identities]
+        self.exempt = _exempt_subsets(stages)
+        self.retry_failed, self.progress = retry_failed, progress
+        self.report = StageReport(self.stage.name, _describe_judge(self.identity))
+        self.in_flight: set[bytes] = set()
+
+    def needed(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
+        """Rows with the candidates this stage has no answer for, with their keys by position."""
+        for numbered in self.source.rows():
+            row = numbered.row
+            self.report.rows += 1
+            self._show()
+            if _is_exempt(row, self.exempt):
+                continue
+            answers = _stage_answers(row, free_findings(row), self.rules, self.digests, self.journal)
+            keys = self._missing(row, answers[-1][1], answers[-1][0])
+            if keys:
+                yield row, keys
+
+    def _missing(self, row: Row, known: StageAnswers, asked: Sequence[int]) -> dict[int, bytes]:
+        keys: dict[int, bytes] = {}
+        for position, key in zip(asked, candidate_keys(self.digests[-1], row, asked), strict=True):
+            judgement = known.get(position)
+            if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
+                self.report.known += 1
+            elif key not in self.in_flight and key not in keys.values():
+                # The same text twice, in this row or in another, is asked once.
+                keys[position] = key
+        return keys
+
+    def record(
+        self, row: Row, keys: Mapping[int, bytes], judgements: Mapping[int, Judgement], reply: Reply | None
+    ) -> None:
+        self.journal.record(self.identity, row, keys, judgements, reply)
+        self.count(judgements)
+
+    def count(self, judgements: Mapping[int, Judgement]) -> None:
+        for judgement in judgements.values():
+            self.report.labels[judgement.label] += 1
+        self.report.asked += len(judgements)
+        self._show()
+
+    def _show(self) -> None:
+        if self.progress is not None:
+            self.progress(self.stage.name, self.report.rows, self.report.labels)
+
+    def run(self) -> StageReport:
+        judge = self.stage.judge
+        if isinstance(judge, SavedRepliesJudge):
+            self._read_saved(judge)
+        elif _is_batch(judge):
+            self._compute(judge)
+        else:
+            asyncio.run(self._ask_servers(judge))
+        return self.report
+
+    def _compute(self, judge: BatchJudge) -> None:
+        batch: list[tuple[Row, dict[int, bytes]]] = []
+        for item in self.needed():
+            batch.append(item)
+            self.in_flight.update(item[1].values())
+            if len(batch) >= judge.batch_rows:
+                self._compute_batch(judge, batch)
+                batch = []
+        if batch:
+            self._compute_batch(judge, batch)
+
+    def _compute_batch(self, judge: BatchJudge, batch: Sequence[tuple[Row, dict[int, bytes]]]) -> None:
+        results = judge.judge([(row, list(keys)) for row, keys in batch])
+        items = [(row, keys, result) for (row, keys), result in zip(batch, results, strict=True)]
+        self.journal.record_many(self.identity, items)
+        for _, keys, judgements in items:
+            self.in_flight.difference_update(keys.values())
+            self.count(judgements)
+
+    def _read_saved(self, judge: SavedRepliesJudge) -> None:
+        if self.stage.replies is None:
+            raise ConfigError(f"Stage {self.stage.name!r} reads saved replies and needs a file of them.")
+        for numbered, response, finish_reason in self.stage.replies.replies():
+            row = numbered.row
+            self.report.rows += 1
+            judgements = judge.judgements(row, response, finish_reason)
+            positions = list(judgements)
+            keys = dict(zip(positions, candidate_keys(self.digests[-1], row, positions), strict=True))
+            found = self.journal.look_up(list(keys.values()))
+            new = {
+                position: judgement
+                for position, judgement in judgements.items()
+                if (known := found.get(keys[position])) is None or (self.retry_failed and not known.label.is_answer)
+            }
+            self.report.known += len(judgements) - len(new)
+            if new:
+                self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
+
+    async def _ask_servers(self, judge: PromptJudge) -> None:
+        scheduler = Scheduler(self.stage.endpoints, self.stage.limits)
+        try:
+            _stop_on_interrupt(scheduler)
+            stats = await scheduler.run(
+                self._requests(judge), lambda request, result: self._done(judge, request, result)
+            )
+            self._add_usage(stats)
+        except JudgingStopped as stopped:
+            stats = getattr(stopped, "stats", None)
+            if isinstance(stats, RunStats):
+                self._add_usage(stats)
+            raise
+        finally:
+            for endpoint in self.stage.endpoints:
+                await endpoint.close()
+
+    def _requests(self, judge: PromptJudge) -> Iterator[Request]:
+        constrained = all(endpoint.constrains for endpoint in self.stage.endpoints)
+        for row, keys in self.needed():
+            self.in_flight.update(keys.values())
+            for ask in judge.asks(row, list(keys), constrained=constrained):
+                waiting = _Waiting(ask, row, {position: keys[position] for position in ask.positions})
+                yield _with_tag(ask.request, waiting)
+
+    def _done(self, judge: PromptJudge, request: Request, result: Reply | EndpointError) -> None:
+        waiting: _Waiting = request.tag
+        if isinstance(result, Reply):
+            judgements = judge.read(waiting.ask, result)
+            self.record(waiting.row, waiting.keys, judgements, result)
+        else:
+            failed = Judgement(Label.FAILED, rationale=str(result)[:500])
+            self.record(waiting.row, waiting.keys, dict.fromkeys(waiting.keys, failed), None)
+        self.in_flight.difference_update(waiting.keys.values())
+
+    def _add_usage(self, stats: RunStats) -> None:
+        self.report.requests = stats.sent
+        self.report.prompt_tokens = stats.prompt_tokens
+        self.report.completion_tokens = stats.completion_tokens
+        self.report.seconds = stats.seconds
+
+
+def judge(
+    source: Source,
+    stages: Sequence[Stage],
+    journal: Journal,
+    *,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> list[StageReport]:
+    """Judge every candidate of a source that the journal has no answer for.
+
+    Args:
+        source: the rows; read once per stage.
+        stages: the cascade, cheap first.
+        journal: open for writing. Running again with the same arguments continues where the last run ended.
+        retry_failed: also ask again about candidates whose reply failed or could not be read.
+        progress: see `Progress`.
+
+    Raises:
+        JudgingStopped: Ctrl-C, deadline, spend cap, or nothing but errors. What was judged is in the journal.
+        EndpointError: a server cannot be reached at the start.
+        ConfigError: the stages do not fit together.
+    """
+    _check(stages)
+    reports: list[StageReport] = []
+    identities: list[JudgeIdentity] = []
+    for number, stage in enumerate(stages, start=1):
+        identities.append(identify(stage))
+        journal.record_run(run_settings(source, stages, identities))
+        run = _StageRun(source, stages[:number], identities, journal, retry_failed=retry_failed, progress=progress)
+        reports.append(run.report)
+        try:
+            run.run()
+        except JudgingStopped as stopped:
+            stopped.reports = reports  # type: ignore[attr-defined]
+            raise
+    return reports
+
+
+def _check(stages: Sequence[Stage]) -> None:
+    if not stages:
+        raise ConfigError("A cascade needs at least one stage.")
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"Stage names must differ: {', '.join(names)}.")
+    for stage in stages:
+        asks = not isinstance(stage.judge, SavedRepliesJudge) and not _is_batch(stage.judge)
+        if asks and not stage.endpoints:
+            raise ConfigError(f"Stage {stage.name!r} ({stage.judge.kind}) asks a server and has no endpoint.")
+
+
+def identify(stage: Stage) -> JudgeIdentity:
+    """Whom the journal will know this stage's judge as. Asks the servers what they serve.
+
+    Raises:
+        EndpointError: no server answered, and the stage names no model.
+        ConfigError: the servers of the stage serve different models.
+    """
+    judge_ = stage.judge
+    if isinstance(judge_, SavedRepliesJudge) or _is_batch(judge_):
+        model, revision = judge_.model()
+        return JudgeIdentity(judge_.kind, model, revision, judge_.settings())
+    infos = asyncio.run(_infos(stage))
+    models = sorted({(info.model, info.revision or "") for info in infos})
+    if len(models) > 1:
+        found = ", ".join(f"{model} {revision}".strip() for model, revision in models)
+        raise ConfigError(f"The endpoints of stage {stage.name!r} serve different models: {found}. Use one per stage.")
+    model, revision = (models[0][0], models[0][1] or None) if models else (stage.model or "", None)
+    settings = {**judge_.settings(), "constrained": all(endpoint.constrains for endpoint in stage.endpoints)}
+    return JudgeIdentity(judge_.kind, model, revision, settings)
+
+
+async def _infos(stage: Stage) -> list[EndpointInfo]:
+    """What the servers that can be reached say of themselves."""
+    infos: list[EndpointInfo] = []
+    last_error: EndpointError | None = None
+    for endpoint in stage.endpoints:
+        try:
+            infos.append(await endpoint.info())
+        except EndpointError as error:
+            last_error = error
+        finally:
+            await endpoint.close()
+    if not infos and not stage.model and last_error is not None:
+        raise last_error
+    return infos
+
+
+def run_settings(source: Source, stages: Sequence[Stage], identities: Sequence[JudgeIdentity]) -> dict[str, Any]:
+    """What the journal remembers of a run: enough to work out its verdicts without its judges."""
+    return {
+        "version": 1,
+        "source": source.describe(),
+        "exempt": sorted(_exempt_subsets(stages)),
+        "stages": [
+            {
+                "name": stage.name,
+                "escalate": stage.rule.escalate,
+                "passes": sorted(stage.rule.passes),
+                "judge": asdict(identity),
+            }
+            for stage, identity in zip(stages, identities, strict=False)
+        ],
+    }
+
+
+def verdicts(
+    source: Source, journal: Journal, run: Mapping[str, Any] | None = None
+) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
+    """The verdicts on every row of a source, worked out from the journal. Calls no judge.
+
+    Args:
+        run: the settings of the run to read, as `Journal.last_run` gives them; None for the last one.
+
+    Yields:
+        Each row with one verdict per negative, in their order.
+    """
+    settings = run if run is not None else journal.last_run()
+    rules = [
+        Rule(stage["escalate"], frozenset(Label(name) for name in stage["passes"])) for stage in settings["stages"]
+    ]
+    digests = [JudgeIdentity(**stage["judge"]).digest() for stage in settings["stages"]]
+    exempt = frozenset(settings["exempt"])
+    for numbered in source.rows():
+        row = numbered.row
+        findings = free_findings(row)
+        if _is_exempt(row, exempt):
+            answers: list[StageAnswers] = [{} for _ in rules]
+            yield numbered, conclude(row, findings, rules, answers, exempt=True)
+            continue
+        found = _stage_answers(row, findings, rules, digests, journal)
+        yield numbered, conclude(row, findings, rules, [known for _, known in found])
+
+
+def _stage_answers(
+    row: Row, findings: Findings, rules: Sequence[Rule], digests: Sequence[bytes], journal: Journal
+) -> list[tuple[list[int], StageAnswers]]:
+    """Per stage: the candidates it is asked about, and what the journal knows of them."""
+    result: list[tuple[list[int], StageAnswers]] = []
+    for digest in digests:
+        asked = candidates_of_stage(row, findings, rules, [known for _, known in result])
+        keys = candidate_keys(digest, row, asked)
+        found = journal.look_up(keys) if keys else {}
+        result.append((asked, {place: found[key] for place, key in zip(asked, keys, strict=True) if key in found}))
+    return result
+
+
+def _exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
+    subsets: set[str] = set()
+    for stage in stages:
+        subsets.update(_subset_key(name) for name in getattr(stage.judge, "exempt_subsets", ()))
+    return frozenset(subsets)
+
+
+def _is_exempt(row: Row, exempt: frozenset[str]) -> bool:
+    return bool(exempt) and _subset_key(row.subset) in exempt
+
+
+def _subset_key(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def _is_batch(judge_: Judge) -> bool:
+    return hasattr(judge_, "batch_rows")
+
+
+def _describe_judge(identity: JudgeIdentity) -> str:
+    revision = f"@{identity.revision[:12]}" if identity.revision else ""
+    return f"{identity.kind} ({identity.model}{revision})"
+
+
+def _with_tag(request: Request, tag: object) -> Request:
+    return Request(
+        request.messages,
+        request.max_tokens,
+        request.temperature,
+        request.seed,
+        request.json_schema,
+        request.stop,
+        request.top_logprobs,
+        tag,
+    )
+
+
+def _stop_on_interrupt(scheduler: Scheduler) -> None:
+    """Make Ctrl-C a clean stop: nothing new is sent, what is in flight may still answer."""
+    # Not possible outside the main thread or on other loops; Ctrl-C then ends the run less gently.
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, scheduler.stop, "interrupted")

@@ -1,0 +1,169 @@
+"""The journal keeps answers for good, failures apart, and says clearly why it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_relabel.builders.endpoint import Reply
+from hf_relabel.builders.errors import JournalError
+from hf_relabel.builders.journal import MIGRATIONS, Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.rows import Passage, Row
+
+JUDGE = JudgeIdentity("listwise", "some/model", "abc", {"temperature": 0.1})
+
+
+def row_of(*negatives: str, query: str = "what is a comet", positive: str = "A comet is ice and dust.") -> Row:
+    passages = tuple(Passage(f"n{number}", "", text) for number, text in enumerate(negatives))
+    return Row("q1", query, (Passage("p", "", positive),), passages, "astronomy")
+
+
+def keys_of(row: Row, judge: JudgeIdentity = JUDGE) -> dict[int, bytes]:
+    positions = range(len(row.negative_passages))
+    return dict(zip(positions, candidate_keys(judge.digest(), row, positions), strict=True))
+
+
+def test_what_is_recorded_is_found_again_after_reopening(tmp_path: Path) -> None:
+    row = row_of("Comets are icy.", "Stars are hot.")
+    keys = keys_of(row)
+    judgements = {0: Judgement(Label.BETTER, 0.9, "[1] says it", 120.0, 8.0), 1: Judgement(Label.IRRELEVANT)}
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.record(JUDGE, row, keys, judgements, Reply("raw reply", prompt_tokens=240, completion_tokens=16))
+    with Journal(tmp_path / "journal.sqlite", write=False) as journal:
+        assert journal.look_up(list(keys.values())) == {keys[0]: judgements[0], keys[1]: judgements[1]}
+        assert list(journal.replies()) == ["raw reply"]
+        assert journal.usage() == (240, 16)
+        assert journal.counts()[Label.BETTER] == 1
+
+
+def test_a_failure_is_listed_and_an_answer_replaces_it(tmp_path: Path) -> None:
+    row = row_of("Comets are icy.")
+    keys = keys_of(row)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.record(JUDGE, row, keys, {0: Judgement(Label.FAILED, rationale="server gone")})
+        assert [(failure.docid, failure.message) for failure in journal.failures()] == [("n0", "server gone")]
+        journal.record(JUDGE, row, keys, {0: Judgement(Label.WORSE)})
+        assert list(journal.failures()) == []
+        assert journal.look_up([keys[0]])[keys[0]].label is Label.WORSE
+
+
+def test_an_answer_is_never_replaced_by_a_later_one(tmp_path: Path) -> None:
+    row = row_of("Comets are icy.")
+    keys = keys_of(row)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.record(JUDGE, row, keys, {0: Judgement(Label.BETTER)})
+        journal.record(JUDGE, row, keys, {0: Judgement(Label.IRRELEVANT)})
+        journal.record(JUDGE, row, keys, {0: Judgement(Label.UNPARSABLE)})
+        assert journal.look_up([keys[0]])[keys[0]].label is Label.BETTER
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        JudgeIdentity("pointwise", "some/model", "abc", {"temperature": 0.1}),
+        JudgeIdentity("listwise", "other/model", "abc", {"temperature": 0.1}),
+        JudgeIdentity("listwise", "some/model", "def", {"temperature": 0.1}),
+        JudgeIdentity("listwise", "some/model", "abc", {"temperature": 0.2}),
+    ],
+)
+def test_another_judge_has_other_keys(other: JudgeIdentity) -> None:
+    row = row_of("Comets are icy.")
+    assert keys_of(row)[0] != keys_of(row, other)[0]
+
+
+def test_another_query_positive_or_candidate_has_other_keys() -> None:
+    keys = {
+        keys_of(row_of("a"))[0],
+        keys_of(row_of("b"))[0],
+        keys_of(row_of("a", query="else"))[0],
+        keys_of(row_of("a", positive="else"))[0],
+    }
+    assert len(keys) == 4
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_keys_tell_title_from_text(title: str, text: str, other_title: str, other_text: str) -> None:
+    row = Row("q", "query", (), (Passage("a", title, text), Passage("b", other_title, other_text)))
+    first, second = candidate_keys(JUDGE.digest(), row, [0, 1])
+    assert (first == second) == ((title, text) == (other_title, other_text))
+
+
+def test_text_that_is_not_valid_unicode_is_kept(tmp_path: Path) -> None:
+    row = row_of("lone surrogate \ud800")
+    keys = keys_of(row)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.record(JUDGE, row, keys, {0: Judgement(Label.BETTER, rationale="\ud800")}, Reply("\ud800"))
+        assert journal.look_up([keys[0]])[keys[0]].rationale == "?"
+        assert list(journal.replies()) == ["\ud800"]
+
+
+def test_runs_are_remembered_newest_first(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        with pytest.raises(JournalError, match="hf relabel judge"):
+            journal.last_run()
+        journal.record_run({"stages": ["a"]})
+        journal.record_run({"stages": ["b"]})
+        journal.record_run({"stages": ["a"]})
+        assert journal.last_run() == {"stages": ["a"]}
+
+
+def test_a_second_writing_process_is_refused_and_readers_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    script = "import sys; from hf_relabel.builders.journal import Journal; Journal(sys.argv[1])"
+    with Journal(path):
+        second = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
+        assert "another process is writing" in second.stderr
+        with Journal(path, write=False) as reader:
+            assert reader.counts()[Label.BETTER] == 0
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script, path], check=True)
+
+
+def test_a_missing_journal_is_named(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match=r"no journal at .*absent\.sqlite"):
+        Journal(tmp_path / "absent.sqlite", write=False)
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    path.write_bytes(b"this is not SQLite, it is a text about comets" * 100)
+    with pytest.raises(JournalError, match="not a journal"):
+        Journal(path)
+    assert path.read_bytes().startswith(b"this is not SQLite")
+
+
+def test_a_newer_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    Journal(path).close()
+    database = sqlite3.connect(path)
+    database.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
+    database.close()
+    with pytest.raises(JournalError, match="newer hf-relabel"):
+        Journal(path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
+    row = row_of("Comets are icy.")
+    keys = keys_of(row)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.record(JUDGE, row, keys, {0: Judgement(Label.BETTER)})
+        # SQLite reports a page limit as it reports a full disk (SQLITE_FULL).
+        journal._database.execute("PRAGMA max_page_count=1")
+        long_reply = Reply(os.urandom(200_000).hex())
+        with pytest.raises(JournalError, match="disk is full"):
+            journal.record(JUDGE, row, keys, {0: Judgement(Label.BETTER)}, long_reply)
+        assert journal.look_up([keys[0]])[keys[0]].label is Label.BETTER
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs a read-only place")
+def test_a_folder_that_cannot_be_written_is_said_plainly() -> None:
+    with pytest.raises(JournalError, match="cannot be written"):
+        Journal("/proc/self/journal.sqlite")
