@@ -79,7 +79,7 @@ class Failure:
 
 
 def candidate_keys(judge_digest: bytes, row: Row, positions: Sequence[int]) -> list[bytes]:
-    """The journal keys of some candidates of a row, 16 bytes each. Ids are left out: they say nothing about the text."""
+    """The journal keys of some candidates of a row, 16 bytes each. Ids play no part: they say nothing of the text."""
     row_hash = hashlib.blake2b(judge_digest, digest_size=_KEY_BYTES)
     _feed(row_hash, row.subset, row.query, str(len(row.positive_passages)))
     for passage in row.positive_passages:

