@@ -33,8 +33,9 @@ _MOST_KEYS_PER_QUERY = 900  # SQLite's oldest limit on bound values is 999
 def _m001_judgements(database: sqlite3.Connection) -> None:
     database.execute("CREATE TABLE judges (id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE)")
     database.execute(
-        "CREATE TABLE replies (id INTEGER PRIMARY KEY, judge INTEGER NOT NULL REFERENCES judges(id), body BLOB NOT NULL,"
-        " finish_reason TEXT NOT NULL, endpoint TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER)"
+        "CREATE TABLE replies (id INTEGER PRIMARY KEY, judge INTEGER NOT NULL REFERENCES judges(id),"
+        " body BLOB NOT NULL, finish_reason TEXT NOT NULL, endpoint TEXT NOT NULL,"
+        " prompt_tokens INTEGER, completion_tokens INTEGER)"
     )
     columns = (
         "key BLOB PRIMARY KEY, judge INTEGER NOT NULL REFERENCES judges(id), label INTEGER NOT NULL, score REAL,"
@@ -169,12 +170,11 @@ class Journal:
                 part = keys[start : start + _MOST_KEYS_PER_QUERY]
                 marks = ",".join("?" * len(part))
                 for table in ("failures", "answers"):  # an answer replaces an older failure
-                    cursor = self._database.execute(
-                        "SELECT key, label, score, rationale, prompt_tokens, completion_tokens"
-                        f" FROM {table} WHERE key IN ({marks})",
-                        part,
-                    )
-                    for key, label, score, rationale, prompt_tokens, completion_tokens in cursor:
+                    columns = "key, label, score, rationale, prompt_tokens, completion_tokens"
+                    query = f"SELECT {columns} FROM {table} WHERE key IN ({marks})"  # noqa: S608 - all ours
+                    for key, label, score, rationale, prompt_tokens, completion_tokens in self._database.execute(
+                        query, part
+                    ):
                         found[key] = Judgement(_LABELS[label], score, rationale, prompt_tokens, completion_tokens)
         return found
 

@@ -1,0 +1,219 @@
+"""Judging end to end over a fake judge and endpoint in memory: what is asked, what is kept, what is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from hf_relabel.builders.cascade import Rule
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
+from hf_relabel.builders.errors import ConfigError, JudgingStopped
+from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.judgements import Judgement, Label, Outcome
+from hf_relabel.builders.judges.base import Ask
+from hf_relabel.builders.rows import Row
+from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.hub_tools.endpoints.scheduler import Limits
+from hf_relabel.hub_tools.judging import Stage, judge, verdicts
+
+Behaviour = Callable[[str], str]
+FAST = Limits(max_attempts=2, base_delay=0.001, max_delay=0.002)
+
+
+class WordJudge:
+    """Asks one word per candidate and takes the reply word as its label."""
+
+    kind = "word"
+    exempt_subsets = frozenset({"arguana"})
+
+    def settings(self) -> dict[str, Any]:
+        return {"prompt": 1}
+
+    def exempt(self, row: Row) -> bool:
+        return row.subset == "arguana"
+
+    def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
+        return [
+            Ask(Request((Message("user", row.negative_passages[position].text),), max_tokens=1), (position,))
+            for position in positions
+        ]
+
+    def read(self, ask: Ask, reply: Reply) -> dict[int, Judgement]:
+        label = Label(reply.text) if reply.text in set(Label) else Label.UNPARSABLE
+        return dict.fromkeys(ask.positions, Judgement(label))
+
+
+class MemoryEndpoint:
+    """Answers from a function; counts what it is asked."""
+
+    constrains = True
+
+    def __init__(self, answer: Behaviour, name: str = "memory", model: str = "some/model") -> None:
+        self.answer, self.name, self.model = answer, name, model
+        self.asked: list[str] = []
+
+    async def info(self) -> EndpointInfo:
+        return EndpointInfo(self.model, "abc")
+
+    async def complete(self, request: Request) -> Reply:
+        text = request.messages[-1].content
+        self.asked.append(text)
+        return Reply(self.answer(text), prompt_tokens=10, completion_tokens=1, endpoint=self.name)
+
+    async def queue_depth(self) -> float | None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+def write_rows(path: Path, negatives: Sequence[Sequence[str]], subset: str = "nq") -> Source:
+    lines = []
+    for number, texts in enumerate(negatives):
+        passages = [{"docid": f"{number}-{place}", "title": "", "text": text} for place, text in enumerate(texts)]
+        row = {"query_id": f"q{number}", "query": f"query {number}", "subset": subset}
+        row["positive_passages"] = [{"docid": "p", "title": "", "text": f"positive {number}"}]
+        row["negative_passages"] = passages
+        lines.append(orjson.dumps(row))
+    path.write_bytes(b"\n".join(lines))
+    return open_source(path)
+
+
+def by_prefix(text: str) -> str:
+    """`better: …` is better, and so on."""
+    return text.split(":")[0]
+
+
+def stage_of(
+    answer: Behaviour = by_prefix, name: str = "only", rule: Rule | None = None
+) -> tuple[Stage, MemoryEndpoint]:
+    endpoint = MemoryEndpoint(answer)
+    return Stage(name, WordJudge(), rule or Rule(), (endpoint,), FAST), endpoint
+
+
+def outcomes(source: Source, journal: Journal) -> dict[str, Outcome]:
+    return {verdict.docid: verdict.outcome for _, found in verdicts(source, journal) for verdict in found}
+
+
+def test_every_candidate_is_asked_once_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a", "worse: b"], ["irrelevant: c"]])
+    stage, endpoint = stage_of()
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        (report,) = judge(source, [stage], journal)
+        assert sorted(endpoint.asked) == ["better: a", "irrelevant: c", "worse: b"]
+        assert (report.rows, report.requests, report.asked) == (2, 3, 3)
+        assert outcomes(source, journal) == {
+            "0-0": Outcome.FALSE_NEGATIVE,
+            "0-1": Outcome.DOUBTFUL,
+            "1-0": Outcome.NEGATIVE,
+        }
+        (again,) = judge(source, [stage], journal)
+        assert (again.requests, again.known, len(endpoint.asked)) == (0, 3, 3)
+
+
+def test_rows_that_repeat_are_asked_once(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, [["better: a"]])
+    path.write_bytes(path.read_bytes() + b"\n" + path.read_bytes())
+    source = open_source(path)
+    stage, endpoint = stage_of()
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(source, [stage], journal)
+        assert endpoint.asked == ["better: a"]
+        assert [found[0].outcome for _, found in verdicts(source, journal)] == [Outcome.FALSE_NEGATIVE] * 2
+
+
+def test_what_cannot_be_read_or_fails_is_unjudged_and_asked_again_only_on_request(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["gibberish: a", "fails: b", "irrelevant: c"]])
+    broken = {"fails"}
+
+    def answer(text: str) -> str:
+        if by_prefix(text) in broken:
+            raise EndpointError("too long", retryable=False, status=422, blame_server=False)
+        return "better" if not broken else by_prefix(text)
+
+    stage, endpoint = stage_of(answer)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        (report,) = judge(source, [stage], journal)
+        assert report.labels[Label.UNPARSABLE] == report.labels[Label.FAILED] == 1
+        assert outcomes(source, journal)["0-0"] is Outcome.UNJUDGED
+        assert outcomes(source, journal)["0-1"] is Outcome.UNJUDGED
+        assert {failure.docid for failure in journal.failures()} == {"0-0", "0-1"}
+        asked = len(endpoint.asked)
+        judge(source, [stage], journal)
+        assert len(endpoint.asked) == asked
+        broken.clear()
+        judge(source, [stage], journal, retry_failed=True)
+        assert outcomes(source, journal)["0-0"] is outcomes(source, journal)["0-1"] is Outcome.FALSE_NEGATIVE
+        assert list(journal.failures()) == []
+
+
+def test_two_stages_by_candidate_ask_the_second_only_about_doubted_ones(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a", "worse: b", "irrelevant: c"]])
+    first, _ = stage_of(name="cheap")
+    second, accurate = stage_of(lambda text: "better" if text == "worse: b" else "irrelevant", name="accurate")
+    accurate.model = "other/model"
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(source, [first, second], journal)
+        assert sorted(accurate.asked) == ["better: a", "worse: b"]
+        assert outcomes(source, journal) == {
+            "0-0": Outcome.DOUBTFUL,
+            "0-1": Outcome.FALSE_NEGATIVE,
+            "0-2": Outcome.NEGATIVE,
+        }
+
+
+def test_row_escalation_can_be_tried_afterwards_at_the_price_of_the_rest(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a", "irrelevant: b"], ["irrelevant: c"]])
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        for escalate in ("candidate", "row"):
+            first, cheap = stage_of(name="cheap", rule=Rule(escalate=escalate))  # type: ignore[arg-type]
+            second, accurate = stage_of(name="accurate")
+            accurate.model = "other/model"
+            judge(source, [first, second], journal)
+        assert cheap.asked == []
+        assert accurate.asked == ["irrelevant: b"]
+
+
+def test_exempt_subsets_are_not_asked(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a"]], subset="arguana")
+    stage, endpoint = stage_of()
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(source, [stage], journal)
+        assert endpoint.asked == []
+        (verdict,) = next(iter(verdicts(source, journal)))[1]
+        assert (verdict.outcome, verdict.reason) == (Outcome.UNJUDGED, "exempt")
+
+
+def test_when_every_request_fails_it_stops_early_and_says_why(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [[f"better: {number}" for number in range(20)]] * 50)
+
+    def refuse(text: str) -> str:
+        raise EndpointError("wrong token", retryable=False, status=401)
+
+    stage, endpoint = stage_of(refuse)
+    with Journal(tmp_path / "journal.sqlite") as journal, pytest.raises(JudgingStopped, match="wrong token"):
+        judge(source, [stage], journal)
+    assert len(endpoint.asked) < 500
+
+
+def test_servers_with_different_models_are_refused(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a"]])
+    endpoints = (MemoryEndpoint(by_prefix, model="one"), MemoryEndpoint(by_prefix, model="two"))
+    stage = Stage("only", WordJudge(), Rule(), endpoints, FAST)
+    with Journal(tmp_path / "journal.sqlite") as journal, pytest.raises(ConfigError, match="different models"):
+        judge(source, [stage], journal)
+
+
+def test_stages_need_names_of_their_own_and_an_endpoint(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a"]])
+    stage, _ = stage_of()
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        with pytest.raises(ConfigError, match="must differ"):
+            judge(source, [stage, stage], journal)
+        with pytest.raises(ConfigError, match="has no endpoint"):
+            judge(source, [Stage("only", WordJudge())], journal)
