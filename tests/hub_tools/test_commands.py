@@ -1,0 +1,104 @@
+"""The command line as people and scripts use it: help, errors, exit codes, JSON, and through the real `hf`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hf_relabel.hub_tools.commands import COMMANDS, cli, run
+
+SCRIPTS = Path(sys.executable).parent
+
+
+def rows_file(folder: Path) -> Path:
+    def passage(docid: str, text: str) -> dict[str, str]:
+        return {"docid": docid, "title": "", "text": text}
+
+    row = {
+        "query_id": "q1",
+        "query": "how long does an egg boil",
+        "positive_passages": [passage("p", "A soft egg takes six minutes.")],
+        "negative_passages": [passage("copy", "a soft egg takes SIX minutes"), passage("n", "Hens lay eggs.")],
+        "subset": "cooking",
+    }
+    path = folder / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_examples(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"], prog_name="hf relabel")
+    assert result.exit_code == 0
+    assert f"hf relabel {name}" in result.output
+    assert "Examples:" in result.output
+
+
+def test_it_runs_as_a_plugin_of_the_real_hf_command(tmp_path: Path) -> None:
+    folder = tmp_path / ".local/share/hf/extensions/hf-relabel"
+    folder.mkdir(parents=True)
+    manifest = {
+        "owner": "someone",
+        "repo": "hf-relabel",
+        "repo_id": "someone/hf-relabel",
+        "short_name": "relabel",
+        "executable_path": str(SCRIPTS / "hf-relabel"),
+        "type": "python",
+        "installed_at": "2026-01-01T00:00:00",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    environment = {**os.environ, "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+    command = [SCRIPTS / "hf", "relabel", "inspect", rows_file(tmp_path), "--json"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["format"] == "tevatron"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["inspect", "no/such/place.jsonl"], 2, "no/such/place.jsonl"),
+        (["judge", "ROWS"], 2, "Name a judge"),
+        (["judge", "ROWS", "--judge", "oracle"], 2, "oracle"),
+        (["judge", "ROWS", "--endpoint", "http://127.0.0.1:9", "--journal", "TMP/j.sqlite"], 3, "127.0.0.1:9"),
+        (["build", "ROWS", "--out", "TMP/out", "--journal", "TMP/absent.sqlite"], 5, "no journal"),
+        (["run", "absent.yaml"], 2, "absent.yaml"),
+        (["run", "rlhn-fever", "--set", "nonsense"], 2, "NAME=VALUE"),
+        (["inspect", "ROWS", "--sample", "lots"], 2, "lots"),
+        (["no-such-command"], 2, "no-such-command"),
+    ],
+)
+def test_errors_are_one_line_with_an_exit_code(
+    arguments: list[str], code: int, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = str(rows_file(tmp_path))
+    filled = [argument.replace("ROWS", rows).replace("TMP", str(tmp_path)) for argument in arguments]
+    assert run(filled) == code
+    error = capfd.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+
+
+def test_plan_counts_the_prompts_and_sends_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["plan", str(rows_file(tmp_path)), "--endpoint", "http://127.0.0.1:9", "--json"]
+    assert run([*arguments, "--price-prompt", "1", "--price-completion", "2", "--tokens-per-second", "100"]) == 0
+    (stage,) = json.loads(capfd.readouterr().out)
+    assert (stage["rows"], stage["candidates"], stage["requests"]) == (1, 1, 1)
+    assert stage["cost"] == pytest.approx((stage["prompt_tokens"] + 2 * stage["completion_tokens"]) / 1e6)
+    assert stage["hours"] > 0
+
+
+def test_the_ready_job_files_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", "--list"]) == 0
+    assert "rlhn-two-stage" in capfd.readouterr().out
+
+
+def test_the_version_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out.startswith("hf-relabel ")
