@@ -80,8 +80,9 @@ class Faults:
     def draw(self, body: bytes) -> Kind | None:
         """What happens to this attempt; None: nothing."""
         with self._lock:
-            kind = next(self._schedule, "over")
-            if kind == "over":
+            try:
+                kind = next(self._schedule)
+            except StopIteration:
                 kind = self._draw_rate(body) if self.rates else None
             if kind is not None:
                 self.drawn[kind] = self.drawn.get(kind, 0) + 1

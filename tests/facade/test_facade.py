@@ -19,7 +19,7 @@ from text_generation.types import Grammar, GrammarType
 from text_generation.types import Message as ClientMessage
 
 from tests.facade import Facade, Faults, FunctionBackend, Generated, LlamaBackend, ScriptedBackend, Token
-from tests.facade.faults import KINDS, log_normal_latency
+from tests.facade.faults import KINDS, Kind, log_normal_latency
 
 SCHEMA = {
     "type": "object",
@@ -214,7 +214,15 @@ def test_the_clients_recognise_overload() -> None:
 
 
 def test_each_status_fault_looks_as_it_should() -> None:
-    kinds = ("overload", "error500", "error502", "error503", "generation", "incomplete_generation", None)
+    kinds: tuple[Kind | None, ...] = (
+        "overload",
+        "error500",
+        "error502",
+        "error503",
+        "generation",
+        "incomplete_generation",
+        None,
+    )
     faults = Faults(schedule=kinds, retry_after=2)
     with Facade(FunctionBackend(lambda question: "yes"), faults=faults) as facade:
         answers = [generate(facade) for _ in kinds]
@@ -225,7 +233,7 @@ def test_each_status_fault_looks_as_it_should() -> None:
 
 
 def test_broken_connections_and_bodies() -> None:
-    kinds = ("reset", "half_body", "garbage", "wrong_content_type", "stall", None)
+    kinds: tuple[Kind | None, ...] = ("reset", "half_body", "garbage", "wrong_content_type", "stall", None)
     with Facade(FunctionBackend(lambda question: "yes"), faults=Faults(schedule=kinds)) as facade:
         with pytest.raises(requests.ConnectionError, match="reset"):
             generate(facade)

@@ -5,7 +5,7 @@ The messages follow the public source of TGI's router; no real TGI was run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -161,20 +161,23 @@ def _check_types(parameters: Mapping[str, Any]) -> None:
             raise _not_deserialized(f"{name}: invalid value: `{value}`, expected u32")
 
 
+_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("temperature", lambda value: value > 0, "must be strictly positive"),
+    ("repetition_penalty", lambda value: value > 0, "must be strictly positive"),
+    ("frequency_penalty", lambda value: -2 <= value <= 2, "must be >= -2.0 and <= 2.0"),
+    ("top_p", lambda value: 0 < value < 1, "must be > 0.0 and < 1.0"),
+    ("typical_p", lambda value: 0 < value < 1, "must be > 0.0 and < 1.0"),
+    ("top_k", lambda value: value > 0, "must be strictly positive"),
+    ("max_new_tokens", lambda value: value > 0, "must be strictly positive"),
+)
+
+
 def _check_numbers(parameters: Mapping[str, Any]) -> None:
     """The checks of TGI on single values, in its order."""
     best_of = parameters.get("best_of")
     if best_of is not None and not 0 < best_of <= MAX_BEST_OF:
         raise InvalidInput(f"`best_of` must be > 0 and <= {MAX_BEST_OF}. Given: {best_of}")
-    for name, good, rule in (
-        ("temperature", lambda value: value > 0, "must be strictly positive"),
-        ("repetition_penalty", lambda value: value > 0, "must be strictly positive"),
-        ("frequency_penalty", lambda value: -2 <= value <= 2, "must be >= -2.0 and <= 2.0"),
-        ("top_p", lambda value: 0 < value < 1, "must be > 0.0 and < 1.0"),
-        ("typical_p", lambda value: 0 < value < 1, "must be > 0.0 and < 1.0"),
-        ("top_k", lambda value: value > 0, "must be strictly positive"),
-        ("max_new_tokens", lambda value: value > 0, "must be strictly positive"),
-    ):
+    for name, good, rule in _RULES:
         value = parameters.get(name)
         if value is not None and not good(value):
             raise InvalidInput(f"`{name}` {rule}")
