@@ -21,6 +21,7 @@ from hf_relabel.builders.journal import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label, Verdict
 from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
+from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
@@ -380,16 +381,12 @@ def _stage_answers(
 def _exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
     subsets: set[str] = set()
     for stage in stages:
-        subsets.update(_subset_key(name) for name in getattr(stage.judge, "exempt_subsets", ()))
+        subsets.update(subset_key(name) for name in getattr(stage.judge, "exempt_subsets", ()))
     return frozenset(subsets)
 
 
 def _is_exempt(row: Row, exempt: frozenset[str]) -> bool:
-    return bool(exempt) and _subset_key(row.subset) in exempt
-
-
-def _subset_key(name: str) -> str:
-    return "".join(character for character in name.casefold() if character.isalnum())
+    return bool(exempt) and subset_key(row.subset) in exempt
 
 
 def _is_batch(judge_: Judge) -> bool:

@@ -43,7 +43,12 @@ def end_state(rows: str, journal_path: Path) -> list[list[object]]:
     """Verdicts on every candidate, without what may differ between equal runs (nothing does but token shares)."""
     with Journal(journal_path, write=False) as journal:
         return [
-            [numbered.number, verdict.position, verdict.outcome, [str(stage and stage.label) for stage in verdict.stages]]
+            [
+                numbered.number,
+                verdict.position,
+                verdict.outcome,
+                [str(stage and stage.label) for stage in verdict.stages],
+            ]
             for numbered, found in verdicts(open_source(rows), journal)
             for verdict in found
         ]
