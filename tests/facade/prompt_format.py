@@ -9,14 +9,17 @@ from typing import Any
 
 import orjson
 
+from hf_relabel.builders.judges.fencing import clean
+
 _QUERY = re.compile(r"=== (\d+) query ===\n(.*?)\n=== \1 end ===", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a listwise prompt asks about. `candidates` maps the shown ids to the shown texts, in the order shown."""
+    """What a listwise prompt asks about. `candidates` maps the shown ids to the shown passages, in the order shown."""
 
     query: str
+    positives: tuple[str, ...]
     candidates: dict[int, str]
     wants_thinking: bool
 
@@ -26,14 +29,27 @@ def read_prompt(text: str) -> Prompt | None:
     found = _QUERY.search(text)
     if found is None:
         return None
-    key = found[1]
-    candidates: dict[int, str] = {}
-    opening = f"\n=== {key} candidate ["
+    key, rest = found[1], text[found.end() :]
     ending = f"\n=== {key} end ==="
-    for block in text[found.end() :].split(opening)[1:]:
-        number, _, rest = block.partition("] ===\n")
-        candidates[int(number)] = rest[: rest.find(ending)]
-    return Prompt(found[2], candidates, "thinking" in text[: found.start()])
+    before, *blocks = rest.split(f"\n=== {key} candidate [")
+    positives = tuple(block[: block.find(ending)] for block in before.split(f"\n=== {key} ground truth ===\n")[1:])
+    candidates: dict[int, str] = {}
+    for block in blocks:
+        number, _, shown = block.partition("] ===\n")
+        candidates[int(number)] = shown[: shown.find(ending)]
+    return Prompt(found[2], positives, candidates, "thinking" in text[: found.start()])
+
+
+def shown_passage(title: str, text: str) -> str:
+    """A passage as the prompt shows it when it is not cut."""
+    title = " ".join(clean(title).split())
+    return f"Title: {title}\n{clean(text)}" if title else clean(text)
+
+
+def uncut(shown: str) -> str | None:
+    """What is left of a text that the prompt cut to its first characters; None when it is whole."""
+    start, mark, _ = shown.rpartition(" […")
+    return start if mark and shown.endswith(" more characters left out…]") else None
 
 
 def write_reply(

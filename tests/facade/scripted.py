@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ import orjson
 
 from hf_relabel.builders.judges.fencing import clean
 from tests.facade.backends import Generated, GenerationFailed, PretendTokens, Question
-from tests.facade.prompt_format import Prompt, read_prompt, write_reply
+from tests.facade.prompt_format import Prompt, read_prompt, shown_passage, uncut, write_reply
 
 Label = Literal["better", "worse"]
 Place = tuple[str, str]
@@ -40,16 +39,20 @@ class Plan:
 
 @dataclass(slots=True)
 class _KnownRow:
-    """A row as prompts show it: label (None: irrelevant) by shown text, and the texts for prompts that cut them."""
+    """A row as prompts show it: its positives, and the label (None: irrelevant) of each negative by its shown text."""
 
+    positives: tuple[str, ...]
     labels: dict[str, Label | None] = field(default_factory=dict)
 
     def label(self, shown: str) -> Label | None:
+        """The label of a shown candidate. Raises KeyError when the row has no such negative."""
         if shown in self.labels:
             return self.labels[shown]
-        for text, label in self.labels.items():
-            if text and (text in shown or shown[:200] in text):
-                return label
+        start = uncut(shown)
+        if start is not None:
+            for text, label in self.labels.items():
+                if text.startswith(start):
+                    return label
         raise KeyError(shown)
 
 
@@ -88,19 +91,18 @@ class ScriptedBackend(PretendTokens):
         self.unknown_prompts = 0
         self._rows: dict[str, list[_KnownRow]] = {}
         for row in known:
-            self._rows.setdefault(_shown(row["query"]), []).append(self._known_row(row))
+            self._rows.setdefault(clean(row["query"]), []).append(self._known_row(row))
 
     def _known_row(self, row: Mapping[str, Any]) -> _KnownRow:
         better = self.plan.better.get(row["query_id"], set())
         worse = self.plan.worse.get(row["query_id"], set())
-        known = _KnownRow()
+        known = _KnownRow(tuple(_shown(passage) for passage in row.get("positive_passages") or ()))
         for passage in row["negative_passages"]:
-            docid = passage["docid"]
+            docid, shown = passage["docid"], _shown(passage)
             label: Label | None = "better" if docid in better else "worse" if docid in worse else None
-            for text in _renderings(passage):
-                known.labels[text] = known.labels.get(text) or label
+            known.labels[shown] = known.labels.get(shown) or label
         if better:  # a copy of a text gets the same verdict, so it is expected too
-            better |= {p["docid"] for p in row["negative_passages"] if known.labels[_full(p)] == "better"}
+            better |= {p["docid"] for p in row["negative_passages"] if known.labels[_shown(p)] == "better"}
         return known
 
     async def generate(self, question: Question) -> Generated:
@@ -116,13 +118,19 @@ class ScriptedBackend(PretendTokens):
         return Generated(write_reply(prompt, better, worse, question.schema, thinking))
 
     def _labels(self, prompt: Prompt) -> dict[int, Label | None] | None:
-        """The label of each shown candidate, from the first row with this query that has all of them."""
-        for row in self._rows.get(prompt.query.strip(), ()):
+        """The label of each shown candidate, from the row with this query that has all of them."""
+        rows = self._rows.get(prompt.query) or self._rows_with_start(uncut(prompt.query))
+        for row in sorted(rows, key=lambda row: row.positives != prompt.positives) if len(rows) > 1 else rows:
             try:
-                return {number: row.label(text.strip()) for number, text in prompt.candidates.items()}
+                return {number: row.label(shown) for number, shown in prompt.candidates.items()}
             except KeyError:
                 continue
         return None
+
+    def _rows_with_start(self, start: str | None) -> list[_KnownRow]:
+        if start is None:
+            return []
+        return [row for query, rows in self._rows.items() if query.startswith(start) for row in rows]
 
 
 def make_plan(
@@ -144,12 +152,12 @@ def make_plan(
     others: list[Place] = []
     for row in rows:
         relevant = planted.get(row["query_id"], set())
-        relevant_texts = {_shown(p["text"]) for p in row["negative_passages"] if p["docid"] in relevant}
+        relevant_texts = {_shown(p) for p in row["negative_passages"] if p["docid"] in relevant}
         for passage in row["negative_passages"]:
             place = (row["query_id"], passage["docid"])
             if passage["docid"] in relevant:
                 real.append(place)
-            elif _shown(passage["text"]) not in relevant_texts:
+            elif _shown(passage) not in relevant_texts:
                 others.append(place)
     chance = random.Random(f"scripted judge {seed}")
     found = chance.sample(sorted(real), round(recall * len(real)))
@@ -166,19 +174,8 @@ def _by_query(places: Iterable[Place]) -> dict[str, set[str]]:
     return docids
 
 
-def _full(passage: Mapping[str, Any]) -> str:
-    return _shown(f"{passage.get('title') or ''}\n{passage['text']}")
-
-
-def _renderings(passage: Mapping[str, Any]) -> set[str]:
-    """How a prompt may show a passage: the text, alone or after its title."""
-    title, text = passage.get("title") or "", passage["text"]
-    return {_shown(text), _full(passage), _shown(f"{title}\n\n{text}"), _shown(f"{title}: {text}")}
-
-
-@lru_cache(maxsize=100_000)
-def _shown(text: str) -> str:
-    return clean(text).strip()
+def _shown(passage: Mapping[str, Any]) -> str:
+    return shown_passage(passage.get("title") or "", passage["text"])
 
 
 def _read(source: Path | str | Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
