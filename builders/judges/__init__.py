@@ -1,0 +1,1 @@
+"""Judges: who says whether a candidate is relevant, and how they are asked and understood."""

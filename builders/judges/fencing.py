@@ -1,0 +1,95 @@
+"""Passages are data, not instructions.
+
+Queries, titles and passages come from the web and go into a prompt. Two things keep them from being more than text:
+
+* `clean` takes the power out of chat-template tokens (`<|im_start|>`, `[INST]`, `</think>` …) and of this package's own
+  verdict tags, so that an endpoint which tokenises a raw prompt cannot read them as control tokens. The text stays
+  readable: only the brackets change (`‹|im_start|›`).
+* `fence_key` gives a number that no shown text contains. Every text stands between two lines that carry it, so no text
+  can end its own fence or open another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+# Names of tags that some chat template, or our own verdict format, gives a meaning. HTML such as <p> is left alone.
+_TAG_NAMES = r"""
+    s|bos|eos|pad|unk|mask|cls|sep|sop|eop|sys|think|thinking|thought|reasoning|preference|verdict|better|worse|answer
+    |system|user|assistant|human|model|start_of_\w+|end_of_\w+|begin_of_\w+|beginoftext|endoftext|im_start|im_end
+    |tools?|tool_calls?|tool_results?|tool_responses?|tool_outputs?|function_calls?|function_results?|fim_\w+
+    |unused\d+|extra_id_\d+|image|video|audio|seed:\w+
+"""
+# The set that opens the pattern lets the search skip at full speed to the next bracket.
+_CONTROL_TOKEN = re.compile(
+    rf"""
+    [<\[](?:
+      (?<=<)(?:
+          [|｜][^<>\n]{{0,80}}>          # <|im_start|>, <|turn>, DeepSeek's full-width bars
+        | [^<>|｜\n]{{0,80}}[|｜]>       # <turn|>
+        | <?/?\s*(?:{_TAG_NAMES})\s*/?>>?
+      )
+    | (?<=\[)/?\s*(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|THINK|IMG\w*
+        |PREFIX|MIDDLE|SUFFIX|CLS|SEP|PAD|MASK|UNK|gMASK|sMASK|BOS|EOS)\s*\]
+    )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_HARMLESS = str.maketrans("<>[]", "‹›⟦⟧")
+
+_CONTROL_BYTES = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\n\t")
+# What str.splitlines takes for the end of a line becomes one, the rest goes.
+_CONTROL_CHARS: dict[int, str | None] = dict.fromkeys(_CONTROL_BYTES) | dict.fromkeys(b"\r\x0b\x0c\x1c\x1d\x1e", "\n")
+
+
+def clean(text: str) -> str:
+    """Untrusted text as it may stand in a prompt: no control characters, no control tokens.
+
+    Letters of every script pass through. Lone surrogates, which no server accepts, become `?`.
+    """
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        encoded = text.encode("utf-8", "replace")
+        text = encoded.decode()
+    # In UTF-8 the bytes of control characters stand for nothing else, and bytes.translate is the fastest way to look.
+    if len(encoded.translate(None, _CONTROL_BYTES)) != len(encoded):
+        text = text.replace("\r\n", "\n").translate(_CONTROL_CHARS)
+    if "<" in text or "[" in text:
+        text = _CONTROL_TOKEN.sub(lambda match: match[0].translate(_HARMLESS), text)
+    return text
+
+
+def cut(text: str, max_chars: int) -> str:
+    """The first `max_chars` characters, with a visible mark that says how many were left out."""
+    if len(text) <= max_chars:
+        return text
+    return f"{text[:max_chars]} […{len(text) - max_chars} more characters left out…]"
+
+
+def fence_key(row_digest: bytes, texts: Iterable[str]) -> str:
+    """Ten digits that occur in none of `texts`.
+
+    They come from `row_digest`, so all prompts of a row share them (and the server's prefix cache), and whoever wrote a
+    passage knowing the row gains nothing: a number that occurs in a text is passed over for the next one.
+    """
+    shown = list(texts)
+    attempt = 0
+    while True:
+        digest = hashlib.blake2b(attempt.to_bytes(8, "big"), key=row_digest, digest_size=8).digest()
+        key = f"{int.from_bytes(digest, 'big') % 10**10:010d}"
+        if not any(key in text for text in shown):
+            return key
+        attempt += 1
+
+
+def digest_of(*texts: str) -> bytes:
+    """32 bytes that stand for these texts in this order, the same on every machine."""
+    digest = hashlib.blake2b(digest_size=32)
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return digest.digest()

