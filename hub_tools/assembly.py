@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hf_relabel.builders.cascade import Rule
+from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job import EndpointSettings, Job, LimitSettings, SourceSettings, StageSettings
 from hf_relabel.builders.judgements import Label
@@ -48,7 +49,7 @@ def _stage(settings: StageSettings, name: str) -> Stage:
         if not isinstance(path, str):
             raise ConfigError(f"Stage {name!r}: a judge of saved replies needs `file`, the file that holds them.")
         replies = open_source(path, format="rlhn-replies")
-        judge_settings.setdefault("name", os.path.basename(path).split(".jsonl")[0])
+        judge_settings.setdefault("name", os.path.basename(path))
     judge = SavedRepliesJudge(**judge_settings) if kind == "saved-replies" else make_judge(kind, **judge_settings)
     models = {endpoint.model for endpoint in settings.endpoints if endpoint.model}
     return Stage(
@@ -62,7 +63,7 @@ def _stage(settings: StageSettings, name: str) -> Stage:
     )
 
 
-def _endpoint(settings: EndpointSettings):  # type: ignore[no-untyped-def]
+def _endpoint(settings: EndpointSettings) -> Endpoint:
     token = None
     if settings.token_env:
         token = os.environ.get(settings.token_env)

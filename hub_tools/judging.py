@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
+from typing_extensions import TypeIs
+
 from hf_relabel.builders.cascade import Findings, Rule, StageAnswers, candidates_of_stage, conclude
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
@@ -199,9 +201,9 @@ class _StageRun:
             )
             self._add_usage(stats)
         except JudgingStopped as stopped:
-            stats = getattr(stopped, "stats", None)
-            if isinstance(stats, RunStats):
-                self._add_usage(stats)
+            so_far = getattr(stopped, "stats", None)
+            if isinstance(so_far, RunStats):
+                self._add_usage(so_far)
             raise
         finally:
             for endpoint in self.stage.endpoints:
@@ -389,7 +391,7 @@ def _is_exempt(row: Row, exempt: frozenset[str]) -> bool:
     return bool(exempt) and subset_key(row.subset) in exempt
 
 
-def _is_batch(judge_: Judge) -> bool:
+def _is_batch(judge_: Judge) -> TypeIs[BatchJudge]:
     return hasattr(judge_, "batch_rows")
 
 
