@@ -300,7 +300,6 @@ class _Run:
         self._room = asyncio.Event()
         self._exhausted = False
         self._most_waiting = 0
-        self._most_ready = 0
         # What keeps it within bounds.
         self._budget = RetryBudget(limits.retry_budget, now)
         self._spending = Spending(limits.max_cost, limits.price_prompt, limits.price_completion)
@@ -526,7 +525,7 @@ class _Run:
         now = self.loop.time()
         sends = 0
         while (lane := self._freest(now, None)) is not None:
-            entry = self._next(now)
+            entry = self._next(now, lane)
             if entry is None:
                 break
             estimate = self._spending.estimate(entry.request)
@@ -562,21 +561,31 @@ class _Run:
                 best, most = lane, free
         return best
 
-    def _next(self, now: float) -> _Entry | None:
+    def _next(self, now: float, lane: _Lane) -> _Entry | None:
         """What to send next: what was held back, a retry that is due, a new request; None when there is nothing yet."""
         if self._held is not None:
             entry, self._held = self._held, None
             return entry
         waiting = self._waiting
+        if waiting and waiting[0][0] <= now and self._better_elsewhere(waiting[0][2], lane, now):
+            fresh = self._pull() if len(waiting) < self._most_waiting else None
+            if fresh is not None or self._phase != "running":
+                return fresh
         while waiting and waiting[0][0] <= now:
             _, _, entry = heappop(waiting)
             wait = self._budget.take(now) if entry.attempts and not entry.overloads else 0.0
             if not wait:
                 return entry
             self._wait(entry, now + max(wait, 0.01))
-        if self._exhausted or len(waiting) >= self._most_waiting:
-            return None
-        return self._pull()
+        return self._pull() if len(waiting) < self._most_waiting else None
+
+    def _better_elsewhere(self, entry: _Entry, lane: _Lane, now: float) -> bool:
+        """Whether a retry failed at this very endpoint, while another one is well but has no slot free right now."""
+        if entry.lane is not lane or len(self._lanes) == 1 or self._freest(now, lane) is not None:
+            return False
+        return any(
+            other.breaker.state == "closed" and other.hold_until <= now and other is not lane for other in self._lanes
+        )
 
     def _pull(self) -> _Entry | None:
         if self._ahead:
@@ -588,7 +597,7 @@ class _Run:
         try:
             return _Entry(next(self._source))
         except StopIteration:
-            self._exhausted = True
+            self._source, self._exhausted = None, True
         except BaseException as error:
             self._crash(error)
         return None

@@ -1,0 +1,682 @@
+"""The scheduler, on a clock of its own: a day of waiting costs nothing, and a stall is an error instead of a hang."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
+from hf_relabel.builders.errors import ConfigError, JudgingStopped
+from hf_relabel.hub_tools.endpoints.breaker import BURST, Breaker, RetryBudget, Spending
+from hf_relabel.hub_tools.endpoints.limiter import Limiter
+from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
+
+T = TypeVar("T")
+Result = Reply | EndpointError
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Time passes only when there is nothing to do, and then at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        select = self._selector.select  # type: ignore[attr-defined]
+
+        def virtual_select(timeout: float | None) -> Any:
+            events = select(0)
+            if not events and timeout is None:
+                raise AssertionError("Nothing will ever happen again: the run has stalled.")
+            if not events and timeout:
+                self.now += timeout
+            if self.now > 100_000:
+                raise AssertionError("The run never ends.")
+            return events
+
+        self._selector.select = virtual_select  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self.now
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+Behaviour = Callable[["Server", Request], Awaitable[Reply]]
+
+
+class Server:
+    """An endpoint in this process. `behave` decides about each attempt; without it every one succeeds."""
+
+    constrains = True
+
+    def __init__(
+        self,
+        behave: Behaviour | None = None,
+        *,
+        name: str = "server",
+        latency: float = 1.0,
+        most: int | None = None,
+        depth: float | None = None,
+    ) -> None:
+        self.name, self.latency, self.most, self.depth = name, latency, most, depth
+        self.behave = behave
+        self.attempts: list[tuple[float, int]] = []
+        self.in_flight = self.peak = 0
+
+    async def info(self) -> EndpointInfo:
+        return EndpointInfo("fake", max_concurrent_requests=self.most)
+
+    async def complete(self, request: Request) -> Reply:
+        self.attempts.append((now(), request.tag))
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            return await (self.behave(self, request) if self.behave else self.answer(request))
+        finally:
+            self.in_flight -= 1
+
+    async def answer(self, request: Request) -> Reply:
+        await asyncio.sleep(self.latency)
+        return Reply(f"answer {request.tag}", prompt_tokens=100, completion_tokens=10, endpoint=self.name)
+
+    async def queue_depth(self) -> float | None:
+        return self.depth
+
+    async def close(self) -> None:
+        return None
+
+
+class Log:
+    """Collects what was delivered."""
+
+    def __init__(self) -> None:
+        self.results: list[tuple[int, Result]] = []
+        self.pulled = 0
+        self.most_open = 0
+
+    def __call__(self, request: Request, result: Result) -> None:
+        self.results.append((request.tag, result))
+
+    def requests(self, count: int) -> Iterator[Request]:
+        for number in range(count):
+            self.pulled += 1
+            self.most_open = max(self.most_open, self.pulled - len(self.results))
+            yield question(number)
+
+    def check_each_once(self, count: int) -> None:
+        assert Counter(tag for tag, _ in self.results) == Counter(range(count))
+
+    @property
+    def answered(self) -> set[int]:
+        return {tag for tag, result in self.results if isinstance(result, Reply)}
+
+
+def question(number: int) -> Request:
+    return Request((Message("user", "x" * 400),), 50, tag=number)
+
+
+def overloaded(retry_after: float | None = None) -> EndpointError:
+    return EndpointError("429", retryable=True, overloaded=True, status=429, retry_after=retry_after)
+
+
+def broken(status: int = 500) -> EndpointError:
+    return EndpointError(f"{status} broken", retryable=True, status=status)
+
+
+def scheduler(*servers: Server, limits: Limits | None = None) -> Scheduler:
+    return Scheduler(servers, limits, rng=random.Random(0))
+
+
+def test_every_request_is_answered_in_order_and_with_few_open() -> None:
+    server, log = Server(), Log()
+    stats = run(scheduler(server, limits=Limits(concurrency=8)).run(log.requests(200), log))
+    log.check_each_once(200)
+    assert [tag for _, tag in server.attempts] == list(range(200))
+    assert server.peak == stats.in_flight_peak == 8
+    assert log.most_open <= 9
+    assert (stats.sent, stats.succeeded, stats.failed, stats.retried) == (200, 200, 0, 0)
+    assert (stats.prompt_tokens, stats.completion_tokens) == (20_000, 2_000)
+    assert stats.busy_fraction > 0.9
+    assert stats.endpoints[0].succeeded == 200
+
+
+def test_nothing_to_do() -> None:
+    assert run(scheduler(Server()).run([], Log())).sent == 0
+
+
+def test_asynchronous_source_is_read_a_little_ahead() -> None:
+    server, log = Server(), Log()
+
+    async def source() -> AsyncIterator[Request]:
+        for request in log.requests(500):
+            await asyncio.sleep(0)
+            yield request
+
+    run(scheduler(server, limits=Limits(concurrency=8)).run(source(), log))
+    log.check_each_once(500)
+    assert log.most_open <= 8 + 34
+
+
+def test_slow_asynchronous_source() -> None:
+    log = Log()
+
+    async def source() -> AsyncIterator[Request]:
+        for request in log.requests(5):
+            await asyncio.sleep(3600)
+            yield request
+
+    run(scheduler(Server()).run(source(), log))
+    log.check_each_once(5)
+
+
+def test_never_more_in_flight_than_the_server_takes() -> None:
+    server, log = Server(most=16), Log()
+    run(scheduler(server).run(log.requests(300), log))
+    assert server.peak == 15
+    server = Server(most=16)
+    run(scheduler(server, limits=Limits(concurrency=100)).run(Log().requests(300), Log()))
+    assert server.peak == 16
+
+
+def test_storm_of_429_then_recovery() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        if now() < 120:
+            raise overloaded()
+        return await server.answer(request)
+
+    server, log = Server(behave), Log()
+    stats = run(scheduler(server, limits=Limits(concurrency=64)).run(log.requests(2000), log))
+    log.check_each_once(2000)
+    assert len(log.answered) == 2000
+    assert sum(when < 120 for when, _ in server.attempts) < 200, "the server was hammered"
+    assert stats.seconds < 120 + 30 + 2000 / 64 + 15, "it did not come back to speed"
+    assert log.most_open <= 64 + 4 * 64
+
+
+def test_window_finds_the_capacity_of_a_server_that_refuses_more() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        if server.in_flight > 32:
+            raise overloaded()
+        return await server.answer(request)
+
+    server, log = Server(behave), Log()
+    stats = run(scheduler(server, limits=Limits(concurrency=128)).run(log.requests(3000), log))
+    log.check_each_once(3000)
+    assert len(log.answered) == 3000
+    assert stats.seconds < 1.25 * 3000 / 32
+    assert stats.overloaded < 0.25 * 3000
+
+
+def test_random_refusals_do_not_shrink_the_window() -> None:
+    rng = random.Random(5)
+
+    async def behave(server: Server, request: Request) -> Reply:
+        if rng.random() < 0.05:
+            raise overloaded()
+        await asyncio.sleep(rng.lognormvariate(-0.125, 0.5))
+        return Reply("yes")
+
+    log = Log()
+    stats = run(scheduler(Server(behave), limits=Limits(concurrency=128)).run(log.requests(10_000), log))
+    assert len(log.answered) == 10_000
+    assert stats.busy_fraction >= 0.95
+
+
+def test_cpu_time_per_request() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        server.attempts.clear()
+        return Reply("yes")
+
+    begin = time.process_time()
+    stats = asyncio.run(scheduler(Server(behave), Server(behave)).run(Log().requests(10_000), Log()))
+    assert stats.succeeded == 10_000
+    assert (time.process_time() - begin) / 10_000 <= 100e-6
+
+
+def test_retry_after_is_a_minimum() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        if len([tag for _, tag in server.attempts if tag == request.tag]) == 1 and request.tag == 3:
+            raise overloaded(retry_after=7)
+        return await server.answer(request)
+
+    server, log = Server(behave), Log()
+    run(scheduler(server).run(log.requests(10), log))
+    assert len(log.answered) == 10
+    first, second = (when for when, tag in server.attempts if tag == 3)
+    assert first + 7 <= second <= first + 7.5
+
+
+def test_permanent_error_is_delivered_once_without_retry() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        if request.tag % 2:
+            raise EndpointError("422 too long", retryable=False, status=422, blame_server=False)
+        return await server.answer(request)
+
+    server, log = Server(behave), Log()
+    stats = run(scheduler(server).run(log.requests(100), log))
+    log.check_each_once(100)
+    assert len(server.attempts) == 100
+    assert (stats.succeeded, stats.failed, stats.retried) == (50, 50, 0)
+
+
+def test_attempts_are_limited_per_request() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        if request.tag == 5:
+            raise broken()
+        return await server.answer(request)
+
+    server, log = Server(behave, latency=0.01), Log()
+    run(scheduler(server, limits=Limits(max_attempts=3, concurrency=4)).run(log.requests(50), log))
+    log.check_each_once(50)
+    assert sum(tag == 5 for _, tag in server.attempts) == 3
+    assert log.answered == set(range(50)) - {5}
+
+
+def test_half_of_the_attempts_fail() -> None:
+    rng = random.Random(3)
+
+    async def behave(server: Server, request: Request) -> Reply:
+        if rng.random() < 0.4:
+            raise broken()
+        return await server.answer(request)
+
+    log = Log()
+    stats = run(scheduler(Server(behave), limits=Limits(max_attempts=30)).run(log.requests(2000), log))
+    assert len(log.answered) == 2000
+    assert stats.seconds < 500
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_a_run_in_which_everything_fails_stops_early(retryable: bool) -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        await asyncio.sleep(0.1)
+        raise EndpointError("401 wrong token", retryable=retryable, status=401)
+
+    server, log = Server(behave), Log()
+    limits = Limits(concurrency=8, breaker_threshold=1000)
+    with pytest.raises(JudgingStopped, match=r"20 failures in a row .* 401 wrong token") as stopped:
+        run(scheduler(server, limits=limits).run(log.requests(10**9), log))
+    assert len(server.attempts) < 40
+    assert "\n" not in str(stopped.value)
+    stats = stopped.value.stats  # type: ignore[attr-defined]
+    assert isinstance(stats, RunStats)
+    assert stats.sent == len(server.attempts)
+    assert stats.failed == len(log.results) == (0 if retryable else stats.sent)
+
+
+def test_a_dead_server_is_left_alone_and_given_up() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        if now() > 10:
+            raise EndpointError("connection refused", retryable=True)
+        return await server.answer(request)
+
+    server, log = Server(behave), Log()
+    with pytest.raises(JudgingStopped, match="connection refused") as stopped:
+        run(scheduler(server, limits=Limits(concurrency=8)).run(log.requests(10**9), log))
+    assert sum(when > 10 for when, _ in server.attempts) < 20
+    assert 120 < stopped.value.stats.seconds < 200  # type: ignore[attr-defined]
+    assert len(log.results) == len(log.answered)
+
+
+def test_an_outage_is_waited_out_and_loses_nothing() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        if 10 < now() < 70:
+            raise EndpointError("connection refused", retryable=True)
+        return await server.answer(request)
+
+    server, log = Server(behave), Log()
+    stats = run(scheduler(server, limits=Limits(concurrency=32)).run(log.requests(1000), log))
+    log.check_each_once(1000)
+    assert len(log.answered) == 1000
+    assert stats.endpoints[0].breaker_opened == 1
+    assert sum(10 < when < 70 for when, _ in server.attempts) < 50
+    assert stats.seconds < 70 + 60 + 1000 / 32
+
+
+def test_endless_overload_is_given_up() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        raise overloaded()
+
+    server, log = Server(behave), Log()
+    with pytest.raises(JudgingStopped, match="nothing but refusals for overload"):
+        run(scheduler(server).run(log.requests(10**9), log))
+    assert not log.results
+    assert len(server.attempts) < 300
+
+
+def test_an_absurd_retry_after_does_not_hang_the_run() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        if request.tag == 0:
+            raise overloaded(retry_after=86400)
+        return await server.answer(request)
+
+    log = Log()
+    with pytest.raises(JudgingStopped, match="nothing could be sent"):
+        run(scheduler(Server(behave)).run(log.requests(10), log))
+    assert log.answered == set(range(1, 10))
+
+
+def test_two_endpoints_one_dead() -> None:
+    async def dead(server: Server, request: Request) -> Reply:
+        raise EndpointError("connection refused", retryable=True)
+
+    servers, log = (Server(dead, name="dead"), Server(name="alive")), Log()
+    stats = run(scheduler(*servers, limits=Limits(concurrency=16)).run(log.requests(1000), log))
+    log.check_each_once(1000)
+    assert len(log.answered) == 1000
+    assert len(servers[0].attempts) < 60
+    assert [endpoint.name for endpoint in stats.endpoints] == ["dead", "alive"]
+
+
+def test_endpoints_share_the_work_by_their_speed() -> None:
+    fast, slow, log = Server(latency=1), Server(latency=4), Log()
+    run(scheduler(fast, slow, limits=Limits(concurrency=16)).run(log.requests(2000), log))
+    log.check_each_once(2000)
+    assert 3 < len(fast.attempts) / len(slow.attempts) < 5
+
+
+def test_a_retry_prefers_another_endpoint() -> None:
+    async def behave(server: Server, request: Request) -> Reply:
+        if request.tag % 10 == 0:
+            raise broken()
+        return await server.answer(request)
+
+    one, two, log = Server(behave), Server(), Log()
+    run(scheduler(one, two, limits=Limits(concurrency=16)).run(log.requests(300), log))
+    assert len(log.answered) == 300
+    assert max(Counter(tag for _, tag in one.attempts).values()) <= 3
+
+
+def test_a_long_queue_at_the_server_stops_the_window_from_growing() -> None:
+    server = Server(depth=1000)
+    run(scheduler(server, limits=Limits(concurrency=128, start_concurrency=4)).run(Log().requests(300), Log()))
+    assert server.peak == 4
+
+
+def test_deadline() -> None:
+    server, log = Server(), Log()
+    with pytest.raises(JudgingStopped, match="deadline of 10 s") as stopped:
+        run(scheduler(server, limits=Limits(concurrency=4, deadline=10)).run(log.requests(10**9), log))
+    assert len(log.answered) == log.pulled, "what was in flight was lost"
+    assert stopped.value.stats.seconds == pytest.approx(11, abs=1)  # type: ignore[attr-defined]
+
+
+def test_spend_cap_is_not_exceeded() -> None:
+    server, log = Server(), Log()
+    limits = Limits(concurrency=16, price_prompt=1.0, price_completion=2.0, max_cost=0.012)  # 100 requests of 120 / 1M
+    with pytest.raises(JudgingStopped, match=r"spend cap of 0\.012") as stopped:
+        run(scheduler(server, limits=limits).run(log.requests(10**9), log))
+    assert 95 <= len(log.answered) <= 100
+    assert stopped.value.stats.cost <= 0.012 + 1e-9  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="price"):
+        Limits(max_cost=1.0)
+
+
+def test_stop_delivers_what_is_in_flight() -> None:
+    server, log = Server(latency=5), Log()
+
+    async def main() -> None:
+        judge = scheduler(server, limits=Limits(concurrency=8))
+        asyncio.get_running_loop().call_later(12, judge.stop, "interrupted")
+        with pytest.raises(JudgingStopped, match="interrupted"):
+            await judge.run(log.requests(10**9), log)
+        assert now() == pytest.approx(15)
+
+    run(main())
+    assert len(log.answered) == log.pulled
+
+
+@pytest.mark.parametrize(("stops", "ends"), [((12,), 22.0), ((12, 13), 13.0)])
+def test_grace_is_limited_and_a_second_stop_ends_it(stops: tuple[float, ...], ends: float) -> None:
+    server, log = Server(latency=1000), Log()
+
+    async def main() -> None:
+        judge = scheduler(server, limits=Limits(concurrency=8))
+        for when in stops:
+            asyncio.get_running_loop().call_later(when, judge.stop, "interrupted")
+        with pytest.raises(JudgingStopped):
+            await judge.run(log.requests(10**9), log)
+        assert now() == pytest.approx(ends)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+    assert not log.results
+    assert server.in_flight == 0
+
+
+def test_stop_before_the_run() -> None:
+    log = Log()
+    judge = scheduler(Server())
+    judge.stop("interrupted")
+    with pytest.raises(JudgingStopped, match="interrupted"):
+        run(judge.run(log.requests(10), log))
+    assert log.pulled == 0
+    assert run(judge.run(log.requests(10), log)).succeeded == 10
+
+
+def test_stop_from_a_signal_handler_wakes_a_sleeping_loop() -> None:
+    log = Log()
+    judge = scheduler(Server(latency=0.6), limits=Limits(concurrency=4))
+    before = signal.signal(signal.SIGINT, lambda *_: judge.stop("interrupted"))
+    try:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(JudgingStopped, match="interrupted"):
+            asyncio.run(judge.run(log.requests(10**9), log))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(log.answered) == log.pulled
+
+
+def test_cancelling_the_run_leaves_nothing_behind() -> None:
+    server, log = Server(), Log()
+
+    async def main() -> None:
+        task = asyncio.create_task(scheduler(server).run(log.requests(10**9), log))
+        await asyncio.sleep(5.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+    assert server.in_flight == 0
+
+
+def test_an_error_of_the_source_comes_through() -> None:
+    server, log = Server(), Log()
+
+    def source() -> Iterator[Request]:
+        yield from log.requests(20)
+        raise ValueError("bad row")
+
+    async def asynchronous() -> AsyncIterator[Request]:
+        for request in source():
+            yield request
+
+    for requests in (source(), asynchronous()):
+        with pytest.raises(ValueError, match="bad row"):
+            run(scheduler(server, limits=Limits(concurrency=8)).run(requests, log))
+        assert server.in_flight == 0
+
+
+def test_an_error_of_on_done_comes_through_and_ends_the_calls() -> None:
+    calls = []
+
+    def done(request: Request, result: Result) -> None:
+        calls.append(request.tag)
+        if len(calls) == 3:
+            raise OSError("disk full")
+
+    server = Server()
+    with pytest.raises(OSError, match="disk full"):
+        run(scheduler(server).run(Log().requests(100), done))
+    assert len(calls) == 3
+    assert server.in_flight == 0
+
+
+def test_an_error_of_on_progress_and_a_bug_of_an_endpoint_come_through() -> None:
+    def progress(stats: RunStats) -> None:
+        if stats.succeeded:
+            raise ValueError("bar")
+
+    with pytest.raises(ValueError, match="bar"):
+        run(scheduler(Server()).run(Log().requests(1000), Log(), on_progress=progress))
+
+    async def behave(server: Server, request: Request) -> Reply:
+        raise KeyError("choices")
+
+    with pytest.raises(KeyError, match="choices"):
+        run(scheduler(Server(behave)).run(Log().requests(1000), Log()))
+
+
+def test_progress_is_told_about_once_a_second() -> None:
+    seen: list[int] = []
+    run(
+        scheduler(Server(), limits=Limits(concurrency=2)).run(
+            Log().requests(20), Log(), on_progress=lambda stats: seen.append(stats.succeeded)
+        )
+    )
+    assert 9 <= len(seen) <= 13
+    assert seen == sorted(seen)
+    assert seen[-1] == 20
+
+
+def test_a_server_that_does_not_tell_its_limits_is_not_waited_for() -> None:
+    class Silent(Server):
+        async def info(self) -> EndpointInfo:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+    class Refusing(Server):
+        async def info(self) -> EndpointInfo:
+            raise broken()
+
+    silent, log = Silent(), Log()
+    assert run(scheduler(silent, Refusing()).run(log.requests(100), log)).succeeded == 100
+    assert silent.attempts[0][0] == pytest.approx(10)
+
+
+KINDS = ("ok", "429", "429 later", "500", "timeout", "422", "401")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    faults=st.lists(st.lists(st.sampled_from(KINDS), max_size=5), min_size=1, max_size=60),
+    servers=st.integers(1, 3),
+    concurrency=st.integers(1, 20),
+    asynchronous=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_each_request_is_delivered_exactly_once_whatever_fails(
+    faults: list[list[str]], servers: int, concurrency: int, asynchronous: bool, seed: int
+) -> None:
+    rng, seen = random.Random(seed), Counter[int]()
+
+    async def behave(server: Server, request: Request) -> Reply:
+        kinds = faults[request.tag]
+        kind = kinds[seen[request.tag]] if seen[request.tag] < len(kinds) else "ok"
+        seen[request.tag] += 1
+        await asyncio.sleep(rng.choice([0.0, 0.1, 3.0]))
+        if kind in ("422", "401"):
+            raise EndpointError(kind, retryable=False, status=int(kind), blame_server=kind == "401")
+        if kind == "timeout":
+            raise broken() from TimeoutError()
+        if kind != "ok":
+            raise broken() if kind == "500" else overloaded(2.0 if kind.endswith("later") else None)
+        return await server.answer(request)
+
+    log = Log()
+
+    async def source() -> AsyncIterator[Request]:
+        for request in log.requests(len(faults)):
+            await asyncio.sleep(rng.choice([0.0, 0.01]))
+            yield request
+
+    limits = Limits(concurrency=concurrency, give_up_after=10**6, patience=1e6)
+    judge = Scheduler([Server(behave, latency=0.5) for _ in range(servers)], limits, rng=rng)
+    stats = run(judge.run(source() if asynchronous else log.requests(len(faults)), log))
+    log.check_each_once(len(faults))
+    ends = [next((kind for kind in kinds if kind in ("ok", "422", "401")), "ok") for kinds in faults]
+    permanent = {number for number, end in enumerate(ends) if end != "ok"}
+    assert log.answered == set(range(len(faults))) - permanent
+    assert stats.sent == sum(seen.values()) == stats.succeeded + stats.failed + stats.retried
+
+
+def test_breaker_opens_half_opens_and_closes() -> None:
+    breaker = Breaker(threshold=3, cooldown=5)
+    for _ in range(3):
+        assert breaker.allows(0)
+        breaker.failed(0, probe=breaker.sending())
+    assert breaker.state == "open"
+    assert not breaker.allows(4.9)
+    assert breaker.allows(5)
+    assert breaker.sending()
+    assert breaker.state == "half-open"
+    assert not breaker.allows(100), "one probe at a time"
+    breaker.failed(6, probe=False)
+    assert breaker.state == "half-open", "old news"
+    breaker.failed(6, probe=True)
+    assert not breaker.allows(15.9)
+    assert breaker.allows(16)
+    assert breaker.sending()
+    assert breaker.answered()
+    assert breaker.state == "closed"
+    assert not breaker.sending()
+    assert not breaker.answered()
+
+
+def test_retry_budget_runs_out_and_trickles() -> None:
+    budget = RetryBudget(0.5, 0.0)
+    assert [budget.take(0.0) for _ in range(int(BURST))] == [0.0] * int(BURST)
+    wait = budget.take(0.0)
+    assert wait == pytest.approx(0.2)
+    assert budget.take(wait) == 0.0
+    budget.succeeded()
+    budget.succeeded()
+    assert budget.take(wait) == 0.0
+
+
+def test_window_grows_fast_then_slowly_and_shrinks_once_per_round_trip() -> None:
+    limiter = Limiter(limit=64, start=8)
+    for _ in range(8):
+        limiter.sending()
+        limiter.succeeded(int(limiter.window))
+    assert limiter.window == 16
+    limiter.succeeded(3)
+    assert limiter.window == 16, "a window that is not used does not grow"
+    for _ in range(16):
+        limiter.sending()
+    shrunk = [limiter.overloaded(number, sent=24) for number in range(9, 25)]
+    assert sum(shrunk) == 1
+    assert limiter.window == pytest.approx(16 * 0.7)
+    assert not limiter.overloaded(20, sent=30), "news from before the decrease"
+    assert limiter.overloaded(25, sent=30), "a storm: nothing succeeded in between"
+    for _ in range(200):
+        limiter.succeeded(100)
+    assert limiter.window < 64
+
+
+def test_spending_counts_replies_that_tell_no_tokens_at_their_estimate() -> None:
+    spending = Spending(1.0, 1.0, 1.0)
+    estimate = spending.estimate(question(0))
+    assert estimate == pytest.approx((400 * 0.4 + 50) / 1e6)
+    spending.answered(question(0), Reply("x"), estimate)
+    assert spending.spent == estimate
