@@ -16,27 +16,29 @@ import re
 from collections.abc import Iterable
 
 # Names of tags that some chat template, or our own verdict format, gives a meaning. HTML such as <p> is left alone.
-_TAG_NAMES = r"""
-    s|bos|eos|pad|unk|mask|cls|sep|sop|eop|sys|think|thinking|thought|reasoning|preference|verdict|better|worse|answer
-    |system|user|assistant|human|model|start_of_\w+|end_of_\w+|begin_of_\w+|beginoftext|endoftext|im_start|im_end
-    |tools?|tool_calls?|tool_results?|tool_responses?|tool_outputs?|function_calls?|function_results?|fim_\w+
-    |unused\d+|extra_id_\d+|image|video|audio|seed:\w+
-"""
-# The set that opens the pattern lets the search skip at full speed to the next bracket.
-_CONTROL_TOKEN = re.compile(
-    rf"""
-    [<\[](?:
-      (?<=<)(?:
-          [|｜][^<>\n]{{0,80}}>          # <|im_start|>, <|turn>, DeepSeek's full-width bars
-        | [^<>|｜\n]{{0,80}}[|｜]>       # <turn|>
-        | <?/?\s*(?:{_TAG_NAMES})\s*/?>>?
-      )
-    | (?<=\[)/?\s*(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|THINK|IMG\w*
-        |PREFIX|MIDDLE|SUFFIX|CLS|SEP|PAD|MASK|UNK|gMASK|sMASK|BOS|EOS)\s*\]
-    )
-    """,
+_TAG_NAMES = frozenset(
+    """
+    s bos eos pad unk mask cls sep sop eop sys think thinking thought reasoning preference verdict better worse answer
+    system user assistant human model beginoftext endoftext im_start im_end image video audio
+    tool tools tool_call tool_calls tool_result tool_results tool_response tool_responses tool_output tool_outputs
+    function_call function_calls function_result function_results
+    """.split()  # noqa: SIM905  easier to read than fifty quoted words
+)
+_TAG_PREFIXES = ("start_of_", "end_of_", "begin_of_", "fim_", "unused", "extra_id_", "seed:")
+_BRACKETED = (
+    "INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|THINK|IMG|IMG_BREAK|IMG_END"
+    "|PREFIX|MIDDLE|SUFFIX|CLS|SEP|PAD|MASK|UNK|gMASK|sMASK|BOS|EOS"
+)
+# Both patterns begin with a literal, which lets the search skip at full speed to the next bracket.
+_ANGLE = re.compile(
+    r"""<(?:
+      [|｜][^<>\n]{0,80}>                                          # <|im_start|>, <|turn>, DeepSeek's full-width bars
+    | [^<>|｜\n]{0,80}[|｜]>                                       # <turn|>
+    | <?/?\s*(?P<name>[a-z]\w{0,30}(?::\w{1,30})?)\s*/?>>?        # </think>, <<SYS>>; which names, is looked up
+    )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_SQUARE = re.compile(rf"\[/?\s*(?:{_BRACKETED})\s*\]", re.IGNORECASE)
 _HARMLESS = str.maketrans("<>[]", "‹›⟦⟧")
 
 _CONTROL_BYTES = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\n\t")
@@ -57,9 +59,19 @@ def clean(text: str) -> str:
     # In UTF-8 the bytes of control characters stand for nothing else, and bytes.translate is the fastest way to look.
     if len(encoded.translate(None, _CONTROL_BYTES)) != len(encoded):
         text = text.replace("\r\n", "\n").translate(_CONTROL_CHARS)
-    if "<" in text or "[" in text:
-        text = _CONTROL_TOKEN.sub(lambda match: match[0].translate(_HARMLESS), text)
+    if "<" in text:
+        text = _ANGLE.sub(_disarmed, text)
+    if "[" in text:
+        text = _SQUARE.sub(_disarmed, text)
     return text
+
+
+def _disarmed(match: re.Match[str]) -> str:
+    """The token with harmless brackets, or as it is when it is only some other tag."""
+    name = match.groupdict().get("name")
+    if name is not None and (name := name.lower()) not in _TAG_NAMES and not name.startswith(_TAG_PREFIXES):
+        return match[0]
+    return match[0].translate(_HARMLESS)
 
 
 def cut(text: str, max_chars: int) -> str:

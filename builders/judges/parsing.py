@@ -57,7 +57,7 @@ _REASONING_CLOSES = re.compile(rf"</{_REASONING}\s*>", re.IGNORECASE)
 _TAG_VERDICT = re.compile(
     r"<better\s*>([^<]{0,10000})</better\s*>[\s,;.]*<worse\s*>([^<]{0,10000})</worse\s*>", re.IGNORECASE
 )
-_VERDICT_TAG = re.compile(r"</?(?:better|worse)\b", re.IGNORECASE)
+_VERDICT_PART = re.compile(r'</?(?:better|worse)\b|"(?:better|worse)"\s*:', re.IGNORECASE)
 _UNFINISHED_TAG = re.compile(r"</?[a-z]{0,10}\s*\Z", re.IGNORECASE)
 _OPENING_BRACE = re.compile(r'\{(?=\s*(?:"|\Z))')
 _JSON_FENCE = re.compile(r"\A```[a-z]{0,10}\s*\n(.*)\n\s*```\Z", re.IGNORECASE | re.DOTALL)
@@ -135,11 +135,11 @@ def _last_verdict(answer: str, reasoning: str) -> tuple[list[int], list[int], st
         start, end = tags.span()
         lists = _ids_in(tags[1]), _ids_in(tags[2])
         reasoning += answer[:start]
-    elif _VERDICT_TAG.search(answer):
+    elif _VERDICT_PART.search(answer):
         raise _Unreadable("the reply has no complete <better> and <worse> lists")
     else:
         raise _Unreadable("the reply holds no verdict")
-    if _VERDICT_TAG.search(answer, end) or _UNFINISHED_TAG.search(answer, end):
+    if _VERDICT_PART.search(answer, end) or _UNFINISHED_TAG.search(answer, end):
         raise _Unreadable("the reply begins another verdict after its last complete one")
     return *lists, reasoning.strip()
 
