@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -618,6 +619,47 @@ def test_each_request_is_delivered_exactly_once_whatever_fails(
     permanent = {number for number, end in enumerate(ends) if end != "ok"}
     assert log.answered == set(range(len(faults))) - permanent
     assert stats.sent == sum(seen.values()) == stats.succeeded + stats.failed + stats.retried
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    when=st.floats(0, 20),
+    how=st.sampled_from(["stop", "stop twice", "cancel"]),
+    failing=st.floats(0, 0.5),
+    asynchronous=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_a_run_that_is_ended_at_any_time_delivers_nothing_twice_and_leaves_nothing_behind(
+    when: float, how: str, failing: float, asynchronous: bool, seed: int
+) -> None:
+    rng, log, answered = random.Random(seed), Log(), set[int]()
+
+    async def behave(server: Server, request: Request) -> Reply:
+        await asyncio.sleep(rng.random() * 3)
+        if rng.random() < failing:
+            raise rng.choice([broken(), overloaded(), overloaded(3.0)])
+        answered.add(request.tag)
+        return Reply("yes")
+
+    async def source() -> AsyncIterator[Request]:
+        for request in log.requests(10**9):
+            yield request
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        judge = Scheduler([Server(behave), Server(behave)], Limits(concurrency=5), rng=rng)
+        task = loop.create_task(judge.run(source() if asynchronous else log.requests(10**9), log))
+        loop.call_later(when, task.cancel if how == "cancel" else partial(judge.stop, "enough"))
+        if how == "stop twice":
+            loop.call_later(when + 0.5, judge.stop, "now")
+        with pytest.raises(asyncio.CancelledError if how == "cancel" else JudgingStopped):
+            await task
+        assert now() <= when + (0.51 if how != "stop" else 3.01)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+    assert len(log.results) == len({tag for tag, _ in log.results}), "delivered twice"
+    assert log.answered == answered, "an answer that came was not delivered"
 
 
 def test_breaker_opens_half_opens_and_closes() -> None:
