@@ -73,7 +73,6 @@ def plan(
     *,
     tokens_per_second: float | None = None,
     escalated: float | None = None,
-    exempt: Sequence[str] = (),
 ) -> list[StagePlan]:
     """Work out requests, tokens, cost and time of each stage from a dry run over the source.
 
@@ -81,13 +80,9 @@ def plan(
         tokens_per_second: tokens (prompt and completion) the servers of a stage get through; None leaves time out.
         escalated: share passed from stage to stage, of rows or of candidates as the stage's rule says; None takes
             `ROWS_ESCALATED` or `CANDIDATES_ESCALATED`.
-        exempt: subsets that are not judged.
     """
     totals = [_Totals() for _ in stages]
-    exempt_keys = set(exempt)
     for numbered in source.rows():
-        if numbered.row.subset in exempt_keys:
-            continue
         for stage, total in zip(stages, totals, strict=True):
             _add_row(total, stage, numbered.row)
     plans = []
