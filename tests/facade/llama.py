@@ -41,8 +41,13 @@ class LlamaBackend:
 
     slots: int | None = 2
 
-    def __init__(self, *, context: int = 4096, threads: int = 2, most_tokens: int = 256) -> None:
-        """`context` is the number of tokens for each of the two slots."""
+    def __init__(self, *, context: int = 4096, threads: int = 1, most_tokens: int = 256) -> None:
+        """
+        Args:
+            context: tokens for each of the two slots.
+            threads: one by default. Two are up to twice as fast on an idle machine of two cores, but wait for each
+                other by spinning: beside other busy processes they are four times slower than one.
+        """
         self.context = context
         self.threads = threads
         self.most_tokens = most_tokens
