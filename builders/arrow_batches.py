@@ -1,0 +1,323 @@
+"""From rows and verdicts to Arrow tables, a bounded batch at a time.
+
+The passages of a batch become one flat Arrow array, once; each config then takes its passages out of it by index. That
+is what keeps five configs from costing five conversions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
+from hf_relabel.builders.rows import NumberedRow, Passage, Row, arrow_schema
+from hf_relabel.builders.techniques import Change, Technique, account_all
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PASSAGE_FIELDS = ("docid", "title", "text")
+STAGE_FIELDS = ("stage", "judge", "label", "score", "rationale", "prompt_tokens", "completion_tokens")
+MISSING_VERDICT = "not-reached"
+
+
+@dataclass(slots=True)
+class JudgedRow:
+    """A row with a verdict for each of its negatives, in their order, and what each technique does to it."""
+
+    number: int
+    row: Row
+    verdicts: Sequence[Verdict]
+    changes: Mapping[Technique, Change]
+    size: int = 0
+    """About how many bytes of Arrow it takes in one config, its verdicts included."""
+
+    def __post_init__(self) -> None:
+        self.size = _size(self.row, self.verdicts)
+
+
+@dataclass
+class Batch:
+    """Some rows in a row, as they are read. Tables are made from it one config at a time."""
+
+    rows: list[JudgedRow] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, judged: JudgedRow) -> None:
+        self.rows.append(judged)
+        self.size += judged.size
+
+    def prepare(self) -> None:
+        """Convert what the tables share, once. Afterwards they may be made in several threads.
+
+        Raises:
+            BuildError: a text is not valid Unicode.
+        """
+        _ = self._flat
+
+    def table(self, technique: Technique) -> pa.Table:
+        """The rows that the technique keeps, rewritten. See `rows.arrow_schema`."""
+        import pyarrow as pa
+
+        starts, columns = self._flat
+        positives: list[list[int]] = []
+        negatives: list[list[int]] = []
+        kept_rows: list[int] = []
+        for index, judged in enumerate(self.rows):
+            change = judged.changes[technique]
+            if change.row_dropped is not None:
+                continue
+            start, count = starts[index], len(judged.row.positive_passages)
+            first_negative = start + count
+            kept_rows.append(index)
+            positives.append([*range(start, first_negative), *(first_negative + position for position in change.moved)])
+            negatives.append([first_negative + position for position in change.kept])
+        passages = columns["passages"]
+        indices = pa.array(kept_rows, pa.int32())
+        return pa.table(
+            {
+                "query_id": columns["query_id"].take(indices),
+                "query": columns["query"].take(indices),
+                "positive_passages": _lists(passages, positives),
+                "negative_passages": _lists(passages, negatives),
+                "subset": columns["subset"].take(indices),
+            },
+            schema=arrow_schema(),
+        )
+
+    def verdicts_table(self, stage_names: Sequence[str], stage_judges: Sequence[str]) -> pa.Table:
+        """One line for each negative of each row. See `verdicts_schema`."""
+        import pyarrow as pa
+
+        lines = [(judged, verdict) for judged in self.rows for verdict in judged.verdicts]
+        schema = verdicts_schema()
+        words = [_last_word(verdict) for _, verdict in lines]
+        columns: dict[str, list[Any]] = {
+            "row": [judged.number for judged, _ in lines],
+            "query_id": [judged.row.query_id for judged, _ in lines],
+            "subset": [judged.row.subset for judged, _ in lines],
+            "position": [verdict.position for _, verdict in lines],
+            "docid": [verdict.docid for _, verdict in lines],
+            "outcome": [str(verdict.outcome) for _, verdict in lines],
+            "reason": [verdict.reason for _, verdict in lines],
+            "label": [None if word is None else str(word.label) for word in words],
+            "score": [None if word is None else word.score for word in words],
+        }
+        arrays = [pa.array(columns[name], schema.field(name).type) for name in columns]
+        stages = _stages_array([verdict for _, verdict in lines], stage_names, stage_judges)
+        return pa.table([*arrays, stages], schema=schema)
+
+    @cached_property
+    def _flat(self) -> tuple[list[int], dict[str, pa.Array]]:
+        """Where each row's passages start in the flat array (its positives, then its negatives), and the columns."""
+        import pyarrow as pa
+
+        starts: list[int] = []
+        passages: list[Passage] = []
+        for judged in self.rows:
+            starts.append(len(passages))
+            passages += judged.row.positive_passages
+            passages += judged.row.negative_passages
+        try:
+            parts = [pa.array([getattr(passage, name) for passage in passages], pa.string()) for name in PASSAGE_FIELDS]
+            columns = {
+                name: pa.array([getattr(judged.row, name) for judged in self.rows], pa.string())
+                for name in ("query_id", "query", "subset")
+            }
+        except UnicodeEncodeError as error:
+            raise _not_unicode(self.rows) from error
+        columns["passages"] = pa.StructArray.from_arrays(parts, list(PASSAGE_FIELDS))
+        return starts, columns
+
+
+def batches(
+    items: Iterable[tuple[NumberedRow, Sequence[Verdict]]],
+    techniques: Sequence[Technique],
+    *,
+    limit: int,
+    batch_bytes: int,
+    batch_rows: int,
+) -> Iterator[Batch]:
+    """Read rows and verdicts into batches of at most `batch_rows` rows and, unless one row is larger, `batch_bytes`.
+
+    Raises:
+        BuildError: row numbers have a gap, or verdicts do not fit their row.
+    """
+    batch = Batch()
+    expected: int | None = None
+    for numbered, verdicts in items:
+        if expected is not None and numbered.number != expected:
+            raise BuildError(
+                f"Row {numbered.number} came where row {expected} was due. Give the rows of a source in order and "
+                "without gaps, so that the verdicts config can name them by number."
+            )
+        expected = numbered.number + 1
+        changes = account_all(techniques, numbered.row, verdicts, limit=limit)
+        judged = JudgedRow(numbered.number, numbered.row, complete(numbered.row, verdicts), changes)
+        if batch.rows and (batch.size + judged.size > batch_bytes or len(batch.rows) >= batch_rows):
+            yield batch
+            batch = Batch()
+        batch.add(judged)
+    if batch.rows:
+        yield batch
+
+
+def complete(row: Row, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """A verdict for each negative, in their order: those given, and "unjudged" for the rest."""
+    given = {verdict.position: verdict for verdict in verdicts}
+    return [
+        given.get(position) or Verdict(position, passage.docid, Outcome.UNJUDGED, MISSING_VERDICT)
+        for position, passage in enumerate(row.negative_passages)
+    ]
+
+
+def verdicts_schema() -> pa.Schema:
+    """The Arrow schema of the `verdicts` config: one line for each negative of each row of `original`.
+
+    `row` is the number of the row, `label` and `score` are those of the last stage that saw the candidate, `stages` has
+    an entry for every stage of the cascade, with a null `label` where the stage did not see it.
+    """
+    import pyarrow as pa
+
+    types = {"score": pa.float64(), "prompt_tokens": pa.float64(), "completion_tokens": pa.float64()}
+    stage = pa.struct([(name, types.get(name, pa.string())) for name in STAGE_FIELDS])
+    return pa.schema(
+        [
+            ("row", pa.int64()),
+            ("query_id", pa.string()),
+            ("subset", pa.string()),
+            ("position", pa.int32()),
+            ("docid", pa.string()),
+            ("outcome", pa.string()),
+            ("reason", pa.string()),
+            ("label", pa.string()),
+            ("score", pa.float64()),
+            ("stages", pa.list_(stage)),
+        ]
+    )
+
+
+def verdicts_from_records(records: Iterable[Mapping[str, Any]]) -> dict[int, Verdict]:
+    """The verdicts of one row, by position, from its lines of the `verdicts` config.
+
+    With them and the row of `original`, `techniques.apply` rebuilds the row of any other config.
+    """
+    return {
+        record["position"]: Verdict(
+            position=record["position"],
+            docid=record["docid"],
+            outcome=Outcome(record["outcome"]),
+            reason=record["reason"],
+            stages=tuple(_judgement(stage) for stage in record["stages"]),
+        )
+        for record in records
+    }
+
+
+def _judgement(stage: Mapping[str, Any]) -> Judgement | None:
+    if stage["label"] is None:
+        return None
+    return Judgement(
+        label=Label(stage["label"]),
+        score=stage["score"],
+        rationale=stage["rationale"],
+        prompt_tokens=stage["prompt_tokens"],
+        completion_tokens=stage["completion_tokens"],
+    )
+
+
+def _last_word(verdict: Verdict) -> Judgement | None:
+    return next((judgement for judgement in reversed(verdict.stages) if judgement is not None), None)
+
+
+def _lists(values: pa.Array, lists: Sequence[Sequence[int]]) -> pa.Array:
+    """A list array of `values` taken by index."""
+    import pyarrow as pa
+
+    indices = [index for items in lists for index in items]
+    return pa.ListArray.from_arrays(_offsets(lists), values.take(pa.array(indices, pa.int32())))
+
+
+def _offsets(lists: Iterable[Sequence[Any]]) -> pa.Array:
+    import pyarrow as pa
+
+    offsets = [0]
+    for items in lists:
+        offsets.append(offsets[-1] + len(items))
+    return pa.array(offsets, pa.int32())
+
+
+def _stages_array(verdicts: Sequence[Verdict], stage_names: Sequence[str], stage_judges: Sequence[str]) -> pa.Array:
+    import pyarrow as pa
+
+    entries = [(index, judgement) for verdict in verdicts for index, judgement in enumerate(verdict.stages)]
+    judgements = [judgement for _, judgement in entries]
+    columns: list[list[Any]] = [
+        [stage_names[index] for index, _ in entries],
+        [stage_judges[index] if stage_judges else None for index, _ in entries],
+        [None if judgement is None else str(judgement.label) for judgement in judgements],
+    ]
+    columns += [
+        [None if judgement is None else getattr(judgement, name) for judgement in judgements]
+        for name in STAGE_FIELDS[3:]
+    ]
+    stage_type = verdicts_schema().field("stages").type.value_type
+    parts = [_text_or_number(column, stage_type.field(index).type) for index, column in enumerate(columns)]
+    return pa.ListArray.from_arrays(
+        _offsets([verdict.stages for verdict in verdicts]), pa.StructArray.from_arrays(parts, list(STAGE_FIELDS))
+    )
+
+
+def _text_or_number(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """An Arrow array; a judge's text that is not valid Unicode gets "?" for the bad characters, as it is no data."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return pa.array([value and value.encode("utf-8", "replace").decode() for value in values], kind)
+
+
+def _size(row: Row, verdicts: Sequence[Verdict]) -> int:
+    """About the bytes of a row and its verdicts in Arrow: a character counts as one, a string has 4 more of offset."""
+    passages = sum(
+        len(passage.docid) + len(passage.title) + len(passage.text) + 12
+        for side in (row.positive_passages, row.negative_passages)
+        for passage in side
+    )
+    rationales = sum(
+        len(judgement.rationale) for verdict in verdicts for judgement in verdict.stages if judgement is not None
+    )
+    return passages + rationales + len(row.query) + len(row.query_id) + len(row.subset)
+
+
+def _not_unicode(rows: Iterable[JudgedRow]) -> BuildError:
+    """Name the first text that cannot be written."""
+    for judged in rows:
+        row = judged.row
+        for name in ("query_id", "query", "subset"):
+            if not _is_unicode(getattr(row, name)):
+                return _unicode_error(judged.number, name)
+        for side in ("positive_passages", "negative_passages"):
+            for position, passage in enumerate(getattr(row, side)):
+                if not all(_is_unicode(getattr(passage, name)) for name in PASSAGE_FIELDS):
+                    return _unicode_error(judged.number, f"{side}[{position}]")
+    return BuildError("A text is not valid Unicode and cannot be written.")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unicode_error(number: int, name: str) -> BuildError:
+    return BuildError(
+        f"Row {number} (counted from 0), {name}: the text is not valid Unicode (half of a surrogate pair) and cannot "
+        "be written to Parquet. Correct the source."
+    )

@@ -1,0 +1,343 @@
+"""Writing the configs: one pass over rows and verdicts gives a folder that `load_dataset(folder, config)` loads.
+
+    original/train-00000-of-00001.parquet     one folder per technique, rows in the Tevatron/RLHN schema
+    …
+    verdicts/train-00000-of-00001.parquet     one line for each negative of each row, see `verdicts_schema`
+    README.md                                 front matter that names the configs, and a table of counts
+    manifest.json                             see hf_relabel.builders.manifest
+
+Memory stays bounded whatever the number of rows, the same inputs give the same bytes, and the folder appears complete
+or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.arrow_batches import Batch, batches, verdicts_from_records, verdicts_schema
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.folder_readme import readme_text, totals
+from hf_relabel.builders.folder_swap import NewFolder, new_folder
+from hf_relabel.builders.judgements import Verdict
+from hf_relabel.builders.manifest import (
+    MANIFEST_NAME,
+    ConfigCounts,
+    FileEntry,
+    VerdictCounts,
+    by_subset,
+    file_entry,
+    make_manifest,
+    manifest_text,
+    read_manifest,
+)
+from hf_relabel.builders.rows import NumberedRow, arrow_schema
+from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["BuildReport", "verdicts_from_records", "write_configs"]
+
+VERDICTS = "verdicts"
+README_NAME = "README.md"
+
+MAX_ROW_GROUP_ROWS = 10_000
+"""So that rows of a few bytes do not make row groups that take long to read."""
+WRITER_THREADS = 2
+"""Configs written at a time. Each holds one row group more in memory."""
+COLUMNS_WITH_STATISTICS = ["query_id", "subset", "row", "position", "outcome", "reason", "label", "score"]
+"""Columns that readers filter on. The minimum of a passage text helps nobody and would be in every footer."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What was built. `manifest` is the content of manifest.json."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """Rows read."""
+        return int(self.manifest["rows"]["count"])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), **self.manifest}
+
+    def to_text(self) -> str:
+        """The counts as a plain table, with a line on what was not judged."""
+        from tabulate import tabulate
+
+        default = self.manifest["settings"]["default_config"]
+        lines = [
+            {**line, "config": f"{line['config']} *"} if line["config"] == default else line
+            for line in totals(self.manifest)
+        ]
+        table = tabulate(lines, "keys")
+        verdicts = self.manifest["verdicts"]["total"]
+        failures = ", ".join(f"{number} {name}" for name, number in sorted(verdicts["failures"].items()))
+        return f"{table}\n* loads by default. {verdicts['candidates']} candidates; without an answer: {failures}."
+
+
+def write_configs(
+    numbered_verdicts: Iterable[tuple[NumberedRow, Sequence[Verdict]]],
+    folder: Path,
+    *,
+    techniques: Sequence[Technique] = tuple(Technique),
+    limit: int = DEFAULT_LIMIT,
+    stage_names: Sequence[str],
+    stage_judges: Sequence[str] = (),
+    split: str = "train",
+    max_shard_bytes: int = 500_000_000,
+    row_group_bytes: int = 32_000_000,
+    default_config: str = Technique.REMOVE_HN,
+    manifest_extra: Mapping[str, Any] | None = None,
+) -> BuildReport:
+    """Write all configs of a training set, and the verdicts they follow from, into `folder`.
+
+    A folder that was built before is replaced in one step when the new one is complete; until then, and if anything
+    fails, it stays as it is. Files in it that are not ours, and what the user wrote in its README.md, are kept.
+
+    Args:
+        numbered_verdicts: rows in order and without gaps, each with the verdicts on its negatives. Read once.
+        limit: most distinct false negatives in a row, see `techniques.account`.
+        stage_names: the names of the cascade's stages, in order.
+        stage_judges: what judged at each stage, in order; none to leave that out of the verdicts config.
+        max_shard_bytes: most bytes of Arrow (uncompressed) in a file, give or take a row.
+        row_group_bytes: about the bytes of Arrow in a row group; also what bounds the memory.
+        default_config: the technique that loads when no config is named.
+        manifest_extra: entries to add to the manifest, such as the source and the judges' settings.
+
+    Raises:
+        ConfigError: settings that make no sense.
+        BuildError: the folder is not ours to replace or cannot be written, or rows and verdicts do not fit.
+    """
+    techniques = [Technique(technique) for technique in dict.fromkeys(techniques)]
+    _check_settings(techniques, default_config, split, stage_names, stage_judges, limit, max_shard_bytes)
+    settings = {
+        "techniques": [str(technique) for technique in techniques],
+        "limit": limit,
+        "default_config": str(default_config),
+        "split": split,
+        "stages": list(stage_names),
+        "max_shard_bytes": max_shard_bytes,
+        "row_group_bytes": row_group_bytes,
+    }
+    batch_bytes = min(row_group_bytes, max_shard_bytes)
+    read = batches(numbered_verdicts, techniques, limit=limit, batch_bytes=batch_bytes, batch_rows=MAX_ROW_GROUP_ROWS)
+    with new_folder(Path(folder), is_ours=_is_ours) as building:
+        writers = _writers(building, techniques, split, max_shard_bytes, stage_names, stage_judges)
+        counts = _Counts(configs={str(technique): {} for technique in techniques})
+        _write_all(read, writers, building, stage_names, counts)
+        with building.disk_errors():
+            files = [entry for writer in writers for entry in writer.finish()]
+            manifest = make_manifest(
+                settings=settings,
+                rows={"first": counts.first_row, "count": counts.rows},
+                configs={
+                    name: by_subset(subsets, ConfigCounts.summed(subsets.values()))
+                    for name, subsets in counts.configs.items()
+                },
+                verdicts=by_subset(counts.verdicts, VerdictCounts.summed(counts.verdicts.values())),
+                files=files,
+                extra=manifest_extra or {},
+            )
+            building.write(README_NAME, readme_text(manifest, building.earlier_text(README_NAME)).encode())
+            building.write(MANIFEST_NAME, manifest_text(manifest))
+            building.keep_others(ours=_earlier_files(building.target))
+    return BuildReport(folder=Path(folder), manifest=manifest)
+
+
+@dataclass(slots=True)
+class _Counts:
+    configs: dict[str, dict[str, ConfigCounts]]
+    rows: int = 0
+    first_row: int = 0
+    verdicts: dict[str, VerdictCounts] = field(default_factory=dict)
+
+    def add(self, batch: Batch, stage_names: Sequence[str]) -> None:
+        if not self.rows:
+            self.first_row = batch.rows[0].number
+        self.rows += len(batch.rows)
+        for judged in batch.rows:
+            subset = judged.row.subset
+            for technique, change in judged.changes.items():
+                self.configs[technique].setdefault(subset, ConfigCounts()).add(judged.row, change)
+            self.verdicts.setdefault(subset, VerdictCounts()).add(judged.verdicts, stage_names)
+
+
+@dataclass(slots=True)
+class _ConfigWriter:
+    """Writes the shards of one config under running numbers; `finish` gives them their names."""
+
+    building: NewFolder
+    name: str
+    split: str
+    schema: pa.Schema
+    max_shard_bytes: int
+    table_of: Callable[[Batch], pa.Table]
+    _writer: Any = None
+    _shard_bytes: int = 0
+    _shard_rows: list[int] = field(default_factory=list)
+
+    def write(self, batch: Batch) -> None:
+        """Add the batch as one row group."""
+        table = self.table_of(batch)
+        if not table.num_rows:
+            return
+        if self._writer is not None and self._shard_bytes + table.nbytes > self.max_shard_bytes:
+            self.close()
+        if self._writer is None:
+            self._open()
+        self._writer.write_table(table.replace_schema_metadata(self.schema.metadata), row_group_size=table.num_rows)
+        self._shard_bytes += table.nbytes
+        self._shard_rows[-1] += table.num_rows
+
+    def close(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def finish(self) -> list[FileEntry]:
+        """Close and name the shards. A config without rows is one file with a schema and no rows, so that it loads."""
+        if not self._shard_rows:
+            self._open()
+        self.close()
+        entries = []
+        for index, rows in enumerate(self._shard_rows):
+            name = f"{self.name}/{self.split}-{index:05d}-of-{len(self._shard_rows):05d}.parquet"
+            path = self._path(index).rename(self.building.path / name)
+            self.building.sync(path)
+            entries.append(file_entry(path, name, rows))
+        return entries
+
+    def _path(self, index: int) -> Path:
+        return self.building.path / self.name / f"shard-{index:05d}.parquet"
+
+    def _open(self) -> None:
+        path = self._path(len(self._shard_rows))
+        path.parent.mkdir(exist_ok=True)
+        self._writer = _parquet_writer(path, self.schema)
+        self._shard_rows.append(0)
+        self._shard_bytes = 0
+
+
+def _parquet_writer(path: Path, schema: pa.Schema) -> Any:
+    """A writer whose every setting is fixed here, because equal inputs must give equal bytes.
+
+    Chunk boundaries follow the content, with the sizes that `datasets` uses, so that the Hub stores pages that configs
+    and releases have in common once.
+    """
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=["subset", "outcome", "reason", "label", "stages.list.element.stage"]
+        + [f"stages.list.element.{name}" for name in ("judge", "label")],
+        write_statistics=COLUMNS_WITH_STATISTICS,
+        write_page_index=True,
+        use_content_defined_chunking={"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0},
+    )
+
+
+def _writers(
+    building: NewFolder,
+    techniques: Sequence[Technique],
+    split: str,
+    max_shard_bytes: int,
+    stage_names: Sequence[str],
+    stage_judges: Sequence[str],
+) -> list[_ConfigWriter]:
+    def rows_of(technique: Technique) -> Callable[[Batch], pa.Table]:
+        return lambda batch: batch.table(technique)
+
+    rows_schema, lines_schema = with_features(arrow_schema()), with_features(verdicts_schema())
+    writers = [
+        _ConfigWriter(building, str(technique), split, rows_schema, max_shard_bytes, rows_of(technique))
+        for technique in techniques
+    ]
+    verdicts = _ConfigWriter(
+        building,
+        VERDICTS,
+        split,
+        lines_schema,
+        max_shard_bytes,
+        lambda batch: batch.verdicts_table(stage_names, stage_judges),
+    )
+    return [*writers, verdicts]
+
+
+def with_features(schema: pa.Schema) -> pa.Schema:
+    """The schema with the metadata by which `load_dataset` knows the features, whatever the first rows look like."""
+    import datasets
+
+    return datasets.Features.from_arrow_schema(schema).arrow_schema
+
+
+def _write_all(
+    read: Iterable[Batch],
+    writers: Sequence[_ConfigWriter],
+    building: NewFolder,
+    stage_names: Sequence[str],
+    counts: _Counts,
+) -> None:
+    try:
+        with ThreadPoolExecutor(max_workers=WRITER_THREADS) as pool:
+            for batch in read:
+                counts.add(batch, stage_names)
+                batch.prepare()
+                building.progress = f"{counts.rows} rows"
+                with building.disk_errors():
+                    list(pool.map(lambda writer, batch=batch: writer.write(batch), writers))
+    except BaseException:
+        _abandon(writers)
+        raise
+
+
+def _abandon(writers: Iterable[_ConfigWriter]) -> None:
+    """Close what is open. On a full disk closing fails as well, which changes nothing: the folder is thrown away."""
+    for writer in writers:
+        try:
+            writer.close()
+        except OSError:
+            continue
+
+
+def _check_settings(
+    techniques: Sequence[Technique],
+    default_config: str,
+    split: str,
+    stage_names: Sequence[str],
+    stage_judges: Sequence[str],
+    limit: int,
+    max_shard_bytes: int,
+) -> None:
+    if default_config not in techniques:
+        built = ", ".join(techniques) or "none"
+        raise ConfigError(f"The default config {str(default_config)!r} is not among those to build: {built}.")
+    if not re.fullmatch(r"\w+(\.\w+)*", split):
+        raise ConfigError(f"{split!r} cannot name a split: use letters, digits, underscores and dots.")
+    if stage_judges and len(stage_judges) != len(stage_names):
+        raise ConfigError(f"There are {len(stage_names)} stages but {len(stage_judges)} judges of stages.")
+    if limit < 0 or max_shard_bytes < 1:
+        raise ConfigError("The limit must be 0 or more, and a shard must be allowed at least one byte.")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder may be replaced: it is empty, or we wrote it."""
+    if not any(folder.iterdir()):
+        return True
+    return (folder / MANIFEST_NAME).is_file() and bool(read_manifest(folder, any_version=True))
+
+
+def _earlier_files(folder: Path) -> list[str]:
+    """The files that the earlier build of a folder wrote; they go even where the new build has none of that name."""
+    return list(read_manifest(folder, any_version=True)["files"]) if (folder / MANIFEST_NAME).is_file() else []
