@@ -65,6 +65,11 @@ class JudgeIdentity:
         parts = {"kind": self.kind, "model": self.model, "revision": self.revision, "settings": self.settings}
         return json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
+    def describe(self) -> str:
+        """The judge as people name it: `listwise some/model@0123456789ab`."""
+        revision = f"@{self.revision[:12]}" if self.revision else ""
+        return f"{self.kind} {self.model}{revision}"
+
     def digest(self) -> bytes:
         return hashlib.blake2b(self.to_json().encode(), digest_size=_KEY_BYTES).digest()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hf_relabel.builders.configs import BuildReport, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job import BuildSettings
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.journal import Journal, JudgeIdentity
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import Source
@@ -48,6 +48,7 @@ def build_configs(
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
         stage_names=[stage["name"] for stage in run["stages"]],
+        stage_judges=[JudgeIdentity(**stage["judge"]).describe() for stage in run["stages"]],
         max_shard_bytes=settings.max_shard_bytes,
         default_config=settings.default,
         manifest_extra={"source": {**source.describe(), "fingerprint": source.fingerprint()}, "run": run},

@@ -101,7 +101,7 @@ class _StageRun:
         self.digests = [identity.digest() for identity in identities]
         self.exempt = _exempt_subsets(stages)
         self.retry_failed, self.progress = retry_failed, progress
-        self.report = StageReport(self.stage.name, _describe_judge(self.identity))
+        self.report = StageReport(self.stage.name, self.identity.describe())
         self.in_flight: set[bytes] = set()
 
     def needed(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
@@ -393,11 +393,6 @@ def _is_exempt(row: Row, exempt: frozenset[str]) -> bool:
 
 def _is_batch(judge_: Judge) -> TypeIs[BatchJudge]:
     return hasattr(judge_, "batch_rows")
-
-
-def _describe_judge(identity: JudgeIdentity) -> str:
-    revision = f"@{identity.revision[:12]}" if identity.revision else ""
-    return f"{identity.kind} ({identity.model}{revision})"
 
 
 def _with_tag(request: Request, tag: object) -> Request:
