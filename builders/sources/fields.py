@@ -1,0 +1,136 @@
+"""Checked access to the fields of one record. Everything that is wrong becomes a `BadRow` that says where and what."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from hf_relabel.builders.errors import BadRow
+from hf_relabel.builders.rows import Passage, Row, text_docid
+from hf_relabel.builders.sources.files import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a record comes from.
+
+    Attributes:
+        file: name of the file as the user knows it.
+        number: row number in that file, from 1.
+        subset: the subset of a row that names none.
+    """
+
+    file: str
+    number: int
+    subset: str = ""
+
+    def bad(self, field: str, found: str, remedy: str) -> BadRow:
+        return BadRow(self.file, self.number, field, found, remedy)
+
+
+def shown(value: Any) -> str:
+    """A value in a few words, for a message."""
+    if value is None:
+        return "null"
+    if isinstance(value, (bool, int, float)):
+        return f"the {type(value).__name__} {str(value)[:30]}" if _is_short(value) else "a huge number"
+    names = {"str": "text", "list": "a list", "dict": "an object", "bytes": "bytes"}
+    return names.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def _is_short(value: float) -> bool:
+    # Python refuses to print integers of thousands of digits.
+    return not isinstance(value, int) or value.bit_length() < 128
+
+
+def field(record: Record, name: str, context: Context) -> Any:
+    if name not in record:
+        has = ", ".join(str(key) for key in list(record)[:10]) or "nothing"
+        raise context.bad(name, "missing", f"The row has: {has}. Add the field, or name another format.")
+    return record[name]
+
+
+def check_text(value: Any, path: str, context: Context) -> str:
+    if not isinstance(value, str):
+        raise context.bad(path, f"{shown(value)} where text is needed", "Write it as a string.")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            found = f"half of a surrogate pair at character {error.start}"
+            raise context.bad(path, found, "Write the text as valid Unicode.") from None
+    return value
+
+
+def query_text(record: Record, name: str, context: Context) -> str:
+    query = check_text(field(record, name, context), name, context)
+    if not query.strip():
+        raise context.bad(name, "no text", "Drop the row or give it a query.")
+    return query
+
+
+def identifier(value: Any, path: str, context: Context) -> str:
+    """An id as text, "" where there is none. Whole numbers that were read as floats lose their `.0`."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise context.bad(path, f"{shown(value)} where an id is needed", "Write ids as strings or whole numbers.")
+    if isinstance(value, str):
+        return check_text(value, path, context)
+    if not _is_short(value) or not math.isfinite(value):
+        raise context.bad(path, f"{shown(value)} where an id is needed", "Write ids as strings or whole numbers.")
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return str(int(value) if whole else value)
+
+
+def query_identifier(record: Record, query: str, context: Context) -> str:
+    """The row's id; md5 hex of the query, as in the RLHN data, where it has none."""
+    found = identifier(record.get("query_id"), "query_id", context)
+    return found or hashlib.md5(query.encode(), usedforsecurity=False).hexdigest()
+
+
+def subset_name(record: Record, context: Context) -> str:
+    value = record.get("subset")
+    return context.subset if value is None else check_text(value, "subset", context) or context.subset
+
+
+def text_passage(value: Any, path: str, context: Context) -> Passage:
+    text = check_text(value, path, context)
+    return Passage(text_docid("", text), "", text)
+
+
+def structured_passage(value: Any, path: str, context: Context) -> Passage:
+    """A passage `{docid, title, text}`: docid and title may be missing, other fields are ignored."""
+    if not isinstance(value, dict):
+        raise context.bad(path, f"{shown(value)} where a passage is needed", "Write it as {docid, title, text}.")
+    if "text" not in value:
+        raise context.bad(f"{path}.text", "missing", "Give each passage a text.")
+    text = check_text(value["text"], f"{path}.text", context)
+    title = value.get("title")
+    title = "" if title is None else check_text(title, f"{path}.title", context)
+    docid = identifier(value.get("docid"), f"{path}.docid", context)
+    return Passage(docid or text_docid(title, text), title, text)
+
+
+def as_list(value: Any, path: str, context: Context) -> list[Any]:
+    if not isinstance(value, list):
+        raise context.bad(path, f"{shown(value)} where a list is needed", "Write it as a list.")
+    return value
+
+
+def checked_row(
+    record: Record,
+    query: str,
+    positives: tuple[Passage, ...],
+    negatives: tuple[Passage, ...],
+    positives_field: str,
+    context: Context,
+) -> Row:
+    """The row, once it has a positive to compare with."""
+    if not positives:
+        raise context.bad(positives_field, "no positive", "Drop the row or give it a positive passage.")
+    if not any(passage.text.strip() or passage.title.strip() for passage in positives):
+        raise context.bad(positives_field, "only empty positives", "Drop the row or give it a positive with a text.")
+    return Row(query_identifier(record, query, context), query, positives, negatives, subset_name(record, context))

@@ -1,0 +1,256 @@
+"""Files, decompression, and records out of JSON lines and parquet, one batch or one line at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeAlias, cast
+
+import orjson
+
+from hf_relabel.builders.errors import BadRow, SourceError
+
+Record: TypeAlias = dict[str, Any]
+
+SUFFIXES = (".jsonl", ".json", ".parquet")
+COMPRESSED = (".gz", ".zst")
+LONGEST_LINE = 64 * 2**20
+"""Bytes. A longer line is no row: refusing it keeps a file without line ends from filling the memory."""
+
+PARQUET_BATCH_ROWS = 256
+WHOLE_ROW = "(the whole row)"
+
+# Written beside data by other tools, and never rows.
+_NOT_DATA = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "manifest.json"})
+# Names that say nothing about what is in the file.
+_PLAIN_NAMES = frozenset(
+    [
+        "",
+        "train",
+        "training",
+        "dev",
+        "test",
+        "validation",
+        "valid",
+        "data",
+        "dataset",
+        "default",
+        "rows",
+        "part",
+        "shard",
+    ]
+)
+_SHARD = re.compile(r"[-_.]?\d{4,5}([-_.]of[-_.]\d{4,5})?$")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source.
+
+    Attributes:
+        name: as the user knows it.
+        open: opens it for reading, from its start, each time it is called.
+        subset: the subset of rows that name none.
+    """
+
+    name: str
+    open: Callable[[], BinaryIO]
+    subset: str = ""
+
+
+def is_data_file(name: str) -> bool:
+    """Whether a file, by its name, holds rows."""
+    path = PurePosixPath(name)
+    if path.name in _NOT_DATA or any(part.startswith(".") for part in path.parts if part not in (".", "..")):
+        return False
+    bare = path.with_suffix("") if path.suffix in COMPRESSED else path
+    # Compressed parquet is not a thing: parquet compresses inside.
+    return bare.suffix in SUFFIXES and not (bare.suffix == ".parquet" and bare != path)
+
+
+def subset_of(name: str) -> str:
+    """The subset a file is named after: `fever` for `fever.jsonl.gz` and for `fever/train-00000-of-00002.parquet`.
+
+    "" where neither the file nor its folder says more than `train` or `data`.
+    """
+    path = PurePosixPath(name)
+    stem = path.name
+    while PurePosixPath(stem).suffix in (*SUFFIXES, *COMPRESSED):
+        stem = PurePosixPath(stem).stem
+    # fiqa.stage_1.gpt-4o-mini holds the saved replies for fiqa.
+    stem = _SHARD.sub("", re.sub(r"\.stage_?\d.*$", "", stem))
+    if stem.casefold() not in _PLAIN_NAMES:
+        return stem
+    folder = path.parent.name
+    return folder if folder.casefold() not in (*_PLAIN_NAMES, "..") else ""
+
+
+def local_files(location: Path) -> tuple[SourceFile, ...]:
+    """The file itself, or the data files in a folder and in the folders below it, sorted by name.
+
+    Raises:
+        SourceError: there is no such file or folder, or no data file in it.
+    """
+    if location.is_dir():
+        names = sorted(path.relative_to(location).as_posix() for path in location.rglob("*") if path.is_file())
+        files = tuple(local_file(location / name, name) for name in names if is_data_file(name))
+        if not files:
+            raise SourceError(f"{location}: no .jsonl, .json or .parquet file is in this folder.")
+        return files
+    if not location.exists():
+        raise SourceError(f"{location}: there is no such file or folder.")
+    return (local_file(location, str(location)),)
+
+
+def local_file(path: Path, name: str) -> SourceFile:
+    # A single file's folder is where the user happens to keep it, and names no subset.
+    return SourceFile(name, partial(_open_local, path), subset_of(name if name != str(path) else path.name))
+
+
+def _open_local(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+@contextmanager
+def opened(file: SourceFile) -> Iterator[BinaryIO]:
+    """The bytes of a file as they are stored.
+
+    Raises:
+        SourceError: it cannot be opened or read.
+    """
+    with _as_source_errors(file), file.open() as stream:
+        yield stream
+
+
+@contextmanager
+def decompressed(file: SourceFile) -> Iterator[BinaryIO]:
+    """The bytes of a file, decompressed. What it is compressed with is read from its first bytes, not from its name."""
+    import pyarrow as pa
+
+    codecs = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+    with opened(file) as stream:
+        start = stream.read(4)
+        stream.seek(0)
+        codec = next((codec for magic, codec in codecs.items() if start.startswith(magic)), None)
+        if codec is None:
+            yield stream
+            return
+        with pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec) as plain:
+            yield cast(BinaryIO, io.BufferedReader(plain, 2**16))
+
+
+@contextmanager
+def _as_source_errors(file: SourceFile) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, EOFError, pa.ArrowException) as error:
+        # Arrow's messages go on for lines; the first says it.
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise SourceError(
+            f"{file.name}: cannot be read: {reason}. If it was copied or downloaded, the copy may be incomplete."
+        ) from error
+
+
+def file_digest(file: SourceFile) -> bytes:
+    """SHA-256 of a file's bytes as they are stored."""
+    with opened(file) as stream:
+        return hashlib.file_digest(cast(io.BufferedReader, stream), "sha256").digest()
+
+
+def read_records(
+    file: SourceFile, columns: frozenset[str] | None = None, batch_rows: int = PARQUET_BATCH_ROWS
+) -> Iterator[tuple[int, Record | BadRow]]:
+    """The records of a JSON lines or parquet file with their numbers (from 1; in JSON lines, the line number).
+
+    A record that cannot be read at all comes as the `BadRow` that says so, so that the caller can skip it.
+
+    Args:
+        columns: read only these columns of a parquet file; None reads all.
+        batch_rows: parquet rows to hold at once.
+
+    Raises:
+        SourceError: the file cannot be opened, is cut off or is damaged.
+    """
+    with opened(file) as stream:
+        is_parquet = stream.read(4) == b"PAR1"
+    if is_parquet or PurePosixPath(file.name).suffix == ".parquet":
+        yield from _read_parquet(file, columns, batch_rows)
+    else:
+        for number, line in read_lines(file):
+            yield number, _parse(file, number, line)
+
+
+def read_lines(file: SourceFile) -> Iterator[tuple[int, bytes]]:
+    """The lines of a text file that are not blank, with their numbers from 1, decompressed.
+
+    Raises:
+        SourceError: the file cannot be read, or a line is longer than `LONGEST_LINE`.
+    """
+    with decompressed(file) as stream:
+        number = 0
+        while line := stream.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise SourceError(
+                    f"{file.name}: line {number} is longer than {LONGEST_LINE // 2**20} MiB. Give JSON lines, one row "
+                    "per line, or parquet."
+                )
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.strip():
+                yield number, line
+
+
+def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return BadRow(
+            file.name, number, WHOLE_ROW, f"not JSON ({error})", "Give one JSON object per line, in UTF-8, without NaN."
+        )
+    if isinstance(value, dict):
+        return value
+    found = "a list" if isinstance(value, list) else type(value).__name__
+    remedy = "Give one JSON object per line: `jq -c '.[]' file.json > file.jsonl` makes them out of one long list."
+    return BadRow(file.name, number, WHOLE_ROW, f"{found}, not a JSON object", remedy)
+
+
+def _read_parquet(
+    file: SourceFile, columns: frozenset[str] | None, batch_rows: int
+) -> Iterator[tuple[int, Record | BadRow]]:
+    import pyarrow.parquet as pq
+
+    number = 0
+    # pre_buffer would hold a whole row group, which may be the whole file.
+    with opened(file) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
+        names = [name for name in parquet.schema_arrow.names if columns is None or name in columns]
+        for batch in parquet.iter_batches(batch_size=batch_rows, columns=names, use_threads=False):
+            for record in _batch_records(file, number, batch):
+                number += 1
+                yield number, record
+
+
+def _batch_records(file: SourceFile, before: int, batch: Any) -> Sequence[Record | BadRow]:
+    try:
+        return cast(list[Record | BadRow], batch.to_pylist())
+    except (ValueError, OverflowError):
+        # Text that is not UTF-8, dates that no calendar has: find the rows that hold it.
+        return [_slice_record(file, before + index + 1, batch.slice(index, 1)) for index in range(batch.num_rows)]
+
+
+def _slice_record(file: SourceFile, number: int, batch: Any) -> Record | BadRow:
+    for name in batch.schema.names:
+        try:
+            batch.column(name).to_pylist()
+        except (ValueError, OverflowError) as error:
+            reason = str(error).splitlines()[0]
+            return BadRow(file.name, number, name, f"a value that cannot be read ({reason})", "Write it as UTF-8 text.")
+    return cast(Record, batch.to_pylist()[0])

@@ -1,0 +1,371 @@
+"""Opened sources: what format the files are in, and their rows, one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.builders.errors import BadRow, SourceError
+from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.sampling import Sample
+from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files, is_beir
+from hf_relabel.builders.sources.fields import Context
+from hf_relabel.builders.sources.files import (
+    Record,
+    SourceFile,
+    file_digest,
+    is_data_file,
+    local_file,
+    local_files,
+    read_records,
+)
+from hf_relabel.builders.sources.formats import FORMATS, Format, detected_format, named_format
+
+_PEEKED = 20
+_MESSAGES_KEPT = 20
+
+
+@dataclass
+class Skipped:
+    """Bad rows that were left out: how many, and what was wrong with the first 20."""
+
+    count: int = 0
+    messages: list[str] = field(default_factory=list)
+
+    def add(self, bad: BadRow) -> None:
+        self.count += 1
+        if len(self.messages) < _MESSAGES_KEPT:
+            self.messages.append(str(bad))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"count": self.count, "messages": list(self.messages)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which rows of a source to read. See `open_source`."""
+
+    subset: tuple[str, ...] | None = None
+    sample: Sample | None = None
+    skip_bad_rows: bool = False
+    limit: int | None = None
+    mined_negatives: int = MINED_NEGATIVES
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A row with the saved reply that came with it, if any."""
+
+    row: Row
+    reply: tuple[str, str] | None
+
+
+@dataclass
+class Source:
+    """A training set that was opened. Rows are read when they are asked for and never all held.
+
+    Attributes:
+        name: what the user opened.
+        files: the files that are read.
+        format: a name in `FORMATS`.
+        revision: the commit sha of a Hub data set, None for local files.
+        config, split: of a Hub data set; the split of the judgements for a BEIR folder.
+        skipped: the bad rows that the last full reading left out (only with `skip_bad_rows`).
+        ignored_fields: fields that the format does not read, as far as they were seen.
+    """
+
+    name: str
+    files: tuple[SourceFile, ...]
+    format: str
+    revision: str | None = None
+    config: str | None = None
+    split: str | None = None
+    options: Options = field(default_factory=Options)
+    skipped: Skipped = field(default_factory=Skipped)
+    ignored_fields: set[str] = field(default_factory=set)
+
+    def rows(self) -> Iterator[NumberedRow]:
+        """The rows, numbered from 0 in the order of the files. Each call starts again.
+
+        Raises:
+            BadRow: a row cannot be used and `skip_bad_rows` is not set.
+            SourceError: a file cannot be read, or no row is of a subset that was asked for.
+        """
+        for number, read in enumerate(self._kept()):
+            yield NumberedRow(number, read.row)
+
+    def replies(self) -> Iterator[tuple[NumberedRow, str, str]]:
+        """The rows with the judge's saved reply ("" where none was saved) and why it ended (`stop`, `length` …).
+
+        Numbers and rows are those of `rows()`.
+
+        Raises:
+            SourceError: the format holds no replies.
+        """
+        if self._format.reply is None:
+            raise SourceError(f"{self.name}: rows in the format {self.format!r} come without saved replies.")
+        for number, read in enumerate(self._kept()):
+            response, finish_reason = read.reply or ("", "")
+            yield NumberedRow(number, read.row), response, finish_reason
+
+    def fingerprint(self) -> str:
+        """What identifies the files' content: of a Hub data set its sha and the files' names, of local files their
+        bytes, which are all read."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(hashlib.sha256(file.name.encode()).digest() if self.revision else file_digest(file))
+        return f"{self.revision}:{digest.hexdigest()[:16]}" if self.revision else f"sha256:{digest.hexdigest()}"
+
+    def describe(self) -> dict[str, Any]:
+        """The source as plain values, for a manifest or a card."""
+        options = self.options
+        return {
+            "name": self.name,
+            "format": self.format,
+            "revision": self.revision,
+            "config": self.config,
+            "split": self.split,
+            "files": [file.name for file in self.files],
+            "subset": None if options.subset is None else list(options.subset),
+            "sample": None if options.sample is None else options.sample.describe(),
+            "limit": options.limit,
+            "skip_bad_rows": options.skip_bad_rows,
+            "mined_negatives": options.mined_negatives if self.format == "beir" else None,
+            "ignored_fields": sorted(self.ignored_fields),
+            "skipped": self.skipped.to_dict(),
+        }
+
+    @property
+    def _format(self) -> Format:
+        return FORMATS[self.format]
+
+    @cached_property
+    def _beir(self) -> BeirReader:
+        corpus, queries, qrels = self.files
+        return BeirReader(BeirFiles(corpus, queries, qrels, self.split or ""), self.options.mined_negatives)
+
+    def _kept(self) -> Iterator[_Read]:
+        """The rows that the options keep, in three steps: subset, sample, limit."""
+        limit = self.options.limit
+        if limit is not None and limit <= 0:
+            return
+        choice = None
+        if self.options.sample is not None:
+            choice = self.options.sample.choose(read.row for read in self._of_subsets(Skipped()))
+        self.skipped = Skipped()
+        kept = 0
+        for read in self._of_subsets(self.skipped):
+            if choice is not None and read.row not in choice:
+                continue
+            yield read
+            kept += 1
+            if kept == limit:
+                return
+
+    def _of_subsets(self, skipped: Skipped) -> Iterator[_Read]:
+        wanted = self.options.subset
+        if wanted is None:
+            yield from self._converted(skipped)
+            return
+        seen: set[str] = set()
+        for read in self._converted(skipped):
+            seen.add(read.row.subset)
+            if read.row.subset in wanted:
+                yield read
+        if missing := [subset for subset in wanted if subset not in seen]:
+            raise SourceError(
+                f"{self.name}: no row is of the subset {', '.join(map(repr, missing))}. There are: "
+                f"{', '.join(map(repr, sorted(seen))) or 'no rows'}."
+            )
+
+    def _converted(self, skipped: Skipped) -> Iterator[_Read]:
+        good = self._good_rows(skipped)
+        if not self._format.groups:
+            yield from (read for _, read in good)
+            return
+        yield from _grouped(good)
+
+    def _good_rows(self, skipped: Skipped) -> Iterator[tuple[SourceFile, _Read]]:
+        known_shapes: set[tuple[str, ...]] = set()
+        for file, number, record in self._records():
+            try:
+                if isinstance(record, BadRow):
+                    raise record
+                if (shape := tuple(record)) not in known_shapes:
+                    known_shapes.add(shape)
+                    self._note_ignored(record)
+                read = self._convert(record, Context(file.name, number, file.subset))
+            except BadRow as bad:
+                if not self.options.skip_bad_rows:
+                    raise
+                skipped.add(bad)
+            else:
+                yield file, read
+
+    def _convert(self, record: Record, context: Context) -> _Read:
+        row = self._format.convert(record, context)
+        return _Read(row, None if self._format.reply is None else self._format.reply(record, context))
+
+    def _note_ignored(self, record: Record) -> None:
+        self.ignored_fields.update(str(name) for name in record.keys() - set(self._format.reads(record)))
+
+    def _records(self) -> Iterator[tuple[SourceFile, int, Record | BadRow]]:
+        if self.format == "beir":
+            yield from self._beir.records()
+            return
+        for file in self.files:
+            for number, record in read_records(file, self._format.columns):
+                yield file, number, record
+
+
+def _grouped(reads: Iterable[tuple[SourceFile, _Read]]) -> Iterator[_Read]:
+    """Triplets of one query and positive that follow each other in a file, as one row with all their negatives."""
+    first: tuple[SourceFile, _Read] | None = None
+    negatives: list[Any] = []
+    for file, read in reads:
+        if first is not None and first[0] is file and _belongs(first[1].row, read.row):
+            negatives.extend(read.row.negative_passages)
+            continue
+        if first is not None:
+            yield _with_negatives(first[1], negatives)
+        first, negatives = (file, read), list(read.row.negative_passages)
+    if first is not None:
+        yield _with_negatives(first[1], negatives)
+
+
+def _belongs(one: Row, other: Row) -> bool:
+    return (one.query_id, one.query, one.positive_passages, one.subset) == (
+        other.query_id,
+        other.query,
+        other.positive_passages,
+        other.subset,
+    )
+
+
+def _with_negatives(read: _Read, negatives: Sequence[Any]) -> _Read:
+    return replace(read, row=replace(read.row, negative_passages=tuple(negatives)))
+
+
+def open_source(
+    location: str | Path,
+    *,
+    format: str | None = None,
+    subset: str | Sequence[str] | None = None,
+    sample: Sample | None = None,
+    skip_bad_rows: bool = False,
+    limit: int | None = None,
+    split: str | None = None,
+    mined_negatives: int = MINED_NEGATIVES,
+) -> Source:
+    """Open local files: one file, a folder of them (with the folders below it), or a BEIR folder.
+
+    Files are JSON lines (also compressed with gzip or zstandard) or parquet.
+
+    Args:
+        format: a name in `FORMATS`; None reads it from the first rows.
+        subset: keep only rows of this subset, or of one of these.
+        sample: keep a sample, drawn from the rows of those subsets.
+        skip_bad_rows: leave out rows that cannot be used and count them, instead of stopping at the first.
+        limit: stop after so many rows.
+        split: of a BEIR folder, the judgements to read; None takes train, dev or test, the first there is.
+        mined_negatives: of a BEIR folder, how many negatives to mine for each query.
+
+    Raises:
+        SourceError: the files cannot be opened or are in no known format.
+    """
+    path = Path(location)
+    files = local_files(path) if format != "beir" and not _is_beir_folder(path) else _beir_folder(path)
+    if path.is_dir() and format is None and _is_beir_folder(path):
+        format = "beir"
+    return source_from_files(
+        files,
+        name=str(location),
+        split=split,
+        format=format,
+        subset=subset,
+        sample=sample,
+        skip_bad_rows=skip_bad_rows,
+        limit=limit,
+        mined_negatives=mined_negatives,
+    )
+
+
+def source_from_files(
+    files: Sequence[SourceFile],
+    *,
+    name: str,
+    revision: str | None = None,
+    config: str | None = None,
+    split: str | None = None,
+    format: str | None = None,
+    subset: str | Sequence[str] | None = None,
+    sample: Sample | None = None,
+    skip_bad_rows: bool = False,
+    limit: int | None = None,
+    mined_negatives: int = MINED_NEGATIVES,
+) -> Source:
+    """A source of given files, wherever they are. Options as for `open_source`.
+
+    Raises:
+        SourceError: there are no files, or they are in no known format.
+    """
+    if limit is not None and limit < 0:
+        raise SourceError(f"{name}: the limit cannot be {limit}.")
+    if mined_negatives < 1:
+        raise SourceError(f"{name}: at least one negative has to be mined for each query, not {mined_negatives}.")
+    subsets = (subset,) if isinstance(subset, str) else None if subset is None else tuple(subset)
+    options = Options(subsets, sample, skip_bad_rows, limit, mined_negatives)
+    if format is not None and named_format(format).name == "beir":
+        chosen = beir_files(files, name, split)
+        files, split = (chosen.corpus, chosen.queries, chosen.qrels), chosen.split
+        return Source(name, tuple(files), "beir", revision, config, split, options)
+    files = tuple(file for file in files if is_data_file(file.name) or len(files) == 1)
+    if not files:
+        raise SourceError(f"{name}: no .jsonl, .json or .parquet file.")
+    records = _first_records(files, name, skip_bad_rows)
+    found = named_format(format) if format is not None else detected_format(records, files[0].name)
+    source = Source(name, files, found.name, revision, config, split, options)
+    for record in records:
+        source._note_ignored(record)
+    return source
+
+
+def _first_records(files: Sequence[SourceFile], name: str, skip_bad_rows: bool) -> list[Record]:
+    """Up to 20 records of the first file that has any."""
+    for file in files:
+        found: list[Record] = []
+        first_bad: BadRow | None = None
+        # More than a few hundred bad lines at the start are no data set with some bad rows.
+        for count, (_, record) in enumerate(read_records(file, batch_rows=_PEEKED)):
+            if isinstance(record, BadRow):
+                first_bad = first_bad or record
+                if not skip_bad_rows:
+                    break
+            else:
+                found.append(record)
+            if len(found) == _PEEKED or count > 50 * _PEEKED:
+                break
+        if first_bad is not None and not found:
+            raise first_bad
+        if found:
+            return found
+    raise SourceError(f"{name}: there are no rows in {'this file' if len(files) == 1 else 'these files'}.")
+
+
+def _is_beir_folder(path: Path) -> bool:
+    return path.is_dir() and is_beir([file.name for file in _beir_folder(path)])
+
+
+def _beir_folder(path: Path) -> tuple[SourceFile, ...]:
+    if not path.is_dir():
+        raise SourceError(f"{path}: a BEIR set is a folder with corpus.jsonl, queries.jsonl and qrels/.")
+    found = [*path.glob("corpus.jsonl*"), *path.glob("queries.jsonl*"), *path.glob("qrels/*.tsv*")]
+    # Most such folders are named after the data set.
+    folder = path.resolve()
+    subset = folder.parent.name if folder.name == "beir" else folder.name
+    names = sorted(file.relative_to(path).as_posix() for file in found)
+    return tuple(replace(local_file(path / name, name), subset=subset) for name in names)
