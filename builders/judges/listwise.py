@@ -129,14 +129,15 @@ class ListwiseJudge:
         system = _system_prompt(self.prompt, self._wording_of(row), self.reasoning, constrained)
         user = template(f"{self.prompt}.user.jinja")
         asks = []
-        for number, chunk in enumerate(evenly(order, self.candidates_per_prompt)):
-            content = user.render(key=key, query=query, positives=positives, candidates=[shown[p] for p in chunk])
+        for index, chunk in enumerate(evenly(order, self.candidates_per_prompt)):
+            candidates = [(number, *shown[position]) for number, position in enumerate(chunk, 1)]
+            content = user.render(key=key, query=query, positives=positives, candidates=candidates)
             request = Request(
                 messages=(Message("system", system), Message("user", content)),
                 max_tokens=self.max_tokens,
                 temperature=self.temperature,
                 # 31 bits: some servers read a signed 32-bit seed.
-                seed=(int.from_bytes(row_digest[:4], "big") + number) & 0x7FFFFFFF,
+                seed=(int.from_bytes(row_digest[:4], "big") + index) & 0x7FFFFFFF,
                 json_schema=self._schema(len(chunk)) if constrained else None,
             )
             asks.append(Ask(request, chunk))
