@@ -1,0 +1,251 @@
+"""The dialects, by name, and the one that speaks for itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.endpoints.once import Once
+from hf_relabel.hub_tools.redaction import safe_url
+
+if TYPE_CHECKING:
+    from hf_relabel.hub_tools.endpoints.transport import Transport
+
+_MODEL_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """Everything that an endpoint of any dialect may be told. See `make_endpoint`."""
+
+    location: str
+    model: str | None = None
+    token: str | None = field(default=None, repr=False)
+    timeout: float = 300.0
+    chat_template: str = "auto"
+    flavor: str = "auto"
+    connections: int = 0
+    proxy: bool = False
+    provider: str | None = None
+
+
+def _tgi(options: EndpointOptions) -> Endpoint:
+    from hf_relabel.hub_tools.endpoints.tgi import TgiEndpoint
+
+    _refuse(options, "tgi", flavor=options.flavor != "auto", provider=options.provider is not None)
+    return TgiEndpoint(
+        options.location,
+        model=options.model,
+        token=options.token,
+        timeout=options.timeout,
+        chat_template=options.chat_template,
+        connections=options.connections,
+        proxy=options.proxy,
+    )
+
+
+def _text_generation(options: EndpointOptions) -> Endpoint:
+    from hf_relabel.hub_tools.endpoints.text_generation import TextGenerationEndpoint
+
+    unused = {"flavor": options.flavor != "auto", "provider": options.provider is not None, "proxy": options.proxy}
+    _refuse(options, "text-generation", **unused)
+    return TextGenerationEndpoint(
+        options.location,
+        model=options.model,
+        token=options.token,
+        timeout=options.timeout,
+        chat_template=options.chat_template,
+    )
+
+
+def _openai(options: EndpointOptions) -> Endpoint:
+    from hf_relabel.hub_tools.endpoints.openai import OpenAIEndpoint
+
+    unused = {"chat_template": options.chat_template != "auto", "provider": options.provider is not None}
+    _refuse(options, "openai", **unused)
+    return OpenAIEndpoint(
+        options.location,
+        model=options.model,
+        token=options.token,
+        timeout=options.timeout,
+        flavor=options.flavor,
+        connections=options.connections,
+        proxy=options.proxy,
+    )
+
+
+def _inference_providers(options: EndpointOptions) -> Endpoint:
+    from hf_relabel.hub_tools.endpoints.inference_providers import InferenceProvidersEndpoint
+
+    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
+    _refuse(options, "inference-providers", **unused)
+    is_url = "://" in options.location
+    return InferenceProvidersEndpoint(
+        (options.model or "") if is_url else options.location,
+        base_url=options.location if is_url else None,
+        provider=options.provider,
+        token=options.token,
+        timeout=options.timeout,
+    )
+
+
+DIALECTS: dict[str, Callable[[EndpointOptions], Endpoint]] = {
+    "tgi": _tgi,
+    "openai": _openai,
+    "inference-providers": _inference_providers,
+    "text-generation": _text_generation,
+}
+"""How to make an endpoint of each dialect. Others may add theirs."""
+
+
+def make_endpoint(
+    url_or_model: str,
+    *,
+    dialect: str = "auto",
+    model: str | None = None,
+    token: str | None = None,
+    timeout: float = 300.0,
+    chat_template: str = "auto",
+    flavor: str = "auto",
+    connections: int = 0,
+    proxy: bool = False,
+    provider: str | None = None,
+) -> Endpoint:
+    """Make an endpoint. Opens no connection yet. Raises ConfigError for what cannot be.
+
+    Args:
+        url_or_model: URL of a server, or a model id on the Hub for Inference Providers.
+        dialect: a name in DIALECTS. "auto": inference-providers for a model id; for a URL what the other settings and
+            its path imply, else the server is asked before the first request (`detect_dialect`).
+        model: model to ask for where a server has several; for tgi the one whose chat template is used.
+        token: None for the user's own where it belongs, "" for none. See Transport.
+        timeout: seconds for one request.
+        chat_template: for tgi and text-generation, which take a raw prompt. See templates.
+        flavor: for openai. See OpenAIEndpoint.
+        connections: most connections at once, 0 for as many as there are requests in flight.
+        proxy: use the proxies of the environment.
+        provider: for inference-providers.
+    """
+    options = EndpointOptions(url_or_model, model, token, timeout, chat_template, flavor, connections, proxy, provider)
+    if timeout <= 0:
+        raise ConfigError(f"The timeout of {safe_url(url_or_model)} must be more than 0 seconds, not {timeout:g}.")
+    if dialect == "auto":
+        return _make_auto(options)
+    if dialect not in DIALECTS:
+        raise ConfigError(f"Unknown dialect {dialect!r}. Choose from: auto, {', '.join(DIALECTS)}.")
+    return DIALECTS[dialect](options)
+
+
+def _make_auto(options: EndpointOptions) -> Endpoint:
+    if "://" in options.location:
+        dialect = _implied_dialect(options)
+        return DIALECTS[dialect](options) if dialect else AutoEndpoint(options)
+    if _MODEL_ID.fullmatch(options.location):
+        return _inference_providers(options)
+    raise ConfigError(
+        f"{options.location!r} is neither a URL such as http://127.0.0.1:8080 nor a model id such as Qwen/Qwen3-32B."
+    )
+
+
+def _implied_dialect(options: EndpointOptions) -> str | None:
+    """What the settings or the path say without asking the server, None where they say nothing."""
+    path = safe_url(options.location)
+    if options.provider is not None:
+        return "inference-providers"
+    if options.flavor != "auto" or re.search(r"/v\d+\w*$|/chat/completions$", path):
+        return "openai"
+    if options.chat_template != "auto" or path.endswith("/generate"):
+        return "tgi"
+    return None
+
+
+def _refuse(options: EndpointOptions, dialect: str, **set_in_vain: bool) -> None:
+    """A setting that a dialect has no use for is a mistake to report, not to pass over."""
+    for name, is_set in set_in_vain.items():
+        if is_set:
+            value = getattr(options, name)
+            raise ConfigError(f"The {dialect} dialect has no {name} (given: {value!r}). Leave it out.")
+
+
+class AutoEndpoint:
+    """A server at a URL whose dialect is found out before the first request."""
+
+    constrains = True
+
+    def __init__(self, options: EndpointOptions) -> None:
+        self._transport = _transport(options)
+        self.name = safe_url(options.location)
+        self._options = options
+        self._endpoint = Once(self._find)
+        self._found: Endpoint | None = None
+
+    def __repr__(self) -> str:
+        return f"AutoEndpoint({self.name!r})"
+
+    async def info(self) -> EndpointInfo:
+        return await (await self._endpoint.get()).info()
+
+    async def complete(self, request: Request) -> Reply:
+        return await (await self._endpoint.get()).complete(request)
+
+    async def queue_depth(self) -> float | None:
+        return None if self._found is None else await self._found.queue_depth()
+
+    async def close(self) -> None:
+        await self._transport.close()
+        if self._found is not None:
+            await self._found.close()
+
+    async def _find(self) -> Endpoint:
+        dialect = await _detect(self._transport)
+        self._found = DIALECTS[dialect](self._options)
+        return self._found
+
+
+async def detect_dialect(url: str, *, token: str | None = None) -> str:
+    """The dialect of a server: tgi where /info names a model, openai where /v1/models answers.
+
+    Raises EndpointError where it is neither, or cannot be reached.
+    """
+    transport = _transport(EndpointOptions(url, token=token))
+    try:
+        return await _detect(transport)
+    finally:
+        await transport.close()
+
+
+def _transport(options: EndpointOptions) -> Transport:
+    from hf_relabel.hub_tools.endpoints.transport import Transport
+
+    return Transport(options.location, token=options.token, timeout=options.timeout, proxy=options.proxy)
+
+
+async def _detect(transport: Transport) -> str:
+    said = await _look(transport, "info")
+    if isinstance(said, dict) and "model_id" in said:
+        return "tgi"
+    listed = await _look(transport, "v1/models")
+    if isinstance(listed, dict) and "data" in listed:
+        return "openai"
+    raise transport.problem(
+        "is neither a TGI server (/info) nor one with OpenAI's API (/v1/models). Name its dialect if it is one.",
+        retryable=False,
+    )
+
+
+async def _look(transport: Transport, path: str) -> object:
+    """A GET that may find nothing. Raises EndpointError when the server cannot be had or lets nobody in."""
+    from hf_relabel.hub_tools.endpoints.transport import NotJson
+
+    try:
+        return await transport.get(path)
+    except NotJson:
+        return None
+    except EndpointError as error:
+        if error.status is None or error.retryable or error.status in (401, 403):
+            raise
+        return None

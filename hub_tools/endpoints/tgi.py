@@ -1,0 +1,181 @@
+"""Text Generation Inference by its native route, /generate: grammar, tokens and logprobs.
+
+Follows the public documentation and router source of TGI 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from hf_relabel.builders.endpoint import EndpointInfo, FinishReason, Reply, Request, TokenLogprob
+from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
+from hf_relabel.hub_tools.endpoints.once import Once
+from hf_relabel.hub_tools.endpoints.templates import Template, built_in_template, model_template
+from hf_relabel.hub_tools.endpoints.transport import Transport
+
+MAX_TOP_TOKENS = 5
+"""TGI's `max_top_n_tokens`: more alternatives are refused."""
+_FINISH: dict[str, FinishReason] = {"length": "length", "eos_token": "stop", "stop_sequence": "stop"}
+
+
+class TgiEndpoint:
+    """A TGI server, by `POST /generate`.
+
+    Args:
+        url: root of the server, or the URL of its /generate route.
+        model: model id on the Hub whose chat template is used; None for the one that /info names.
+        token: see Transport.
+        timeout: seconds for one request.
+        chat_template: "auto" for the model's own, or plain, chatml, llama3, gemma, mistral.
+        connections, proxy: see Transport.
+    """
+
+    constrains = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        token: str | None = None,
+        timeout: float = 300.0,
+        chat_template: str = "auto",
+        connections: int = 0,
+        proxy: bool = False,
+    ) -> None:
+        self.transport = Transport(
+            url.removesuffix("/").removesuffix("/generate"),
+            token=token,
+            timeout=timeout,
+            connections=connections,
+            proxy=proxy,
+        )
+        self.name = self.transport.name
+        self._model = model
+        self._info = Once(self._ask_info)
+        self._fixed_template = built_in_template(chat_template)
+        self._model_template = Once(self._find_template)
+        self._queue = QueueGauge(self.transport)
+        self._served = model or ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    async def info(self) -> EndpointInfo:
+        """What /info says, asked anew each time. Raises EndpointError."""
+        return await self._ask_info()
+
+    async def complete(self, request: Request) -> Reply:
+        """Send one request. Raises EndpointError."""
+        prompt = await self.render(request)
+        answer = await self.transport.post("generate", {"inputs": prompt, "parameters": generate_parameters(request)})
+        return self._reply(answer.payload, request, answer.headers.get("x-prompt-tokens"))
+
+    async def render(self, request: Request) -> str:
+        """The prompt as the model gets it."""
+        template: Template = self._fixed_template or await self._model_template.get()
+        return template(request.messages)
+
+    async def queue_depth(self) -> float | None:
+        return await self._queue.read()
+
+    async def close(self) -> None:
+        await self.transport.close()
+
+    async def _ask_info(self) -> EndpointInfo:
+        said = await self.transport.get("info")
+        if not isinstance(said, dict) or not isinstance(said.get("model_id"), str):
+            raise self.transport.problem("/info names no model: this is not a TGI server", retryable=False)
+        self._served = said["model_id"]
+        return tgi_info(said)
+
+    async def _find_template(self) -> Template:
+        info = await self._info.get()
+        revision = info.revision if self._model in (None, info.model) else None
+        return await asyncio.to_thread(model_template, self._model or info.model, revision)
+
+    def _reply(self, payload: Any, request: Request, prompt_tokens: str | None) -> Reply:
+        try:
+            if isinstance(payload, list):
+                payload = payload[0]
+            text, details = payload["generated_text"], payload.get("details") or {}
+            return Reply(
+                text=without_stop(text, details.get("finish_reason"), request.stop),
+                finish_reason=_FINISH.get(details.get("finish_reason", ""), "other"),
+                prompt_tokens=int(prompt_tokens) if prompt_tokens else len(details.get("prefill") or ()) or None,
+                completion_tokens=details.get("generated_tokens"),
+                model=self._served,
+                endpoint=self.name,
+                logprobs=read_tokens(details, request.top_logprobs) if request.top_logprobs else (),
+            )
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise self.transport.problem(f"answered JSON that is no /generate answer ({error!r})") from None
+
+
+def generate_parameters(request: Request) -> dict[str, Any]:
+    """`parameters` of /generate. Temperature 0 is not sent: TGI refuses it, and is greedy without one."""
+    parameters: dict[str, Any] = {
+        "max_new_tokens": request.max_tokens,
+        "details": True,
+        "decoder_input_details": False,
+        "return_full_text": False,
+    }
+    if request.temperature > 0:
+        parameters["do_sample"] = True
+        parameters["temperature"] = request.temperature
+    if request.seed is not None:
+        parameters["seed"] = request.seed
+    if request.stop:
+        parameters["stop"] = request.stop
+    if request.json_schema is not None:
+        parameters["grammar"] = {"type": "json", "value": request.json_schema}
+    if request.top_logprobs > 0:
+        parameters["top_n_tokens"] = min(request.top_logprobs, MAX_TOP_TOKENS)
+    return parameters
+
+
+def without_stop(text: str, finish_reason: str | None, stop: Sequence[str]) -> str:
+    """TGI leaves the stop sequence at the end of the text; chat servers do not, and neither do replies here."""
+    if not isinstance(text, str):
+        raise TypeError("generated_text is no text")
+    if finish_reason == "stop_sequence":
+        for sequence in stop:
+            if text.endswith(sequence):
+                return text.removesuffix(sequence)
+    return text
+
+
+def read_tokens(details: dict[str, Any], top: int) -> tuple[TokenLogprob, ...]:
+    """The tokens of the text with up to `top` alternatives each. Special tokens, which the text lacks, are left out."""
+    tokens = details.get("tokens") or []
+    alternatives = details.get("top_tokens") or [()] * len(tokens)
+    return tuple(
+        TokenLogprob(token["text"], _logprob(token), _best(others, top))
+        for token, others in zip(tokens, alternatives, strict=False)
+        if not token.get("special")
+    )
+
+
+def _best(others: Sequence[dict[str, Any]], top: int) -> tuple[tuple[str, float], ...]:
+    pairs = [(other["text"], _logprob(other)) for other in others]
+    return tuple(sorted(pairs, key=lambda pair: -pair[1])[:top])
+
+
+def _logprob(token: dict[str, Any]) -> float:
+    """A token that the grammar ruled out has no logprob (JSON knows no -inf)."""
+    value = token.get("logprob")
+    return float("-inf") if value is None else float(value)
+
+
+def tgi_info(said: dict[str, Any]) -> EndpointInfo:
+    """What TGI's /info says. Version 1 wrote `max_input_length`."""
+    return EndpointInfo(
+        model=said["model_id"],
+        revision=said.get("model_sha"),
+        max_concurrent_requests=said.get("max_concurrent_requests"),
+        max_input_tokens=said.get("max_input_tokens") or said.get("max_input_length"),
+        max_total_tokens=said.get("max_total_tokens"),
+        version=said.get("version"),
+    )

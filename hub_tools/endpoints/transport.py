@@ -1,0 +1,326 @@
+"""One HTTP transport for all judge servers: JSON over aiohttp, and every failure as an EndpointError.
+
+aiohttp because a judging run sends small requests by the million and the client is what costs: on one core it does
+about 2,500 requests/s of 12 KB, httpx2 under 700. A transport belongs to one server, opens its connections when first
+used and may be used again after `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from hf_relabel.builders.endpoint import EndpointError
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.redaction import redact, safe_url, short
+
+CONNECT_SECONDS = 10.0
+PROBE_SECONDS = 10.0
+"""For /info, /v1/models and /metrics, which answer at once or not at all."""
+IDLE_SECONDS = 4.0
+"""uvicorn, under vLLM and SGLang, drops connections idle for 5 s. Ours go first, so none is dropped while we write."""
+RESPONSE_LIMIT = 32 * 2**20
+"""Bytes of one answer. Judges write kilobytes; anything near this is a mistake or an attack."""
+_LARGE_BODY = 2**20
+"""aiohttp warns about longer bodies given as bytes."""
+
+_HF_HOSTS = ("huggingface.co", "hf.co", "hf.space", "huggingface.cloud")
+_OPENAI_HOSTS = ("openai.com",)
+_NOT_THIS_REQUEST = frozenset({400, 413, 422})
+_LATER = frozenset({408, 409, 424, 425, 429})
+
+
+class Answer(NamedTuple):
+    """A server's answer: decoded JSON, and the headers (names in any case)."""
+
+    payload: Any
+    headers: Mapping[str, str]
+
+
+class NotJson(EndpointError):
+    """The server answered 200, with something else than JSON."""
+
+
+class Transport:
+    """JSON requests to one server.
+
+    Args:
+        url: http or https URL that paths are joined to. A user name and password in it are sent as basic
+            authorization; a query is sent along with every request.
+        token: sent as `Authorization: Bearer`. None: HF_TOKEN (or the token of `hf auth login`) for Hugging Face hosts
+            and OPENAI_API_KEY for openai.com, both over https only; other servers get none, since a token is not for
+            whoever runs some server. "" sends none.
+        timeout: seconds for a whole request, connecting included.
+        connections: most open at once; 0 for as many as there are requests in flight.
+        proxy: use HTTP_PROXY, HTTPS_PROXY and ~/.netrc. Off by default: judge servers are mostly on the same network.
+    """
+
+    def __init__(
+        self, url: str, *, token: str | None = None, timeout: float = 300.0, connections: int = 0, proxy: bool = False
+    ) -> None:
+        self.name = safe_url(url)
+        self.base = _parse(url, self.name)
+        self._user, self._password = self.base.user, self.base.password
+        self.base = self.base.with_user(None)
+        self.host = self.base.host or ""
+        self._token = default_token(self.base) if token is None else token
+        self._timeout, self._connections, self._proxy = timeout, connections, proxy
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._urls: dict[str, URL] = {}
+
+    def __repr__(self) -> str:
+        return f"Transport({self.name!r})"
+
+    @property
+    def token(self) -> str:
+        """The token that is sent, "" for none. For other clients of the same server; never shown."""
+        return self._token
+
+    @property
+    def timeout(self) -> float:
+        return self._timeout
+
+    async def post(self, path: str, payload: Any) -> Answer:
+        """POST `payload` as JSON and decode the JSON answer. Raises EndpointError."""
+        body, headers = await self._send("POST", path, encode(payload), self._timeout, json=True)
+        return Answer(self._decode(body), headers)
+
+    async def get(self, path: str) -> Any:
+        """GET and decode a JSON answer. Raises EndpointError."""
+        body, _ = await self._send("GET", path, None, min(PROBE_SECONDS, self._timeout), json=True)
+        return self._decode(body)
+
+    async def get_bytes(self, path: str) -> bytes:
+        """GET an answer of any content type. Raises EndpointError."""
+        body, _ = await self._send("GET", path, None, min(PROBE_SECONDS, self._timeout), json=False)
+        return body
+
+    async def close(self) -> None:
+        """Close all connections. Safe to call twice; the next request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None and self._loop is asyncio.get_running_loop():
+            await session.close()
+
+    def problem(self, message: str, *, retryable: bool = True, blame_server: bool = True) -> EndpointError:
+        """An EndpointError without a status, such as for an answer that is not what was asked for."""
+        return EndpointError(
+            f"{self.name}: {redact(message, self._token)}", retryable=retryable, blame_server=blame_server
+        )
+
+    async def _send(
+        self, method: str, path: str, body: bytes | None, seconds: float, *, json: bool
+    ) -> tuple[bytes, Mapping[str, str]]:
+        session = self._open()
+        data = BytesIO(body) if body is not None and len(body) >= _LARGE_BODY else body
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        try:
+            async with session.request(
+                method, self._url(path), data=data, timeout=timeout, allow_redirects=False
+            ) as got:
+                content = await self._read(got)
+        except TimeoutError:
+            raise self.problem(f"no answer within {seconds:g} s to {method} /{path}") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise self.problem(f"its certificate is not trusted: {short(str(error))}", retryable=False) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self.problem(_describe(error)) from None
+        if got.status != 200:
+            raise self.status_error(got.status, got.headers, content, location=got.headers.get("Location"))
+        if json and "json" not in got.headers.get("Content-Type", "json"):
+            kind = short(got.headers["Content-Type"], limit=60)
+            raise self._not_json(f"answered {kind} instead of JSON", content)
+        return content, got.headers
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The whole body, refused beyond RESPONSE_LIMIT whether or not its length is announced."""
+        length = response.content_length
+        if length is not None and length <= RESPONSE_LIMIT and "Content-Encoding" not in response.headers:
+            return await response.read()
+        content = bytearray()
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) > RESPONSE_LIMIT:
+                response.close()
+                raise self.problem(f"answered with more than {RESPONSE_LIMIT >> 20} MiB", retryable=False)
+        return bytes(content)
+
+    def _decode(self, content: bytes) -> Any:
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError:
+            raise self._not_json("answered with broken JSON", content) from None
+
+    def _not_json(self, what: str, content: bytes) -> NotJson:
+        return NotJson(f"{self.name}: {what}: {short(_text(content), self._token)}", retryable=True)
+
+    def _open(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            self._loop = loop
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=IDLE_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers(),
+                trust_env=self._proxy,
+            )
+        return self._session
+
+    def _headers(self) -> dict[str, str]:
+        # No compression: replies are small, and a compressed answer can hide its size.
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "User-Agent": "hf-relabel",
+        }
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        elif self._user is not None:
+            pair = f"{self._user}:{self._password or ''}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        return headers
+
+    def _url(self, path: str) -> URL:
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = (self.base.joinpath(path) if path else self.base).with_query(self.base.query)
+        return url
+
+    def status_error(
+        self, status: int, headers: Mapping[str, str], content: bytes, *, location: str | None = None
+    ) -> EndpointError:
+        """What an answer other than 200 means: see `error_of_status`."""
+        said = short(_error_text(content), self._token, self._password)
+        if location:
+            said = f"redirects to {safe_url(location)}; give that address instead"
+        sent = bool(self._token) or self._user is not None
+        return error_of_status(self.name, status, said, retry_after=headers.get("Retry-After"), token_sent=sent)
+
+
+def error_of_status(
+    name: str, status: int, said: str, *, retry_after: str | None = None, token_sent: bool = False
+) -> EndpointError:
+    """The EndpointError for an HTTP status.
+
+    429 and 503 are overload. 408, 409, 424 (TGI: generation failed), 425 and 5xx may pass. 400, 413 and 422 are about
+    this one request; all others (401, 403, 404, redirects, …) are about the server or how it is addressed.
+
+    Args:
+        said: the server's own words, already shortened and without secrets.
+        retry_after: the header, in seconds or as a date.
+    """
+    message = f"{name}: HTTP {status}" + (f": {said}" if said else "")
+    if status in (401, 403, 404):
+        message += " (a token was sent)" if token_sent else " (no token was sent)"
+    return EndpointError(
+        message,
+        retryable=status in _LATER or status >= 500,
+        overloaded=status in (429, 503),
+        status=status,
+        retry_after=parse_retry_after(retry_after),
+        blame_server=status not in _NOT_THIS_REQUEST,
+    )
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Seconds to wait by a Retry-After header (RFC 9110: seconds or a date), None for none or nonsense."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def default_token(url: URL) -> str:
+    """The user's token for hosts of Hugging Face and OpenAI, "" for all others. See Transport."""
+    if url.scheme != "https":
+        return ""
+    if is_host(url.host, _HF_HOSTS):
+        from huggingface_hub import get_token
+
+        return get_token() or ""
+    if is_host(url.host, _OPENAI_HOSTS):
+        return os.environ.get("OPENAI_API_KEY", "")
+    return ""
+
+
+def is_host(host: str | None, domains: tuple[str, ...]) -> bool:
+    """Whether `host` is one of the domains or below one."""
+    return any(host == domain or (host or "").endswith(f".{domain}") for domain in domains)
+
+
+def encode(payload: Any) -> bytes:
+    """JSON bytes. Lone surrogates, which JSON in UTF-8 cannot hold, become `?`."""
+    try:
+        return orjson.dumps(payload)
+    except TypeError:
+        return orjson.dumps(_without_surrogates(payload))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_surrogates(item) for item in value]
+    return value
+
+
+def _parse(url: str, name: str) -> URL:
+    try:
+        parsed = URL(url)
+    except ValueError:
+        raise ConfigError(f"{name!r} is not a URL. Give one such as http://127.0.0.1:8080.") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigError(f"{name!r} is not an http or https URL. Give one such as http://127.0.0.1:8080.")
+    path = parsed.path.rstrip("/")
+    return parsed.with_path(path, encoded=False).with_query(parsed.query) if path else parsed.with_fragment(None)
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection: {short(str(error.os_error))}"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "closed the connection without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer broke off"
+    return short(f"connection failed: {type(error).__name__} {error}")
+
+
+def _text(content: bytes) -> str:
+    return content[:4000].decode("utf-8", "replace")
+
+
+def _error_text(content: bytes) -> str:
+    """The server's own words: `error` (TGI), `error.message` (OpenAI), `message`, `detail` (FastAPI), or the body."""
+    try:
+        payload = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return _text(content)
+    for key in ("error", "message", "detail"):
+        said = payload.get(key) if isinstance(payload, dict) else None
+        if isinstance(said, dict):
+            said = said.get("message")
+        if isinstance(said, str) and said:
+            return said
+    return _text(content)
