@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.arrow_batches import Batch, batches, verdicts_from_records, verdicts_schema
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.folder_readme import readme_text, totals
+from hf_relabel.builders.folder_readme import EMPTY_NOTE, readme_text, totals
 from hf_relabel.builders.folder_swap import NewFolder, new_folder
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import (
@@ -81,7 +81,9 @@ class BuildReport:
         table = tabulate(lines, "keys")
         verdicts = self.manifest["verdicts"]["total"]
         failures = ", ".join(f"{number} {name}" for name, number in sorted(verdicts["failures"].items()))
-        return f"{table}\n* loads by default. {verdicts['candidates']} candidates; without an answer: {failures}."
+        text = f"{table}\n* loads by default. {verdicts['candidates']} candidates; without an answer: {failures}."
+        empty = [line["config"] for line in totals(self.manifest) if not line["rows"]]
+        return f"{text}\n{EMPTY_NOTE.format(', '.join(empty))}" if empty else text
 
 
 def write_configs(
@@ -204,7 +206,7 @@ class _ConfigWriter:
             writer.close()
 
     def finish(self) -> list[FileEntry]:
-        """Close and name the shards. A config without rows is one file with a schema and no rows, so that it loads."""
+        """Close and name the shards. A config without rows is one file with a schema and no rows (`EMPTY_NOTE`)."""
         if not self._shard_rows:
             self._open()
         self.close()

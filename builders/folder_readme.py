@@ -14,6 +14,8 @@ from hf_relabel.builders.errors import BuildError
 
 BEGIN = "<!-- hf-relabel:begin configs -->"
 END = "<!-- hf-relabel:end configs -->"
+EMPTY_NOTE = "Without rows: {}. load_dataset reads these only with streaming=True (a limit of datasets)."
+"""Seen in datasets 5.2, `Instruction "train" corresponds to no data!`; huggingface/datasets pull request 8401."""
 _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -93,11 +95,14 @@ def _with_section(body: str, section: str) -> str:
 
 def _section(manifest: Mapping[str, Any]) -> str:
     settings = manifest["settings"]
+    empty = [f"`{line['config']}`" for line in totals(manifest) if not line["rows"]]
+    note = f" {EMPTY_NOTE.format(', '.join(empty))}" if empty else ""
     return (
         f"Rows {{query_id, query, positive_passages, negative_passages, subset}}, one config per technique; "
         f"`{settings['default_config']}` loads by default. Rows with more than {settings['limit']} false negatives are "
         "in none of `remove-hn`, `relabel` and `relabel-filter`. `verdicts` says of every negative what was found, and "
-        f"manifest.json how.\n\n{_markdown_table(totals(manifest))}\n\n{_markdown_table(list(_subsets(manifest)))}\n"
+        f"manifest.json how.{note}\n\n{_markdown_table(totals(manifest))}\n\n"
+        f"{_markdown_table(list(_subsets(manifest)))}\n"
     )
 
 
