@@ -1,7 +1,7 @@
 """Inference Providers and other servers that huggingface_hub knows, through its own AsyncInferenceClient.
 
-The client costs about ten times the CPU of the `openai` dialect (some 350 requests/s on a core), which does not matter
-where a provider's rate limit is what counts.
+The client costs about eight times the CPU of the `openai` dialect, which does not matter where a provider's rate limit
+is what counts.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from yarl import URL
+
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.openai import chat_payload, read_chat_reply
-from hf_relabel.hub_tools.endpoints.transport import error_of_status
+from hf_relabel.hub_tools.endpoints.transport import error_of_status, is_hugging_face
 from hf_relabel.hub_tools.redaction import redact, safe_url, short
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ class InferenceProvidersEndpoint:
         base_url: a server to ask for `model` instead of a provider. huggingface_hub then asks for a JSON schema the way
             TGI understands; for vLLM and its kin use the `openai` dialect.
         provider: a provider of huggingface_hub; None lets the Hub's router choose.
-        token: None for HF_TOKEN or the token of `hf auth login`.
+        token: None for HF_TOKEN or the token of `hf auth login`, which go to hosts of Hugging Face and to providers
+            but to no other URL; "" for none.
         timeout: seconds for one request.
     """
 
@@ -48,7 +51,7 @@ class InferenceProvidersEndpoint:
         if not model and not base_url:
             raise ConfigError("The inference-providers dialect needs a model id, such as Qwen/Qwen3-32B, or a URL.")
         self._model, self._base_url = model, base_url
-        self._provider, self._token, self._timeout = provider, token or None, timeout
+        self._provider, self._token, self._timeout = provider, token, timeout
         self.name = safe_url(base_url) if base_url else f"inference-providers/{provider or 'auto'}/{model}"
         self._client: AsyncInferenceClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,10 +101,20 @@ class InferenceProvidersEndpoint:
             self._client = AsyncInferenceClient(
                 **target,
                 provider=self._provider,  # type: ignore[arg-type]  # huggingface_hub checks the name itself
-                token=self._token,
+                token=self._token or None,
+                headers=self._headers(),
                 timeout=self._timeout,
             )
         return self._client
+
+    def _headers(self) -> dict[str, str] | None:
+        """Keeps huggingface_hub from sending the user's own token to a server that is none of Hugging Face's."""
+        from huggingface_hub import get_token
+
+        trusted = self._base_url is None or is_hugging_face(URL(self._base_url))
+        if self._token or (trusted and self._token is None) or not get_token():
+            return None
+        return {"authorization": ""}
 
     def _translated(self, error: Exception) -> EndpointError:
         from httpx2 import HTTPError
@@ -127,7 +140,7 @@ class InferenceProvidersEndpoint:
             response.status_code,
             short(error.server_message or response.text, self._token),
             retry_after=response.headers.get("Retry-After"),
-            token_sent="Authorization" in error.request.headers,
+            token_sent=bool(response.request.headers.get("Authorization")),
         )
 
     def _short(self, error: Exception) -> str:

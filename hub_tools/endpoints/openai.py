@@ -218,8 +218,26 @@ def read_chat_reply(payload: Any, top: int, model: str, endpoint: str) -> Reply:
         completion_tokens=usage.get("completion_tokens"),
         model=model,
         endpoint=endpoint,
-        logprobs=_read_logprobs(choice.get("logprobs"), top) if top else (),
+        logprobs=tokens_of_text(_read_logprobs(choice.get("logprobs"), top), text or "") if top else (),
     )
+
+
+def tokens_of_text(tokens: tuple[TokenLogprob, ...], text: str) -> tuple[TokenLogprob, ...]:
+    """Those tokens that the text consists of.
+
+    Servers list all they generated: llama.cpp also the "```json" around a constrained reply, vLLM also the reasoning.
+    The tokens are left as they are where the text cannot be found in them (a character spread over several tokens).
+    """
+    generated = "".join(token.text for token in tokens)
+    start = generated.rfind(text)
+    if generated == text or start < 0:
+        return tokens
+    kept, position = [], 0
+    for token in tokens:
+        if position < start + len(text) and position + len(token.text) > start:
+            kept.append(token)
+        position += len(token.text)
+    return tuple(kept)
 
 
 def _read_logprobs(logprobs: Any, top: int) -> tuple[TokenLogprob, ...]:

@@ -1,0 +1,129 @@
+"""From a URL or a model id to an endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Message, Reply, Request
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.endpoints.inference_providers import InferenceProvidersEndpoint
+from hf_relabel.hub_tools.endpoints.openai import OpenAIEndpoint, split_api_path
+from hf_relabel.hub_tools.endpoints.registry import DIALECTS, AutoEndpoint, detect_dialect, make_endpoint
+from hf_relabel.hub_tools.endpoints.tgi import TgiEndpoint
+from tests.facade import Facade, FunctionBackend, LlamaBackend
+
+URL = "http://127.0.0.1:9"
+OK = FunctionBackend(lambda question: "OK")
+
+
+def test_the_dialect_of_a_server_is_found_out() -> None:
+    with Facade(OK) as server:
+        assert asyncio.run(detect_dialect(server.url)) == "tgi"
+    with Facade(OK, openai_style=True) as server:
+        assert asyncio.run(detect_dialect(server.url)) == "openai"
+    with pytest.raises(EndpointError, match="no connection"):
+        asyncio.run(detect_dialect(server.url))
+
+
+def test_an_endpoint_of_any_dialect_needs_nothing_but_a_url() -> None:
+    async def ask(url: str) -> tuple[EndpointInfo, Reply, float | None]:
+        endpoint = make_endpoint(url)
+        info = await endpoint.info()
+        reply = await endpoint.complete(Request((Message("user", "Is it?"),), 4))
+        depth = await endpoint.queue_depth()
+        await endpoint.close()
+        return info, reply, depth
+
+    with Facade(OK, model_id="org/judge", openai_style=True) as server:
+        info, reply, depth = asyncio.run(ask(server.url))
+    assert (info.model, reply.text, reply.model, depth) == ("org/judge", "OK", "org/judge", 0)
+
+
+@pytest.mark.parametrize(
+    ("location", "settings", "kind"),
+    [
+        (URL, {}, AutoEndpoint),
+        (f"{URL}/v1", {}, OpenAIEndpoint),
+        (f"{URL}/v1/chat/completions", {}, OpenAIEndpoint),
+        (f"{URL}/generate", {}, TgiEndpoint),
+        (URL, {"flavor": "vllm"}, OpenAIEndpoint),
+        (URL, {"chat_template": "chatml"}, TgiEndpoint),
+        ("Qwen/Qwen3-32B", {}, InferenceProvidersEndpoint),
+        ("Qwen/Qwen3-32B:cerebras", {}, InferenceProvidersEndpoint),
+        (URL, {"dialect": "inference-providers"}, InferenceProvidersEndpoint),
+    ],
+)
+def test_what_is_given_decides_the_dialect(location: str, settings: dict[str, Any], kind: type[Endpoint]) -> None:
+    assert type(make_endpoint(location, **settings)) is kind
+
+
+@pytest.mark.parametrize(
+    ("location", "settings", "message"),
+    [
+        (URL, {"dialect": "grpc"}, "auto, tgi, openai, inference-providers, text-generation"),
+        (URL, {"flavor": "ollama"}, "auto, tgi, vllm, sglang, llama.cpp, openai"),
+        (URL, {"dialect": "tgi", "flavor": "vllm"}, "tgi dialect has no flavor"),
+        (URL, {"dialect": "openai", "chat_template": "chatml"}, "openai dialect has no chat_template"),
+        (URL, {"timeout": 0}, "more than 0 seconds"),
+        ("127.0.0.1:8080", {}, "neither a URL .* nor a model id"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(location: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_endpoint(location, **settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "root", "prefix"),
+    [
+        ("http://h", "http://h", "v1/"),
+        ("http://h/", "http://h", "v1/"),
+        ("http://h/v1", "http://h", "v1/"),
+        ("http://h/v1/", "http://h", "v1/"),
+        ("http://h/v1/chat/completions", "http://h", "v1/"),
+        ("http://h/openai/v1?x=1", "http://h/openai?x=1", "v1/"),
+        ("http://h/v1beta/openai/chat/completions", "http://h/v1beta/openai", ""),
+        ("http://v1", "http://v1", "v1/"),
+    ],
+)
+def test_urls_are_good_with_and_without_the_version(url: str, root: str, prefix: str) -> None:
+    assert split_api_path(url) == (root, prefix)
+
+
+def test_the_dialects_are_known_by_name() -> None:
+    assert list(DIALECTS) == ["tgi", "openai", "inference-providers", "text-generation"]
+
+
+def test_making_endpoints_is_imported_without_the_heavy_packages() -> None:
+    code = "import sys, hf_relabel.hub_tools.endpoints.registry; print([m for m in %r if m in sys.modules])"
+    heavy = ["aiohttp", "huggingface_hub", "jinja2", "text_generation", "torch", "datasets"]
+    ran = subprocess.run([sys.executable, "-c", code % heavy], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_real_llama_cpp_is_recognised_constrained_and_asked_for_logprobs() -> None:
+    schema = {"type": "object", "properties": {"relevant": {"type": "boolean"}}, "required": ["relevant"]}
+    request = Request((Message("user", "Is rain wet?"),), 24, json_schema=schema, top_logprobs=3)
+
+    async def ask(url: str) -> tuple[EndpointInfo, Reply]:
+        endpoint = make_endpoint(url)
+        try:
+            return await endpoint.info(), await endpoint.complete(request)
+        finally:
+            await endpoint.close()
+
+    backend = LlamaBackend(context=1024)
+    with Facade(backend):
+        info, reply = asyncio.run(ask(backend.url))
+    assert info.max_concurrent_requests == backend.slots
+    assert set(json.loads(reply.text)) == {"relevant"}
+    assert reply.prompt_tokens
+    assert "".join(token.text for token in reply.logprobs).strip("`\n") == reply.text
+    assert all(len(token.top) <= 3 for token in reply.logprobs)
