@@ -281,6 +281,9 @@ def open_source(
     files = local_files(path) if format != "beir" and not _is_beir_folder(path) else _beir_folder(path)
     if path.is_dir() and format is None and _is_beir_folder(path):
         format = "beir"
+    if format != "beir":
+        # Other local files have no splits, whatever a job file that also fits the Hub says.
+        split = None
     return source_from_files(
         files,
         name=str(location),

@@ -1,0 +1,124 @@
+"""What is said of negatives before any model is asked."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_relabel.builders.findings import free_findings, ids_with_two_texts
+from hf_relabel.builders.judgements import Outcome
+from hf_relabel.builders.rows import Passage, Row
+from tests.shared_data import SHARED, needs_shared_data
+
+LONG = (
+    "The Golden Gate Bridge, a suspension bridge that spans the strait between San Francisco Bay and the Pacific "
+    "Ocean, was opened in 1937 after four years of work and had cost 35 million dollars by then."
+)
+
+
+def row(positive: Passage | str, *negatives: Passage | str) -> Row:
+    return Row(
+        "q", "a query", (passage(positive, "p"),), tuple(passage(text, f"n{i}") for i, text in enumerate(negatives))
+    )
+
+
+def passage(content: Passage | str, docid: str) -> Passage:
+    return content if isinstance(content, Passage) else Passage(docid, "", content)
+
+
+def reason(positive: Passage | str, negative: Passage | str) -> str | None:
+    finding = free_findings(row(positive, negative)).get(0)
+    return None if finding is None else finding[1]
+
+
+def test_each_finding_has_its_outcome() -> None:
+    changed_a_little = LONG.replace("four years of work", "four years of hard work")
+    found = free_findings(row(LONG, "something else", LONG.upper(), Passage("p", "", LONG), changed_a_little, " \n"))
+    assert found == {
+        1: (Outcome.DUPLICATE, "same-text"),
+        2: (Outcome.DUPLICATE, "same-docid"),
+        3: (Outcome.FALSE_NEGATIVE, "near-duplicate"),
+        4: (Outcome.EMPTY, "empty"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative"),
+    [
+        ("Paris is the capital.", "paris is  the Capital"),
+        ("Straße in Köln", "STRASSE IN KO\u0308LN"),
+        ("ﬁve “quoted” words", 'five "quoted" words'),
+        (Passage("p", "Paris", "The capital of France."), Passage("n", "", "The capital of France.")),
+        (Passage("p", "Paris", "The capital of France."), Passage("n", "", "Paris. The capital of France.")),
+        (Passage("p", "Paris", "The capital."), Passage("n", "PARIS", "The capital")),
+        ("Paris is the capital", ("?" * 200) + "Paris is the capital"),
+    ],
+)
+def test_the_same_text_however_it_is_written(positive: Passage | str, negative: Passage | str) -> None:
+    assert reason(positive, negative) == "same-text"
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative"),
+    [
+        ("It rose by 1.5 percent", "It rose by 15 percent"),
+        ("It was -5 degrees", "It was 5 degrees"),
+        ("a < b", "a > b"),
+        ("!!!", "???"),
+        ("कि", "का"),
+        (Passage("p", "Paris", "A city."), Passage("n", "Rome", "A city.")),
+        (LONG, LONG.replace("1937", "1938")),
+        (LONG, LONG[: len(LONG) // 2]),
+        ("How do I get a refund?", "How do I get a refund now?"),
+        (Passage("p", "One", LONG), Passage("n", "Other", LONG)),
+    ],
+)
+def test_texts_that_say_something_else_are_left_to_the_judges(positive: Passage | str, negative: Passage | str) -> None:
+    assert reason(positive, negative) is None
+
+
+def test_one_id_for_two_texts_is_reported_but_settles_nothing() -> None:
+    twice = row(Passage("p", "", "one text"), Passage("p", "", "another text"), Passage("p", "", "One text!"))
+    assert ids_with_two_texts(twice) == [0]
+    assert free_findings(twice) == {1: (Outcome.DUPLICATE, "same-docid")}
+
+
+def test_an_empty_positive_has_no_copies() -> None:
+    empty = Row("q", "a query", (Passage("p", "", " "), Passage("x", "", "text")), (Passage("p", "", "news"),))
+    assert free_findings(empty) == {}
+
+
+@given(st.text(min_size=1), st.text())
+def test_any_texts_can_be_compared(positive: str, negative: str) -> None:
+    both = row(positive, negative, positive)
+    found = free_findings(both)
+    assert found[1][0] is (Outcome.DUPLICATE if positive.strip() else Outcome.EMPTY)
+    assert 0 not in found or found[0][0] in (Outcome.DUPLICATE, Outcome.EMPTY, Outcome.FALSE_NEGATIVE)
+
+
+def test_a_hundred_long_negatives_take_milliseconds() -> None:
+    # Near-equal lengths and equal starts: nothing can be told without looking at the whole texts.
+    texts = [LONG * 5 + "".join(chr(97 + (i * j) % 26) for j in range(200)) for i in range(101)]
+    crowded = row(texts[0], *texts[1:])
+    start = time.perf_counter()
+    free_findings(crowded)
+    assert time.perf_counter() - start < 0.5
+
+
+@needs_shared_data
+@pytest.mark.parametrize("name", ["banking77", "classic"])
+def test_what_is_found_in_real_sets_is_a_known_false_negative(name: str) -> None:
+    truth = {}
+    for line in (SHARED / name / "truth.jsonl").read_text(encoding="utf-8").splitlines():
+        known = json.loads(line)
+        truth[known["query_id"]] = set(known["false_negatives"])
+    from hf_relabel.builders.sources import open_source
+
+    for numbered in open_source(SHARED / name / "rows.jsonl").rows():
+        negatives = numbered.row.negative_passages
+        for position, (outcome, _) in free_findings(numbered.row).items():
+            assert outcome is Outcome.EMPTY or negatives[position].docid in truth[numbered.row.query_id]
