@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+HUB_SECONDS = 5.0
+"""For the Hub to answer at all."""
+
 Template: TypeAlias = Callable[[Sequence[Message]], str]
 """Renders messages as one prompt, up to where the model's reply starts."""
 
@@ -193,17 +196,32 @@ def _download(model_id: str, revision: str | None) -> tuple[str, dict[str, str]]
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    offline = not _hub_answers()
+
     def read(name: str) -> str:
-        return Path(hf_hub_download(model_id, name, revision=revision)).read_text(encoding="utf-8")
+        path = hf_hub_download(model_id, name, revision=revision, local_files_only=offline)
+        return Path(path).read_text(encoding="utf-8")
 
     config = json.loads(read("tokenizer_config.json"))
     tokens = {name: _token_text(config.get(name)) for name in ("bos_token", "eos_token")}
     try:
         return read("chat_template.jinja"), tokens
-    except LocalEntryNotFoundError:
-        raise
-    except EntryNotFoundError:
+    except EntryNotFoundError as error:
+        if isinstance(error, LocalEntryNotFoundError) and not offline:
+            raise  # the network broke down in between; the model may well have one
         return _source_in(config), tokens
+
+
+def _hub_answers() -> bool:
+    """One quick look, since a download without a network is tried for half a minute, with a warning each time."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except Exception:
+        return False
+    return True
 
 
 def _source_in(config: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from hf_relabel.builders.endpoint import Message, Request
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.endpoints import templates
 from hf_relabel.hub_tools.endpoints.templates import (
     BUILT_IN,
     TemplateUnavailable,
@@ -90,7 +91,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     files: dict[str, str] = {}
     asked: list[tuple[str, str, str | None]] = []
 
-    def download(repo_id: str, filename: str, *, revision: str | None = None) -> str:
+    def download(repo_id: str, filename: str, *, revision: str | None, local_files_only: bool) -> str:
+        assert not local_files_only
         asked.append((repo_id, filename, revision))
         if not files:
             raise LocalEntryNotFoundError("no network")
@@ -101,6 +103,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return str(path)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(templates, "_hub_answers", lambda: True)
     return files, asked
 
 
@@ -138,6 +141,24 @@ def test_without_a_template_prompts_are_plain_and_one_warning_says_so(
         assert model_template("/data/model", None) is plain
     [record] = caplog.records
     assert "chat_template=chatml" in record.getMessage()
+
+
+def test_without_a_network_the_cache_is_looked_at_and_nothing_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def cached(repo_id: str, filename: str, *, revision: str | None, local_files_only: bool) -> str:
+        asked.append(local_files_only)
+        if filename == "chat_template.jinja":
+            raise LocalEntryNotFoundError("not in the cache")
+        (tmp_path / filename).write_text(json.dumps({"chat_template": CHATML}))
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", cached)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert model_template("org/judge", "abc")(CHAT) == BUILT_IN["chatml"](CHAT)
+    assert asked == [True, True]
 
 
 def test_an_unknown_template_is_a_config_error() -> None:
