@@ -96,6 +96,7 @@ class Inspection:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
         return {
+            "format": self.source["format"],
             "source": self.source,
             "subsets": {name: asdict(counts) for name, counts in self.subsets.items()},
             "total": asdict(self.total),

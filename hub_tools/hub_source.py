@@ -70,7 +70,8 @@ def resolve_source(
     if not text.startswith(_URL) and Path(location).exists():
         return open_source(location, split=split, **options)
     hub = HubLocation.parse(text)
-    if hub is None:
+    # `data/rows.jsonl` could name a data set, but it is a file whose name has a mistake.
+    if hub is None or is_data_file(text):
         raise SourceError(
             f"{text}: neither an existing file or folder nor a data set on the Hub (user/repo, user/repo@revision or "
             "user/repo:config@revision)."

@@ -201,5 +201,6 @@ def test_existing_files_come_before_the_hub(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_neither_a_file_nor_a_data_set() -> None:
-    with pytest.raises(SourceError, match="neither an existing file"):
-        resolve_source("./rows.jsonl")
+    for location in ("./user/repo", "data/rows.jsonl", "no/such/folder"):
+        with pytest.raises(SourceError, match="neither an existing file"):
+            resolve_source(location)
