@@ -55,9 +55,14 @@ class BadRow(InputError):
 
 
 class JudgingStopped(RelabelError):
-    """A judging run stopped before its end. Every judgement made so far is in the journal."""
+    """A judging run stopped before its end. Every judgement made so far is in the journal.
+
+    Attributes:
+        interrupted: it was stopped by Ctrl-C.
+    """
 
     exit_code = 4
+    interrupted = False
 
 
 class JournalError(RelabelError):

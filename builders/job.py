@@ -32,7 +32,8 @@ class SourceSettings(_Settings):
     location: str
     format: str | None = None
     config: str | None = None
-    split: str = "train"
+    split: str | None = None
+    """Of a Hub data set (`train` unless given) or of a BEIR folder (the first there is)."""
     revision: str | None = None
     subset: tuple[str, ...] | None = None
     sample: str | None = None

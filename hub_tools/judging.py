@@ -103,6 +103,7 @@ class _StageRun:
         self.retry_failed, self.progress = retry_failed, progress
         self.report = StageReport(self.stage.name, self.identity.describe())
         self.in_flight: set[bytes] = set()
+        self.interrupted = False
 
     def needed(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
         """Rows with the candidates this stage has no answer for, with their keys by position."""
@@ -195,7 +196,7 @@ class _StageRun:
     async def _ask_servers(self, judge: PromptJudge) -> None:
         scheduler = Scheduler(self.stage.endpoints, self.stage.limits)
         try:
-            _stop_on_interrupt(scheduler)
+            self._stop_on_interrupt(scheduler)
             stats = await scheduler.run(
                 self._requests(judge), lambda request, result: self._done(judge, request, result)
             )
@@ -204,10 +205,22 @@ class _StageRun:
             so_far = getattr(stopped, "stats", None)
             if isinstance(so_far, RunStats):
                 self._add_usage(so_far)
+            stopped.interrupted = self.interrupted
             raise
         finally:
             for endpoint in self.stage.endpoints:
                 await endpoint.close()
+
+    def _stop_on_interrupt(self, scheduler: Scheduler) -> None:
+        """Make Ctrl-C a clean stop: nothing new is sent, what is in flight may still answer."""
+
+        def stop() -> None:
+            self.interrupted = True
+            scheduler.stop("interrupted")
+
+        # Not possible outside the main thread or on other loops; Ctrl-C then ends the run less gently.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
 
     def _requests(self, judge: PromptJudge) -> Iterator[Request]:
         constrained = all(endpoint.constrains for endpoint in self.stage.endpoints)
@@ -263,12 +276,7 @@ def judge(
         identities.append(identify(stage))
         journal.record_run(run_settings(source, stages, identities))
         run = _StageRun(source, stages[:number], identities, journal, retry_failed=retry_failed, progress=progress)
-        reports.append(run.report)
-        try:
-            run.run()
-        except JudgingStopped as stopped:
-            stopped.reports = reports  # type: ignore[attr-defined]
-            raise
+        reports.append(run.run())
     return reports
 
 
@@ -406,10 +414,3 @@ def _with_tag(request: Request, tag: object) -> Request:
         request.top_logprobs,
         tag,
     )
-
-
-def _stop_on_interrupt(scheduler: Scheduler) -> None:
-    """Make Ctrl-C a clean stop: nothing new is sent, what is in flight may still answer."""
-    # Not possible outside the main thread or on other loops; Ctrl-C then ends the run less gently.
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, scheduler.stop, "interrupted")

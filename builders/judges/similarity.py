@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -181,10 +182,13 @@ class SimilarityJudge:
     def _encoder(self) -> Any:
         try:
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging as transformers_logging
         except ImportError:
             raise ConfigError(
                 "The similarity judge needs sentence-transformers: pip install 'hf-relabel[similarity]'"
             ) from None
+        if not sys.stderr.isatty():
+            transformers_logging.disable_progress_bar()
         location = str(self._folder or self.name)
         try:
             return SentenceTransformer(location, revision=self.revision, device=self.device)

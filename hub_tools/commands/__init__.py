@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Errors become one line on standard error."""
-    from hf_relabel.builders.errors import RelabelError
+    from hf_relabel.builders.errors import JudgingStopped, RelabelError
 
     try:
         result = cli.main(args=arguments, prog_name="hf relabel", standalone_mode=False)
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _interrupted()
     except RelabelError as error:
         click.echo(f"Error: {' '.join(str(error).split())}", err=True)
-        return 130 if getattr(error, "interrupted", False) else error.exit_code
+        return 130 if isinstance(error, JudgingStopped) and error.interrupted else error.exit_code
     except BrokenPipeError:
         return 141
     return result if isinstance(result, int) else 0

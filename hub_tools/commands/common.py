@@ -24,7 +24,7 @@ _SOURCE_OPTIONS = [
     click.argument("source", metavar="SOURCE"),
     click.option("--format", "format_", metavar="NAME", help="Format of the rows; found out when not given."),
     click.option("--config", help="Config of a Hub dataset."),
-    click.option("--split", default="train", show_default=True, help="Split of a Hub dataset."),
+    click.option("--split", help="Split of a Hub dataset (train unless given), or of the judgements of a BEIR folder."),
     click.option("--revision", help="Branch, tag or commit of a Hub dataset."),
     click.option("--subset", multiple=True, help="Keep only rows of this subset. May be repeated."),
     click.option("--sample", help="Stratified sample: a number of rows, a share (5%), or a preset (rlhn-100k …)."),
