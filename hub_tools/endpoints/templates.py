@@ -202,7 +202,10 @@ def _download(model_id: str, revision: str | None) -> tuple[str, dict[str, str]]
         path = hf_hub_download(model_id, name, revision=revision, local_files_only=offline)
         return Path(path).read_text(encoding="utf-8")
 
-    config = json.loads(read("tokenizer_config.json"))
+    try:
+        config = json.loads(read("tokenizer_config.json"))
+    except LocalEntryNotFoundError:
+        raise TemplateUnavailable("the Hub cannot be reached and the cache has no copy") from None
     tokens = {name: _token_text(config.get(name)) for name in ("bos_token", "eos_token")}
     try:
         return read("chat_template.jinja"), tokens
@@ -214,8 +217,7 @@ def _download(model_id: str, revision: str | None) -> tuple[str, dict[str, str]]
 
 def _hub_answers() -> bool:
     """One quick look, since a download without a network is tried for half a minute, with a warning each time."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
