@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.hub_tools.commands import COMMANDS, cli, run
+from tests.facade import Facade, ScriptedBackend
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -83,6 +87,27 @@ def test_errors_are_one_line_with_an_exit_code(
     error = capfd.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path: Path) -> None:
+    backend = ScriptedBackend(rows_path(), truth_path())
+    journal = tmp_path / "journal.sqlite"
+    with Facade(backend, latency=0.2, max_concurrent_requests=8) as facade:
+        command = [SCRIPTS / "hf-relabel", "judge", rows_path(), "--endpoint", facade.url, "--dialect", "openai"]
+        command += ["--concurrency", "4", "--journal", journal, "--json"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while facade.generated < 8:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Traceback" not in error
+        answered = facade.generated
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+    (stage,) = json.loads(result.stdout)["stages"]
+    assert stage["requests"] == 60 - answered
+    assert stage["known"] > 0
 
 
 def test_plan_counts_the_prompts_and_sends_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

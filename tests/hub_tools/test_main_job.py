@@ -229,7 +229,7 @@ def test_a_real_model_judges_twenty_rows_and_nothing_is_lost(tmp_path: Path) -> 
     candidates = sum(len(numbered.row.negative_passages) for numbered in source.rows())
     with Facade(LlamaBackend()) as facade:
         limits = Limits(concurrency=2)
-        settings: dict[str, Any] = {"candidates_per_prompt": 10, "max_tokens": 64, "reasoning": False}
+        settings: dict[str, Any] = {"max_tokens": 120, "max_thinking_chars": 120}
         (report,), _ = judge_at(facade, tmp_path / "journal.sqlite", source, limits=limits, timeout=120.0, **settings)
     assert report.rows == 20
     assert sum(report.labels.values()) == report.asked == candidates
