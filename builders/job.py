@@ -1,6 +1,7 @@
 """Job files: one YAML file that holds everything `hf relabel run` does.
 
-A job file may name parameters, which fill `${name}` anywhere in its texts and are given on the command line:
+A job file may name parameters, which fill `${name}` anywhere in its texts and are given on the command line. Each has a
+default, or `null` where it must be given:
 
     parameters: {tgi_url: "http://127.0.0.1:8080"}
     source: {location: rlhn/default-680K, subset: [fever]}
@@ -56,9 +57,16 @@ class EndpointSettings(_Settings):
     model: str | None = None
     chat_template: str = "auto"
     flavor: str = "auto"
+    provider: str | None = None
     timeout: float = Field(default=300.0, gt=0)
     token_env: str | None = None
     """Name of the environment variable that holds the token; tokens themselves never stand in a job file."""
+
+    @field_validator("model")
+    @classmethod
+    def _served_model(cls, value: str | None) -> str | None:
+        """An empty name, as of a parameter that was left out, asks for whatever the server serves."""
+        return value or None
 
 
 class LimitSettings(_Settings):
@@ -188,7 +196,7 @@ def _fill(value: Any, parameters: Mapping[str, Any], name: str) -> Any:
     if not isinstance(value, str):
         return value
     for parameter in _PARAMETER.findall(value):
-        if parameters.get(parameter) in (None, ""):
+        if parameters.get(parameter) is None:
             raise ConfigError(f"{name} needs the parameter {parameter!r}. Give it with --set {parameter}=….")
     whole = _PARAMETER.fullmatch(value)
     if whole:

