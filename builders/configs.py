@@ -98,7 +98,7 @@ def write_configs(
     max_shard_bytes: int = 500_000_000,
     row_group_bytes: int = 32_000_000,
     default_config: str = Technique.REMOVE_HN,
-    manifest_extra: Mapping[str, Any] | None = None,
+    manifest_extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
 ) -> BuildReport:
     """Write all configs of a training set, and the verdicts they follow from, into `folder`.
 
@@ -113,7 +113,8 @@ def write_configs(
         max_shard_bytes: most bytes of Arrow (uncompressed) in a file, give or take a row.
         row_group_bytes: about the bytes of Arrow in a row group; also what bounds the memory.
         default_config: the technique that loads when no config is named.
-        manifest_extra: entries to add to the manifest, such as the source and the judges' settings.
+        manifest_extra: entries to add to the manifest, such as the source and the judges' settings, or what gives them
+            once all rows have been read.
 
     Raises:
         ConfigError: settings that make no sense.
@@ -147,7 +148,7 @@ def write_configs(
                 },
                 verdicts=by_subset(counts.verdicts, VerdictCounts.summed(counts.verdicts.values())),
                 files=files,
-                extra=manifest_extra or {},
+                extra=manifest_extra() if callable(manifest_extra) else manifest_extra or {},
             )
             building.write(README_NAME, readme_text(manifest, building.earlier_text(README_NAME)).encode())
             building.write(MANIFEST_NAME, manifest_text(manifest))

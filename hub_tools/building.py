@@ -51,7 +51,8 @@ def build_configs(
         stage_judges=[JudgeIdentity(**stage["judge"]).describe() for stage in run["stages"]],
         max_shard_bytes=settings.max_shard_bytes,
         default_config=settings.default,
-        manifest_extra={"source": {**source.describe(), "fingerprint": source.fingerprint()}, "run": run},
+        # Asked for when the rows have been read: only then is it known how many were skipped.
+        manifest_extra=lambda: {"source": {**source.record(), "fingerprint": source.fingerprint()}, "run": run},
     )
 
 

@@ -333,7 +333,7 @@ def run_settings(source: Source, stages: Sequence[Stage], identities: Sequence[J
     """What the journal remembers of a run: enough to work out its verdicts without its judges."""
     return {
         "version": 1,
-        "source": source.describe(),
+        "source": {name: value for name, value in source.record().items() if name not in ("skipped", "ignored_fields")},
         "exempt": sorted(_exempt_subsets(stages)),
         "stages": [
             {

@@ -139,6 +139,16 @@ class Source:
             "skipped": self.skipped.to_dict(),
         }
 
+    def record(self) -> dict[str, Any]:
+        """The source as a published manifest may tell it: as `describe()`, but local files without the folders they
+        happen to lie in, and bad rows counted, not quoted."""
+        described = self.describe() | {"skipped": self.skipped.count}
+        if self.revision is None:
+            described["name"] = Path(self.name).name
+            if len(self.files) == 1:
+                described["files"] = [Path(self.files[0].name).name]
+        return described
+
     @property
     def _format(self) -> Format:
         return FORMATS[self.format]

@@ -380,3 +380,13 @@ def test_real_rows_and_a_real_beir_folder() -> None:
     mined = rows_of(open_source(SHARED / "classic" / "beir", limit=50))
     assert mined[0].subset == "classic"
     assert {len(row.negative_passages) for row in mined} == {20}
+
+
+def test_a_record_for_publishing_names_no_local_folder_and_quotes_no_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"query": "q", "pos": ["p"], "neg": ["n"]}\n{"query": "secret", "pos": [], "neg": ["n"]}\n')
+    source = open_source(path, skip_bad_rows=True)
+    assert len(list(source.rows())) == 1
+    record = source.record()
+    assert (record["name"], record["files"], record["skipped"]) == ("rows.jsonl", ["rows.jsonl"], 1)
+    assert str(tmp_path) not in str(record)
