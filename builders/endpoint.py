@@ -65,7 +65,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class EndpointInfo:
-    """What a server says of itself. None where it does not say."""
+    """What a server says of itself. None where it does not say.
+
+    Attributes:
+        chat_template: 12 hex digits that stand for how the endpoint makes a raw prompt of messages, which the answers
+            depend on; None where the server does that itself.
+    """
 
     model: str
     revision: str | None = None
@@ -73,6 +78,7 @@ class EndpointInfo:
     max_input_tokens: int | None = None
     max_total_tokens: int | None = None
     version: str | None = None
+    chat_template: str | None = None
 
 
 class EndpointError(RelabelError):

@@ -301,16 +301,23 @@ def identify(stage: Stage) -> JudgeIdentity:
     """
     judge_ = stage.judge
     if isinstance(judge_, SavedRepliesJudge) or _is_batch(judge_):
-        model, revision = judge_.model()
-        return JudgeIdentity(judge_.kind, model, revision, judge_.settings())
+        offline_model, digest = judge_.model()
+        return JudgeIdentity(judge_.kind, offline_model, digest, judge_.settings())
     infos = asyncio.run(_infos(stage))
-    models = sorted({(info.model, info.revision or "") for info in infos})
+    models = sorted({(info.model, info.revision or "", info.chat_template or "") for info in infos})
     if len(models) > 1:
-        found = ", ".join(f"{model} {revision}".strip() for model, revision in models)
-        raise ConfigError(f"The endpoints of stage {stage.name!r} serve different models: {found}. Use one per stage.")
-    model, revision = (models[0][0], models[0][1] or None) if models else (stage.model or "", None)
-    settings = {**judge_.settings(), "constrained": all(endpoint.constrains for endpoint in stage.endpoints)}
-    return JudgeIdentity(judge_.kind, model, revision, settings)
+        found = ", ".join(" ".join(filter(None, model)) for model in models)
+        raise ConfigError(
+            f"The endpoints of stage {stage.name!r} serve different models or use different chat templates: {found}."
+            " Use one per stage."
+        )
+    model, revision, template = models[0] if models else (stage.model or "", "", "")
+    settings = {
+        **judge_.settings(),
+        "constrained": all(endpoint.constrains for endpoint in stage.endpoints),
+        "chat_template": template or None,
+    }
+    return JudgeIdentity(judge_.kind, model, revision or None, settings)
 
 
 async def _infos(stage: Stage) -> list[EndpointInfo]:

@@ -42,6 +42,12 @@ _STAGE_OPTIONS = [
     ),
     click.option("--endpoint", "endpoints", multiple=True, metavar="URL", help="Judge server. May be repeated."),
     click.option("--dialect", default="auto", show_default=True, help="How to talk to it: auto, tgi, openai, …"),
+    click.option(
+        "--chat-template",
+        default="auto",
+        show_default=True,
+        help="For tgi, which takes a raw prompt: auto (the model's own, from the Hub), plain, chatml, llama3, …",
+    ),
     click.option("--model", help="Model: of the similarity judge, or the name to ask the server for."),
     click.option("--concurrency", type=click.IntRange(min=1), help="Most requests in flight per server."),
     click.option("--max-cost", type=float, help="Stop before spending more than this, in US dollars."),
@@ -99,7 +105,7 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
 
     from hf_relabel.builders.job import StageSettings, first_problem, load_job
 
-    names = ("judge_kind", "endpoints", "dialect", "model", "concurrency", "max_cost", "price_prompt")
+    names = ("judge_kind", "endpoints", "dialect", "chat_template", "model", "concurrency", "max_cost", "price_prompt")
     given = {name: options.pop(name) for name in (*names, "price_completion", "deadline", "stages_file", "parameters")}
     if given["stages_file"]:
         if given["judge_kind"] or given["endpoints"]:
@@ -113,7 +119,8 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
     judge: dict[str, Any] = {"kind": kind}
     if given["model"] and not given["endpoints"]:
         judge["model"] = given["model"]
-    endpoints = [{"url": url, "dialect": given["dialect"], "model": given["model"]} for url in given["endpoints"]]
+    told = {name: given[name] for name in ("dialect", "chat_template", "model")}
+    endpoints = [{"url": url, **told} for url in given["endpoints"]]
     limits = {name: given[name] for name in ("concurrency", "max_cost", "price_prompt", "price_completion", "deadline")}
     try:
         return (StageSettings.model_validate({"judge": judge, "endpoints": endpoints, "limits": limits}),)

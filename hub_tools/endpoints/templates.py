@@ -5,6 +5,7 @@ TGI's `/generate` puts the model's first token (BOS) in front of every prompt, s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -90,6 +91,12 @@ def built_in_template(name: str) -> Template | None:
     if name not in BUILT_IN:
         raise ConfigError(f"Unknown chat template {name!r}. Choose from: auto, {', '.join(BUILT_IN)}.")
     return BUILT_IN[name]
+
+
+def template_digest(template: Template) -> str:
+    """12 hex digits that stand for what a template does to messages, whatever it is called."""
+    prompt = template([Message("system", "instructions"), Message("user", "question")])
+    return hashlib.sha256(prompt.encode()).hexdigest()[:12]
 
 
 def without_system(messages: Sequence[Message]) -> list[Message]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hf_relabel.builders.endpoint import EndpointInfo, FinishReason, Reply, Request, TokenLogprob
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
-from hf_relabel.hub_tools.endpoints.templates import Template, built_in_template, model_template
+from hf_relabel.hub_tools.endpoints.templates import Template, built_in_template, model_template, template_digest
 from hf_relabel.hub_tools.endpoints.transport import Transport
 
 MAX_TOP_TOKENS = 5
@@ -64,8 +65,9 @@ class TgiEndpoint:
         return f"{type(self).__name__}({self.name!r})"
 
     async def info(self) -> EndpointInfo:
-        """What /info says, asked anew each time. Raises EndpointError."""
-        return await self._ask_info()
+        """What /info says, asked anew each time, and the chat template in use. Raises EndpointError."""
+        info = await self._ask_info()
+        return replace(info, chat_template=template_digest(await self._template()))
 
     async def complete(self, request: Request) -> Reply:
         """Send one request. Raises EndpointError."""
@@ -75,8 +77,10 @@ class TgiEndpoint:
 
     async def render(self, request: Request) -> str:
         """The prompt as the model gets it."""
-        template: Template = self._fixed_template or await self._model_template.get()
-        return template(request.messages)
+        return (await self._template())(request.messages)
+
+    async def _template(self) -> Template:
+        return self._fixed_template or await self._model_template.get()
 
     async def queue_depth(self) -> float | None:
         return await self._queue.read()

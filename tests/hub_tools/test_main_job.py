@@ -184,6 +184,15 @@ def test_a_stormy_run_ends_as_a_calm_one_in_every_dialect(dialect: str, tmp_path
     assert all(found == outcomes["calm"] for found in outcomes.values())
 
 
+def test_another_chat_template_is_another_judge(tmp_path: Path) -> None:
+    source = open_source(rows_path(), limit=5)
+    with Facade(ScriptedBackend(rows_path(), truth_path())) as facade, Journal(tmp_path / "journal.sqlite") as journal:
+        for template, requests in (("plain", 5), ("chatml", 5), ("plain", 0)):
+            endpoint = make_endpoint(facade.url, dialect="tgi", chat_template=template)
+            (report,) = judge(source, [Stage("listwise", ListwiseJudge(), Rule(), (endpoint,), FAST)], journal)
+            assert report.requests == requests
+
+
 def test_two_servers_of_which_one_dies_share_the_work(tmp_path: Path) -> None:
     source = open_source(rows_path())
     backend = ScriptedBackend(rows_path(), truth_path(), recall=0.8)
