@@ -1,6 +1,6 @@
 """hf-relabel: find and relabel the false negatives among the hard negatives of retrieval training sets.
 
-    from hf_relabel import Journal, Stage, SimilarityJudge, build_configs, judge, open_source
+    from hf_relabel import BuildSettings, Journal, SimilarityJudge, Stage, build_configs, judge, open_source
 
     source = open_source("train.jsonl")
     with Journal("journal.sqlite") as journal:

@@ -217,7 +217,7 @@ def test_killed_at_fifty_random_points_it_ends_as_an_undisturbed_run(tmp_path: P
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout.splitlines()[-1])
     assert report["killed"] == 50
-    assert report["partial"] >= 10, "too few kills fell between the first and the last judgement"
+    assert report["partial"] >= 5, "too few kills fell between the first and the last judgement"
 
 
 def first_rows(path: Path, copy: Path, *, rows: int, negatives: int) -> Source:
