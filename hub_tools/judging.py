@@ -32,6 +32,9 @@ Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
 Progress: TypeAlias = Callable[[str, int, dict[Label, int]], None]
 """Called with the stage name, the rows read so far and the new judgements so far."""
 
+MOST_UNPROVEN = 1_000
+"""Failed requests held back until it is known whether the server answers at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -104,6 +107,7 @@ class _StageRun:
         self.report = StageReport(self.stage.name, self.identity.describe())
         self.in_flight: set[bytes] = set()
         self.interrupted = False
+        self.unproven: list[tuple[_Waiting, EndpointError]] = []
 
     def needed(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
         """Rows with the candidates this stage has no answer for, with their keys by position."""
@@ -200,6 +204,7 @@ class _StageRun:
             stats = await scheduler.run(
                 self._requests(judge), lambda request, result: self._done(judge, request, result)
             )
+            self._keep_failures()
             self._add_usage(stats)
         except JudgingStopped as stopped:
             so_far = getattr(stopped, "stats", None)
@@ -233,12 +238,22 @@ class _StageRun:
     def _done(self, judge: PromptJudge, request: Request, result: Reply | EndpointError) -> None:
         waiting: _Waiting = request.tag
         if isinstance(result, Reply):
-            judgements = judge.read(waiting.ask, result)
-            self.record(waiting.row, waiting.keys, judgements, result)
-        else:
-            failed = Judgement(Label.FAILED, rationale=str(result)[:500])
+            self._keep_failures()
+            self.record(waiting.row, waiting.keys, judge.read(waiting.ask, result), result)
+            self.in_flight.difference_update(waiting.keys.values())
+            return
+        self.unproven.append((waiting, result))
+        if not result.blame_server or len(self.unproven) >= MOST_UNPROVEN:
+            self._keep_failures()
+
+    def _keep_failures(self) -> None:
+        """Write down the failures so far. They wait until the server has answered somebody: where it answers nobody
+        (a wrong token, a dead machine) the run is given up, and it was the run that failed, not these candidates."""
+        for waiting, error in self.unproven:
+            failed = Judgement(Label.FAILED, rationale=str(error)[:500])
             self.record(waiting.row, waiting.keys, dict.fromkeys(waiting.keys, failed), None)
-        self.in_flight.difference_update(waiting.keys.values())
+            self.in_flight.difference_update(waiting.keys.values())
+        self.unproven.clear()
 
     def _add_usage(self, stats: RunStats) -> None:
         self.report.requests = stats.sent

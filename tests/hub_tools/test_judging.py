@@ -196,9 +196,15 @@ def test_when_every_request_fails_it_stops_early_and_says_why(tmp_path: Path) ->
         raise EndpointError("wrong token", retryable=False, status=401)
 
     stage, endpoint = stage_of(refuse)
-    with Journal(tmp_path / "journal.sqlite") as journal, pytest.raises(JudgingStopped, match="wrong token"):
-        judge(source, [stage], journal)
-    assert len(endpoint.asked) < 500
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        with pytest.raises(JudgingStopped, match="wrong token"):
+            judge(source, [stage], journal)
+        assert len(endpoint.asked) < 500
+        # With the right token the same command asks about everything: no candidate was to blame.
+        assert list(journal.failures()) == []
+        stage, endpoint = stage_of()
+        (report,) = judge(source, [stage], journal)
+        assert report.labels[Label.BETTER] == 1000
 
 
 def test_servers_with_different_models_are_refused(tmp_path: Path) -> None:
