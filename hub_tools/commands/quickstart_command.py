@@ -145,8 +145,8 @@ def _show_score(score: Score) -> None:
         f" {values['wrong']} wrong (precision {values['precision']}, recall {values['recall']})."
     )
     click.echo(
-        "The similarity judge is a small bi-encoder, an offline stand-in for an LLM. Its threshold was picked on this set"
-        " for show; expect worse on your data."
+        "The similarity judge is a small bi-encoder, an offline stand-in for an LLM. Its threshold was picked on this"
+        " set for show; expect worse on your data."
     )
 
 
