@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
 from typing_extensions import TypeIs
@@ -117,14 +117,14 @@ class _StageRun:
             self._show()
             if _is_exempt(row, self.exempt):
                 continue
-            answers = _stage_answers(row, free_findings(row), self.rules, self.digests, self.journal)
-            keys = self._missing(row, answers[-1][1], answers[-1][0])
+            asked, known = _stage_answers(row, free_findings(row), self.rules, self.digests, self.journal)[-1]
+            keys = self._missing(asked, known)
             if keys:
                 yield row, keys
 
-    def _missing(self, row: Row, known: StageAnswers, asked: Sequence[int]) -> dict[int, bytes]:
+    def _missing(self, asked: Mapping[int, bytes], known: StageAnswers) -> dict[int, bytes]:
         keys: dict[int, bytes] = {}
-        for position, key in zip(asked, candidate_keys(self.digests[-1], row, asked), strict=True):
+        for position, key in asked.items():
             judgement = known.get(position)
             if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
                 self.report.known += 1
@@ -207,9 +207,6 @@ class _StageRun:
             self._keep_failures()
             self._add_usage(stats)
         except JudgingStopped as stopped:
-            so_far = getattr(stopped, "stats", None)
-            if isinstance(so_far, RunStats):
-                self._add_usage(so_far)
             stopped.interrupted = self.interrupted
             raise
         finally:
@@ -233,7 +230,7 @@ class _StageRun:
             self.in_flight.update(keys.values())
             for ask in judge.asks(row, list(keys), constrained=constrained):
                 waiting = _Waiting(ask, row, {position: keys[position] for position in ask.positions})
-                yield _with_tag(ask.request, waiting)
+                yield replace(ask.request, tag=waiting)
 
     def _done(self, judge: PromptJudge, request: Request, result: Reply | EndpointError) -> None:
         waiting: _Waiting = request.tag
@@ -399,14 +396,14 @@ def verdicts(
 
 def _stage_answers(
     row: Row, findings: Findings, rules: Sequence[Rule], digests: Sequence[bytes], journal: Journal
-) -> list[tuple[list[int], StageAnswers]]:
-    """Per stage: the candidates it is asked about, and what the journal knows of them."""
-    result: list[tuple[list[int], StageAnswers]] = []
+) -> list[tuple[dict[int, bytes], StageAnswers]]:
+    """Per stage: the keys of the candidates it is asked about, by position, and what the journal knows of them."""
+    result: list[tuple[dict[int, bytes], StageAnswers]] = []
     for digest in digests:
         asked = candidates_of_stage(row, findings, rules, [known for _, known in result])
-        keys = candidate_keys(digest, row, asked)
-        found = journal.look_up(keys) if keys else {}
-        result.append((asked, {place: found[key] for place, key in zip(asked, keys, strict=True) if key in found}))
+        keys = dict(zip(asked, candidate_keys(digest, row, asked), strict=True))
+        found = journal.look_up(list(keys.values())) if keys else {}
+        result.append((keys, {position: found[key] for position, key in keys.items() if key in found}))
     return result
 
 
@@ -423,16 +420,3 @@ def _is_exempt(row: Row, exempt: frozenset[str]) -> bool:
 
 def _is_batch(judge_: Judge) -> TypeIs[BatchJudge]:
     return hasattr(judge_, "batch_rows")
-
-
-def _with_tag(request: Request, tag: object) -> Request:
-    return Request(
-        request.messages,
-        request.max_tokens,
-        request.temperature,
-        request.seed,
-        request.json_schema,
-        request.stop,
-        request.top_logprobs,
-        tag,
-    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+
+from hf_relabel.hub_tools.commands.quickstart_command import read_truth
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -14,5 +15,4 @@ needs_shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared d
 
 def truth_of(name: str) -> dict[str, set[str]]:
     """Known false negatives of a set, docids by query id."""
-    lines = (SHARED / name / "truth.jsonl").read_text(encoding="utf-8").splitlines()
-    return {line["query_id"]: set(line["false_negatives"]) for line in map(json.loads, lines)}
+    return read_truth(SHARED / name / "truth.jsonl")
