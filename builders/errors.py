@@ -4,12 +4,14 @@
     ├── InputError                   2   what was given cannot be used
     │   ├── BadRow                       one row of a source: file, row number, field, remedy
     │   ├── SourceError                  a source cannot be opened or its format is not known
-    │   └── ConfigError                  a job file, an option or a setting
+    │   ├── ConfigError                  a job file, an option or a setting
+    │   └── CardError                    a README.md that cannot be merged with
     ├── EndpointError                3   one request to a judge failed
     │   └── …                            see hf_relabel.builders.endpoint
     ├── JudgingStopped               4   a run stopped before its end; what was judged is kept
     ├── JournalError                 5   the journal cannot be read or written
-    └── BuildError                   6   configs cannot be written
+    ├── BuildError                   6   configs cannot be written
+    └── ReleaseError                 7   the Hub would not take or give a release
 
 The command line prints `str(error)` as one line and exits with `exit_code`. Messages say what was found, where, and
 what to do about it. They never hold a token.
@@ -36,6 +38,10 @@ class SourceError(InputError):
 
 class ConfigError(InputError):
     """A job file, an option or a setting is wrong."""
+
+
+class CardError(InputError):
+    """A README.md cannot be merged with: its front matter is not YAML, or the markers around our part are broken."""
 
 
 class BadRow(InputError):
@@ -75,3 +81,9 @@ class BuildError(RelabelError):
     """Configs cannot be written."""
 
     exit_code = 6
+
+
+class ReleaseError(RelabelError):
+    """The Hub would not take or give a release, or what it gave is not what its manifest says."""
+
+    exit_code = 7

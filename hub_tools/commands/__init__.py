@@ -60,7 +60,7 @@ def cli() -> None:
     build cleaned, versioned configs.
 
     Exit codes: 0 done, 1 other errors, 2 bad input, 3 a judge server, 4 judging stopped early (kept, run again),
-    5 the journal, 6 building, 130 Ctrl-C.
+    5 the journal, 6 building, 7 a release, 130 Ctrl-C.
     """
 
 
