@@ -16,6 +16,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "judge": ("judge", "Judge the hard negatives of a training set into a journal."),
     "build": ("build", "Build the cleaned configs from a training set and a journal."),
     "run": ("run", "Do all of it from one job file."),
+    "push": ("push", "Release the cleaned configs on the Hub as one tagged version."),
+    "pull": ("pull", "Download a release and check it against its manifest."),
+    "diff": ("diff", "Show what changed between two releases, row by row and verdict by verdict."),
+    "log": ("log", "List the versions of a release with what changed."),
+    "hub": ("hub", "Serve a local Hub for development and tests."),
 }
 
 EPILOG = """\b
@@ -24,7 +29,8 @@ Examples:
   hf relabel inspect rlhn/default-680K --subset fever
   hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080
   hf relabel build train.jsonl --out cleaned
-  hf relabel run job.yaml"""
+  hf relabel run job.yaml
+  hf relabel push cleaned user/train-relabeled"""
 
 
 class _LazyGroup(click.Group):
