@@ -88,6 +88,8 @@ class Recipe(_Settings):
     def _fits(self) -> Self:
         if self.lora is not None and self.kind == "static":
             raise ValueError("a static student has no layers for `lora`")
+        if self.dimensions is not None and self.kind != "static":
+            raise ValueError("`dimensions` is for `kind: static`")
         if self.optimizer == "sparse-adam" and self.kind != "static":
             raise ValueError("`sparse-adam` is for `kind: static`, whose gradients are sparse")
         if self.kind == "reranker" and self.loss.mini_batch is not None:

@@ -58,6 +58,7 @@ def test_fields_can_be_changed_without_losing_their_neighbours() -> None:
         ({"loss": {"temperature": 0}}, "`loss.temperature`"),
         ({"kind": "static", "lora": {}}, "no layers"),
         ({"optimizer": "sparse-adam"}, "sparse"),
+        ({"dimensions": 64}, "dimensions"),
         ({"kind": "reranker"}, "gradient caching"),
     ],
 )
