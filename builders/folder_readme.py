@@ -1,22 +1,19 @@
-"""README.md of a folder of configs: the front matter by which `load_dataset` finds them, and a table of counts.
+"""README.md of a folder of configs: the front matter by which `load_dataset` finds them, and tables of counts.
 
-What the user wrote is kept: other entries of the front matter, and all text outside our two markers.
+What the user wrote is kept: other entries of the front matter, and all text outside our two markers. A release has the
+same block with more in it, see hf_relabel.cards.
 """
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.readme_markdown import as_code, table
+from hf_relabel.builders.readme_parts import config_values, merge_readme
 
-BEGIN = "<!-- hf-relabel:begin configs -->"
-END = "<!-- hf-relabel:end configs -->"
 EMPTY_NOTE = "Without rows: {}. load_dataset reads these only with streaming=True (a limit of datasets)."
 """Seen in datasets 5.2, `Instruction "train" corresponds to no data!`; huggingface/datasets pull request 8401."""
-_FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def readme_text(manifest: Mapping[str, Any], earlier: str | None) -> str:
@@ -26,14 +23,14 @@ def readme_text(manifest: Mapping[str, Any], earlier: str | None) -> str:
         earlier: the README.md that is there, None if there is none.
 
     Raises:
-        BuildError: the earlier one's front matter is not YAML.
+        CardError: the earlier one's front matter cannot be read or edited, or its markers are broken.
     """
-    import yaml
-
-    metadata, body = _split(earlier or "# Relabelled retrieval training set\n")
-    metadata = {**metadata, "configs": _configs(manifest["settings"])}
-    front_matter = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
-    return f"---\n{front_matter}---\n{_with_section(body, _section(manifest))}"
+    return merge_readme(
+        earlier,
+        title="Relabelled retrieval training set",
+        values=lambda metadata: config_values(metadata, manifest["settings"]),
+        content=_section(manifest),
+    )
 
 
 def totals(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -57,83 +54,36 @@ def totals(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
-def _configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The `configs` of the front matter. None is called "default": datasets mishandles that name."""
-    configs = []
-    for name in [*settings["techniques"], "verdicts"]:
-        path = f"{name}/{settings['split']}-*"
-        config: dict[str, Any] = {"config_name": name, "data_files": [{"split": settings["split"], "path": path}]}
-        configs.append(config | ({"default": True} if name == settings["default_config"] else {}))
-    return configs
-
-
-def _split(text: str) -> tuple[dict[str, Any], str]:
-    import yaml
-
-    match = _FRONT_MATTER.match(text)
-    if match is None:
-        return {}, text
-    try:
-        metadata = yaml.safe_load(match[1]) or {}
-    except yaml.YAMLError as error:
-        raise BuildError(
-            f"The front matter of README.md is not valid YAML: {error}. Correct it, build again."
-        ) from error
-    if not isinstance(metadata, dict):
-        raise BuildError("The front matter of README.md is not a list of names and values. Correct it, build again.")
-    return metadata, text[match.end() :]
-
-
-def _with_section(body: str, section: str) -> str:
-    """The body with our section in place of the earlier one, or at the end."""
-    ours = f"{BEGIN}\n{section}{END}"
-    start, end = body.find(BEGIN), body.find(END)
-    if 0 <= start < end:
-        return body[:start] + ours + body[end + len(END) :]
-    return f"{body.rstrip()}\n\n{ours}\n".lstrip("\n")
-
-
 def _section(manifest: Mapping[str, Any]) -> str:
     settings = manifest["settings"]
-    empty = [f"`{line['config']}`" for line in totals(manifest) if not line["rows"]]
+    lines = totals(manifest)
+    empty = [f"`{line['config']}`" for line in lines if not line["rows"]]
     note = f" {EMPTY_NOTE.format(', '.join(empty))}" if empty else ""
+    headers = list(lines[0]) if lines else []
     return (
         f"Rows {{query_id, query, positive_passages, negative_passages, subset}}, one config per technique; "
         f"`{settings['default_config']}` loads by default. Rows with more than {settings['limit']} false negatives are "
         "in none of `remove-hn`, `relabel` and `relabel-filter`. `verdicts` says of every negative what was found, and "
-        f"manifest.json how.{note}\n\n{_markdown_table(totals(manifest))}\n\n"
-        f"{_markdown_table(list(_subsets(manifest)))}\n"
+        f"manifest.json how.{note}\n\n{table(headers, [list(line.values()) for line in lines])}\n\n"
+        f"{_subset_table(manifest)}"
     )
 
 
-def _subsets(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _subset_table(manifest: Mapping[str, Any]) -> str:
     """A line for each subset: what was concluded about its negatives."""
+    rows = []
+    outcome_names: list[str] = []
     for name, counts in sorted(manifest["verdicts"]["subsets"].items()):
         outcomes = {outcome: sum(reasons.values()) for outcome, reasons in counts["outcomes"].items()}
-        yield {
-            "subset": name or "(none)",
-            "rows": sum(counts["false_negatives_per_row"].values()),
-            "rows with false negatives": counts["rows_with_false_negatives"],
-            "candidates": counts["candidates"],
-            **{outcome.replace("_", " "): number for outcome, number in outcomes.items()},
-            **counts["failures"],
-        }
-
-
-def _markdown_table(lines: list[dict[str, Any]]) -> str:
-    from tabulate import tabulate
-
-    if not lines:
-        return "No rows."
-    cells = [{name: _cell(value) for name, value in line.items()} for line in lines]
-    return tabulate(cells, headers="keys", tablefmt="github", disable_numparse=True)
-
-
-def _cell(value: Any) -> str:
-    """A value as text in a Markdown table. Names of subsets come from the data: none may break or inject anything."""
-    text = html.escape(" ".join(str(value).split()))
-    return (
-        re.sub(r"([\\|`*_{}\[\]()#!~:@])", lambda match: f"&#{ord(match[1])};", text)
-        if isinstance(value, str)
-        else text
-    )
+        outcome_names = [outcome.replace("_", " ") for outcome in outcomes] + list(counts["failures"])
+        rows.append(
+            [
+                as_code(name) if name else "(none)",
+                sum(counts["false_negatives_per_row"].values()),
+                counts["rows_with_false_negatives"],
+                counts["candidates"],
+                *outcomes.values(),
+                *counts["failures"].values(),
+            ]
+        )
+    return table(["subset", "rows", "rows with false negatives", "candidates", *outcome_names], rows)

@@ -52,7 +52,8 @@ class NewFolder:
     def earlier_text(self, name: str) -> str | None:
         """The text of a file of the folder that will be replaced, None if there is none."""
         try:
-            return (self.target / name).read_text(encoding="utf-8")
+            # Not read_text, which would turn every end of line into a line feed.
+            return (self.target / name).read_bytes().decode("utf-8")
         except FileNotFoundError:
             return None
         except UnicodeDecodeError as error:
