@@ -281,7 +281,7 @@ def test_a_shard_of_a_larger_source_keeps_its_row_numbers(folder: Path) -> None:
     assert load(folder, "verdicts")["row"][0] == 11
 
 
-NASTY = 'nq | `x`\n---\n<script>alert(1)</script> [a](b) <!-- hf-relabel:end configs --> "quoted": {yaml}'
+NASTY = 'nq | `x`\n---\n<script>alert(1)</script> [a](b) <!-- hf-relabel:end card --> "quoted": {yaml}'
 
 
 def test_names_of_subsets_and_passages_cannot_break_the_readme(folder: Path) -> None:
@@ -292,7 +292,7 @@ def test_names_of_subsets_and_passages_cannot_break_the_readme(folder: Path) -> 
 
     assert yaml.safe_load(front_matter).keys() == {"configs"}
     assert "<script>" not in body
-    assert body.count("<!-- hf-relabel:end configs -->") == 1
+    assert body.count("<!-- hf-relabel:end card -->") == 1
     assert len({line.count("|") for line in body.splitlines() if line.startswith("| ") and "script" in line}) == 1
     assert "secret" not in text + (folder / "manifest.json").read_text()
     assert load(folder, "original")["subset"][0] == NASTY
