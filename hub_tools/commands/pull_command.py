@@ -1,0 +1,46 @@
+"""`hf relabel pull`."""
+
+from __future__ import annotations
+
+import click
+
+from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar
+
+EPILOG = """\b
+Examples:
+  hf relabel pull user/train-relabeled@v1.0.0 --out cleaned
+  hf relabel pull user/train-relabeled --out cleaned --config original --config verdicts
+\b
+Then:
+  load_dataset("cleaned", "relabel")"""
+
+
+@click.command("pull", epilog=EPILOG)
+@click.argument("release", metavar="RELEASE")
+@click.option("--out", required=True, help="Folder to write.")
+@click.option("--config", "configs", multiple=True, metavar="NAME", help="Only this config. May be repeated.")
+@json_option
+def command(release: str, out: str, configs: tuple[str, ...], as_json: bool) -> None:
+    """Download RELEASE (user/repo or user/repo@revision) and check every file against its manifest.
+
+    A pull that was cut short goes on where it was. The folder appears complete or not at all.
+    """
+    from hf_relabel.hub_tools.releases.pull import pull
+
+    with progress_bar("pulling", unit="B") as bar:
+        bar.unit_scale = True
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = pull(release, out, configs=configs, progress=show)
+    if as_json:
+        print_json(report.to_dict())
+        return
+    version = f" ({report.version})" if report.version else ""
+    click.echo(
+        f"{report.repo_id}@{report.revision[:12]}{version} is in {out}: {report.files} files, {report.bytes / 1e6:,.1f}"
+        f" MB, all as its manifest says; {report.downloaded / 1e6:,.1f} MB were downloaded."
+    )
+    click.echo(f'\nLoad it with: load_dataset("{out}", "{report.configs[0]}")')
