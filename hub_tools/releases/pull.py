@@ -91,8 +91,6 @@ def pull(
     target = Path(out).resolve()
     partial = target.parent / f".{target.name}.pulling"
     with new_folder(target, is_ours=_is_ours) as building:
-        with building.disk_errors():
-            partial.mkdir(exist_ok=True)
         remote = _Remote.opened(hub.repo_id, revision or hub.revision, token, partial)
         manifest = remote.manifest()
         wanted = _chosen(data_files(manifest, remote.name), configs, remote.name)
@@ -196,11 +194,20 @@ class _Remote:
         """Download one file into the folder, unless this commit's is there."""
         from huggingface_hub import hf_hub_download
 
-        options = {"repo_type": "dataset", "revision": self.sha, "token": self.token, "local_dir": self.partial}
         bar = _byte_counter(count or (lambda _: None))
         try:
             with hub_errors(self.repo_id, self.sha, self.token):
-                return Path(hf_hub_download(self.repo_id, path, tqdm_class=bar, **options))
+                return Path(
+                    hf_hub_download(
+                        self.repo_id,
+                        path,
+                        repo_type="dataset",
+                        revision=self.sha,
+                        local_dir=self.partial,
+                        token=self.token,
+                        tqdm_class=bar,
+                    )
+                )
         except OSError as error:
             if error.errno is not None:
                 raise
