@@ -29,7 +29,7 @@ def readme_text(manifest: Mapping[str, Any], earlier: str | None) -> str:
         earlier,
         title="Relabelled retrieval training set",
         values=lambda metadata: config_values(metadata, manifest["settings"]),
-        content=_section(manifest),
+        content=lambda _: _section(manifest),
     )
 
 

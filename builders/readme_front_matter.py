@@ -140,7 +140,7 @@ def _root(text: str, first_line: int) -> Any:
     import yaml
 
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if root is not None and root.flow_style:
+    if isinstance(root, yaml.MappingNode) and root.flow_style:
         raise CardError(
             f"README.md, line {first_line}: the front matter is written in braces. Put each name on a line of its own."
         )

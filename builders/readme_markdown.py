@@ -17,7 +17,7 @@ _BREAK_AFTER = frozenset("\\#$@:")
 splits that text, shows as nothing and is not copied."""
 _KEPT_FORMATS = frozenset("\u200c\u200d")
 """The joiners that Persian, Indic scripts and emoji are written with."""
-_STARTS_A_LIST = re.compile(r"[-+]|\d+(?=[.)])")
+_STARTS_A_LIST = re.compile(r"[-+]|\d+[.)](?=\s|$)")
 _BARE_LINK = re.compile(r"(?i)www(?=\.)|\.(?=[^\W\d_])")
 
 
@@ -49,7 +49,7 @@ def as_text(value: object, *, breaks: bool = True) -> Markdown:
     escaped = []
     links = {match.end() - 1 for match in _BARE_LINK.finditer(text)}
     for index, character in enumerate(text):
-        is_bullet = start is not None and (index == start.end() or (index == 0 and character in "-+"))
+        is_bullet = start is not None and index == start.end() - 1
         escaped.append(f"&#{ord(character)};" if character in _SPECIAL or is_bullet else character)
         if breaks and (character in _BREAK_AFTER or index in links):
             escaped.append("<wbr>")
@@ -84,7 +84,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Markdown:
         return Markdown("No rows.")
     cells = [[as_markdown(cell) for cell in row] for row in rows]
     rules = ["---:" if cell[:1].isdigit() else "---" for cell in cells[0]]
-    lines = [[as_text(header) for header in headers], rules, *cells]
+    lines: list[Sequence[str]] = [[as_text(header) for header in headers], rules, *cells]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 

@@ -15,22 +15,27 @@ _EVER_OURS = frozenset({*map(str, Technique), VERDICTS})
 
 
 def merge_readme(
-    earlier: str | None, *, title: str, values: Callable[[Mapping[str, Any]], Mapping[str, Any]], content: str
+    earlier: str | None,
+    *,
+    title: str,
+    values: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    content: Callable[[Mapping[str, Any]], str],
 ) -> str:
     """A README.md with our values and our block. All else stays as it was, byte for byte.
 
     Args:
         earlier: the README.md that is there, None if there is none.
         title: Markdown for the first heading of a new one.
-        values: what our names in the front matter should be, given what the front matter is; None takes one out.
-        content: Markdown that goes between our markers.
+        values: given the front matter as it is, what our names in it should be; None takes one out.
+        content: given the front matter as it is, the Markdown that goes between our markers.
 
     Raises:
         CardError: the front matter cannot be read or edited, or the markers are broken.
     """
     readme = Readme.parse(f"# {title}\n" if earlier is None else earlier)
-    merged = readme.with_values(values(readme.metadata()))
-    return merged.with_body(put_block(readme.body, content, eol=readme.eol, first_line=readme.body_line))
+    metadata = readme.metadata()
+    body = put_block(readme.body, content(metadata), eol=readme.eol, first_line=readme.body_line)
+    return readme.with_values(values(metadata)).with_body(body)
 
 
 def config_values(metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The figures of a data card, as PNG bytes.
 
 They are drawn with matplotlib's Agg canvas itself, without pyplot: no setting of the process is changed, and the user's
-style does not show, so that the same numbers give the same bytes. The background is white, so that they read the same on a light and on a dark page.
+style does not show, so that the same numbers give the same bytes. The background is white, so that they read the same
+on a light and on a dark page.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def false_negatives_png(manifest: Mapping[str, Any]) -> bytes:
     pen.text(_WIDTH - 0.25, height - 0.6, "rows (of all)", align="right", color=_FAINT)
     for index, spread in enumerate(lines):
         gap = _GAP if index else 0.0
-        _bar(pen, spread, height - _TOP - index * _STEP - gap)
+        _bar(pen, spread, height - _TOP - index * _STEP - gap, is_total=not index)
     _scale(pen, 0.24)
     buffer = io.BytesIO()
     canvas.print_png(buffer, metadata={"Software": None})
@@ -112,9 +113,8 @@ def _legend(pen: _Pen, y: float) -> None:
         x += 0.42 + 0.06 * len(name)
 
 
-def _bar(pen: _Pen, spread: Spread, y: float) -> None:
+def _bar(pen: _Pen, spread: Spread, y: float, *, is_total: bool) -> None:
     width = _WIDTH - _LEFT - _RIGHT
-    is_total = spread.name == ALL
     pen.text(_LEFT - 0.12, y, pen.fitted(one_line(spread.name) or "(none)", _LEFT - 0.3), align="right", bold=is_total)
     pen.box(_LEFT, y - _BAR / 2, width, _BAR, _TRACK)
     x = _LEFT

@@ -1,0 +1,320 @@
+"""The data card of a release: a README.md with front matter for the Hub and a block of ours in the text.
+
+Every value from the data goes through `readme_markdown.as_markdown` on its way into the template, so that it shows as
+text and as nothing else. Text around our block is the user's, see `readme_parts`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.folder_readme import EMPTY_NOTE, totals
+from hf_relabel.builders.readme_markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
+from hf_relabel.builders.readme_parts import VERDICTS, config_values, has_foreign_default, merge_readme
+from hf_relabel.cards import tables
+from hf_relabel.cards.example import Example, ExampleFinder, example_of
+from hf_relabel.cards.figures import BINS, FALSE_NEGATIVES, figures
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["CardFacts", "Example", "ExampleFinder", "example_of", "figures", "render_card"]
+
+TAGS = ("hf-relabel", "retrieval", "hard-negatives")
+TASKS = ("text-retrieval",)
+PASSAGE_LENGTH, RATIONALE_LENGTH = 400, 600
+"""Characters of a passage and of a rationale shown in the example."""
+POSITIVES_SHOWN = 3
+_CITATION = string.Template(
+    r"""
+@misc{$key,
+  title = {{$name}},
+$note  howpublished = {\url{https://huggingface.co/datasets/$name}}
+}
+
+@misc{thakur2025hard,
+  title = {Hard Negatives, Hard Lessons: Revisiting Training Data Quality for Robust Information Retrieval with LLMs},
+  author = {Thakur, Nandan and Zhang, Crystina and Ma, Xueguang and Lin, Jimmy},
+  year = {2025},
+  eprint = {2505.16967},
+  archivePrefix = {arXiv}
+}""".lstrip()
+)
+_TEMPLATES = Path(__file__).parent / "templates"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """What a data card tells.
+
+    Attributes:
+        repo_id: where the release is, `user/repo`.
+        version: its tag, such as `v1.0.0`; None if it has none.
+        manifest: the content of manifest.json.
+        license: its id on the Hub, such as `apache-2.0`; None keeps what the card says.
+        language: language codes, such as `en`; none keeps what the card says.
+        pretty_name: the title; None keeps what the card says, or takes the repository's name.
+        tags, source_datasets: added to those that the card has. The source, if it is on the Hub, needs no mention.
+        example: see `example_of`.
+        prices: per stage "prompt" and "completion", US dollars per million tokens, where they are known.
+        citation: BibTeX of the release; None writes an entry from the repository's name.
+    """
+
+    repo_id: str
+    version: str | None
+    manifest: Mapping[str, Any]
+    license: str | None = None
+    language: Sequence[str] = ()
+    pretty_name: str | None = None
+    tags: Sequence[str] = ()
+    source_datasets: Sequence[str] = ()
+    example: Example | None = None
+    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    citation: str | None = None
+
+
+def render_card(facts: CardFacts, earlier: str | None) -> str:
+    """The README.md of a release.
+
+    Args:
+        earlier: the README.md that is there, None if there is none. All that is not ours stays as it is, byte for byte.
+
+    Raises:
+        CardError: its front matter cannot be read or edited, or its markers are broken. Nothing is guessed.
+    """
+    template = _template("data_card.md.jinja")
+    return merge_readme(
+        earlier,
+        title=as_text(_title(facts)),
+        values=lambda metadata: _values(facts, metadata),
+        content=lambda metadata: template.render(_context(facts, metadata)),
+    )
+
+
+def _values(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Our names in the front matter, in the order in which a new card has them."""
+    values: dict[str, Any] = {}
+    if facts.pretty_name or not metadata.get("pretty_name"):
+        values["pretty_name"] = _title(facts)
+    if facts.license:
+        values["license"] = one_line(facts.license)
+    if facts.language:
+        values["language"] = [one_line(code) for code in facts.language]
+    values["task_categories"] = _with_ours(metadata.get("task_categories"), TASKS)
+    values["tags"] = _with_ours(metadata.get("tags"), (*TAGS, *facts.tags))
+    if not metadata.get("library_name"):
+        values["library_name"] = "datasets"
+    values["size_categories"] = [size_category(facts.manifest["rows"]["count"])]
+    sources = [*_hub_source(facts.manifest), *facts.source_datasets]
+    if sources:
+        values["source_datasets"] = _with_ours(metadata.get("source_datasets"), sources)
+    return values | config_values(metadata, facts.manifest["settings"])
+
+
+def _with_ours(present: Any, ours: Iterable[str]) -> Any:
+    """What is listed there already, and ours after it."""
+    listed = present if isinstance(present, list) else [present] if present else []
+    new = [name for name in dict.fromkeys(map(one_line, ours)) if name not in listed]
+    return [*listed, *new] if new else present
+
+
+def size_category(rows: int) -> str:
+    """The Hub's name for a number of rows: `n<1K`, `1K<n<10K`, … `n>1T`."""
+    bounds = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
+    for power, bound in enumerate(bounds, start=3):
+        if rows < 10**power:
+            return f"n<{bound}" if power == 3 else f"{bounds[power - 4]}<n<{bound}"
+    return "n>1T"
+
+
+def _hub_source(manifest: Mapping[str, Any]) -> list[str]:
+    """The source, if it is a data set on the Hub."""
+    source = manifest.get("source", {})
+    name = str(source.get("name", ""))
+    return [name] if source.get("revision") and _HUB_NAME.fullmatch(name) else []
+
+
+def _title(facts: CardFacts) -> str:
+    return one_line(facts.pretty_name or facts.repo_id.rpartition("/")[2])
+
+
+def _context(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    manifest = facts.manifest
+    settings, verdicts = manifest["settings"], manifest["verdicts"]["total"]
+    lines = {line["config"]: line for line in totals(manifest)}
+    return {
+        "facts": facts,
+        "manifest": manifest,
+        "settings": settings,
+        "default": settings["default_config"],
+        "trains_on": _trains_on(settings),
+        "foreign_default": has_foreign_default(metadata, settings),
+        "verdicts": verdicts,
+        "false_negatives": sum(
+            sum(verdicts["outcomes"][outcome].values()) for outcome in ("false_negative", "duplicate")
+        ),
+        "rows": manifest["rows"]["count"],
+        "empty_note": _empty_note(lines),
+        "without_negatives": manifest["configs"][_trains_on(settings)]["total"]["rows_without_negatives"],
+        "figure": Markdown(FALSE_NEGATIVES),
+        "alt": _alt(manifest),
+        "example": None if facts.example is None else _example(facts.example, settings["stages"]),
+        "source": _source(manifest),
+        "judge_settings": _judge_settings(manifest),
+        "packages": _packages(manifest),
+        "escalates_candidates": any(
+            stage["escalate"] == "candidate" for stage in manifest.get("run", {}).get("stages", ())[:-1]
+        ),
+        "evidence": _evidence(manifest.get("evidence")),
+        "rebuild": fenced(_rebuild(facts), "bash"),
+        "citation": fenced(facts.citation or _citation(facts), "bibtex"),
+        "load_datasets": _load(facts, "load_datasets.py.jinja"),
+        "load_sentence_transformers": _load(facts, "load_sentence_transformers.py.jinja"),
+        "load_tevatron": _load(facts, "load_tevatron.py.jinja"),
+        "tables": tables,
+    }
+
+
+def _trains_on(settings: Mapping[str, Any]) -> str:
+    """The config in the examples of how to load: `relabel`, with several positives, where there is one."""
+    return "relabel" if "relabel" in settings["techniques"] else str(settings["default_config"])
+
+
+def _empty_note(lines: Mapping[str, Mapping[str, Any]]) -> Markdown | None:
+    empty = [f"`{name}`" for name, line in lines.items() if not line["rows"]]
+    return Markdown(EMPTY_NOTE.format(", ".join(empty))) if empty else None
+
+
+def _alt(manifest: Mapping[str, Any]) -> Markdown:
+    """The numbers of the figure in words, for those who do not see it."""
+    parts = []
+    for spread in tables.shown_spreads(manifest):
+        shares = ", ".join(
+            f"{name}: {share:.1%}" for (name, _, _), share in zip(BINS, spread.shares, strict=True) if share
+        )
+        rows = f"{spread.affected:,} of {spread.rows:,} rows"
+        parts.append(f"{spread.name or '(none)'}: {rows}{f' ({shares})' if shares else ''}")
+    text = f"Rows with false negatives, by how many they have. {'; '.join(parts)}."
+    return as_text(text, breaks=False)
+
+
+def _example(example: Example, stage_names: Sequence[str]) -> dict[str, Any]:
+    answers = [
+        [
+            as_code(name),
+            "not asked" if judgement is None else str(judgement.label),
+            None if judgement is None or judgement.score is None else Markdown(f"{judgement.score:.3g}"),
+            None if judgement is None else cut(judgement.rationale, RATIONALE_LENGTH) or None,
+        ]
+        for name, judgement in zip(stage_names, example.stages, strict=False)
+    ]
+    row = example.row
+    return {
+        "subset": row.subset,
+        "query_id": row.query_id,
+        "query": cut(row.query, PASSAGE_LENGTH),
+        "positives": [_passage(passage) for passage in row.positive_passages[:POSITIVES_SHOWN]],
+        "more_positives": max(0, len(row.positive_passages) - POSITIVES_SHOWN),
+        "candidate": _passage(example.candidate),
+        "answers": table(["stage", "label", "score", "reason"], answers),
+    }
+
+
+def _passage(passage: Any) -> dict[str, str]:
+    title = one_line(passage.title)
+    text = f"{title}: {passage.text}" if title else passage.text
+    return {"docid": passage.docid, "text": cut(text, PASSAGE_LENGTH)}
+
+
+def _source(manifest: Mapping[str, Any]) -> Markdown | None:
+    """Where the rows came from, as a table of what is known."""
+    source = manifest.get("source")
+    if not source:
+        return None
+    names = ("name", "revision", "fingerprint", "config", "split", "format", "subset", "sample", "limit", "skipped")
+    known = [(name, source[name]) for name in names if source.get(name) not in (None, "", [])]
+    return table(["source", ""], [[name, as_code(_plain(value))] for name, value in known])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value, sort_keys=True)
+
+
+def _judge_settings(manifest: Mapping[str, Any]) -> Markdown | None:
+    """Every setting of every judge, long texts cut; the whole is in manifest.json."""
+    rows = [
+        [as_code(stage["name"]), as_code(name), as_code(cut(_plain(value), 120))]
+        for stage in manifest.get("run", {}).get("stages", ())
+        for name, value in sorted(stage["judge"]["settings"].items())
+        if value is not None
+    ]
+    return table(["stage", "setting", "value"], rows) if rows else None
+
+
+def _packages(manifest: Mapping[str, Any]) -> Markdown:
+    tool = manifest.get("tool", {})
+    versions = {str(tool.get("name", "hf-relabel")): tool.get("version"), **manifest.get("packages", {})}
+    return Markdown(", ".join(f"{as_text(name)} {as_text(version)}" for name, version in versions.items() if version))
+
+
+def _evidence(evidence: Any) -> Markdown | None:
+    """What backs the default config, as it stands in the manifest; None if nothing does."""
+    if not evidence:
+        return None
+    if isinstance(evidence, Mapping):
+        return table(["", "measured"], [[name, _plain(value)] for name, value in sorted(evidence.items())])
+    return as_text(_plain(evidence))
+
+
+def _load_arguments(facts: CardFacts, config: str) -> str:
+    """The arguments of load_dataset as Python. json.dumps writes whatever the name is on one line, in ASCII."""
+    split = json.dumps(facts.manifest["settings"]["split"])
+    arguments = [json.dumps(facts.repo_id), json.dumps(config), f"split={split}"]
+    return ", ".join([*arguments, *([f"revision={json.dumps(facts.version)}"] if facts.version else [])])
+
+
+def _load(facts: CardFacts, template: str) -> Markdown:
+    """How to load, as a block of Python."""
+    settings = facts.manifest["settings"]
+    configs = {"default": settings["default_config"], "trains_on": _trains_on(settings), "verdicts": VERDICTS}
+    arguments = {name: Markdown(_load_arguments(facts, config)) for name, config in configs.items()}
+    return fenced(_template(template).render(arguments), "python")
+
+
+def _rebuild(facts: CardFacts) -> str:
+    location = one_line(f"{facts.repo_id}@{facts.version}" if facts.version else facts.repo_id)
+    return f"hf relabel build --from {shlex.quote(location)} --out rebuilt"
+
+
+def _citation(facts: CardFacts) -> str:
+    name, version = (re.sub(r"[^\w./-]", "", text, flags=re.ASCII) for text in (facts.repo_id, facts.version or ""))
+    key = re.sub(r"\W+", "-", name, flags=re.ASCII).strip("-")
+    return _CITATION.substitute(key=key, name=name, note=f"  note = {{Version {version}}},\n" if version else "")
+
+
+@cache
+def _template(name: str) -> Template:
+    """One of our templates. What a value becomes is decided by `as_markdown`, for every value."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        finalize=as_markdown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - `finalize` escapes, for Markdown and not only for HTML
+    )
+    return environment.get_template(name)

@@ -1,0 +1,243 @@
+"""The tables of a data card, each made from a manifest alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hf_relabel.builders.folder_readme import totals
+from hf_relabel.builders.readme_markdown import NOTHING, Markdown, as_code, table
+from hf_relabel.cards.figures import ALL, BINS, MOST_SUBSETS, Spread, spreads
+
+Manifest = Mapping[str, Any]
+
+WHAT_IT_IS = {
+    "original": "the rows as they were",
+    "remove": "without the rows that have a false negative",
+    "remove-hn": "without the false negatives",
+    "relabel": "false negatives moved to the positives",
+    "relabel-filter": "as relabel, and without the doubtful negatives",
+}
+
+
+def percent(part: float, whole: float) -> Markdown:
+    """A share such as `57.9 %`; a dash where there is nothing to divide by."""
+    return Markdown(f"{100 * part / whole:.1f} %" if whole else NOTHING)
+
+
+def configs_table(manifest: Manifest) -> Markdown:
+    rows = [
+        [
+            as_code(line["config"]),
+            WHAT_IT_IS.get(line["config"], ""),
+            *(line[name] for name in ("rows", "positives", "negatives", "negatives relabelled", "negatives dropped")),
+        ]
+        for line in totals(manifest)
+    ]
+    return table(["config", "what it is", "rows", "positives", "negatives", "relabelled", "negatives dropped"], rows)
+
+
+def subsets_table(manifest: Manifest) -> Markdown:
+    """What was found in each subset."""
+    rows = []
+    for name, counts in _lines(manifest["verdicts"], manifest):
+        outcomes = {outcome: sum(reasons.values()) for outcome, reasons in counts["outcomes"].items()}
+        all_rows = sum(counts["false_negatives_per_row"].values())
+        affected = counts["rows_with_false_negatives"]
+        false_negatives = outcomes["false_negative"] + outcomes["duplicate"]
+        rows.append(
+            [
+                name,
+                all_rows,
+                Markdown(f"{affected:,} ({percent(affected, all_rows)})"),
+                counts["candidates"],
+                Markdown(f"{false_negatives:,} ({percent(false_negatives, counts['candidates'])})"),
+                outcomes["duplicate"],
+                outcomes["doubtful"],
+                outcomes["unjudged"],
+            ]
+        )
+    headers = [
+        "subset",
+        "rows",
+        "with false negatives",
+        "negatives",
+        "false",
+        "of these copies",
+        "doubtful",
+        "unjudged",
+    ]
+    return table(headers, rows)
+
+
+def changes_table(manifest: Manifest, config: str) -> Markdown:
+    """Rows and passages of each subset before and after, in one config."""
+    rows = [
+        [
+            name,
+            _change(counts["rows_in"], counts["rows_out"]),
+            _change(counts["positives"] - counts["moved"] + counts["positives_dropped"], counts["positives"]),
+            _change(counts["negatives"] + counts["moved"] + sum(counts["dropped"].values()), counts["negatives"]),
+        ]
+        for name, counts in _lines(manifest["configs"][config], manifest)
+    ]
+    return table(["subset", "rows", "positives", "negatives"], rows)
+
+
+def spread_table(manifest: Manifest) -> Markdown:
+    """The numbers of the figure."""
+    rows = [
+        [_name(spread.name, is_total=not index), spread.affected, *spread.counts]
+        for index, spread in enumerate(shown_spreads(manifest))
+    ]
+    return table(["subset", "rows with false negatives", *(name for name, _, _ in BINS)], rows)
+
+
+def shown_spreads(manifest: Manifest) -> Sequence[Spread]:
+    """The bars of the figure."""
+    return spreads(manifest)[: MOST_SUBSETS + 1]
+
+
+def hidden_subsets(manifest: Manifest) -> int:
+    """How many subsets the tables and the figure leave out."""
+    return max(0, len(manifest["verdicts"]["subsets"]) - MOST_SUBSETS)
+
+
+def stages_table(manifest: Manifest) -> Markdown:
+    """What each stage answered."""
+    labels = ("better", "worse", "irrelevant", "failed", "unparsable", "not-asked")
+    answers = manifest["verdicts"]["total"]["stages"]
+    rows = [[as_code(name), *(answers[name].get(label, 0) for label in labels)] for name in _stages(manifest, answers)]
+    return table(["stage", *(label.replace("-", " ") for label in labels)], rows)
+
+
+def failures_table(manifest: Manifest) -> Markdown | None:
+    """Candidates without a verdict, by reason, where there are any."""
+    counts = list(_lines(manifest["verdicts"], manifest))
+    reasons = sorted({reason for _, line in counts for reason in line["outcomes"]["unjudged"]})
+    if not reasons:
+        return None
+    rows = [[name, *(line["outcomes"]["unjudged"].get(reason, 0) for reason in reasons)] for name, line in counts]
+    return table(["subset", *(reason.replace("-", " ") for reason in reasons)], rows)
+
+
+def agreement_table(manifest: Manifest) -> Markdown | None:
+    """How often two stages that follow each other agree that a candidate is a false negative; None if unknown."""
+    pairs = manifest["verdicts"]["total"].get("agreement")
+    if not pairs:
+        return None
+    rows = []
+    for pair in pairs:
+        both, neither = pair["both"], pair["neither"]
+        total = both + neither + pair["only_first"] + pair["only_second"]
+        kappa = cohens_kappa(both, pair["only_first"], pair["only_second"], neither)
+        rows.append(
+            [
+                Markdown(f"{as_code(pair['first'])} and {as_code(pair['second'])}"),
+                total,
+                both,
+                pair["only_first"],
+                pair["only_second"],
+                neither,
+                percent(both + neither, total),
+                None if kappa is None else Markdown(f"{kappa:.2f}"),
+            ]
+        )
+    return table(["stages", "candidates", "both", "only first", "only second", "neither", "agree", "kappa"], rows)
+
+
+def cohens_kappa(both: int, only_first: int, only_second: int, neither: int) -> float | None:
+    """Cohen's kappa of two yes/no raters (Cohen 1960); None where chance alone would make them agree always."""
+    total = both + only_first + only_second + neither
+    if not total:
+        return None
+    first, second = (both + only_first) / total, (both + only_second) / total
+    by_chance = first * second + (1 - first) * (1 - second)
+    if by_chance == 1:
+        return None
+    return ((both + neither) / total - by_chance) / (1 - by_chance)
+
+
+def cost_table(manifest: Manifest, prices: Mapping[str, Mapping[str, float]]) -> Markdown | None:
+    """Tokens of each stage; None if unknown.
+
+    Args:
+        prices: per stage "prompt" and "completion", US dollars per million tokens, for the stages that have a price.
+    """
+    tokens = manifest["verdicts"]["total"].get("tokens")
+    if not tokens:
+        return None
+    rows = []
+    for name in _stages(manifest, tokens):
+        prompt, completion = tokens[name]["prompt"], tokens[name]["completion"]
+        price = prices.get(name)
+        cost = (prompt * price["prompt"] + completion * price["completion"]) / 1e6 if price else None
+        judge = judge_of(manifest, name)
+        rows.append(
+            [
+                as_code(name),
+                as_code(judge.get("model", "")),
+                round(prompt),
+                round(completion),
+                *([None if cost is None else Markdown(f"{cost:,.2f}")] if prices else []),
+            ]
+        )
+    return table(["stage", "model", "prompt tokens", "completion tokens", *(["US dollars"] if prices else [])], rows)
+
+
+def judges_table(manifest: Manifest) -> Markdown | None:
+    """Who judged at each stage; None where the manifest does not say."""
+    rows = []
+    for stage in manifest.get("run", {}).get("stages", ()):
+        judge = stage["judge"]
+        settings = judge["settings"]
+        digest = settings.get("prompt_sha256")
+        rows.append(
+            [
+                as_code(stage["name"]),
+                as_code(judge["kind"]),
+                as_code(judge["model"]),
+                as_code(_short(judge["revision"])),
+                as_code(settings.get("prompt", "")),
+                as_code(_short(digest)),
+                f"{stage['escalate']}: {', '.join(stage['passes'])}",
+            ]
+        )
+    if not rows:
+        return None
+    return table(["stage", "judge", "model", "revision", "prompt", "prompt sha256", "passes on"], rows)
+
+
+def judge_of(manifest: Manifest, stage_name: str) -> Mapping[str, Any]:
+    """The judge of a stage, as the manifest has it; empty where it has none."""
+    for stage in manifest.get("run", {}).get("stages", ()):
+        if stage["name"] == stage_name:
+            return stage["judge"]  # type: ignore[no-any-return]
+    return {}
+
+
+def _stages(manifest: Manifest, known: Mapping[str, Any]) -> list[str]:
+    """The names of the stages in their order; a manifest has its keys sorted."""
+    return [name for name in manifest["settings"]["stages"] if name in known]
+
+
+def _lines(counts: Mapping[str, Any], manifest: Manifest) -> Iterator[tuple[Markdown, Mapping[str, Any]]]:
+    """The counts of all, and those of the subsets where there are several, largest first."""
+    yield _name(ALL, is_total=True), counts["total"]
+    for spread in shown_spreads(manifest)[1:]:
+        if spread.name in counts["subsets"]:
+            yield _name(spread.name), counts["subsets"][spread.name]
+
+
+def _name(name: str, *, is_total: bool = False) -> Markdown:
+    if is_total:
+        return Markdown(f"**{ALL}**")
+    return as_code(name) if name else Markdown("(none)")
+
+
+def _change(before: int, after: int) -> Markdown:
+    return Markdown(f"{before:,} → {after:,}" if before != after else f"{before:,}")
+
+
+def _short(digest: object) -> str:
+    return str(digest)[:12] if digest else ""
