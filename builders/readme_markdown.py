@@ -83,9 +83,14 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Markdown:
     if not rows:
         return Markdown("No rows.")
     cells = [[as_markdown(cell) for cell in row] for row in rows]
-    rules = ["---:" if cell[:1].isdigit() else "---" for cell in cells[0]]
+    rules = ["---:" if _is_number(cell) else "---" for cell in rows[0]]
     lines: list[Sequence[str]] = [[as_text(header) for header in headers], rules, *cells]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _is_number(cell: object) -> bool:
+    # A text of the data that happens to begin with a digit does not decide how the table looks.
+    return isinstance(cell, int) or (isinstance(cell, Markdown) and cell[:1].isdigit())
 
 
 def fenced(text: str, language: str) -> Markdown:
