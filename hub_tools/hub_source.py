@@ -6,8 +6,7 @@ The Hub's own libraries do the talking, so `HF_TOKEN`, `HF_ENDPOINT` and `HF_HOM
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source, SourceFile, open_source, source_from_files
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
 from hf_relabel.builders.sources.files import is_data_file, subset_of
+from hf_relabel.hub_tools.hub_errors import hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -123,7 +123,7 @@ def open_hub_source(
 
     name = f"{repo_id}:{config}" if config else repo_id
     api = HfApi(token=token)
-    with _as_source_errors(repo_id, revision, token):
+    with hub_errors(repo_id, revision, token, SourceError):
         sha = cast(str, api.dataset_info(repo_id, revision=revision).sha)
         if format == "beir":
             # Its files are no split of anything, so no config can name them.
@@ -224,54 +224,12 @@ def _hub_file(repo_id: str, sha: str, path: str, token: str | bool | None, cache
 def _open_cached(repo_id: str, sha: str, path: str, token: str | bool | None) -> BinaryIO:
     from huggingface_hub import hf_hub_download
 
-    with _as_source_errors(repo_id, sha, token):
+    with hub_errors(repo_id, sha, token, SourceError):
         return Path(hf_hub_download(repo_id, path, repo_type="dataset", revision=sha, token=token)).open("rb")
 
 
 def _open_streaming(repo_id: str, sha: str, path: str, token: str | bool | None) -> BinaryIO:
     from huggingface_hub import HfFileSystem
 
-    with _as_source_errors(repo_id, sha, token):
+    with hub_errors(repo_id, sha, token, SourceError):
         return cast(BinaryIO, HfFileSystem(token=token).open(f"datasets/{repo_id}@{sha}/{path}", "rb"))
-
-
-@contextmanager
-def _as_source_errors(repo_id: str, revision: str | None, token: str | bool | None) -> Iterator[None]:
-    """Say in a line what the Hub would not do. The libraries' own messages may quote requests, so they are left out."""
-    from huggingface_hub import errors
-
-    # Releases of the library differ in the HTTP client they use; its base error goes by this name in all of them.
-    unreachable = cast(type[Exception], vars(errors)["HTTPError"])
-
-    at = f"{repo_id}@{revision}" if revision else repo_id
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        raise SourceError(f"{at}: access to this data set has to be asked for on its page ({_said(token)}).") from error
-    except errors.RepositoryNotFoundError as error:
-        raise SourceError(
-            f"{at}: there is no such data set, or it is private and may not be read ({_said(token)}). Check the name, "
-            "and log in with `hf auth login` or set HF_TOKEN."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise SourceError(f"{at}: this data set has no such branch, tag or commit.") from error
-    except errors.EntryNotFoundError as error:
-        raise SourceError(f"{at}: a file of this data set is missing.") from error
-    except errors.HFValidationError as error:
-        raise SourceError(f"{at}: not a name a data set on the Hub can have (user/repo).") from error
-    except errors.OfflineModeIsEnabled as error:
-        raise SourceError(
-            f"{at}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it, or give a folder."
-        ) from error
-    except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "no status")
-        raise SourceError(f"{at}: the Hub answered {status} ({_said(token)}).") from error
-    except unreachable as error:
-        raise SourceError(f"{at}: the Hub cannot be reached ({type(error).__name__}). Try again later.") from error
-
-
-def _said(token: str | bool | None) -> str:
-    from huggingface_hub import get_token
-
-    sent = token is not False and bool(token if isinstance(token, str) else get_token())
-    return "a token was sent" if sent else "no token was sent"

@@ -1,0 +1,58 @@
+"""Opening a release by name: a folder, or a repository on the Hub at a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.builders.manifest import MANIFEST_NAME, read_manifest
+from hf_relabel.builders.released import Release, release_from_folder
+from hf_relabel.hub_tools.hub_errors import hub_errors
+from hf_relabel.hub_tools.hub_source import HubLocation
+
+
+def open_release(
+    location: str | Path, *, revision: str | None = None, token: str | bool | None = None, verify: bool = False
+) -> Release:
+    """Open a release for reading. Files of the Hub are downloaded into its cache, each when its turn comes.
+
+    Args:
+        location: a folder that was built or pulled, `user/repo`, or `user/repo@revision`.
+        revision: a tag (`v1.0.0`), branch or commit; None is the main branch. It is pinned to its commit at once.
+        token: None takes the stored token or `HF_TOKEN`, False sends none.
+        verify: check the files of a folder against the manifest. Those of the Hub are checked by the client.
+
+    Raises:
+        ReleaseError: there is no such release, or it may not be read.
+        BuildError: the folder was not written by hf-relabel, or a file is not what its manifest says.
+    """
+    if Path(location).is_dir():
+        return release_from_folder(Path(location), verify=verify)
+    hub = HubLocation.parse(str(location))
+    if hub is None or hub.config is not None:
+        raise ReleaseError(
+            f"{location}: neither a built folder nor a release on the Hub (user/repo or user/repo@v1.0.0)."
+        )
+    return _open_hub_release(hub.repo_id, revision or hub.revision, token)
+
+
+def _open_hub_release(repo_id: str, revision: str | None, token: str | bool | None) -> Release:
+    from huggingface_hub import HfApi, hf_hub_download
+
+    name = f"{repo_id}@{revision}" if revision else repo_id
+    with hub_errors(repo_id, revision, token):
+        info = HfApi(token=token).dataset_info(repo_id, revision=revision)
+    sha = str(info.sha)
+    names = {sibling.rfilename for sibling in info.siblings or []}
+
+    def open_file(path: str) -> Path:
+        with hub_errors(repo_id, revision, token):
+            return Path(hf_hub_download(repo_id, path, repo_type="dataset", revision=sha, token=token))
+
+    if MANIFEST_NAME not in names:
+        raise ReleaseError(f"{name} has no {MANIFEST_NAME}: it is no release of hf-relabel.")
+    manifest = read_manifest(open_file(MANIFEST_NAME).parent)
+    missing = sorted(path for path in manifest["files"] if path not in names)
+    if missing:
+        raise ReleaseError(f"{name}: the file {missing[0]!r} of its manifest is missing on the Hub.")
+    return Release(name, sha, manifest, open_file)
