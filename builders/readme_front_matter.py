@@ -75,13 +75,13 @@ class Readme:
         Raises:
             CardError: the YAML is written in a way that cannot be edited name by name.
         """
-        before = self.metadata()
-        changes = {name: value for name, value in values.items() if before.get(name) != value}
-        text = self.yaml
-        for name, value in changes.items():
-            text = _with_value(text, name, value, self.eol, self.first_line)
-        if changes:
-            _check(text, before, changes, self.first_line)
+        text, known = self.yaml, self.metadata()
+        for name, value in values.items():
+            if known.get(name) != value:
+                text = _with_value(text, name, value, self.eol, self.first_line)
+                known = {other: known[other] for other in known if other != name or value is not None}
+                known |= {} if value is None else {name: value}
+                _check(text, known, name, self.first_line)
         opening, closing = self.opening, self.closing
         if not closing:
             opening, closing = f"{opening}---{self.eol}", f"---{self.eol}"
@@ -124,7 +124,7 @@ def _with_value(text: str, name: str, value: Any, eol: str, first_line: int) -> 
     """The YAML with another value for a name: in its place, or at the end. None takes it out."""
     root = _root(text, first_line)
     keys = [] if root is None else root.value
-    indent = keys[0][0].start_mark.column if keys else 0
+    indent = root.start_mark.column if keys else 0
     new = "" if value is None else _dump(name, value, indent, eol)
     places = [index for index, (key, _) in enumerate(keys) if key.value == name]
     if len(places) > 1:
@@ -179,18 +179,15 @@ def _dump(name: str, value: Any, indent: int, eol: str) -> str:
     return "".join(" " * indent + line + eol for line in text.splitlines())
 
 
-def _check(text: str, before: Mapping[str, Any], changes: Mapping[str, Any], first_line: int) -> None:
-    """Make sure that the edit did what it should; YAML has more corners than one can list."""
+def _check(text: str, expected: Mapping[str, Any], name: str, first_line: int) -> None:
+    """Make sure that an edit did what it should; YAML has more corners than one can list."""
     try:
-        after = _values(text, first_line)
-        names = [name for name in before if changes.get(name, name) is not None]
-        names += [name for name, value in changes.items() if name not in before and value is not None]
-        is_right = list(after) == names and all(after.get(name) == value for name, value in changes.items())
+        values = _values(text, first_line)
+        is_right = list(values) == list(expected) and values.get(name) == expected.get(name)
     except CardError:
         is_right = False
     if not is_right:
-        changed = ", ".join(changes)
         raise CardError(
-            f"README.md, line {first_line}: the front matter is written so that {changed} cannot be changed without "
+            f"README.md, line {first_line}: the front matter is written so that {name!r} cannot be changed without "
             "touching the rest (anchors, tags or document marks). Write it in the plain form, one name a line."
         )

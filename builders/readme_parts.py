@@ -67,9 +67,7 @@ def has_foreign_default(metadata: Mapping[str, Any], settings: Mapping[str, Any]
 def _listed(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     configs = metadata.get("configs") or []
     if not isinstance(configs, list) or not all(isinstance(item, dict) and "config_name" in item for item in configs):
-        raise CardError(
-            "README.md: `configs` in the front matter is no list of entries with a config_name. Correct it."
-        )
+        raise CardError("README.md: `configs` in the front matter must be a list, each entry with a config_name.")
     return configs
 
 
