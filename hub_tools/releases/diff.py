@@ -20,6 +20,7 @@ from hf_relabel.builders.differences import (
     differences,
 )
 from hf_relabel.builders.differences_folder import changes_folder
+from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.releases.opening import open_release
@@ -92,8 +93,9 @@ def diff(
         progress: called with the rows read so far, of both sides together.
 
     Raises:
-        SourceError, ReleaseError: a side cannot be opened, or is not what its manifest says.
-        BuildError: `original` and `verdicts` of a side do not fit, or `out` is not ours to replace.
+        ReleaseError: there is no such release on the Hub, or it may not be read.
+        BuildError: a folder is not one of ours, `original` and `verdicts` of a side do not fit, or `out` is not ours
+            to replace.
     """
     old, new = (side if isinstance(side, Release) else open_release(side, token=token) for side in (before, after))
     counts = DifferenceCounts()
@@ -112,14 +114,22 @@ def diff(
 
 
 def side_of(release: Release) -> Side:
-    """A release as one side of a comparison."""
-    settings = release.manifest["settings"]
+    """A release as one side of a comparison.
+
+    Raises:
+        BuildError: its manifest does not say how it was built.
+    """
     known = [str(technique) for technique in Technique]
+    try:
+        settings = release.manifest["settings"]
+        stages, techniques, limit = list(settings["stages"]), list(settings["techniques"]), int(settings["limit"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BuildError(f"{release.name}: its manifest.json does not say how it was built ({error}).") from error
     return Side(
         judged_rows=release.judged_rows(),
-        stages=_stages(release, settings["stages"]),
-        techniques=[Technique(name) for name in settings["techniques"] if name in known],
-        limit=settings["limit"],
+        stages=_stages(release, stages),
+        techniques=[Technique(name) for name in techniques if name in known],
+        limit=limit,
     )
 
 

@@ -92,7 +92,7 @@ def log(location: str, *, number: int | None = None, token: str | bool | None = 
         number: only so many; all if None.
 
     Raises:
-        SourceError: there is no such repository, or it may not be read.
+        ReleaseError: there is no such repository, or it may not be read.
         ConfigError: the location is none.
     """
     hub = HubLocation.parse(location)
@@ -186,12 +186,12 @@ def _commits(api: HfApi, repo_id: str, revisions: Sequence[str]) -> dict[str, Gi
 
 def _manifest(api: HfApi, repo_id: str, revision: str) -> Any:
     """What manifest.json holds, None where there is none or it is not JSON."""
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
     try:
         path = api.hf_hub_download(repo_id, MANIFEST_NAME, repo_type="dataset", revision=revision)
         return json.loads(Path(path).read_bytes())
-    except (EntryNotFoundError, ValueError):
+    except (RemoteEntryNotFoundError, ValueError):
         return None
 
 

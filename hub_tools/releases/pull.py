@@ -80,8 +80,7 @@ def pull(
         token: None takes the stored token or `HF_TOKEN`, False sends none.
 
     Raises:
-        SourceError: there is no such repository or revision, or it may not be read.
-        ReleaseError: it is no release, or a file is not what the manifest says.
+        ReleaseError: there is no such release or it may not be read, or a file is not what the manifest says.
         ConfigError: the location is none, or the release has no config of that name.
         BuildError: the folder is not ours to replace, or cannot be written.
     """
@@ -94,6 +93,7 @@ def pull(
         remote = _Remote.opened(hub.repo_id, revision or hub.revision, token, partial)
         manifest = remote.manifest()
         wanted = _chosen(data_files(manifest, remote.name), configs, remote.name)
+        remote.check_has(wanted)
         gathering = _Gathering(remote, target, wanted, progress)
         with building.disk_errors():
             files = {entry.path: gathering.file(entry) for entry in wanted}
@@ -185,6 +185,12 @@ class _Remote:
             return read_manifest(self.partial)
         except BuildError as error:
             raise ReleaseError(f"{self.name}: {error}") from error
+
+    def check_has(self, files: Sequence[FileEntry]) -> None:
+        """Say before anything is downloaded that a file is not there."""
+        for file in files:
+            if file.path not in self.paths:
+                raise ReleaseError(f"{self.name}: the file {file.path!r} of its {MANIFEST_NAME} is missing on the Hub.")
 
     def texts(self) -> list[str]:
         """What belongs to a release and is not in its manifest: the card and its figures."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +24,7 @@ from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.hub_tools.commands import cli, run
 from hf_relabel.hub_tools.releases.diff import diff
+from tests.hub_tools.read_only_hub import ReadOnlyHub
 
 JudgedRow = tuple[NumberedRow, list[Verdict]]
 
@@ -208,3 +213,37 @@ def test_names_from_the_data_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in text
     assert "\x07" not in text
     assert text.splitlines()[-1].endswith("row 0, q?[31m fake: line (?]0;title?): added")
+
+
+def test_releases_on_the_hub_differ_as_the_folders_they_came_from(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    third = built(tmp_path / "third", [*BEFORE[:2], BEFORE[0]], limit=0)
+    folders = {"v1.0.0": sides[0], "v1.1.0": sides[1], "v2.0.0": third}
+    hub = ReadOnlyHub()
+    for tag, folder in folders.items():
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        hub.repository("user/release").commit(files, tag)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    with hub.serving():
+        environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+
+        def compared(*arguments: str) -> dict[str, Any]:
+            command = [Path(sys.executable).parent / "hf-relabel", "diff", *arguments, "--json"]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+            return dict(json.loads(done.stdout))
+
+        for before, after in itertools.combinations(folders, 2):
+            found = compared(f"user/release@{before}", f"user/release@{after}")
+            expected = diff(folders[before], folders[after]).to_dict()
+            revisions = hub.repositories["user/release"].refs
+            assert found.pop("before") == {"name": f"user/release@{before}", "revision": revisions[before]}
+            assert found.pop("after") == {"name": f"user/release@{after}", "revision": revisions[after]}
+            assert found == {name: value for name, value in expected.items() if name not in ("before", "after")}
+            assert found["differ"]
+        assert not compared("user/release", str(third))["differ"]
+
+
+def test_a_manifest_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"format_version": 1, "files": {}}')
+
+    with pytest.raises(BuildError, match="does not say how it was built"):
+        diff(tmp_path, tmp_path)

@@ -208,7 +208,7 @@ def test_a_head_without_a_version_and_a_version_without_a_manifest(command: Run)
 def test_what_cannot_be_listed_is_said(command: Run) -> None:
     done = command("user/nothing")
 
-    assert (done.returncode, "user/nothing" in done.stderr) == (2, True)
+    assert (done.returncode, "user/nothing" in done.stderr) == (7, True)
     for location in ("user/release@v1.0.0", "./folder", "user/release:relabel"):
         with pytest.raises(ConfigError, match="Give user/repo"):
             log(location)
