@@ -1,7 +1,7 @@
 """The figures of a data card, as PNG bytes.
 
 They are drawn with matplotlib's Agg canvas itself, without pyplot: no setting of the process is changed, and the user's
-style does not show, so that the same numbers give the same bytes. The background is white, so that they read the same
+style does not show (but for how letters are hinted), so that the same numbers give the same bytes. The background is white, so that they read the same
 on a light and on a dark page.
 """
 
@@ -149,6 +149,7 @@ class _Pen:
 
         folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
         self.figure = figure
+        figure.patch.set(sketch_params=None, path_effects=[])
         self.fonts = {bold: FontProperties(fname=folder / name) for bold, name in _FONT_FILES.items()}
         self.ruler = FT2Font(str(folder / _FONT_FILES[True]))
         self.known = frozenset(self.ruler.get_charmap())
