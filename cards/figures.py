@@ -1,8 +1,8 @@
 """The figures of a data card, as PNG bytes.
 
 They are drawn with matplotlib's Agg canvas itself, without pyplot: no setting of the process is changed, and the user's
-style does not show (but for how letters are hinted), so that the same numbers give the same bytes. The background is white, so that they read the same
-on a light and on a dark page.
+style does not show (but for how letters are hinted), so that the same numbers give the same bytes. The background is
+white, so that they read the same on a light and on a dark page.
 """
 
 from __future__ import annotations

@@ -36,8 +36,9 @@ def test_the_users_style_does_not_show() -> None:
     plain = figures(manifest())
     style = {
         "font.size": 30, "font.family": "monospace", "axes.facecolor": "red", "figure.facecolor": "black",
-        "figure.dpi": 50, "text.color": "red", "patch.edgecolor": "red", "patch.force_edgecolor": True, "text.usetex": True,
-        "path.sketch": (5, 100, 2), "savefig.dpi": 30, "savefig.transparent": True, "patch.linewidth": 9,
+        "figure.dpi": 50, "text.color": "red", "patch.edgecolor": "red", "patch.force_edgecolor": True,
+        "text.usetex": True, "path.sketch": (5, 100, 2), "savefig.dpi": 30, "savefig.transparent": True,
+        "patch.linewidth": 9,
     }  # fmt: skip
     with matplotlib.rc_context(style):
         assert figures(manifest()) == plain
