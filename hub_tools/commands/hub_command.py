@@ -1,0 +1,63 @@
+"""`hf relabel hub`."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hf_relabel.hub_tools.commands.common import json_option
+
+if TYPE_CHECKING:
+    from hf_relabel.hub_tools.local_hub import LocalHub
+
+EPILOG = """\b
+Examples:
+  hf relabel hub serve hub-folder
+  hf relabel hub serve hub-folder --port 7860 --user alice --user bob
+\b
+Then, in another terminal, with what it prints:
+  export HF_ENDPOINT=http://127.0.0.1:7860 HF_TOKEN=hf_local_…
+  hf relabel push cleaned user/my-set"""
+
+
+@click.group("hub")
+def command() -> None:
+    """A Hub on this machine, for development and tests."""
+
+
+@command.command("serve", epilog=EPILOG)
+@click.argument("root", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0 for a free one.")
+@click.option("--user", "users", multiple=True, help="Name of a user, who gets a token. May be repeated.")
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that gets a JSON line per request: method, path,"
+    " status, bytes received, and of uploads whether the content was new.",
+)
+@json_option
+def serve(root: Path, port: int, users: tuple[str, ...], log: Path | None, as_json: bool) -> None:
+    """Serve a Hub from the folder ROOT until Ctrl-C: repositories, large files, branches, tags, pull requests.
+
+    It is for development and tests, speaks to this machine only (127.0.0.1), and is no place to keep data.
+    """
+    from hf_relabel.hub_tools.local_hub import LocalHub
+
+    tokens = {name: f"hf_local_{secrets.token_hex(12)}" for name in users}
+    hub = LocalHub(root, port=port, users=tokens, log=log)
+    hub.serve(lambda started: _show(started, as_json))
+
+
+def _show(hub: LocalHub, as_json: bool) -> None:
+    if as_json:
+        click.echo(hub.describe())
+    else:
+        click.echo("A Hub for development and tests. Only this machine can reach it; Ctrl-C ends it.\n")
+        click.echo(f"export HF_ENDPOINT={hub.url}")
+        for user, token in hub.tokens.items():
+            click.echo(f"export HF_TOKEN={token}   # {user}")
+    sys.stdout.flush()

@@ -1,0 +1,148 @@
+"""One request to the local Hub, and what the handlers share."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.responses import JSONResponse, Response
+
+from hf_relabel.hub_tools.local_hub.errors import HubError
+from hf_relabel.hub_tools.local_hub.store import Objects, Repository, Store
+from hf_relabel.hub_tools.local_hub.xet import Xorbs
+
+LINK_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Hub:
+    """What the server serves."""
+
+    store: Store
+    xorbs: Xorbs
+
+    @classmethod
+    def at(cls, root: Path, users: Mapping[str, str] | None = None) -> Hub:
+        store = Store(root, users)
+        return cls(store, Xorbs(root / "xorbs"))
+
+    @property
+    def objects(self) -> Objects:
+        return self.store.objects
+
+    def sign(self, user: str, purpose: str) -> str:
+        """A text that lets its holder do one thing for an hour, in place of the user's token."""
+        expires = str(int(time.time()) + LINK_SECONDS)
+        return f"{user}.{expires}.{self._signature(user, expires, purpose)}"
+
+    def check_signed(self, signed: str, purpose: str) -> str:
+        """The user that a text was signed for.
+
+        Raises:
+            HubError: 401, it is not signed, for something else, or too old.
+        """
+        rest = signed.rsplit(".", 2)
+        user = rest[0]
+        if len(rest) == 3 and user in self.store.users and rest[1].isdigit() and int(rest[1]) > time.time():
+            expected = self._signature(user, rest[1], purpose)
+            if hmac.compare_digest(expected, rest[2]):
+                return user
+        raise HubError(401, "This link is not valid, or no longer.")
+
+    def _signature(self, user: str, expires: str, purpose: str) -> str:
+        key = self.store.users[user].encode()
+        return hmac.new(key, f"{user}\0{expires}\0{purpose}".encode(), hashlib.sha256).hexdigest()
+
+
+@dataclass
+class Call:
+    """A request whose body has been read.
+
+    Attributes:
+        parts: the parts of the path, decoded one by one, so that `refs%2Fpr%2F1` is one part.
+        url: where this server is, without a slash at the end.
+        user: who asks, None for nobody.
+    """
+
+    hub: Hub
+    method: str
+    parts: list[str]
+    query: dict[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+    user: str | None
+
+    def json(self) -> dict[str, Any]:
+        try:
+            value = json.loads(self.body or b"{}")
+        except ValueError as error:
+            raise HubError(400, "The body is not JSON.") from error
+        if not isinstance(value, dict):
+            raise HubError(400, "The body is not a JSON object.")
+        return value
+
+    def form(self) -> list[tuple[str, str]]:
+        return parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True)
+
+    def signed_in(self) -> str:
+        """Who asks.
+
+        Raises:
+            HubError: 401, nobody.
+        """
+        if self.user is None:
+            raise HubError(401, "Invalid username or password.")
+        return self.user
+
+    def repository(self, repo_type: str, repo_id: str) -> Repository:
+        """A repository that the user may read.
+
+        Raises:
+            HubError: it does not exist or is private: 401 to nobody, 404 to a user, as the Hub has it.
+        """
+        found = self.hub.store.find(repo_type, repo_id)
+        if found is None or (found.settings["private"] and self.user != found.owner):
+            status, message = (401, "Invalid username or password.") if self.user is None else (404, "Not found")
+            raise HubError(status, message, "RepoNotFound")
+        return found
+
+    def readable(self, repository: Repository) -> None:
+        """Raises: HubError 401 or 403 GatedRepo, its files have to be asked for."""
+        if repository.settings["gated"] and self.user != repository.owner:
+            message = f"Access to {repository.repo_id} is restricted. Ask for access on its page."
+            raise HubError(401 if self.user is None else 403, message, "GatedRepo")
+
+    def writable(self, repository: Repository) -> str:
+        """Who asks, if they may write.
+
+        Raises:
+            HubError: 401 nobody, 403 somebody else.
+        """
+        user = self.signed_in()
+        if user != repository.owner:
+            raise HubError(403, "You don't have the rights to write to this repository.")
+        return user
+
+
+def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(value, status, headers)
+
+
+def text_of(values: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    """A text out of a request's JSON.
+
+    Raises:
+        HubError: 400, it is missing or no text.
+    """
+    value = values.get(name, default)
+    if not isinstance(value, str):
+        raise HubError(400, f"`{name}` must be a text.")
+    return value

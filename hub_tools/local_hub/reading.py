@@ -1,0 +1,263 @@
+"""What the local Hub tells about repositories, and the files it gives."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from starlette.responses import FileResponse, Response
+
+from hf_relabel.hub_tools.local_hub.call import Call, answer
+from hf_relabel.hub_tools.local_hub.errors import HubError
+from hf_relabel.hub_tools.local_hub.store import Entry, Repository, pointer
+
+PAGE_ENTRIES, PAGE_COMMITS, PAGE_REPOSITORIES = 1000, 50, 1000
+_FRONT_MATTER = re.compile(r"\A﻿?\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+
+
+def whoami(call: Call) -> Response:
+    user = call.signed_in()
+    token = {"accessToken": {"displayName": "local", "role": "write"}}
+    return answer({"type": "user", "id": user, "name": user, "fullname": user, "orgs": [], "auth": token})
+
+
+def list_repositories(call: Call, repo_type: str) -> Response:
+    """All repositories of a type that the user may see."""
+    wanted = []
+    for repository in call.hub.store.repositories(repo_type):
+        if repository.settings["private"] and call.user != repository.owner:
+            continue
+        if call.query.get("author", repository.owner) != repository.owner:
+            continue
+        if call.query.get("search", "").lower() not in repository.repo_id.lower():
+            continue
+        wanted.append(_info(call, repository, repository.resolve("main"), blobs=False))
+    start = _number(call.query.get("cursor", "0"))
+    size = min(_number(call.query.get("limit", str(PAGE_REPOSITORIES))) or PAGE_REPOSITORIES, PAGE_REPOSITORIES)
+    return _page(call, wanted, start, size)
+
+
+def repository_info(call: Call, repository: Repository, revision: str) -> Response:
+    blobs = call.query.get("blobs", "").lower() in ("true", "1")
+    return answer(_info(call, repository, repository.resolve(revision), blobs=blobs))
+
+
+def _info(call: Call, repository: Repository, sha: str, *, blobs: bool) -> dict[str, Any]:
+    settings, commit, tree = repository.settings, repository.commit(sha), repository.tree(sha)
+    siblings = []
+    for path, entry in tree.items():
+        sibling: dict[str, Any] = {"rfilename": path}
+        if blobs:
+            sibling |= {"size": entry.size, "blobId": entry.oid}
+            if entry.lfs:
+                sibling["lfs"] = _lfs(entry)
+        siblings.append(sibling)
+    card = _card_data(call, tree)
+    tags = card.get("tags")
+    info = {
+        "_id": repository.repo_id,
+        "id": repository.repo_id,
+        "author": repository.owner,
+        "sha": sha,
+        "private": settings["private"],
+        "gated": settings["gated"],
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "createdAt": settings["created"],
+        "lastModified": commit["date"],
+        "cardData": card or None,
+        "tags": [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
+        "siblings": siblings,
+    }
+    if repository.repo_type == "models":
+        info |= {"modelId": repository.repo_id, "library_name": card.get("library_name")}
+        info |= {"pipeline_tag": card.get("pipeline_tag")}
+    if repository.repo_type == "spaces":
+        info |= {"sdk": settings.get("sdk")}
+    return info
+
+
+def _card_data(call: Call, tree: Mapping[str, Entry]) -> dict[str, Any]:
+    """The front matter of README.md; empty where there is none or it is not YAML."""
+    import yaml
+
+    entry = tree.get("README.md")
+    if entry is None or entry.size > 1 << 22:
+        return {}
+    match = _FRONT_MATTER.match(call.hub.objects.path(entry.sha256).read_text(encoding="utf-8", errors="replace"))
+    if match is None:
+        return {}
+    try:
+        # Dates become texts: the answer is JSON.
+        data = yaml.load(match[1], Loader=yaml.BaseLoader)  # noqa: S506 - builds texts, lists and mappings only
+        typed = yaml.safe_load(match[1])
+    except yaml.YAMLError:
+        return {}
+    return dict(_jsonable(typed, data)) if isinstance(typed, dict) else {}
+
+
+def _jsonable(typed: Any, plain: Any) -> Any:
+    if isinstance(typed, dict):
+        texts = {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+        return {str(key): _jsonable(value, texts.get(str(key))) for key, value in typed.items()}
+    if isinstance(typed, list):
+        return [_jsonable(value, text) for value, text in zip(typed, plain, strict=True)]
+    return typed if isinstance(typed, str | int | float | bool | None) else str(plain)
+
+
+def _lfs(entry: Entry) -> dict[str, Any]:
+    size = len(pointer(entry.sha256, entry.size))
+    return {"oid": entry.sha256, "sha256": entry.sha256, "size": entry.size, "pointerSize": size}
+
+
+def _file(repository: Repository, path: str, entry: Entry, *, expand: bool) -> dict[str, Any]:
+    info: dict[str, Any] = {"type": "file", "oid": entry.oid, "size": entry.size, "path": path}
+    if entry.lfs:
+        info["lfs"] = _lfs(entry)
+    return info | (_last_commit(repository, entry.last) if expand else {})
+
+
+def _last_commit(repository: Repository, sha: str) -> dict[str, Any]:
+    commit = repository.commit(sha)
+    return {"lastCommit": {"id": sha, "title": commit["title"], "date": commit["date"]}}
+
+
+def _folder(repository: Repository, path: str, tree: Mapping[str, Entry], *, expand: bool) -> dict[str, Any]:
+    inside = [(name, entry) for name, entry in tree.items() if name.startswith(f"{path}/")]
+    oid = hashlib.sha1(repr([(name, entry.oid) for name, entry in inside]).encode()).hexdigest()  # noqa: S324 - an id
+    info: dict[str, Any] = {"type": "directory", "oid": oid, "size": 0, "path": path}
+    if not expand:
+        return info
+    newest = max((entry.last for _, entry in inside), key=lambda sha: repository.commit(sha)["date"])
+    return info | _last_commit(repository, newest)
+
+
+def _folders(tree: Mapping[str, Entry]) -> set[str]:
+    return {path[:index] for path in tree for index, character in enumerate(path) if character == "/"}
+
+
+def list_tree(call: Call, repository: Repository, revision: str, path: str) -> Response:
+    tree = repository.tree(repository.resolve(revision))
+    recursive = call.query.get("recursive", "").lower() in ("true", "1")
+    expand = call.query.get("expand", "").lower() in ("true", "1")
+    folders = _folders(tree)
+    if path and path not in folders:
+        raise HubError(404, f"{path[:200]} does not exist on {revision[:100]!r}", "EntryNotFound")
+    prefix = f"{path}/" if path else ""
+    names = sorted(
+        name for name in [*tree, *folders] if name.startswith(prefix) and (recursive or "/" not in name[len(prefix) :])
+    )
+    start = _number(call.query.get("cursor", "0"))
+    size = min(_number(call.query.get("limit", str(PAGE_ENTRIES))) or PAGE_ENTRIES, PAGE_ENTRIES)
+    entries = [
+        _file(repository, name, tree[name], expand=expand)
+        if name in tree
+        else _folder(repository, name, tree, expand=expand)
+        for name in names[start : start + size]
+    ]
+    return answer(entries, headers=_next_page(call, start + size, len(names)))
+
+
+def paths_info(call: Call, repository: Repository, revision: str) -> Response:
+    tree = repository.tree(repository.resolve(revision))
+    values = call.json() if "json" in call.headers.get("content-type", "") else None
+    form = call.form() if values is None else [("paths", path) for path in values.get("paths", [])]
+    expand = (dict(form) | (values or {})).get("expand") in ("true", "True", "1", True)
+    folders = _folders(tree)
+    found = []
+    for name, path in form:
+        path = str(path).strip("/")
+        if name == "paths" and path in tree:
+            found.append(_file(repository, path, tree[path], expand=expand))
+        elif name == "paths" and path in folders:
+            found.append(_folder(repository, path, tree, expand=expand))
+    return answer(found)
+
+
+def list_refs(call: Call, repository: Repository) -> Response:
+    kinds = {"refs/heads/": "branches", "refs/tags/": "tags", "refs/pr/": "pullRequests"}
+    refs: dict[str, list[dict[str, str]]] = {"branches": [], "converts": [], "tags": [], "pullRequests": []}
+    for name, sha in repository.refs.items():
+        for prefix, kind in kinds.items():
+            if name.startswith(prefix):
+                short = name if kind == "pullRequests" else name.removeprefix(prefix)
+                refs[kind].append({"name": short, "ref": name, "targetCommit": sha})
+    if "include_prs" not in call.query:
+        del refs["pullRequests"]
+    return answer(refs)
+
+
+def list_commits(call: Call, repository: Repository, revision: str) -> Response:
+    commits = [_commit(sha, commit) for sha, commit in repository.history(repository.resolve(revision))]
+    return _page(call, commits, _number(call.query.get("cursor", "0")), PAGE_COMMITS)
+
+
+def _commit(sha: str, commit: Mapping[str, Any]) -> dict[str, Any]:
+    authors = [{"user": commit["author"], "avatar": ""}]
+    return {
+        "id": sha,
+        "title": commit["title"],
+        "message": commit["message"],
+        "authors": authors,
+        "date": commit["date"],
+    }
+
+
+def resolve_file(call: Call, repository: Repository, revision: str, path: str) -> Response:
+    """The content of a file; with `Range` a part of it."""
+    call.readable(repository)
+    sha = repository.resolve(revision)
+    entry = repository.tree(sha).get(path)
+    if entry is None:
+        raise HubError(404, "Entry not found", "EntryNotFound", X_Repo_Commit=sha)
+    headers = {
+        "X-Repo-Commit": sha,
+        "ETag": f'"{entry.sha256 if entry.lfs else entry.oid}"',
+        "Accept-Ranges": "bytes",
+        # What users wrote is never shown as a page of this server.
+        "Content-Disposition": f"inline; filename*=UTF-8''{quote(path.rsplit('/')[-1], safe='')}",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    if entry.lfs:
+        headers |= {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)}
+    is_text = re.search(r"\.(md|txt|json|jsonl|ya?ml|csv|py|gitattributes)$", path) is not None
+    kind = "text/plain; charset=utf-8" if is_text else "application/octet-stream"
+    return FileResponse(call.hub.objects.path(entry.sha256), headers=headers, media_type=kind)
+
+
+def validate_yaml(call: Call) -> Response:
+    """Whether the front matter of a card is YAML. What its entries mean is not checked here."""
+    import yaml
+
+    content = str(call.json().get("content", ""))
+    errors = []
+    match = _FRONT_MATTER.match(content)
+    try:
+        data = yaml.safe_load(match[1]) if match else {}
+        if data is not None and not isinstance(data, dict):
+            errors.append({"message": "The front matter must map names to values."})
+    except yaml.YAMLError as error:
+        errors.append({"message": f"Not valid YAML: {' '.join(str(error).split())[:200]}"})
+    return answer({"errors": errors, "warnings": []}, 400 if errors else 200)
+
+
+def _page(call: Call, items: list[Any], start: int, size: int) -> Response:
+    return answer(items[start : start + size], headers=_next_page(call, start + size, len(items)))
+
+
+def _next_page(call: Call, start: int, total: int) -> dict[str, str]:
+    if start >= total:
+        return {}
+    path = "/".join(quote(part, safe="") for part in call.parts)
+    query = urlencode({**call.query, "cursor": start})
+    return {"Link": f'<{call.url}/{path}?{query}>; rel="next"'}
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise HubError(400, "Not a number.")
+    return int(text)

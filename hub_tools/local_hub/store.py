@@ -1,0 +1,373 @@
+"""What the local Hub keeps on disk.
+
+    users.json                      user name -> token
+    objects/ab/abcdef…              contents of files, named by their SHA-256
+    xorbs/…                         what Xet clients have sent, see `xet`
+    repos/datasets/user/name/
+        repo.json                   settings of the repository
+        refs.json                   branches, tags and pull requests: name -> commit
+        discussions.json            pull requests and discussions
+        commits/abc….json           one file per commit, with the whole tree; never changed
+
+A change is written to a temporary file, synced and renamed, contents first and `refs.json` last. Whoever reads sees the
+state before or after a commit, and a server that is killed loses nothing it has acknowledged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from hf_relabel.hub_tools.local_hub.errors import HubError
+
+REPO_TYPES = ("models", "datasets", "spaces")
+NAME = re.compile(r"(?!.*(--|\.\.))(?!.*\.git$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
+REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock(/|$)|/\.|\.(/|$)))[A-Za-z0-9_][A-Za-z0-9_./-]{0,250}(?<!/)")
+SHA = re.compile(r"[0-9a-f]{40}")
+MAX_PATH_BYTES = 1024
+_CHUNK = 1 << 20
+
+
+def check_path(path: Any) -> str:
+    """A path inside a repository, as git takes it.
+
+    Raises:
+        HubError: it would lead elsewhere, or no file system would take it.
+    """
+    if not isinstance(path, str) or not path or len(path.encode("utf-8", "replace")) > MAX_PATH_BYTES:
+        raise HubError(400, f"A path must be a text of 1 to {MAX_PATH_BYTES} bytes.")
+    parts = path.split("/")
+    bad = any(part in ("", ".", "..") or part.lower() == ".git" for part in parts)
+    if bad or "\\" in path or any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in path):
+        raise HubError(400, "A path may not be absolute, hold '.', '..', '.git', backslashes or control characters.")
+    return path
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all, and is on the disk afterwards."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_whole(path, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of a commit.
+
+    Attributes:
+        oid: its git blob id; of an LFS file, that of its pointer.
+        last: the commit that wrote it.
+    """
+
+    sha256: str
+    size: int
+    oid: str
+    lfs: bool
+    last: str = ""
+
+    def to_list(self) -> list[Any]:
+        return [self.sha256, self.size, self.oid, self.lfs, self.last]
+
+
+def pointer(sha256: str, size: int) -> bytes:
+    """What git stores in place of an LFS file."""
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+
+
+def git_oid(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # noqa: S324 - git's own id
+
+
+class Objects:
+    """Contents by SHA-256."""
+
+    def __init__(self, folder: Path, temporary: Path) -> None:
+        self.folder, self.temporary = folder, temporary
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, sha256: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise HubError(400, "Not a SHA-256.")
+        return self.folder / sha256[:2] / sha256
+
+    def has(self, sha256: str) -> bool:
+        return self.path(sha256).is_file()
+
+    @contextmanager
+    def writing(self) -> Iterator[Incoming]:
+        """Take in content whose name is known only at its end."""
+        path = self.temporary / secrets.token_hex(8)
+        with path.open("wb") as file:
+            incoming = Incoming(file, path)
+            try:
+                yield incoming
+            finally:
+                path.unlink(missing_ok=True)
+
+    def keep(self, incoming: Incoming) -> tuple[str, bool]:
+        """Name what came in. Returns its SHA-256 and whether it is new."""
+        sha256 = incoming.digest.hexdigest()
+        target = self.path(sha256)
+        if target.is_file():
+            return sha256, False
+        incoming.file.flush()
+        os.fsync(incoming.file.fileno())
+        target.parent.mkdir(exist_ok=True)
+        os.replace(incoming.path, target)
+        sync_folder(target.parent)
+        sync_folder(self.folder)
+        return sha256, True
+
+    def put(self, content: bytes) -> str:
+        with self.writing() as incoming:
+            incoming.write(content)
+            return self.keep(incoming)[0]
+
+
+@dataclass
+class Incoming:
+    """Content on its way in."""
+
+    file: IO[bytes]
+    path: Path
+    size: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def write(self, content: bytes) -> None:
+        self.file.write(content)
+        self.digest.update(content)
+        self.size += len(content)
+
+
+class Repository:
+    """One repository. Every method that changes it must be called with `lock` held."""
+
+    def __init__(self, folder: Path, repo_type: str, repo_id: str) -> None:
+        self.folder, self.repo_type, self.repo_id = folder, repo_type, repo_id
+        self.lock = threading.RLock()
+        self._trees: dict[str, dict[str, Any]] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(read_json(self.folder / "repo.json"))
+
+    def change_settings(self, **changes: Any) -> None:
+        write_json(self.folder / "repo.json", {**self.settings, **changes})
+
+    @property
+    def owner(self) -> str:
+        return self.repo_id.split("/")[0]
+
+    @property
+    def refs(self) -> dict[str, str]:
+        """Full ref names (`refs/heads/main`, `refs/tags/v1.0.0`, `refs/pr/1`) and their commits."""
+        return dict(read_json(self.folder / "refs.json"))
+
+    def change_refs(self, changes: Mapping[str, str | None]) -> None:
+        """Set refs, or remove those that are None, in one step."""
+        refs = {**self.refs, **changes}
+        write_json(self.folder / "refs.json", {name: sha for name, sha in refs.items() if sha is not None})
+
+    def resolve(self, revision: str) -> str:
+        """The commit that a branch, a tag, a pull request or a sha names.
+
+        Raises:
+            HubError: 404 RevisionNotFound.
+        """
+        refs = self.refs
+        for name in (f"refs/heads/{revision}", f"refs/tags/{revision}", revision):
+            if name in refs:
+                return refs[name]
+        if SHA.fullmatch(revision) and (self.folder / "commits" / f"{revision}.json").is_file():
+            return revision
+        raise HubError(404, f"Invalid rev id: {revision[:100]}", "RevisionNotFound")
+
+    def ref_of(self, revision: str) -> str:
+        """The full name of the branch or pull request that a commit may be added to."""
+        name = revision if revision.startswith("refs/") else f"refs/heads/{revision}"
+        if name not in self.refs or name.startswith("refs/tags/"):
+            raise HubError(404, f"Invalid rev id: {revision[:100]}", "RevisionNotFound")
+        return name
+
+    def commit(self, sha: str) -> dict[str, Any]:
+        known = self._trees.get(sha)
+        if known is None:
+            known = dict(read_json(self.folder / "commits" / f"{sha}.json"))
+            if len(self._trees) > 64:
+                self._trees.clear()
+            self._trees[sha] = known
+        return known
+
+    def tree(self, sha: str) -> dict[str, Entry]:
+        return {path: Entry(*values) for path, values in self.commit(sha)["tree"].items()}
+
+    def history(self, sha: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Commits from `sha` back to the first."""
+        current: str | None = sha
+        while current:
+            commit = self.commit(current)
+            yield current, commit
+            current = commit["parent"]
+
+    def add_commit(
+        self, parent: str | None, tree: Mapping[str, Entry], *, title: str, message: str, author: str
+    ) -> str:
+        """Write a commit and give its sha. No ref points to it yet."""
+        before = self.tree(parent) if parent else {}
+        content: dict[str, Any] = {
+            "parent": parent,
+            "title": title,
+            "message": message,
+            "author": author,
+            "date": now(),
+            "nonce": secrets.token_hex(8),
+            "tree": {path: entry.to_list() for path, entry in sorted(tree.items())},
+        }
+        sha = hashlib.sha1(json.dumps(content, sort_keys=True).encode()).hexdigest()  # noqa: S324 - an id, as git's
+        for path, entry in content["tree"].items():
+            same = before.get(path)
+            entry[4] = same.last if same and same.sha256 == entry[0] and same.lfs == entry[3] else sha
+        write_json(self.folder / "commits" / f"{sha}.json", content)
+        return sha
+
+    @property
+    def discussions(self) -> list[dict[str, Any]]:
+        path = self.folder / "discussions.json"
+        return list(read_json(path)) if path.is_file() else []
+
+    def write_discussions(self, discussions: list[dict[str, Any]]) -> None:
+        write_json(self.folder / "discussions.json", discussions)
+
+
+class Store:
+    """All repositories under one folder."""
+
+    def __init__(self, root: Path, users: Mapping[str, str] | None = None) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self.temporary = root / "incoming"
+        shutil.rmtree(self.temporary, ignore_errors=True)  # what a killed server left half received
+        self.temporary.mkdir()
+        for leftover in root.glob("repos/**/.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        self.objects = Objects(root / "objects", self.temporary)
+        self.users = self._users(users)
+        self.lock = threading.RLock()
+        self._repositories: dict[tuple[str, str], Repository] = {}
+        (root / "repos").mkdir(exist_ok=True)
+
+    def _users(self, given: Mapping[str, str] | None) -> dict[str, str]:
+        path = self.root / "users.json"
+        known = dict(read_json(path)) if path.is_file() else {}
+        users = {**(given or {}), **known} or {"user": f"hf_local_{secrets.token_hex(12)}"}
+        for name in users:
+            if not NAME.fullmatch(name):
+                raise HubError(400, f"{name!r} cannot name a user.")
+        if users != known:
+            write_json(path, users)
+            path.chmod(0o600)
+        return users
+
+    def user_of(self, token: str | None) -> str | None:
+        if not token:
+            return None
+        return next((name for name, known in self.users.items() if secrets.compare_digest(known, token)), None)
+
+    def folder(self, repo_type: str, repo_id: str) -> Path:
+        parts = repo_id.split("/")
+        if repo_type not in REPO_TYPES or len(parts) != 2 or not all(NAME.fullmatch(part) for part in parts):
+            raise HubError(400, "A repository is named user/name: letters, digits, '-', '_' and '.'.")
+        return self.root / "repos" / repo_type / parts[0] / parts[1]
+
+    def find(self, repo_type: str, repo_id: str) -> Repository | None:
+        folder = self.folder(repo_type, repo_id)
+        key = (repo_type, repo_id)
+        with self.lock:
+            if not (folder / "repo.json").is_file():
+                self._repositories.pop(key, None)
+                return None
+            return self._repositories.setdefault(key, Repository(folder, repo_type, repo_id))
+
+    def create(self, repo_type: str, repo_id: str, *, author: str, **settings: Any) -> Repository:
+        """A new repository with a first commit that holds .gitattributes, as on the Hub."""
+        folder = self.folder(repo_type, repo_id)
+        with self.lock:
+            if self.find(repo_type, repo_id) is not None:
+                raise HubError(409, "You already created this repo", url=f"{repo_type}/{repo_id}")
+            building = self.temporary / secrets.token_hex(8)
+            (building / "commits").mkdir(parents=True)
+            repository = Repository(building, repo_type, repo_id)
+            content = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n"
+            entry = Entry(self.objects.put(content), len(content), git_oid(content), lfs=False)
+            sha = repository.add_commit(
+                None, {".gitattributes": entry}, title="initial commit", message="", author=author
+            )
+            write_json(building / "refs.json", {"refs/heads/main": sha})
+            write_json(building / "repo.json", {"created": now(), "private": False, "gated": False, **settings})
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            building.rename(folder)
+            sync_folder(folder.parent)
+            found = self.find(repo_type, repo_id)
+            assert found is not None
+            return found
+
+    def delete(self, repository: Repository) -> None:
+        with self.lock, repository.lock:
+            gone = self.temporary / secrets.token_hex(8)
+            repository.folder.rename(gone)
+            self._repositories.pop((repository.repo_type, repository.repo_id), None)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def move(self, repository: Repository, to: str) -> None:
+        target = self.folder(repository.repo_type, to)
+        with self.lock, repository.lock:
+            if self.find(repository.repo_type, to) is not None:
+                raise HubError(409, "This name is taken")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            repository.folder.rename(target)
+            sync_folder(target.parent)
+            self._repositories.pop((repository.repo_type, repository.repo_id), None)
+
+    def repositories(self, repo_type: str) -> Iterator[Repository]:
+        for settings in sorted((self.root / "repos" / repo_type).glob("*/*/repo.json")):
+            repo_id = "/".join(settings.parts[-3:-1])
+            with suppress(HubError):
+                found = self.find(repo_type, repo_id)
+                if found is not None:
+                    yield found
