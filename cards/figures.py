@@ -27,8 +27,9 @@ ALL = "all"
 _COLORS = ("#1d3f72", "#2f6db5", "#5fa2dc", "#a3cbee", "#f2c14e", "#d1495b")
 _INK, _FAINT, _TRACK = "#1f2933", "#667382", "#eef1f4"
 _DPI = 200
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 7.2, 1.75, 1.6, 0.96, 0.34
-"""Inches, as all lengths here."""
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 5.6, 1.4, 1.5, 0.96, 0.34
+"""Inches, as all lengths here. Narrow, so that the letters can still be read on a phone."""
+_MARGIN = 0.16
 _BAR, _STEP, _GAP = 0.2, 0.3, 0.12
 _SIZE, _SMALL, _LARGE = 8.5, 7.5, 11.5
 """Of letters, in points."""
@@ -93,9 +94,9 @@ def false_negatives_png(manifest: Mapping[str, Any]) -> bytes:
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white", edgecolor="white", frameon=True)
     canvas = FigureCanvasAgg(figure)
     pen = _Pen(figure)
-    pen.text(0.25, height - 0.3, "Rows with false negatives, by how many they have", size=_LARGE, bold=True)
+    pen.text(_MARGIN, height - 0.3, "Rows with false negatives, by how many they have", size=_LARGE, bold=True)
     _legend(pen, height - 0.6)
-    pen.text(_WIDTH - 0.25, height - 0.6, "rows (of all)", align="right", color=_FAINT)
+    pen.text(_WIDTH - _MARGIN, height - 0.6, "rows (of all)", align="right", color=_FAINT)
     for index, spread in enumerate(lines):
         gap = _GAP if index else 0.0
         _bar(pen, spread, height - _TOP - index * _STEP - gap, is_total=not index)
@@ -110,17 +111,23 @@ def _legend(pen: _Pen, y: float) -> None:
     for (name, _, _), color in zip(BINS, _COLORS, strict=True):
         pen.box(x, y - 0.06, 0.12, 0.12, color)
         pen.text(x + 0.18, y, name)
-        x += 0.42 + 0.06 * len(name)
+        x += 0.32 + 0.06 * len(name)
 
 
 def _bar(pen: _Pen, spread: Spread, y: float, *, is_total: bool) -> None:
     width = _WIDTH - _LEFT - _RIGHT
-    pen.text(_LEFT - 0.12, y, pen.fitted(one_line(spread.name) or "(none)", _LEFT - 0.3), align="right", bold=is_total)
+    pen.text(
+        _LEFT - 0.12,
+        y,
+        pen.fitted(one_line(spread.name) or "(none)", _LEFT - 0.12 - _MARGIN),
+        align="right",
+        bold=is_total,
+    )
     pen.box(_LEFT, y - _BAR / 2, width, _BAR, _TRACK)
     x = _LEFT
     for share, color in zip(spread.shares, _COLORS, strict=True):
         pen.box(x, y - _BAR / 2, share * width, _BAR, color)
-        if share >= 0.08:
+        if share >= 0.1:
             light = color in _COLORS[:2] or color == _COLORS[-1]
             pen.text(
                 x + share * width / 2, y, f"{share:.0%}", align="center", size=_SMALL, color="white" if light else _INK
@@ -129,7 +136,7 @@ def _bar(pen: _Pen, spread: Spread, y: float, *, is_total: bool) -> None:
     if not spread.affected:
         pen.text(_LEFT + 0.1, y, "none", size=_SMALL, color=_FAINT)
     part = f" ({spread.affected / spread.rows:.1%})" if spread.rows else ""
-    pen.text(_WIDTH - 0.25, y, f"{spread.affected:,}{part}", align="right", bold=is_total)
+    pen.text(_WIDTH - _MARGIN, y, f"{spread.affected:,}{part}", align="right", bold=is_total)
 
 
 def _scale(pen: _Pen, y: float) -> None:
@@ -151,7 +158,7 @@ class _Pen:
         self.figure = figure
         figure.patch.set(sketch_params=None, path_effects=[])
         self.fonts = {bold: FontProperties(fname=folder / name) for bold, name in _FONT_FILES.items()}
-        self.ruler = FT2Font(str(folder / _FONT_FILES[True]))
+        self.ruler = FT2Font(str(folder / _FONT_FILES[False]))
         self.known = frozenset(self.ruler.get_charmap())
 
     def box(self, x: float, y: float, width: float, height: float, color: str) -> None:

@@ -11,30 +11,36 @@ from hf_relabel.cards.figures import ALL, BINS, MOST_SUBSETS, Spread, spreads
 
 Manifest = Mapping[str, Any]
 
+_NBSP = "\u00a0"
 WHAT_IT_IS = {
-    "original": "the rows as they were",
-    "remove": "without the rows that have a false negative",
-    "remove-hn": "without the false negatives",
-    "relabel": "false negatives moved to the positives",
-    "relabel-filter": "as relabel, and without the doubtful negatives",
+    "original": "the rows as they were.",
+    "remove": "without the rows that have a false negative.",
+    "remove-hn": "without the false negatives.",
+    "relabel": "with the false negatives among the positives.",
+    "relabel-filter": "as `relabel`, and without the doubtful negatives.",
 }
 
 
 def percent(part: float, whole: float) -> Markdown:
     """A share such as `57.9 %`; a dash where there is nothing to divide by."""
-    return Markdown(f"{100 * part / whole:.1f} %" if whole else NOTHING)
+    return Markdown(f"{100 * part / whole:.1f}{_NBSP}%" if whole else NOTHING)
+
+
+def config_list(manifest: Manifest) -> Markdown:
+    """A line on each config."""
+    names = [name for name in manifest["settings"]["techniques"] if name in WHAT_IT_IS]
+    return Markdown("\n".join(f"- {as_code(name)}: {WHAT_IT_IS[name]}" for name in names))
 
 
 def configs_table(manifest: Manifest) -> Markdown:
     rows = [
         [
             as_code(line["config"]),
-            WHAT_IT_IS.get(line["config"], ""),
             *(line[name] for name in ("rows", "positives", "negatives", "negatives relabelled", "negatives dropped")),
         ]
         for line in totals(manifest)
     ]
-    return table(["config", "what it is", "rows", "positives", "negatives", "relabelled", "negatives dropped"], rows)
+    return table(["config", "rows", "positives", "negatives", "relabelled", "dropped"], rows)
 
 
 def subsets_table(manifest: Manifest) -> Markdown:
@@ -49,9 +55,9 @@ def subsets_table(manifest: Manifest) -> Markdown:
             [
                 name,
                 all_rows,
-                Markdown(f"{affected:,} ({percent(affected, all_rows)})"),
+                Markdown(f"{affected:,}{_NBSP}({percent(affected, all_rows)})"),
                 counts["candidates"],
-                Markdown(f"{false_negatives:,} ({percent(false_negatives, counts['candidates'])})"),
+                Markdown(f"{false_negatives:,}{_NBSP}({percent(false_negatives, counts['candidates'])})"),
                 outcomes["duplicate"],
                 outcomes["doubtful"],
                 outcomes["unjudged"],

@@ -67,16 +67,16 @@ def test_any_name_can_be_drawn(text: str) -> None:
 
 def test_names_keep_clear_of_the_edge_and_of_the_bars() -> None:
     short, long = (picture(with_subsets([name, "nq"])) for name in ("W", "W" * 400))
-    left = short.shape[1] // 50
+    left = short.shape[1] // 60
 
     assert (long[:, :left] == 255).all()
-    assert (short[:, 360:] == long[:, 360:]).all()
+    assert (short[:, 280:] == long[:, 280:]).all()
 
 
 @pytest.mark.parametrize(("subsets", "bars"), [(0, 1), (1, 1), (7, 8), (30, 31), (1_000, MOST_SUBSETS + 1)])
 def test_there_is_a_bar_for_all_and_one_for_each_of_several_subsets(subsets: int, bars: int) -> None:
     image = picture(with_subsets([f"subset {number}" for number in range(subsets)]))
-    is_dark_blue = (np.abs(image[:, 380].astype(int) - (0x1D, 0x3F, 0x72)).sum(axis=1) < 12).astype(int)
+    is_dark_blue = (np.abs(image[:, 320].astype(int) - (0x1D, 0x3F, 0x72)).sum(axis=1) < 12).astype(int)
 
     assert (np.diff(is_dark_blue) == 1).sum() == bars
 
@@ -84,11 +84,11 @@ def test_there_is_a_bar_for_all_and_one_for_each_of_several_subsets(subsets: int
 def test_bars_are_as_long_as_their_shares() -> None:
     image = picture(manifest()).astype(int)
     spread = spreads(manifest())[0]
-    middle = next(y for y in range(image.shape[0]) if (np.abs(image[y, 380] - (0x1D, 0x3F, 0x72)).sum()) < 12) + 3
-    bar = image[middle, 350:1120]
+    middle = next(y for y in range(image.shape[0]) if (np.abs(image[y, 320] - (0x1D, 0x3F, 0x72)).sum()) < 12) + 3
+    bar = image[middle, 280:820]
     dark = (np.abs(bar - (0x1D, 0x3F, 0x72)).sum(axis=1) < 12).sum()
 
-    assert dark / 770 == pytest.approx(spread.shares[0], abs=0.01)
+    assert dark / 540 == pytest.approx(spread.shares[0], abs=0.01)
 
 
 def test_rows_are_put_in_bins() -> None:
