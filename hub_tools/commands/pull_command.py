@@ -26,6 +26,7 @@ def command(release: str, out: str, configs: tuple[str, ...], as_json: bool) -> 
     A pull that was cut short goes on where it was. The folder appears complete or not at all.
     """
     from hf_relabel.hub_tools.releases.pull import pull
+    from hf_relabel.hub_tools.releases.shown import shown
 
     with progress_bar("pulling", unit="B") as bar:
         bar.unit_scale = True
@@ -38,9 +39,10 @@ def command(release: str, out: str, configs: tuple[str, ...], as_json: bool) -> 
     if as_json:
         print_json(report.to_dict())
         return
-    version = f" ({report.version})" if report.version else ""
+    version = f" ({shown(report.version)})" if report.version else ""
     click.echo(
-        f"{report.repo_id}@{report.revision[:12]}{version} is in {out}: {report.files} files, {report.bytes / 1e6:,.1f}"
-        f" MB, all as its manifest says; {report.downloaded / 1e6:,.1f} MB were downloaded."
+        f"{report.repo_id}@{report.revision[:12]}{version} is in {out}: {report.files} files of {report.bytes:,} bytes,"
+        f" all as its manifest says. {report.downloaded:,} bytes were downloaded."
     )
-    click.echo(f'\nLoad it with: load_dataset("{out}", "{report.configs[0]}")')
+    config = "relabel" if "relabel" in report.configs else report.configs[0]
+    click.echo(f'\nLoad it with: load_dataset("{out}", "{config}")')

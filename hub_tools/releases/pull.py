@@ -123,8 +123,8 @@ def data_files(manifest: Mapping[str, Any], name: str) -> list[FileEntry]:
         ReleaseError: a path that leads anywhere else, or an entry that is none.
     """
     listed = manifest["files"]
-    if not isinstance(listed, dict):
-        raise ReleaseError(f"{name}: the files of its {MANIFEST_NAME} are no names with sizes and digests.")
+    if not isinstance(listed, dict) or not listed:
+        raise ReleaseError(f"{name}: its {MANIFEST_NAME} lists no files with sizes and digests.")
     return [_data_file(path, entry, name) for path, entry in listed.items()]
 
 

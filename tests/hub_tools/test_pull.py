@@ -261,6 +261,7 @@ def test_unsafe_names_are_refused(path: str) -> None:
     "files",
     [
         [],
+        {},
         {RELABEL: None},
         {RELABEL: {"bytes": 1, "rows": 1}},
         {RELABEL: {"bytes": -1, "rows": 1, "sha256": "0" * 64}},
@@ -302,6 +303,24 @@ def test_a_private_release_needs_the_token(hub: ReadOnlyHub, release: Files, pul
 
     assert contents(tmp_path / "out") == release
     assert hub.token.encode() not in b"".join(contents(tmp_path).values())
+
+
+def test_the_command_says_what_is_there_now(hub: ReadOnlyHub, release: Files, tmp_path: Path) -> None:
+    size = sum(len(data) for name, data in release.items() if name.endswith(".parquet"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    command = [Path(sys.executable).parent / "hf-relabel", "pull", "user/release@v1.3.0", "--out", "here"]
+
+    first, again = (
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=120)
+        for _ in range(2)
+    )
+
+    assert f"(v1.3.0) is in here: 6 files of {size:,} bytes, all as its manifest says." in first.stdout
+    assert f"{size:,} bytes were downloaded" in first.stdout
+    assert "0 bytes were downloaded" in again.stdout
+    assert 'load_dataset("here", "relabel")' in first.stdout
+    assert first.stderr == ""
 
 
 def test_a_folder_with_other_things_is_left_alone(hub: ReadOnlyHub, pull: Pull, tmp_path: Path) -> None:
