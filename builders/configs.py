@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BuildReport", "verdicts_from_records", "write_configs"]
+__all__ = ["BuildReport", "Shard", "verdicts_from_records", "write_configs"]
 
 VERDICTS = "verdicts"
 README_NAME = "README.md"
@@ -52,6 +52,15 @@ WRITER_THREADS = 2
 """Configs written at a time. Each holds one row group more in memory."""
 COLUMNS_WITH_STATISTICS = ["query_id", "subset", "row", "position", "outcome", "reason", "label", "score"]
 """Columns that readers filter on. The minimum of a passage text helps nobody and would be in every footer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A complete Parquet file of a config, number `index` from 0. Its final name is known when all are written."""
+
+    config: str
+    index: int
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,7 @@ def write_configs(
     row_group_bytes: int = 32_000_000,
     default_config: str = Technique.REMOVE_HN,
     manifest_extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
+    on_shard: Callable[[Shard], None] | None = None,
 ) -> BuildReport:
     """Write all configs of a training set, and the verdicts they follow from, into `folder`.
 
@@ -115,6 +125,9 @@ def write_configs(
         default_config: the technique that loads when no config is named.
         manifest_extra: entries to add to the manifest, such as the source and the judges' settings, or what gives them
             once all rows have been read.
+        on_shard: takes each shard as soon as it is complete, and away from the folder, which then holds the manifest
+            and the README.md only: so that a release needs no room for a second copy. The manifest lists the shards of
+            a config in the order in which they were given.
 
     Raises:
         ConfigError: settings that make no sense.
@@ -134,7 +147,7 @@ def write_configs(
     batch_bytes = min(row_group_bytes, max_shard_bytes)
     read = batches(numbered_verdicts, techniques, limit=limit, batch_bytes=batch_bytes, batch_rows=MAX_ROW_GROUP_ROWS)
     with new_folder(Path(folder), is_ours=_is_ours) as building:
-        writers = _writers(building, techniques, split, max_shard_bytes, stage_names, stage_judges)
+        writers = _writers(building, techniques, split, max_shard_bytes, stage_names, stage_judges, on_shard)
         counts = _Counts(configs={str(technique): {} for technique in techniques})
         _write_all(read, writers, building, stage_names, counts)
         with building.disk_errors():
@@ -184,9 +197,11 @@ class _ConfigWriter:
     schema: pa.Schema
     max_shard_bytes: int
     table_of: Callable[[Batch], pa.Table]
+    on_shard: Callable[[Shard], None] | None = None
     _writer: Any = None
     _shard_bytes: int = 0
     _shard_rows: list[int] = field(default_factory=list)
+    _given: list[FileEntry] = field(default_factory=list)
 
     def write(self, batch: Batch) -> None:
         """Add the batch as one row group."""
@@ -205,6 +220,21 @@ class _ConfigWriter:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             writer.close()
+            self._give_away()
+
+    def _give_away(self) -> None:
+        if self.on_shard is None:
+            return
+        index = len(self._shard_rows) - 1
+        path = self._path(index)
+        self._given.append(file_entry(path, self.name, self._shard_rows[-1]))
+        self.on_shard(Shard(self.name, index, path))
+        path.unlink(missing_ok=True)
+
+    def abandon(self) -> None:
+        """Close what is open, without giving it to anybody."""
+        self.on_shard = None
+        self.close()
 
     def finish(self) -> list[FileEntry]:
         """Close and name the shards. A config without rows is one file with a schema and no rows (`EMPTY_NOTE`)."""
@@ -214,6 +244,9 @@ class _ConfigWriter:
         entries = []
         for index, rows in enumerate(self._shard_rows):
             name = f"{self.name}/{self.split}-{index:05d}-of-{len(self._shard_rows):05d}.parquet"
+            if self.on_shard is not None:
+                entries.append(replace(self._given[index], path=name))
+                continue
             path = self._path(index).rename(self.building.path / name)
             self.building.sync(path)
             entries.append(file_entry(path, name, rows))
@@ -258,13 +291,14 @@ def _writers(
     max_shard_bytes: int,
     stage_names: Sequence[str],
     stage_judges: Sequence[str],
+    on_shard: Callable[[Shard], None] | None,
 ) -> list[_ConfigWriter]:
     def rows_of(technique: Technique) -> Callable[[Batch], pa.Table]:
         return lambda batch: batch.table(technique)
 
     rows_schema, lines_schema = with_features(arrow_schema()), with_features(verdicts_schema())
     writers = [
-        _ConfigWriter(building, str(technique), split, rows_schema, max_shard_bytes, rows_of(technique))
+        _ConfigWriter(building, str(technique), split, rows_schema, max_shard_bytes, rows_of(technique), on_shard)
         for technique in techniques
     ]
     verdicts = _ConfigWriter(
@@ -274,6 +308,7 @@ def _writers(
         lines_schema,
         max_shard_bytes,
         lambda batch: batch.verdicts_table(stage_names, stage_judges),
+        on_shard,
     )
     return [*writers, verdicts]
 
@@ -309,7 +344,7 @@ def _abandon(writers: Iterable[_ConfigWriter]) -> None:
     """Close what is open. On a full disk closing fails as well, which changes nothing: the folder is thrown away."""
     for writer in writers:
         try:
-            writer.close()
+            writer.abandon()
         except OSError:
             continue
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hf_relabel.builders.configs import BuildReport, write_configs
+from hf_relabel.builders.configs import BuildReport, Shard, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal, JudgeIdentity
@@ -22,11 +22,13 @@ def build_configs(
     settings: BuildSettings,
     *,
     progress: Callable[[int], None] | None = None,
+    on_shard: Callable[[Shard], None] | None = None,
 ) -> BuildReport:
     """Build the configs of a source from the last run in a journal. Calls no judge.
 
     Args:
         progress: called with the rows done so far.
+        on_shard: see `write_configs`.
 
     Raises:
         ConfigError: an unknown technique or default config.
@@ -53,6 +55,7 @@ def build_configs(
         default_config=settings.default,
         # Asked for when the rows have been read: only then is it known how many were skipped.
         manifest_extra=lambda: {"source": {**source.record(), "fingerprint": source.fingerprint()}, "run": run},
+        on_shard=on_shard,
     )
 
 

@@ -40,6 +40,8 @@ def hub_errors(
         ) from cause
     except errors.RevisionNotFoundError as cause:
         raise error(f"{at}: this {what} has no such branch, tag or commit.") from cause
+    except errors.LocalEntryNotFoundError as cause:  # an EntryNotFoundError too, but it means something else
+        raise error(f"{at}: the Hub cannot be reached ({type(cause).__name__}). Try again later.") from cause
     except errors.EntryNotFoundError as cause:
         raise error(f"{at}: a file of this {what} is missing.") from cause
     except errors.HFValidationError as cause:

@@ -24,7 +24,7 @@ Then, in another terminal, with what it prints:
   hf relabel push cleaned user/my-set"""
 
 
-@click.group("hub")
+@click.group("hub", epilog=EPILOG)
 def command() -> None:
     """A Hub on this machine, for development and tests."""
 

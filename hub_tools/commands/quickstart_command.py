@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.hub_tools.commands.common import json_option, judging_progress, print_json
 
 if TYPE_CHECKING:
@@ -36,6 +40,19 @@ What to run next, on your own data with an LLM served by TGI, vLLM, SGLang or ll
   hf relabel plan    user/training-set --endpoint http://127.0.0.1:8080
   hf relabel judge   user/training-set --endpoint http://127.0.0.1:8080
   hf relabel build   user/training-set --out cleaned
+  hf relabel push    cleaned user/training-set-relabeled
+"""
+REPO = "user/quickstart-relabeled"
+LICENSE = "apache-2.0"
+
+_COMMAND_LINE = "from hf_relabel.hub_tools.commands import main; main()"
+_LOAD = """
+import json, sys
+import datasets
+datasets.disable_progress_bars()
+repo, tag = sys.argv[1:]
+names = [name for name in datasets.get_dataset_config_names(repo, revision=tag) if name != "verdicts"]
+print(json.dumps({name: len(datasets.load_dataset(repo, name, split="train", revision=tag)) for name in names}))
 """
 
 
@@ -71,8 +88,9 @@ class Score:
 @click.option("--out", help="Keep the configs and the journal in this folder; thrown away when not given.")
 @json_option
 def command(out: str | None, as_json: bool) -> None:
-    """Run the whole job on a small set that ships with the package, offline: judge, build, load, and compare with the
-    known truth. Takes under a minute. Needs the extra `quickstart`.
+    """Run the whole job on a small set that ships with the package, offline: judge, build, compare with the known
+    truth, release to a Hub on this machine, and load the release by its tag. Takes under a minute. Needs the extra
+    `quickstart`.
     """
     with _folder(out) as folder:
         _quickstart(folder, as_json, kept=out is not None)
@@ -109,13 +127,14 @@ def _quickstart(folder: Path, as_json: bool, *, kept: bool) -> None:
         report = build_configs(source, journal, BuildSettings(out=str(configs)))
         for numbered, row_verdicts in verdicts(source, journal):
             score.add(numbered.row, row_verdicts, truth.get(numbered.row.query_id, set()))
-    counts = _load_all(configs)
+    released = _release(configs, folder / "hub")
     if as_json:
-        print_json({"truth": score.to_dict(), "rows": counts, "build": report.to_dict()})
+        print_json({"truth": score.to_dict(), "build": report.to_dict(), **released})
         return
     click.echo(report.to_text())
     _show_score(score)
     _show_changes(configs)
+    _show_release(released)
     if kept:
         click.echo(f'\nKept in {folder}. Load with: load_dataset("{configs}", "relabel")')
     click.echo(NEXT_STEPS)
@@ -128,14 +147,29 @@ def read_truth(path: str | Path) -> dict[str, set[str]]:
     return {record["query_id"]: set(record["false_negatives"]) for record in records}
 
 
-def _load_all(configs: Path) -> dict[str, int]:
-    """Load every config with the real `load_dataset` and count its rows."""
-    import datasets
+def _release(configs: Path, hub_folder: Path) -> dict[str, Any]:
+    """Push the configs to a local Hub and load them back by tag, each as a process of its own, as a user would: the
+    clients read the address of the Hub when they are imported.
 
-    datasets.disable_progress_bars()
-    names = [name for name in datasets.get_dataset_config_names(str(configs)) if name != "verdicts"]
-    cache = str(configs.parent / "cache")
-    return {name: len(datasets.load_dataset(str(configs), name, split="train", cache_dir=cache)) for name in names}
+    Raises:
+        ReleaseError: one of the two did not work.
+    """
+    from hf_relabel.hub_tools.local_hub import LocalHub
+
+    with LocalHub(hub_folder) as hub:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        environment |= {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token, "HF_HOME": str(hub_folder / "client")}
+        pushed = _run(environment, _COMMAND_LINE, "push", str(configs), REPO, "--license", LICENSE, "--json")
+        rows = _run(environment, _LOAD, REPO, pushed["version"])
+    return {"release": pushed, "rows": rows}
+
+
+def _run(environment: dict[str, str], code: str, *arguments: str) -> Any:
+    """Run Python code in a process of its own and read the JSON it prints."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise ReleaseError(f"The release to the local Hub failed: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout)
 
 
 def _show_score(score: Score) -> None:
@@ -154,6 +188,7 @@ def _show_changes(configs: Path) -> None:
     """Show the first rows that relabelling changed, before and after."""
     import datasets
 
+    datasets.disable_progress_bars()
     cache = str(configs.parent / "cache")
     before = datasets.load_dataset(str(configs), "original", split="train", cache_dir=cache)
     after = datasets.load_dataset(str(configs), "relabel", split="train", cache_dir=cache)
@@ -173,6 +208,12 @@ def _show_changes(configs: Path) -> None:
         shown += 1
         if shown == ROWS_SHOWN:
             return
+
+
+def _show_release(released: dict[str, Any]) -> None:
+    version = released["release"]["version"]
+    rows = ", ".join(f"{name} {number}" for name, number in released["rows"].items())
+    click.echo(f"\nReleased to a Hub on this machine as {REPO}, {version}, and loaded back by that tag; rows: {rows}.")
 
 
 def _show_side(name: str, row: dict[str, Any]) -> None:

@@ -1,0 +1,107 @@
+"""What is in a repository on the Hub before a release is pushed to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.builders.manifest import MANIFEST_NAME
+from hf_relabel.hub_tools.hub_errors import hub_errors
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+README_NAME = "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a commit. `sha256` is None where it is kept in git, `oid` is its git blob id."""
+
+    size: int
+    sha256: str | None
+    oid: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """The main branch as it was read. All of it is of the one commit `sha`.
+
+    Attributes:
+        sha: None where the repository does not exist.
+        tags: tags and their commits.
+        manifest: of the release that is there, None if there is none.
+        readme: None if there is none.
+    """
+
+    sha: str | None = None
+    private: bool | None = None
+    files: Mapping[str, RemoteFile] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    manifest: Mapping[str, Any] | None = None
+    readme: str | None = None
+
+    @property
+    def version(self) -> str | None:
+        """The version that the manifest says it is."""
+        release = (self.manifest or {}).get("release")
+        version = release.get("version") if isinstance(release, dict) else None
+        return version if isinstance(version, str) else None
+
+
+def read_head(api: HfApi, repo_id: str) -> Head:
+    """Read the main branch.
+
+    Raises:
+        ReleaseError: the Hub cannot be asked, or holds a manifest.json or README.md that cannot be read.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
+
+    with hub_errors(repo_id, None, api.token):
+        try:
+            info = api.dataset_info(repo_id)
+        except RepositoryNotFoundError:
+            return Head()
+        sha = str(info.sha)
+        files = {
+            entry.path: RemoteFile(entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
+            for entry in api.list_repo_tree(repo_id, repo_type="dataset", revision=sha, recursive=True)
+            if isinstance(entry, RepoFile)
+        }
+        refs = api.list_repo_refs(repo_id, repo_type="dataset")
+        readme = _text(api, repo_id, sha, README_NAME) if README_NAME in files else None
+        manifest = _text(api, repo_id, sha, MANIFEST_NAME) if MANIFEST_NAME in files else None
+    return Head(
+        sha=sha,
+        private=bool(info.private),
+        files=files,
+        tags={tag.name: tag.target_commit for tag in refs.tags},
+        manifest=None if manifest is None else _manifest(manifest, repo_id),
+        readme=readme,
+    )
+
+
+def _text(api: HfApi, repo_id: str, sha: str, name: str) -> str:
+    path = Path(api.hf_hub_download(repo_id, name, repo_type="dataset", revision=sha))
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ReleaseError(f"{repo_id}: {name} is not UTF-8 text. Correct or remove it, then push again.") from error
+
+
+def _manifest(text: str, repo_id: str) -> Mapping[str, Any]:
+    """A manifest that we wrote. Of other versions of its format only `files` is relied on."""
+    try:
+        manifest = json.loads(text)
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ReleaseError(
+            f"{repo_id} has a {MANIFEST_NAME} that hf-relabel did not write. Push to another repository, or remove it."
+        )
+    return manifest
