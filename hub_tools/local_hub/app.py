@@ -37,6 +37,11 @@ class LocalHubApp:
         self._log = log.open("a", encoding="utf-8", buffering=1) if log is not None else None
         self._log_lock = threading.Lock()
 
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return

