@@ -105,6 +105,7 @@ class Batch:
             "reason": [verdict.reason for _, verdict in lines],
             "label": [None if word is None else str(word.label) for word in words],
             "score": [None if word is None else word.score for word in words],
+            "agreement": [agreement(verdict) for _, verdict in lines],
         }
         arrays = [pa.array(columns[name], schema.field(name).type) for name in columns]
         stages = _stages_array([verdict for _, verdict in lines], stage_names, stage_judges)
@@ -177,8 +178,9 @@ def complete(row: Row, verdicts: Sequence[Verdict]) -> list[Verdict]:
 def verdicts_schema() -> pa.Schema:
     """The Arrow schema of the `verdicts` config: one line for each negative of each row of `original`.
 
-    `row` is the number of the row, `label` and `score` are those of the last stage that saw the candidate, `stages` has
-    an entry for every stage of the cascade, with a null `label` where the stage did not see it.
+    `row` is the number of the row, `label` and `score` are those of the last stage that saw the candidate, `agreement`
+    is that of the stages (see `agreement`), `stages` has an entry for every stage of the cascade, with a null `label`
+    where the stage did not see it.
     """
     import pyarrow as pa
 
@@ -195,6 +197,7 @@ def verdicts_schema() -> pa.Schema:
             ("reason", pa.string()),
             ("label", pa.string()),
             ("score", pa.float64()),
+            ("agreement", pa.float64()),
             ("stages", pa.list_(stage)),
         ]
     )
@@ -231,6 +234,19 @@ def _judgement(stage: Mapping[str, Any]) -> Judgement | None:
 
 def _last_word(verdict: Verdict) -> Judgement | None:
     return next((judgement for judgement in reversed(verdict.stages) if judgement is not None), None)
+
+
+def agreement(verdict: Verdict) -> float | None:
+    """Of the stages that answered, the share that is with the last of them on whether the candidate is `better`.
+
+    In (0, 1]; None where fewer than two answered.
+    """
+    better = [
+        judgement.label is Label.BETTER
+        for judgement in verdict.stages
+        if judgement is not None and judgement.label.is_answer
+    ]
+    return None if len(better) < 2 else better.count(better[-1]) / len(better)
 
 
 def _lists(values: pa.Array, lists: Sequence[Sequence[int]]) -> pa.Array:

@@ -9,6 +9,7 @@ default, or `null` where it must be given:
       - judge: {kind: listwise}
         endpoints: [{url: "${tgi_url}"}]
     build: {out: out/fever}
+    push: {repo: user/fever-relabeled, license: cc-by-4.0}
 """
 
 from __future__ import annotations
@@ -108,6 +109,25 @@ class BuildSettings(_Settings):
     max_shard_bytes: int = Field(default=500_000_000, ge=1)
 
 
+class PushSettings(_Settings):
+    """Where a release goes. See `hf relabel push --help`."""
+
+    repo: str
+    tag: str | None = None
+    bump: Literal["major", "minor", "patch"] | None = None
+    private: bool | None = None
+    create_pr: bool = False
+    license: str | None = None
+    language: tuple[str, ...] = ()
+    pretty_name: str | None = None
+    message: str | None = None
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _one_language(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
 class Job(_Settings):
     """A whole job. See the module docstring for an example."""
 
@@ -115,6 +135,8 @@ class Job(_Settings):
     journal: str = "journal.sqlite"
     stages: tuple[StageSettings, ...] = Field(min_length=1)
     build: BuildSettings | None = None
+    push: PushSettings | None = None
+    """Pushes what `build` wrote; without `build`, each shard is built, sent and deleted in turn."""
 
     def stage_names(self) -> list[str]:
         """The names of the stages, `stage-1` and so on where the file gives none."""

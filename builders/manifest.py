@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.errors import BuildError
-from hf_relabel.builders.judgements import Label, Outcome, Verdict
+from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.techniques import Change, Dropped, RowDropped
 
@@ -93,6 +94,9 @@ class VerdictCounts:
         outcomes: candidates by (outcome, reason).
         failures: candidates without an outcome because the last judge to see them failed or was not understood.
         stages: per stage, candidates by label; "not-asked" where the stage did not see them.
+        tokens: per stage, prompt and completion tokens, as far as its judge's server counted them.
+        agreement: for each two stages that follow each other, the candidates both answered, by whether the first and
+            whether the second said `better`.
         false_negatives_per_row: rows by their number of false negatives, duplicates included (PAPER: 58 % of the
             affected rows have one).
     """
@@ -100,6 +104,8 @@ class VerdictCounts:
     candidates: int = 0
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     stages: dict[str, Counter[str]] = field(default_factory=dict)
+    tokens: dict[str, dict[str, float]] = field(default_factory=dict)
+    agreement: dict[tuple[str, str], Counter[tuple[bool, bool]]] = field(default_factory=dict)
     false_negatives_per_row: Counter[int] = field(default_factory=Counter)
 
     def add(self, verdicts: Sequence[Verdict], stage_names: Sequence[str]) -> None:
@@ -110,6 +116,20 @@ class VerdictCounts:
             answers = [verdict.stages[index] if index < len(verdict.stages) else None for verdict in verdicts]
             labels = ["not-asked" if answer is None else answer.label.value for answer in answers]
             self.stages.setdefault(name, Counter()).update(labels)
+            self._add_tokens(name, [answer for answer in answers if answer is not None])
+        for verdict in verdicts:
+            self._add_agreement(verdict, stage_names)
+
+    def _add_tokens(self, name: str, answers: Sequence[Judgement]) -> None:
+        tokens = self.tokens.setdefault(name, {"prompt": 0.0, "completion": 0.0})
+        tokens["prompt"] += sum(answer.prompt_tokens or 0.0 for answer in answers)
+        tokens["completion"] += sum(answer.completion_tokens or 0.0 for answer in answers)
+
+    def _add_agreement(self, verdict: Verdict, stage_names: Sequence[str]) -> None:
+        for names, (first, second) in zip(pairwise(stage_names), pairwise(verdict.stages), strict=False):
+            answers = self.agreement.setdefault(names, Counter())
+            if first is not None and second is not None and first.label.is_answer and second.label.is_answer:
+                answers[first.label is Label.BETTER, second.label is Label.BETTER] += 1
 
     @classmethod
     def summed(cls, parts: Iterable[VerdictCounts]) -> VerdictCounts:
@@ -120,6 +140,12 @@ class VerdictCounts:
             total.false_negatives_per_row.update(part.false_negatives_per_row)
             for name, labels in part.stages.items():
                 total.stages.setdefault(name, Counter()).update(labels)
+            for name, tokens in part.tokens.items():
+                sums = total.tokens.setdefault(name, {"prompt": 0.0, "completion": 0.0})
+                for kind, number in tokens.items():
+                    sums[kind] += number
+            for names, answers in part.agreement.items():
+                total.agreement.setdefault(names, Counter()).update(answers)
         return total
 
     @property
@@ -141,6 +167,20 @@ class VerdictCounts:
             "outcomes": outcomes,
             "failures": self.failures,
             "stages": {name: dict(labels) for name, labels in self.stages.items()},
+            "tokens": {
+                name: {kind: round(number, 3) for kind, number in kinds.items()} for name, kinds in self.tokens.items()
+            },
+            "agreement": [
+                {
+                    "first": first,
+                    "second": second,
+                    "both": answers[True, True],
+                    "only_first": answers[True, False],
+                    "only_second": answers[False, True],
+                    "neither": answers[False, False],
+                }
+                for (first, second), answers in self.agreement.items()
+            ],
             "rows_with_false_negatives": self.affected_rows,
             "false_negatives_per_row": {str(number): rows for number, rows in self.false_negatives_per_row.items()},
         }

@@ -49,7 +49,7 @@ class Release:
         files = sorted(name for name in self.manifest["files"] if name.startswith(f"{config}/"))
         if not files:
             configs = ", ".join([*self.manifest["settings"]["techniques"], VERDICTS])
-            raise BuildError(f"{self.name} has no config {config!r}. It has: {configs}.")
+            raise BuildError(f"{self.name} has no config {str(config)!r}. It has: {configs}.")
         return files
 
     def rows(self, config: str = Technique.ORIGINAL) -> Iterator[NumberedRow]:

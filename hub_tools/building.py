@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hf_relabel.builders.configs import BuildReport, Shard, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal, JudgeIdentity
 from hf_relabel.builders.judgements import Verdict
+from hf_relabel.builders.released import Release
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.techniques import Technique
@@ -35,14 +37,7 @@ def build_configs(
         JournalError: the journal holds no run.
         BuildError: the folder cannot be written.
     """
-    known = [str(technique) for technique in Technique]
-    unknown = [name for name in settings.techniques if name not in known]
-    if unknown:
-        raise ConfigError(f"There is no technique {unknown[0]!r}. Techniques are: {', '.join(known)}.")
-    if settings.default not in settings.techniques:
-        raise ConfigError(
-            f"The default config {settings.default!r} is not among those built: {', '.join(settings.techniques)}."
-        )
+    _check_names(settings)
     run = journal.last_run()
     return write_configs(
         _counted(verdicts(source, journal, run), progress),
@@ -59,8 +54,89 @@ def build_configs(
     )
 
 
+def rebuild_configs(
+    release: Release,
+    settings: BuildSettings,
+    *,
+    progress: Callable[[int], None] | None = None,
+    on_shard: Callable[[Shard], None] | None = None,
+) -> BuildReport:
+    """Build configs again from a release's `original` and `verdicts` alone: no journal, no judge, any technique.
+
+    With the release's own settings the Parquet files come out byte for byte as they are in it.
+
+    Args:
+        progress, on_shard: as for `build_configs`.
+
+    Raises:
+        ConfigError: an unknown technique or default config.
+        BuildError: the release is not whole, or the folder cannot be written.
+    """
+    _check_names(settings)
+    stages = release.manifest["settings"]["stages"]
+    # What says how the release came to be; its own name and version are not those of what is built now.
+    kept = ("source", "run")
+    built_from = {"name": release.name if release.revision else Path(release.name).name, "revision": release.revision}
+    return write_configs(
+        _counted(release.judged_rows(), progress),
+        Path(settings.out),
+        techniques=[Technique(name) for name in settings.techniques],
+        limit=settings.limit,
+        stage_names=stages,
+        stage_judges=_judges_of(release, stages),
+        split=release.manifest["settings"]["split"],
+        max_shard_bytes=settings.max_shard_bytes,
+        default_config=settings.default,
+        manifest_extra={
+            **{name: release.manifest[name] for name in kept if name in release.manifest},
+            "built_from": built_from,
+        },
+        on_shard=on_shard,
+    )
+
+
+def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:
+    """The settings a release was built with.
+
+    Args:
+        changes: fields of `BuildSettings` to set otherwise. Where the techniques are and leave out the default config,
+            the first of them becomes it.
+    """
+    settings = release.manifest["settings"]
+    values: dict[str, Any] = {
+        "techniques": tuple(settings["techniques"]),
+        "limit": settings["limit"],
+        "default": settings["default_config"],
+        "max_shard_bytes": settings["max_shard_bytes"],
+        **changes,
+    }
+    if values["default"] not in values["techniques"] and "default" not in changes:
+        values["default"] = values["techniques"][0]
+    return BuildSettings(out=out, **values)
+
+
+def _judges_of(release: Release, stages: Sequence[str]) -> list[str]:
+    """Who judged at each stage, as `verdicts` says it; none where it does not."""
+    for record in release.verdict_records():
+        if len(record["stages"]) == len(stages):
+            judges = [stage["judge"] for stage in record["stages"]]
+            return [] if None in judges else judges
+    return []
+
+
+def _check_names(settings: BuildSettings) -> None:
+    known = [str(technique) for technique in Technique]
+    unknown = [name for name in settings.techniques if name not in known]
+    if unknown:
+        raise ConfigError(f"There is no technique {unknown[0]!r}. Techniques are: {', '.join(known)}.")
+    if settings.default not in settings.techniques:
+        raise ConfigError(
+            f"The default config {settings.default!r} is not among those built: {', '.join(settings.techniques)}."
+        )
+
+
 def _counted(
-    items: Iterator[tuple[NumberedRow, list[Verdict]]], progress: Callable[[int], None] | None
+    items: Iterable[tuple[NumberedRow, list[Verdict]]], progress: Callable[[int], None] | None
 ) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
     for done, item in enumerate(items, start=1):
         yield item

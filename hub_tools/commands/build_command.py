@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar, source_options, source_settings
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.commands.common import (
+    json_option,
+    optional_source_options,
+    print_json,
+    progress_bar,
+    source_settings,
+)
 
 if TYPE_CHECKING:
     from hf_relabel.builders.configs import BuildReport
@@ -19,50 +26,76 @@ EPILOG = """\b
 Examples:
   hf relabel build train.jsonl --out cleaned
   hf relabel build user/repo --journal nq.sqlite --out cleaned --technique relabel --technique original
+  hf relabel build --from user/repo-relabeled@v1.0.0 --out again --max-false-negatives 3
 \b
 Then:
   load_dataset("cleaned", "relabel")"""
 
 
 @click.command("build", epilog=EPILOG)
-@source_options
+@click.argument("source", metavar="[SOURCE]", required=False)
+@optional_source_options
 @click.option(
-    "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are kept."
+    "--from",
+    "release",
+    metavar="RELEASE",
+    help="Build again from a release (user/repo@v1.0.0, or a folder) instead of SOURCE and a journal.",
 )
+@click.option("--journal", "journal_path", help="Where judgements are kept; journal.sqlite when not given.")
 @click.option("--out", required=True, help="Folder to write.")
 @click.option("--technique", "techniques", multiple=True, help="Build only this config. May be repeated.")
 @click.option(
     "--max-false-negatives",
-    default=7,
-    show_default=True,
     type=click.IntRange(min=0),
-    help="Drop rows with more false negatives than this.",
+    help="Drop rows with more false negatives than this: 7, or as in the release.",
 )
-@click.option("--default", "default_config", default="remove-hn", show_default=True, help="The default config.")
+@click.option("--default", "default_config", help="The default config: remove-hn, or as in the release.")
 @json_option
 def command(
-    journal_path: str,
+    release: str | None,
+    journal_path: str | None,
     out: str,
     techniques: tuple[str, ...],
-    max_false_negatives: int,
-    default_config: str,
+    max_false_negatives: int | None,
+    default_config: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Build the cleaned configs of SOURCE from the judgements in a journal. Calls no judge.
+    """Build the cleaned configs of SOURCE from the judgements in a journal, or again from a release. Calls no judge.
 
     The folder is in Hub layout: load_dataset(folder, config) loads it. The same inputs give the same bytes.
     """
+    given = {"techniques": techniques or None, "limit": max_false_negatives, "default": default_config}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if release is not None:
+        if options["source"] or journal_path:
+            raise ConfigError("--from takes the place of SOURCE and --journal: leave those out.")
+        show_build(_rebuild(release, options["revision"], out, chosen), out, as_json)
+        return
+    if not options["source"]:
+        raise ConfigError("Name a training set, or a release with --from.")
+    show_build(_build(options, journal_path or "journal.sqlite", out, chosen), out, as_json)
+
+
+def _build(options: dict[str, Any], journal_path: str, out: str, chosen: dict[str, Any]) -> BuildReport:
     from hf_relabel.builders.job import BuildSettings
     from hf_relabel.builders.journal import Journal
     from hf_relabel.hub_tools.assembly import source_of
 
-    chosen: dict[str, Any] = {"techniques": techniques} if techniques else {}
-    settings = BuildSettings(out=out, limit=max_false_negatives, default=default_config, **chosen)
+    settings = BuildSettings(out=out, **chosen)
     source = source_of(source_settings(options))
     with Journal(journal_path, write=False) as journal:
-        report = build(source, journal, settings)
-    show_build(report, out, as_json)
+        return build(source, journal, settings)
+
+
+def _rebuild(location: str, revision: str | None, out: str, chosen: dict[str, Any]) -> BuildReport:
+    from hf_relabel.hub_tools.building import rebuild_configs, settings_of
+    from hf_relabel.hub_tools.releases.opening import open_release
+
+    release = open_release(location, revision=revision, verify=True)
+    settings = settings_of(release, out, **chosen)
+    with progress_bar("building") as bar:
+        return rebuild_configs(release, settings, progress=lambda rows: bar.update(rows - bar.n))
 
 
 def build(source: Source, journal: Journal, settings: BuildSettings) -> BuildReport:
@@ -79,4 +112,6 @@ def show_build(report: BuildReport, out: str | Path, as_json: bool) -> None:
         print_json(report.to_dict())
         return
     click.echo(report.to_text())
-    click.echo(f'\nLoad it with: load_dataset("{out}", "relabel")')
+    techniques = report.manifest["settings"]["techniques"]
+    shown = "relabel" if "relabel" in techniques else techniques[0]
+    click.echo(f'\nLoad it with: load_dataset("{out}", "{shown}")')

@@ -20,8 +20,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 SOURCE_HELP = "A Hub dataset (user/repo, user/repo@revision), a folder, or a .jsonl/.parquet file (.gz and .zst too)."
 
+_SOURCE = click.argument("source", metavar="SOURCE")
 _SOURCE_OPTIONS = [
-    click.argument("source", metavar="SOURCE"),
     click.option("--format", "format_", metavar="NAME", help="Format of the rows; found out when not given."),
     click.option("--config", help="Config of a Hub dataset."),
     click.option("--split", help="Split of a Hub dataset (train unless given), or of the judgements of a BEIR folder."),
@@ -61,6 +61,11 @@ _STAGE_OPTIONS = [
 
 def source_options(command: Command) -> Command:
     """Add SOURCE and its options."""
+    return optional_source_options(_SOURCE(command))
+
+
+def optional_source_options(command: Command) -> Command:
+    """Add the options of a source; SOURCE itself is the command's to add."""
     for option in reversed(_SOURCE_OPTIONS):
         command = option(command)
     return command

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hf_relabel.hub_tools.commands.common import json_option, judging_progress, parse_parameters, print_json
+
+if TYPE_CHECKING:
+    from hf_relabel.hub_tools.releases.push import PushReport
 
 EPILOG = """\b
 Examples:
@@ -31,7 +34,7 @@ def command(
     retry_failed: bool,
     as_json: bool,
 ) -> None:
-    """Judge and build from one JOB_FILE: a path, or the name of one that ships with the package."""
+    """Judge, build and release from one JOB_FILE: a path, or the name of one that ships with the package."""
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.builders.job import load_job, shipped_job_files
 
@@ -56,6 +59,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
     from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.commands.build_command import build, show_build
     from hf_relabel.hub_tools.commands.judge_command import reports_to_dict, show_reports
+    from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.judging import judge
 
     source = source_of(job.source)
@@ -63,11 +67,28 @@ def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
         with judging_progress() as progress:
             reports = judge(source, stages_of(job), journal, retry_failed=retry_failed, progress=progress)
         built = build(source, journal, job.build) if job.build else None
+        pushed = _push(job, source, journal) if job.push else None
         if as_json:
             outcome = reports_to_dict(reports, journal)
-            print_json({**outcome, "build": built.to_dict() if built else None})
+            done = {"build": built.to_dict() if built else None, "push": pushed.to_dict() if pushed else None}
+            print_json({**outcome, **done})
             return
         show_reports(reports, journal, as_json=False)
         if built:
             click.echo("")
             show_build(built, job.build.out, as_json=False)
+        if pushed:
+            click.echo("")
+            show_push(pushed, as_json=False)
+
+
+def _push(job: Any, source: Any, journal: Any) -> PushReport:
+    from hf_relabel.builders.job import BuildSettings
+    from hf_relabel.hub_tools.commands.push_command import release_progress
+    from hf_relabel.hub_tools.releases.push import push, push_source
+
+    options = job.push.model_dump(exclude={"repo"})
+    with release_progress() as progress:
+        if job.build:
+            return push(job.build.out, job.push.repo, progress=progress, **options)
+        return push_source(source, journal, BuildSettings(out=""), job.push.repo, progress=progress, **options)

@@ -1,0 +1,158 @@
+"""Configs built again from a release alone: `original` and `verdicts` say enough for every technique."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_relabel.builders.configs import Shard, write_configs
+from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
+from hf_relabel.builders.released import release_from_folder
+from hf_relabel.builders.techniques import Technique
+from hf_relabel.hub_tools.building import rebuild_configs, settings_of
+from hf_relabel.hub_tools.commands import run
+from hf_relabel.hub_tools.releases.opening import open_release
+from tests.hub_tools.hub_clients import Client, hub_and_client
+from tests.hub_tools.releases_data import built, judged_rows
+
+
+def parquet(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.parquet")}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(0, 60),
+    seed=st.integers(0, 1000),
+    limit=st.integers(0, 4),
+    techniques=st.lists(st.sampled_from(list(Technique)), unique=True).map(
+        lambda some: list(dict.fromkeys([Technique.ORIGINAL, Technique.REMOVE_HN, *some]))
+    ),
+    row_group_bytes=st.sampled_from([500, 5000, 32_000_000]),
+)
+def test_the_same_settings_give_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: int,
+    seed: int,
+    limit: int,
+    techniques: list[Technique],
+    row_group_bytes: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("release")
+    built(folder / "one", rows, seed, limit=limit, techniques=techniques, max_shard_bytes=20_000)
+    release = open_release(folder / "one", verify=True)
+    read = [(numbered, verdicts) for numbered, verdicts in release.judged_rows()]
+    assert read == [(numbered, verdicts) for numbered, verdicts in judged_rows(rows, seed)]
+    rebuild_configs(release, settings_of(release, str(folder / "two")))
+    assert parquet(folder / "two") == parquet(folder / "one")
+
+
+def test_other_settings_give_what_the_rows_and_verdicts_would_have_given(tmp_path: Path) -> None:
+    built(tmp_path / "one", 50, techniques=["original", "remove-hn"])
+    release = release_from_folder(tmp_path / "one")
+    rebuild_configs(release, settings_of(release, str(tmp_path / "two"), techniques=tuple(Technique), limit=1))
+    built(tmp_path / "three", 50, limit=1)
+    assert parquet(tmp_path / "two") == parquet(tmp_path / "three")
+
+
+def test_shards_can_be_taken_away_as_they_are_written(tmp_path: Path) -> None:
+    built(tmp_path / "whole", 200, max_shard_bytes=20_000)
+    taken: dict[str, list[bytes]] = {}
+    most_on_disk = 0
+
+    def take(shard: Shard) -> None:
+        nonlocal most_on_disk
+        most_on_disk = max(most_on_disk, len(list((tmp_path).glob(".scratch*/**/*.parquet"))))
+        assert shard.index == len(taken.setdefault(shard.config, []))
+        taken[shard.config].append(shard.path.read_bytes())
+
+    report = write_configs(
+        judged_rows(200),
+        tmp_path / "scratch",
+        stage_names=["cheap", "accurate"],
+        stage_judges=["listwise small", "listwise large"],
+        max_shard_bytes=20_000,
+        on_shard=take,
+    )
+    whole = parquet(tmp_path / "whole")
+    assert len(whole) > 20
+    assert most_on_disk <= 6  # one per config
+    files = dict.fromkeys(report.manifest["files"])
+    by_name = {
+        name: content
+        for config, contents in taken.items()
+        for name, content in zip([name for name in files if name.startswith(f"{config}/")], contents, strict=True)
+    }
+    assert by_name == whole
+    assert report.manifest == release_from_folder(tmp_path / "whole").manifest
+    assert parquet(tmp_path / "scratch") == {}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    with hub_and_client(tmp_path / "hub", xet=False) as (_, client):
+        yield client
+
+
+def test_a_release_on_the_hub_is_enough(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", 40)
+    client.command_json("push", str(tmp_path / "one"), "user/set", "--license", "cc0-1.0")
+    built(tmp_path / "later", 50)
+    client.command_json("push", str(tmp_path / "later"), "user/set")
+    report = client.command_json("build", "--from", "user/set@v1.0.0", "--out", str(tmp_path / "again"))
+    assert report["built_from"]["name"] == "user/set@v1.0.0"
+    assert len(report["built_from"]["revision"]) == 40
+    assert parquet(tmp_path / "again") == parquet(tmp_path / "one")
+    done = client.command("build", "--from", "user/set@v9.9.9", "--out", str(tmp_path / "never"))
+    assert done.returncode == 7
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_changed_file_is_refused(tmp_path: Path) -> None:
+    built(tmp_path / "one", 10)
+    file = tmp_path / "one" / "original" / "train-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(BuildError, match=r"original/train-00000-of-00001\.parquet"):
+        open_release(tmp_path / "one", verify=True)
+
+
+def test_verdicts_of_another_build_are_refused(tmp_path: Path) -> None:
+    built(tmp_path / "one", 10)
+    built(tmp_path / "two", 12)
+    name = "verdicts/train-00000-of-00001.parquet"
+    shutil.copy(tmp_path / "two" / name, tmp_path / "one" / name)
+    with pytest.raises(BuildError, match="row 10"):
+        list(release_from_folder(tmp_path / "one").judged_rows())
+    table = pq.read_table(tmp_path / "two" / name)
+    pq.write_table(table.slice(1), tmp_path / "one" / name)
+    with pytest.raises(BuildError, match="row 0"):
+        list(release_from_folder(tmp_path / "one").judged_rows())
+
+
+def test_what_is_no_release_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BuildError, match=r"manifest\.json"):
+        open_release(tmp_path / "empty")
+    with pytest.raises(ReleaseError, match="neither"):
+        open_release("no such thing")
+    built(tmp_path / "part", 5, techniques=["remove-hn"])
+    release = release_from_folder(tmp_path / "part")
+    with pytest.raises(BuildError, match="no config 'original'"):
+        rebuild_configs(release, settings_of(release, str(tmp_path / "out")))
+    with pytest.raises(ConfigError, match="technique"):
+        rebuild_configs(release, settings_of(release, str(tmp_path / "out"), techniques=("relable",)))
+
+
+def test_a_release_takes_the_place_of_a_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    built(tmp_path / "one", 10)
+    assert run(["build", "rows.jsonl", "--from", str(tmp_path / "one"), "--out", str(tmp_path / "two")]) == 2
+    assert run(["build", "--out", str(tmp_path / "two")]) == 2
+    assert run(["build", "--from", str(tmp_path / "one"), "--out", str(tmp_path / "two")]) == 0
+    assert capsys.readouterr().err.count("Error:") == 2
