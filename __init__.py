@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_relabel.builders.cascade import Rule, conclude
-    from hf_relabel.builders.configs import BuildReport, write_configs
+    from hf_relabel.builders.configs import BuildReport, Shard, write_configs
     from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
     from hf_relabel.builders.errors import (
         BadRow,
         BuildError,
+        CardError,
         ConfigError,
         InputError,
         JournalError,
         JudgingStopped,
         RelabelError,
+        ReleaseError,
         SourceError,
     )
     from hf_relabel.builders.findings import free_findings
@@ -39,21 +41,31 @@ if TYPE_CHECKING:
     from hf_relabel.builders.judges.similarity import SimilarityJudge
     from hf_relabel.builders.planning import StagePlan, plan
     from hf_relabel.builders.relabeled_builder import RelabeledBuilder, RelabeledConfig
+    from hf_relabel.builders.released import Release, release_from_folder
     from hf_relabel.builders.rows import NumberedRow, Passage, Row
     from hf_relabel.builders.sampling import Sample
     from hf_relabel.builders.sources import Source, open_source
     from hf_relabel.builders.techniques import Technique, apply
-    from hf_relabel.hub_tools.building import build_configs
+    from hf_relabel.cards.data_card import CardFacts, render_card
+    from hf_relabel.hub_tools.building import build_configs, rebuild_configs
     from hf_relabel.hub_tools.endpoints.registry import make_endpoint
     from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
     from hf_relabel.hub_tools.hub_source import open_hub_source
     from hf_relabel.hub_tools.judging import Stage, StageReport, judge, verdicts
+    from hf_relabel.hub_tools.local_hub import LocalHub
+    from hf_relabel.hub_tools.releases.diff import diff
+    from hf_relabel.hub_tools.releases.log import log
+    from hf_relabel.hub_tools.releases.opening import open_release
+    from hf_relabel.hub_tools.releases.pull import pull
+    from hf_relabel.hub_tools.releases.push import PushReport, push, push_source
 
 _HOMES = {
     "BadRow": "builders.errors",
     "BuildError": "builders.errors",
     "BuildReport": "builders.configs",
     "BuildSettings": "builders.job",
+    "CardError": "builders.errors",
+    "CardFacts": "cards.data_card",
     "ConfigError": "builders.errors",
     "Endpoint": "builders.endpoint",
     "EndpointError": "builders.endpoint",
@@ -67,12 +79,16 @@ _HOMES = {
     "Label": "builders.judgements",
     "Limits": "hub_tools.endpoints.scheduler",
     "ListwiseJudge": "builders.judges.listwise",
+    "LocalHub": "hub_tools.local_hub",
     "NumberedRow": "builders.rows",
     "Outcome": "builders.judgements",
     "Passage": "builders.rows",
+    "PushReport": "hub_tools.releases.push",
     "RelabelError": "builders.errors",
     "RelabeledBuilder": "builders.relabeled_builder",
     "RelabeledConfig": "builders.relabeled_builder",
+    "Release": "builders.released",
+    "ReleaseError": "builders.errors",
     "Reply": "builders.endpoint",
     "Request": "builders.endpoint",
     "Row": "builders.rows",
@@ -80,6 +96,7 @@ _HOMES = {
     "Sample": "builders.sampling",
     "SavedRepliesJudge": "builders.judges.replies",
     "Scheduler": "hub_tools.endpoints.scheduler",
+    "Shard": "builders.configs",
     "SimilarityJudge": "builders.judges.similarity",
     "Source": "builders.sources",
     "SourceError": "builders.errors",
@@ -91,14 +108,23 @@ _HOMES = {
     "apply": "builders.techniques",
     "build_configs": "hub_tools.building",
     "conclude": "builders.cascade",
+    "diff": "hub_tools.releases.diff",
     "free_findings": "builders.findings",
     "inspect": "builders.inspection",
     "judge": "hub_tools.judging",
     "load_job": "builders.job",
+    "log": "hub_tools.releases.log",
     "make_endpoint": "hub_tools.endpoints.registry",
     "open_hub_source": "hub_tools.hub_source",
+    "open_release": "hub_tools.releases.opening",
     "open_source": "builders.sources",
     "plan": "builders.planning",
+    "pull": "hub_tools.releases.pull",
+    "push": "hub_tools.releases.push",
+    "push_source": "hub_tools.releases.push",
+    "rebuild_configs": "hub_tools.building",
+    "release_from_folder": "builders.released",
+    "render_card": "cards.data_card",
     "verdicts": "hub_tools.judging",
     "write_configs": "builders.configs",
 }
@@ -108,6 +134,8 @@ __all__ = [
     "BuildError",
     "BuildReport",
     "BuildSettings",
+    "CardError",
+    "CardFacts",
     "ConfigError",
     "Endpoint",
     "EndpointError",
@@ -121,12 +149,16 @@ __all__ = [
     "Label",
     "Limits",
     "ListwiseJudge",
+    "LocalHub",
     "NumberedRow",
     "Outcome",
     "Passage",
+    "PushReport",
     "RelabelError",
     "RelabeledBuilder",
     "RelabeledConfig",
+    "Release",
+    "ReleaseError",
     "Reply",
     "Request",
     "Row",
@@ -134,6 +166,7 @@ __all__ = [
     "Sample",
     "SavedRepliesJudge",
     "Scheduler",
+    "Shard",
     "SimilarityJudge",
     "Source",
     "SourceError",
@@ -145,14 +178,23 @@ __all__ = [
     "apply",
     "build_configs",
     "conclude",
+    "diff",
     "free_findings",
     "inspect",
     "judge",
     "load_job",
+    "log",
     "make_endpoint",
     "open_hub_source",
+    "open_release",
     "open_source",
     "plan",
+    "pull",
+    "push",
+    "push_source",
+    "rebuild_configs",
+    "release_from_folder",
+    "render_card",
     "verdicts",
     "write_configs",
 ]
