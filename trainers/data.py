@@ -1,0 +1,335 @@
+"""From a config's rows to what a model is trained on: texts drawn for one epoch, and tables for other losses.
+
+Rows are taken as `load_dataset(repo, config)` gives them, see `hf_relabel.builders.rows`. What is drawn from a row
+depends on the row, a seed and the epoch, and on nothing else: not on the order of the rows, the workers or the
+machines. So a resumed run draws what an undisturbed one draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hf_relabel.builders.errors import ConfigError
+
+COLUMNS = ("query", "positive_passages", "negative_passages")
+"""Columns without which nothing can be trained. `query_id` and `subset` are read where there are any."""
+_ROWS_AT_ONCE = 256
+
+
+def joined_text(title: str | None, text: str) -> str:
+    """What a model reads of a passage: its title, if it has one, on a line of its own, then its text."""
+    return f"{title}\n{text}" if title else text
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPassage:
+    """A passage as the model reads it.
+
+    Attributes:
+        text: title and text, see `joined_text`.
+        docid: "" where the row gives none.
+    """
+
+    text: str
+    docid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What one row gives to one epoch.
+
+    Attributes:
+        positives: at least one, in random order.
+        negatives: as many as were asked for, or fewer where the row has fewer.
+        known: all positives of the row, drawn or not. None of them may count as a negative of this query.
+    """
+
+    query: str
+    positives: tuple[TrainingPassage, ...]
+    negatives: tuple[TrainingPassage, ...]
+    known: tuple[TrainingPassage, ...]
+    subset: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowDraw:
+    """How to draw from a row. Passages are distinct by text; blank ones and negatives that are positives are left out.
+
+    Attributes:
+        negatives: most hard negatives of a row, None for all.
+        positives: most positives of a row, None for all.
+        seed: of the draw; each (seed, epoch, row) draws anew.
+    """
+
+    negatives: int | None = 7
+    positives: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.negatives is not None and self.negatives < 0:
+            raise ConfigError(f"The number of hard negatives must be 0 or more, not {self.negatives}.")
+        if self.positives is not None and self.positives < 1:
+            raise ConfigError(f"The number of positives must be 1 or more, not {self.positives}.")
+
+    def __call__(self, row: Mapping[str, Any], epoch: int = 0) -> Draw:
+        """Draw from one row.
+
+        Raises:
+            ConfigError: the row is not one of ours, or has no query or no positive to train on.
+        """
+        known = _passages(row, "positive_passages")
+        if problem := _problem(row, known):
+            raise ConfigError(f"{problem} `usable_rows(dataset, skip=True)` leaves such rows out and counts them.")
+        shuffled = _random(self.seed, epoch, row)
+        shuffled.shuffle(known)
+        negatives = _negatives(row, known)
+        if self.negatives is not None and self.negatives < len(negatives):
+            negatives = shuffled.sample(negatives, self.negatives)
+        return Draw(
+            query=row["query"],
+            positives=tuple(known[: self.positives]),
+            negatives=tuple(negatives),
+            known=tuple(known),
+            subset=row.get("subset") or "",
+        )
+
+
+@dataclass(slots=True)
+class RowCounts:
+    """Rows read for training, and why some were left out. Of a stream: of what has been read of it so far."""
+
+    kept: int = 0
+    without_query: int = 0
+    without_positives: int = 0
+    with_too_few_negatives: int = 0
+
+    @property
+    def skipped(self) -> int:
+        return self.without_query + self.without_positives + self.with_too_few_negatives
+
+
+def check_columns(names: Iterable[str] | None, what: str = "dataset") -> None:
+    """Refuse a table that has not the columns of our configs.
+
+    Raises:
+        ConfigError: one of them is missing.
+    """
+    found = list(names or ())
+    missing = [name for name in COLUMNS if name not in found]
+    if missing:
+        raise ConfigError(
+            f"The {what} has the columns {', '.join(found) or '(none)'}, but not {', '.join(missing)}. Rows must be"
+            " {query_id, query, positive_passages, negative_passages, subset}, as the configs of a release. Text"
+            " pairs and triplets train with the trainers and losses of sentence-transformers as they are."
+        )
+
+
+def usable_rows(dataset: Any, *, skip: bool = False, negatives: int = 0) -> tuple[Any, RowCounts]:
+    """The rows that can be trained on: with a query, a positive, and enough negatives, none of them blank.
+
+    Args:
+        dataset: a `datasets.Dataset` or `IterableDataset` of a config. A stream is looked at as it is read: by then
+            the counts grow, in the process that reads it (data loader workers count for themselves).
+        skip: leave other rows out and count them; otherwise the first one is an error.
+        negatives: fewest hard negatives of a row. 0 is enough where other rows' passages are negatives too.
+
+    Returns:
+        The dataset without the other rows, and the counts.
+
+    Raises:
+        ConfigError: the columns are not ours, or (unless `skip`) a row cannot be trained on.
+    """
+    check_columns(dataset.column_names)
+    counts = RowCounts()
+
+    def usable(row: Mapping[str, Any]) -> bool:
+        problem = _count(row, counts, negatives)
+        if problem and not skip:
+            raise ConfigError(f"{problem} `usable_rows(dataset, skip=True)` leaves such rows out and counts them.")
+        return problem is None
+
+    if not hasattr(dataset, "select"):
+        return dataset.filter(usable), counts
+    # Not `filter`, which would find its answer in a cache and count nothing; and only the columns that matter.
+    needed = [name for name in ("query_id", *COLUMNS) if name in dataset.column_names]
+    needed = [name for name in needed if negatives or name != "negative_passages"]
+    kept = [number for number, row in enumerate(dataset.select_columns(needed)) if usable(row)]
+    return (dataset if len(kept) == len(dataset) else dataset.select(kept)), counts
+
+
+def listwise_rows(dataset: Any, draw: RowDraw | None = None, *, epoch: int = 0) -> Any:
+    """Rows as (query, docs, labels): what LambdaLoss and the other list losses of `CrossEncoder` take.
+
+    `docs` are texts, positives first; `labels` are 1.0 for positives and 0.0 for negatives. Lists are ragged.
+
+    Args:
+        draw: default all positives and 7 negatives. The table is made once; to draw anew each epoch, give the trainer
+            `collating.ListwiseCollator` instead.
+
+    Raises:
+        ConfigError: the columns are not ours; when a row without positives or negatives is read.
+    """
+    drawn = draw or RowDraw()
+
+    def listwise(batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        lists = [listwise_row(row, drawn, epoch) for row in _rows(batch)]
+        return {name: [values[name] for values in lists] for name in ("query", "docs", "labels")}
+
+    return _mapped(dataset, listwise, _listwise_features())
+
+
+def listwise_row(row: Mapping[str, Any], draw: RowDraw, epoch: int = 0) -> dict[str, Any]:
+    """One row of `listwise_rows`.
+
+    Raises:
+        ConfigError: the row has no positive, or no negative to rank it above.
+    """
+    drawn = draw(row, epoch)
+    if not drawn.negatives:
+        raise ConfigError(
+            f"Row {_name(row)} has no negative to rank its positives above."
+            " `usable_rows(dataset, skip=True, negatives=1)` leaves such rows out and counts them."
+        )
+    passages = (*drawn.positives, *drawn.negatives)
+    labels = [1.0] * len(drawn.positives) + [0.0] * len(drawn.negatives)
+    return {"query": drawn.query, "docs": [passage.text for passage in passages], "labels": labels}
+
+
+def tuple_rows(dataset: Any, draw: RowDraw | None = None, *, epoch: int = 0) -> Any:
+    """One row per positive as (query, positive, negative_1 … negative_n): what plain losses take.
+
+    Several rows then have the same query, whose positives are negatives of each other: train with
+    `BatchSamplers.NO_DUPLICATES`, which keeps them out of one batch. For cross-encoders and for models that
+    `losses.MultiPositiveLoss` does not train (sparse, late interaction).
+
+    Args:
+        draw: default all positives and 1 negative. All its negatives must be there, a tuple cannot be shorter.
+
+    Raises:
+        ConfigError: the columns are not ours; when a row without positives or with too few negatives is read.
+    """
+    drawn = draw or RowDraw(negatives=1)
+    if drawn.negatives is None:
+        raise ConfigError("Tuples need a number of negatives: all of them is a different number in each row.")
+    count = drawn.negatives
+    names = ["query", "positive", *(f"negative_{number + 1}" for number in range(count))]
+
+    def tuples(batch: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
+        columns: dict[str, list[str]] = {name: [] for name in names}
+        for row in _rows(batch):
+            for values in _tuples(row, drawn, count, epoch):
+                for name, value in zip(names, values, strict=True):
+                    columns[name].append(value)
+        return columns
+
+    return _mapped(dataset, tuples, _text_features(names))
+
+
+def tuple_prompts(query_prompt: str, passage_prompt: str, negatives: int) -> dict[str, str]:
+    """Prompts by column of `tuple_rows`, for the `prompts` of the training arguments."""
+    passages = ["positive", *(f"negative_{number + 1}" for number in range(negatives))]
+    return {"query": query_prompt, **dict.fromkeys(passages, passage_prompt)}
+
+
+def _tuples(row: Mapping[str, Any], draw: RowDraw, count: int, epoch: int) -> Iterator[list[str]]:
+    drawn = draw(row, epoch)
+    if len(drawn.negatives) < count:
+        raise ConfigError(
+            f"Row {_name(row)} has {len(drawn.negatives)} usable negatives, not {count}."
+            f" `usable_rows(dataset, skip=True, negatives={count})` leaves such rows out and counts them."
+        )
+    for positive in drawn.positives:
+        yield [drawn.query, positive.text, *(negative.text for negative in drawn.negatives)]
+
+
+def _mapped(dataset: Any, function: Any, features: Any) -> Any:
+    check_columns(dataset.column_names)
+    settings: dict[str, Any] = {
+        "batched": True,
+        "batch_size": _ROWS_AT_ONCE,
+        "remove_columns": list(dataset.column_names),
+        "features": features,
+    }
+    return dataset.map(function, **settings)
+
+
+def _listwise_features() -> Any:
+    from datasets import Features, List, Value
+
+    text = Value("string")
+    return Features({"query": text, "docs": List(text), "labels": List(Value("float32"))})
+
+
+def _text_features(names: Sequence[str]) -> Any:
+    from datasets import Features, Value
+
+    return Features({name: Value("string") for name in names})
+
+
+def _rows(batch: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    names = list(batch)
+    for values in zip(*(batch[name] for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _count(row: Mapping[str, Any], counts: RowCounts, negatives: int) -> str | None:
+    """Count the row, and say what is wrong with it."""
+    known = _passages(row, "positive_passages")
+    if problem := _problem(row, known):
+        if known:
+            counts.without_query += 1
+        else:
+            counts.without_positives += 1
+        return problem
+    if negatives and (found := len(_negatives(row, known))) < negatives:
+        counts.with_too_few_negatives += 1
+        return f"Row {_name(row)} has {found} usable negatives, not {negatives}."
+    counts.kept += 1
+    return None
+
+
+def _problem(row: Mapping[str, Any], known: Sequence[TrainingPassage]) -> str | None:
+    if not known:
+        return f"Row {_name(row)} has no positive passage with a text."
+    query = row.get("query")
+    if not isinstance(query, str) or not query.strip():
+        return f"Row {_name(row)} has no query."
+    return None
+
+
+def _passages(row: Mapping[str, Any], field: str) -> list[TrainingPassage]:
+    """The passages of a field that are not blank, each text once, in their order."""
+    values = row.get(field)
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise ConfigError(f"Row {_name(row)} has no list of passages in {field!r}, which rows of our configs have.")
+    passages: dict[str, TrainingPassage] = {}
+    try:
+        for value in values:
+            text = joined_text(value.get("title"), value["text"])
+            if text not in passages and not text.isspace() and text:
+                passages[text] = TrainingPassage(text, value.get("docid") or "")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(f"Row {_name(row)}, {field!r}: a passage is not {{docid, title, text}}.") from error
+    return list(passages.values())
+
+
+def _negatives(row: Mapping[str, Any], known: Sequence[TrainingPassage]) -> list[TrainingPassage]:
+    texts, docids = {passage.text for passage in known}, {passage.docid for passage in known} - {""}
+    return [
+        passage
+        for passage in _passages(row, "negative_passages")
+        if passage.text not in texts and passage.docid not in docids
+    ]
+
+
+def _random(seed: int, epoch: int, row: Mapping[str, Any]) -> random.Random:
+    key = f"{seed}\n{epoch}\n{row.get('query_id')}\n{row['query']}".encode("utf-8", "surrogatepass")
+    return random.Random(hashlib.blake2b(key, digest_size=8).digest())  # noqa: S311  (a draw, not a secret)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return repr(row.get("query_id") or row.get("query"))

@@ -1,0 +1,291 @@
+"""A contrastive loss that knows that a query may have several positives.
+
+With one positive per row it is InfoNCE, the `MultipleNegativesRankingLoss` of sentence-transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from sentence_transformers.base.losses.gradcache import CachedLossMixin, has_static_embedding_input
+from sentence_transformers.util import cos_sim, dot_score
+from torch import Tensor, nn
+from torch.nn.functional import pad, softplus
+
+from hf_relabel.builders.errors import ConfigError
+
+Positives = Literal["logsumexp", "random", "joint"]
+Similarity = Literal["cosine", "dot"]
+_SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cosine": cos_sim, "dot": dot_score}
+_SOFTPLUS_LINEAR_FROM = 50.0
+"""torch's default of 20 costs 2e-9; e^50 is still far below the largest float32."""
+
+
+class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
+    """Contrastive loss over rows with one or more positives and a ragged number of hard negatives.
+
+    With s = similarity / temperature, P the positives of a query in the batch and N its negatives, the loss of a row is
+
+    - `logsumexp`: log(1 + Σ_{p∈P} Σ_{n∈N} exp(s_n - s_p)), each pair of a positive and a negative in one sum
+      (LSEPair of arXiv 2602.12727);
+    - `random`: log(1 + Σ_{n∈N} exp(s_n - s_p)) for the first of P, whose order `collating.RowCollator` draws anew each
+      epoch. Draw one positive only (`RowTrainer` does), or the others are encoded for nothing;
+    - `joint`: Σ_{p∈P} log(1 + Σ_{n∈N} exp(s_n - s_p)), the likelihood of all positives (JointLH), which weighs a row by
+      the number of its positives.
+
+    All three are the same, and equal to `MultipleNegativesRankingLoss`, where a row has one positive. The loss of a
+    batch is the mean over its rows.
+
+    N are all passages of the batch, the row's own hard negatives and those of other rows with their positives, each
+    text once, except what is a known positive of the query by docid or text, drawn for this step or not.
+
+    Batches come from `collating.RowCollator`; plain text columns are refused.
+
+    Args:
+        model: the `SentenceTransformer` to train.
+        positives: how several positives count, see above.
+        temperature: > 0; the similarity is divided by it. sentence-transformers calls its inverse the scale.
+        similarity: `cosine` or `dot`.
+        in_batch: False leaves only the row's own hard negatives as negatives. Then each row must have one.
+        mini_batch_size: texts encoded at once with gradient caching (arXiv 2101.06983): memory for the activations of
+            that many texts only, the same gradients, one more forward pass. None encodes the batch as one.
+        gather_across_devices: use the passages of all devices as negatives. The mean over the devices is then the
+            loss of one device with all rows.
+
+    Raises:
+        ConfigError: a setting makes no sense.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        positives: Positives = "logsumexp",
+        temperature: float = 0.05,
+        similarity: Similarity = "cosine",
+        in_batch: bool = True,
+        mini_batch_size: int | None = None,
+        gather_across_devices: bool = False,
+    ) -> None:
+        super().__init__()
+        if positives not in get_args(Positives):
+            raise ConfigError(f"positives={positives!r} is not one of {', '.join(get_args(Positives))}.")
+        if similarity not in _SIMILARITIES:
+            raise ConfigError(f"similarity={similarity!r} is not one of {', '.join(_SIMILARITIES)}.")
+        if not temperature > 0:
+            raise ConfigError(f"The temperature must be above 0, not {temperature}.")
+        if mini_batch_size is not None and mini_batch_size < 1:
+            raise ConfigError(f"The size of a mini-batch must be 1 or more, not {mini_batch_size}.")
+        if mini_batch_size is not None and has_static_embedding_input(model):
+            raise ConfigError("A static embedding has no activations to save: leave out the mini-batch size.")
+        if gather_across_devices and not in_batch:
+            raise ConfigError("Passages of other devices are in-batch negatives: gathering them needs `in_batch`.")
+        self.model = model
+        self.positives = positives
+        self.temperature = temperature
+        self.similarity = similarity
+        self.in_batch = in_batch
+        self.mini_batch_size = mini_batch_size
+        self.gather_across_devices = gather_across_devices
+        self.uses_gradient_cache = mini_batch_size is not None
+
+    @property
+    def scale(self) -> float:
+        """The inverse of the temperature."""
+        return 1 / self.temperature
+
+    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
+        """The loss of one batch of `RowCollator`, a scalar.
+
+        Args:
+            labels: not used.
+
+        Raises:
+            ConfigError: the batch is not one of `RowCollator`.
+        """
+        queries, passages, structure = _read(list(sentence_features))
+        if self.mini_batch_size is not None:
+            loss: Tensor = self.forward_cached([queries, passages], structure)
+            return loss
+        embeddings = [self.model(features)["sentence_embedding"] for features in (queries, passages)]
+        return self._loss(embeddings[0], embeddings[1], structure)
+
+    def calculate_loss(self, reps: list[list[Tensor]], labels: Any = None, *, with_backward: bool = False) -> Tensor:
+        """The loss of encoded texts; called by the gradient caching of sentence-transformers.
+
+        Args:
+            reps: the embeddings of queries and passages, in mini-batches.
+            labels: the batch's structure.
+            with_backward: also propagate the gradients to the embeddings, some rows of scores at a time.
+        """
+        queries, passages = (torch.cat(embeddings) for embeddings in reps)
+        structure: _Structure = labels
+        if not with_backward:
+            return self._loss(queries, passages, structure)
+        assert self.mini_batch_size is not None
+        pool = self._pool(passages, structure)
+        # Gradients of all rows are summed in the pool before they go on, so that devices exchange them once.
+        leaf = _Pool(pool.embeddings.detach().requires_grad_(), pool.ids, pool.first, pool.usable)
+        total = queries.new_zeros(())
+        for begin in range(0, len(queries), self.mini_batch_size):
+            rows = slice(begin, begin + self.mini_batch_size)
+            loss = self._row_losses(queries[rows], leaf, structure.rows(rows)).sum() / len(queries)
+            loss.backward()
+            total = total + loss.detach()
+        pool.embeddings.backward(leaf.embeddings.grad)
+        return total
+
+    def _loss(self, queries: Tensor, passages: Tensor, structure: _Structure) -> Tensor:
+        return self._row_losses(queries, self._pool(passages, structure), structure).mean()
+
+    def _pool(self, passages: Tensor, structure: _Structure) -> _Pool:
+        """All passages that can be negatives, of all devices if they are gathered."""
+        distributed = torch.distributed
+        if not self.gather_across_devices or not (distributed.is_available() and distributed.is_initialized()):
+            return _Pool(passages, structure.ids, 0, None)
+        return _gathered(passages, structure.ids)
+
+    def _row_losses(self, queries: Tensor, pool: _Pool, structure: _Structure) -> Tensor:
+        """Shape (rows,)."""
+        with torch.autocast(queries.device.type, enabled=False):  # half precision / a temperature of 0.01 is coarse
+            wide = torch.promote_types(queries.dtype, torch.float32)
+            scores = _SIMILARITIES[self.similarity](queries.to(wide), pool.embeddings.to(wide)) / self.temperature
+            lowest = torch.finfo(wide).min  # not -inf, whose gradients are not numbers where a row has no negative
+            of_negatives = scores.masked_fill(~self._negatives(pool, structure), lowest).logsumexp(1)
+            present = structure.positives >= 0
+            of_positives = scores.gather(1, structure.positives.clamp(min=0) + pool.first)
+            if self.positives == "random":
+                return _softplus(of_negatives - of_positives[:, 0])
+            if self.positives == "joint":
+                return (_softplus(of_negatives[:, None] - of_positives) * present).sum(1)
+            return _softplus((-of_positives).masked_fill(~present, lowest).logsumexp(1) + of_negatives)
+
+    def _negatives(self, pool: _Pool, structure: _Structure) -> Tensor:
+        """Shape (rows, passages of the pool): which passages are negatives of which query."""
+        # Identity by text or docid with any known positive; padding matches nothing.
+        known = (structure.known[:, :, None, :] == pool.ids).any(-1).any(1)
+        if self.in_batch:
+            return ~known if pool.usable is None else ~known & pool.usable
+        own = known.new_zeros(known.shape[0], known.shape[1] + 1)
+        # Padding is -1: the last column, which is cut off.
+        own.scatter_(1, structure.negatives.where(structure.negatives >= 0, known.shape[1]), True)
+        return own[:, :-1] & ~known
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """The settings, for the model card."""
+        names = ("positives", "temperature", "similarity", "in_batch", "mini_batch_size", "gather_across_devices")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def citation(self) -> str:
+        """BibTeX for the model card."""
+        return _CITATION
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Passages that rows are compared with.
+
+    Attributes:
+        embeddings: shape (passages, dimensions).
+        ids: shape (passages, 2), see `_Structure`.
+        first: where the passages of this device begin.
+        usable: shape (passages,): neither padding nor a text that stands before; None where all are.
+    """
+
+    embeddings: Tensor
+    ids: Tensor
+    first: int
+    usable: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Structure:
+    """Which passage belongs to which query. Rows are padded with -1, ids with 0.
+
+    Attributes:
+        positives: shape (rows, most positives): places among the passages.
+        negatives: shape (rows, most negatives): places among the passages.
+        known: shape (rows, most known, 2): ids of all positives of a row.
+        ids: shape (passages, 2): a hash of the text, and one of the docid.
+    """
+
+    positives: Tensor
+    negatives: Tensor
+    known: Tensor
+    ids: Tensor
+
+    def rows(self, rows: slice) -> _Structure:
+        return _Structure(self.positives[rows], self.negatives[rows], self.known[rows], self.ids)
+
+
+def _read(features: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any], _Structure]:
+    """Take a batch of `RowCollator` apart."""
+    if len(features) != 1 or not isinstance(features[0].get("structure"), Mapping):
+        raise ConfigError(
+            f"MultiPositiveLoss was given {len(features)} columns of texts. It reads rows with positive_passages and"
+            " negative_passages: train with RowTrainer, or give the trainer a RowCollator. For text pairs and"
+            " triplets use MultipleNegativesRankingLoss."
+        )
+    queries = {name: value for name, value in features[0].items() if name not in ("passages", "structure")}
+    passages, structure = dict(features[0]["passages"]), features[0]["structure"]
+    values = _Structure(*(structure[name] for name in ("positives", "negatives", "known", "ids")))
+    found = (len(values.positives), len(values.negatives), len(values.known), len(values.ids))
+    if found != (structure["rows"], structure["rows"], structure["rows"], structure["passages"]):
+        raise ConfigError(
+            "A batch was cut in pieces on the way to the loss. With several devices and a stream, set"
+            ' `accelerator_config={"dispatch_batches": False}`, as RowTrainer does.'
+        )
+    return queries, passages, values
+
+
+def _gathered(passages: Tensor, ids: Tensor) -> _Pool:
+    """The passages of all devices, padded to the longest. Gradients flow back to where they belong."""
+    from torch.distributed.nn.functional import all_gather
+
+    distributed = torch.distributed
+    counts = [torch.zeros(1, dtype=torch.long, device=ids.device) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(counts, torch.tensor([len(ids)], device=ids.device))
+    sizes = [int(count) for count in counts]
+    most, rank = max(sizes), distributed.get_rank()
+    padded_ids = pad(ids, (0, 0, 0, most - len(ids)))
+    all_ids = [torch.zeros_like(padded_ids) for _ in sizes]
+    distributed.all_gather(all_ids, padded_ids)
+    embeddings = torch.cat(all_gather(pad(passages, (0, 0, 0, most - len(passages)))))
+    together = torch.cat(all_ids)
+    usable = torch.cat([torch.arange(most, device=ids.device) < size for size in sizes])
+    return _Pool(embeddings, together, rank * most, usable & _first_of_its_text(together[:, 0]))
+
+
+def _first_of_its_text(texts: Tensor) -> Tensor:
+    """Shape (passages,): whether no passage before has the same text."""
+    order = torch.argsort(texts, stable=True)
+    ordered = texts[order]
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return torch.zeros_like(first).scatter_(0, order, first)
+
+
+def _softplus(values: Tensor) -> Tensor:
+    return softplus(values, threshold=_SOFTPLUS_LINEAR_FROM)
+
+
+def losses_in(loss: Any) -> Iterator[nn.Module]:
+    """The losses within a loss (of a wrapper such as MatryoshkaLoss), or within a dict of them."""
+    for each in loss.values() if isinstance(loss, Mapping) else [loss]:
+        yield from each.modules()
+
+
+_CITATION = """
+@misc{wang2026multiplepositives,
+    title={Training Dense Retrievers with Multiple Positive Passages},
+    author={Benben Wang and Minghao Tang and Hengran Zhang and Jiafeng Guo and Keping Bi},
+    year={2026},
+    eprint={2602.12727},
+    archivePrefix={arXiv},
+    primaryClass={cs.IR}
+}
+"""
