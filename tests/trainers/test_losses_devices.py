@@ -1,0 +1,55 @@
+"""The loss on two devices, here two processes on a CPU: the same as on one with all rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_relabel.trainers.losses import MultiPositiveLoss
+from tests.trainers.test_losses import RAGGED, VARIANTS, batch_of
+from tests.trainers.training_rows import bert_model, row
+
+ROWS = [*RAGGED, row(5, ["sixth"], ["x one", "first only", *(f"many {letter}" for letter in "abcdefgh")])]
+HALVES = [ROWS[:3], ROWS[3:]]
+SIZES = [None, 2]
+
+
+def on_device(rank: int, folder: str) -> None:
+    """What one of two devices does: write its losses and gradients to a file."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    model = bert_model(Path(folder) / f"model-{rank}")
+    results = {}
+    for variant in VARIANTS:
+        for size in SIZES:
+            model.zero_grad()
+            loss = MultiPositiveLoss(model, positives=variant, mini_batch_size=size, gather_across_devices=True)
+            value = loss(batch_of(model, HALVES[rank]))
+            value.backward()
+            gradients = [each.grad.clone() for each in model.parameters() if each.grad is not None]
+            results[variant, size] = [value.detach(), *gradients]
+    torch.save(results, f"{folder}/results-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def devices(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, int | None], list[torch.Tensor]]]:
+    folder = tmp_path_factory.mktemp("devices")
+    torch.multiprocessing.spawn(on_device, args=(str(folder),), nprocs=2)
+    return [torch.load(folder / f"results-{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("size", SIZES)
+def test_two_devices_train_as_one_with_all_rows(devices, tmp_path: Path, variant, size) -> None:  # type: ignore[no-untyped-def]
+    model = bert_model(tmp_path)
+    value = MultiPositiveLoss(model, positives=variant)(batch_of(model, ROWS))
+    value.backward()
+    expected = [value.detach(), *(each.grad for each in model.parameters() if each.grad is not None)]
+    both = [device[variant, size] for device in devices]
+    assert not torch.equal(both[0][0], both[1][0])
+    # Trainers average gradients over the devices.
+    for first, second, one in zip(*both, expected, strict=True):
+        torch.testing.assert_close((first + second) / 2, one, atol=1e-9, rtol=0)
