@@ -19,8 +19,8 @@ SIZES = [None, 2]
 def on_device(rank: int, folder: str) -> None:
     """What one of two devices does: write its losses and gradients to a file."""
     torch.set_num_threads(1)
+    model = bert_model(Path(folder) / f"model-{rank}")  # before they meet: only the first device writes
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    model = bert_model(Path(folder) / f"model-{rank}")
     results = {}
     for variant in VARIANTS:
         for size in SIZES:
