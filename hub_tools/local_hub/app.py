@@ -166,6 +166,8 @@ def route(call: Call) -> Response:
     handler = fixed.get((method, *parts))
     if handler is not None:
         return handler(call)
+    if (method, *parts[:-1]) == ("POST", "xet", "v1", "xorb-grants", "default"):
+        return writing.grant_xorb(call, parts[-1])
     if parts[:1] == ["api"] and len(parts) >= 2 and parts[1] in REPO_TYPES:
         if len(parts) == 2 and method == "GET":
             return reading.list_repositories(call, parts[1])

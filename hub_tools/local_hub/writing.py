@@ -194,6 +194,16 @@ def xet_token(call: Call, repository: Repository) -> Response:
     return answer({"casUrl": f"{call.url}/xet", "accessToken": signed, "exp": int(expires)}, headers=headers)
 
 
+def grant_xorb(call: Call, name: str) -> Response:
+    """Whether a xorb need not be sent. A client asks before it sends one, and so goes on where it was killed.
+
+    Seen in hf_xet as of huggingface_hub 2.4: 200 means that it is there, 404 that it is to be sent to /v1/xorbs.
+    """
+    if not call.hub.xorbs.path(name).is_file():
+        raise HubError(404, "Not found")
+    return answer({})
+
+
 def take_shard(call: Call) -> Response:
     """Put together the files that a shard describes."""
     for file in files_of_shard(call.body):

@@ -138,7 +138,7 @@ def test_an_unusable_row_is_an_error_unless_it_may_be_skipped(streaming: bool) -
 
 @pytest.mark.parametrize("names", [["anchor", "positive"], ["query", "positive_passages"], None])
 def test_other_columns_are_refused(names: list[str] | None) -> None:
-    with pytest.raises(ConfigError, match="not .*negative_passages"):
+    with pytest.raises(ConfigError, match=r"not .*negative_passages"):
         check_columns(names)
 
 

@@ -116,7 +116,7 @@ def test_the_order_of_the_rows_follows_from_seed_and_epoch() -> None:
     sampler = EpochBatchSampler(TABLE, 4, False, number=number, seed=1)
     first = list(sampler)
     assert list(sampler) == first
-    assert sorted(sum(first, [])) == list(range(10))
+    assert sorted(place for batch in first for place in batch) == list(range(10))
     assert [len(batch) for batch in first] == [4, 4, 2]
     assert list(EpochBatchSampler(TABLE, 4, True, number=number, seed=1)) == first[:2]
     number.number = 1
