@@ -18,7 +18,7 @@ from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.building import rebuild_configs, settings_of
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.releases.opening import open_release
-from tests.hub_tools.hub_clients import Client, hub_and_client
+from tests.hub_tools.release_clients import Client, hub_and_client
 from tests.hub_tools.releases_data import built, judged_rows
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from hf_relabel.builders.quickstart import rows_path
 from hf_relabel.hub_tools.local_hub import LocalHub
-from tests.hub_tools.hub_clients import Client, hub_and_client
+from tests.hub_tools.release_clients import Client, hub_and_client
 from tests.hub_tools.releases_data import built
 
 REPO = "user/set-relabeled"

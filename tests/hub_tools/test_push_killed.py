@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub_tools.hub_clients import COMMAND_LINE, Client, hub_and_client
+from tests.hub_tools.release_clients import COMMAND_LINE, Client, hub_and_client
 from tests.hub_tools.releases_data import built
 
 POINTS = int(os.environ.get("HF_RELABEL_KILL_POINTS", "4"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub_tools.hub_clients import hub_and_client
+from tests.hub_tools.release_clients import hub_and_client
 
 CHECKS_FILE = Path(__file__).with_name("checks.py")
 
