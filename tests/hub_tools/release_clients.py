@@ -1,8 +1,4 @@
-"""The real clients against a local Hub, each time in a process of its own.
-
-`huggingface_hub` reads HF_ENDPOINT, HF_HUB_DISABLE_XET and its cache folders when it is imported, so another Hub, or
-the other way to upload, needs a new process.
-"""
+"""The real clients against the local Hub: in processes of their own, because they read its address when imported."""
 
 from __future__ import annotations
 
@@ -10,79 +6,72 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-_LEFT_OUT = ("HF_", "HUGGING", "HUB_", "XET_", "DATASETS_")
+from hf_relabel.hub_tools.local_hub import LocalHub
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one check went. `error` is a traceback, or None; `seconds` is wall time."""
-
-    name: str
-    ok: bool
-    error: str | None
-    seconds: float
+COMMAND_LINE = "from hf_relabel.hub_tools.commands import main; main()"
 
 
-def client_environment(url: str, token: str, home: Path, *, xet: bool = True) -> dict[str, str]:
-    """Environment variables for a process that uses the Hub at `url` and keeps every cache under `home`.
+@dataclass
+class Client:
+    """What a user has: an address, a token and a cache."""
 
-    Args:
-        token: what the clients find as the token of the logged-in user.
-        xet: the clients' default. False: plain LFS uploads.
-    """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
-    given = {
-        "HF_ENDPOINT": url,
-        "HF_TOKEN": token,
-        "HF_HOME": str(home / "hf"),
-        "HF_XET_CACHE": str(home / "xet"),
-        "HF_DATASETS_CACHE": str(home / "datasets"),
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    return kept | given | ({} if xet else {"HF_HUB_DISABLE_XET": "1"})
+    url: str
+    token: str | None
+    home: Path
+    xet: bool = True
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        values = {"HF_ENDPOINT": self.url, "HF_HOME": str(self.home), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        if self.token:
+            values["HF_TOKEN"] = self.token
+        if not self.xet:
+            values["HF_HUB_DISABLE_XET"] = "1"
+        return {**clean, **values, **self.extra}
+
+    def start(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def python(self, code: str, *arguments: str) -> Any:
+        """Run code that prints one JSON value last, and give that value."""
+        done = self.run(code, *arguments)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`hf relabel …`."""
+        return self.run(COMMAND_LINE, *arguments)
+
+    def command_json(self, *arguments: str) -> Any:
+        done = self.command(*arguments, "--json")
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
 
 
-def run_checks(
-    url: str,
-    tokens: Sequence[str],
-    home: Path,
-    *,
-    xet: bool = True,
-    only: Sequence[str] = (),
-    limit: float = 300.0,
-) -> dict[str, Outcome]:
-    """Run the client suite against the Hub at `url` and return the outcomes by name, in the order they came.
-
-    Args:
-        tokens: of the user who owns what is made, and of another user.
-        home: an empty folder for the clients' caches and the checks' files.
-        only: names of the checks to run; all by default.
-        limit: seconds after which the process is ended; checks that had not finished are then missing.
-    """
-    owner, other = tokens
-    command = [sys.executable, "-m", "tests.hub_tools.client_suite", "--url", url, "--token", owner]
-    command += ["--other-token", other, "--folder", str(home)]
-    command += [part for name in only for part in ("--only", name)]
-    environment = client_environment(url, owner, home, xet=xet)
-    errors = home / "errors.txt"
-    with errors.open("w", encoding="utf-8") as stderr:
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, timeout=limit, check=False
-            )
-            lines, status = done.stdout, done.returncode
-        except subprocess.TimeoutExpired as error:
-            lines, status = error.stdout or b"", None
-    outcomes = [Outcome(**json.loads(line)) for line in lines.decode().splitlines() if line.startswith("{")]
-    if not outcomes:
-        told = errors.read_text(encoding="utf-8", errors="replace")[-4000:]
-        raise RuntimeError(f"The client suite ran no check (exit status {status}):\n{told}")
-    return {outcome.name: outcome for outcome in outcomes}
+@contextmanager
+def hub_and_client(folder: Path, *, xet: bool = True, **hub: Any) -> Iterator[tuple[LocalHub, Client]]:
+    """A local Hub with its first user's client."""
+    with LocalHub(folder / "hub", **hub) as running:
+        yield running, Client(running.url, running.token, folder / "home", xet)
