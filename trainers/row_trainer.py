@@ -13,6 +13,8 @@ from hf_relabel.trainers.collating import Epoch, EpochBatchSampler, EpochCallbac
 from hf_relabel.trainers.data import RowDraw, check_columns
 from hf_relabel.trainers.losses import MultiPositiveLoss, losses_in
 
+_EXAMPLES = 3
+
 
 class RowTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     """Trains a `SentenceTransformer` on a config of a release, map-style or streaming.
@@ -68,6 +70,13 @@ class RowTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             draw=self._draw,
         )
 
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        # The library would take its examples from the text columns: ids and names of subsets.
+        card = self.model.model_card_data
+        if not card.widget and (examples := _examples(self.train_dataset, self._draw)):
+            card.widget, card.usage_examples = examples, [examples[0]["source_sentence"], *examples[0]["sentences"]]
+        super().add_model_card_callback(default_args_dict)
+
     def _fit_to_loss(self) -> None:
         """Check the loss, and draw what it needs."""
         ours = [loss for loss in losses_in(self.loss) if isinstance(loss, MultiPositiveLoss)]
@@ -93,6 +102,21 @@ class RowTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             return super().get_eval_dataloader(eval_dataset)
         finally:
             self.data_collator = training
+
+
+def _examples(dataset: Any, draw: RowDraw) -> list[dict[str, Any]]:
+    """A few queries with a positive and negatives; none of a stream, which would lose what is read of it."""
+    rows: Any = next(iter(dataset.values())) if isinstance(dataset, dict) else dataset
+    if not hasattr(rows, "select"):
+        return []
+    draws = [draw(row) for row in rows.select(range(min(len(rows), _EXAMPLES)))]
+    return [
+        {
+            "source_sentence": drawn.query,
+            "sentences": [drawn.positives[0].text, *(passage.text for passage in drawn.negatives[:2])],
+        }
+        for drawn in draws
+    ]
 
 
 def _check_datasets(dataset: Any, what: str) -> None:

@@ -152,6 +152,15 @@ def test_the_models_own_prompts_are_used(tmp_path: Path) -> None:
     assert RowTrainer(model, training_arguments(tmp_path), TABLE).data_collator.prompts == model.prompts
 
 
+def test_the_cards_examples_are_queries_and_passages(tmp_path: Path) -> None:
+    model = static_model()
+    RowTrainer(model, training_arguments(tmp_path), TABLE)
+    examples = model.model_card_data.widget
+    assert [each["source_sentence"] for each in examples] == [each["query"] for each in ROWS[:3]]
+    assert [text.split()[0] for text in examples[0]["sentences"]] == ["good", "bad", "bad"]
+    assert "query 0 aaa" in model.model_card_data.usage_examples
+
+
 def test_each_text_is_encoded_once() -> None:
     rows = [row(0, ["same"], ["shared"]), row(1, ["same"], ["shared", "own"])]
     batch = RowCollator(static_model().preprocess)(rows)
