@@ -135,12 +135,21 @@ def change(call: Call, repository: Repository, number: str, what: str) -> Respon
             status = text_of(values, "status")
             if status not in ("open", "closed") or discussion["status"] == "merged":
                 raise HubError(400, "A status is open or closed, and a merged pull request keeps its own.")
+            _add_comment(repository, int(number), user, values)
             event = _event("status-change", user, {"status": status})
             _update(repository, int(number), event, status=status)
             return answer({"newStatus": event})
         if what == "merge":
-            return _merge(call, repository, int(number))
+            merged = _merge(call, repository, int(number))
+            _add_comment(repository, int(number), user, values)
+            return merged
     raise HubError(404, "Not found")
+
+
+def _add_comment(repository: Repository, number: int, user: str, values: Mapping[str, Any]) -> None:
+    """The comment that may come with a change."""
+    if values.get("comment"):
+        _update(repository, number, _comment(user, text_of(values, "comment")))
 
 
 def _conflicts(repository: Repository, number: int) -> list[str]:

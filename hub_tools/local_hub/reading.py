@@ -56,7 +56,6 @@ def _info(call: Call, repository: Repository, sha: str, *, blobs: bool) -> dict[
                 sibling["lfs"] = _lfs(entry)
         siblings.append(sibling)
     card = _card_data(call, tree)
-    tags = card.get("tags")
     info = {
         "_id": repository.repo_id,
         "id": repository.repo_id,
@@ -70,7 +69,7 @@ def _info(call: Call, repository: Repository, sha: str, *, blobs: bool) -> dict[
         "createdAt": settings["created"],
         "lastModified": commit["date"],
         "cardData": card or None,
-        "tags": [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
+        "tags": _tags(card),
         "siblings": siblings,
     }
     if repository.repo_type == "models":
@@ -79,6 +78,15 @@ def _info(call: Call, repository: Repository, sha: str, *, blobs: bool) -> dict[
     if repository.repo_type == "spaces":
         info |= {"sdk": settings.get("sdk")}
     return info
+
+
+def _tags(card: Mapping[str, Any]) -> list[str]:
+    """The tags of a card, and those that the Hub makes of its license and languages."""
+    tags = []
+    for name, prefix in (("tags", ""), ("license", "license:"), ("language", "language:")):
+        value = card.get(name)
+        tags += [f"{prefix}{one}" for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    return tags
 
 
 def _card_data(call: Call, tree: Mapping[str, Entry]) -> dict[str, Any]:

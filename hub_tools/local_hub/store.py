@@ -35,6 +35,7 @@ REPO_TYPES = ("models", "datasets", "spaces")
 NAME = re.compile(r"(?!.*(--|\.\.))(?!.*\.git$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
 REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock(/|$)|/\.|\.(/|$)))[A-Za-z0-9_][A-Za-z0-9_./-]{0,250}(?<!/)")
 SHA = re.compile(r"[0-9a-f]{40}")
+SHORT_SHA = re.compile(r"[0-9a-f]{7,40}")
 MAX_PATH_BYTES = 1024
 _CHUNK = 1 << 20
 
@@ -204,7 +205,7 @@ class Repository:
         write_json(self.folder / "refs.json", {name: sha for name, sha in refs.items() if sha is not None})
 
     def resolve(self, revision: str) -> str:
-        """The commit that a branch, a tag, a pull request or a sha names.
+        """The commit that a branch, a tag, a pull request, a sha or the start of one names.
 
         Raises:
             HubError: 404 RevisionNotFound.
@@ -213,8 +214,10 @@ class Repository:
         for name in (f"refs/heads/{revision}", f"refs/tags/{revision}", revision):
             if name in refs:
                 return refs[name]
-        if SHA.fullmatch(revision) and (self.folder / "commits" / f"{revision}.json").is_file():
-            return revision
+        if SHORT_SHA.fullmatch(revision):
+            found = list((self.folder / "commits").glob(f"{revision}*.json"))
+            if len(found) == 1:
+                return found[0].stem
         raise HubError(404, f"Invalid rev id: {revision[:100]}", "RevisionNotFound")
 
     def ref_of(self, revision: str) -> str:

@@ -223,10 +223,10 @@ def commit(call: Call, repository: Repository, revision: str) -> Response:
         base = repository.resolve(revision)
         ref = None if as_pull_request else repository.ref_of(revision)
         parent = header.get("parentCommit")
-        if parent is not None and parent != base:
+        if parent is not None and (known := repository.resolve(str(parent))) != base:
             if not as_pull_request:
                 raise HubError(412, "A commit has happened since. Please refresh and try again.")
-            base = repository.resolve(str(parent))
+            base = known
         tree = repository.tree(base)
         for change in changes:
             change(tree)

@@ -7,6 +7,7 @@ The default is small, for CI. The real thing:
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
@@ -92,7 +93,7 @@ class Reader:
         while not self.stop.is_set():
             try:
                 self.look()
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):
                 self.seen["not served"] += 1  # while the server is away
             time.sleep(0.05)
 
