@@ -44,7 +44,7 @@ class LossSettings(_Settings):
     in_batch: bool = True
     """Whether the passages of other rows are negatives too."""
     mini_batch: int | None = Field(default=None, ge=1)
-    """Rows encoded at once with gradient caching (arXiv 2101.06983); None encodes the batch as one."""
+    """Texts encoded at once with gradient caching (arXiv 2101.06983); None encodes the batch as one."""
 
 
 class Recipe(_Settings):
