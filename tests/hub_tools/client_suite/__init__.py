@@ -1,9 +1,5 @@
 """Checks that the real `huggingface_hub` and `datasets` clients pass against the local Hub.
 
-Each follows what the clients' documentation promises of the Hub, and none looks into the server. They run in a process
-of their own, because the clients read their settings when they are imported:
-
-    python -m tests.hub_tools.client_suite --url http://127.0.0.1:7860 --token hf_… --other-token hf_…
+They run in a process of their own, because the clients read their settings when they are imported; `test_clients` starts
+it once with the clients' defaults and once without Xet.
 """
-
-from __future__ import annotations
