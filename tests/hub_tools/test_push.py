@@ -334,3 +334,37 @@ print(json.dumps([versions, found.counts.total_rows.added, sum(1 for _ in open_r
     )
     assert told == [["v1.1.0", "v1.0.0"], 1, 11]
     assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
+def test_a_token_is_written_nowhere(tmp_path: Path, xet: bool) -> None:
+    """A canary token does everything; it is then looked for in every file and every output."""
+    canary, wrong = "hf_canaryCANARYcanary0123456789", "hf_wrongCANARYwrong0123456789"
+    outputs = []
+    with hub_and_client(tmp_path / "hub", xet=xet, users={"user": canary}, log=tmp_path / "log.jsonl") as (_, client):
+        built(tmp_path / "one", rows=8)
+        built(tmp_path / "two", rows=9)
+        stranger = Client(client.url, wrong, tmp_path / "stranger", xet=xet)
+        for who, arguments in (
+            (client, ["push", str(tmp_path / "one"), REPO, "--license", "mit"]),
+            (client, ["push", str(tmp_path / "two"), REPO]),
+            (client, ["push", str(tmp_path / "two"), REPO, "--tag", "v1.0.0"]),
+            (client, ["push", str(tmp_path / "two"), "somebody/else", "--license", "mit"]),
+            (client, ["log", REPO]),
+            (client, ["diff", f"{REPO}@v1.0.0", REPO]),
+            (client, ["pull", REPO, "--out", str(tmp_path / "pulled")]),
+            (client, ["build", "--from", REPO, "--out", str(tmp_path / "again")]),
+            (stranger, ["push", str(tmp_path / "two"), REPO]),
+            (stranger, ["pull", REPO, "--out", str(tmp_path / "never")]),
+            (stranger, ["log", REPO]),
+        ):
+            done = who.command(*arguments)
+            outputs.append(done.stdout + done.stderr)
+            assert "Traceback" not in done.stderr
+    assert not [text for text in outputs if canary in text or wrong in text]
+    known = tmp_path / "hub" / "hub" / "users.json"  # where the server knows its users from
+    assert canary in known.read_text()
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path != known]
+    assert len(files) > 50
+    secrets = (canary.encode(), wrong.encode())
+    assert not [path for path in files if any(secret in path.read_bytes() for secret in secrets)]
