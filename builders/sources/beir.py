@@ -135,7 +135,7 @@ class BeirReader:
         judged: dict[str, _Judged] = {}
         for number, line in read_lines(file):
             try:
-                query_id, docid, score = _judgement(line, Context(file.name, number))
+                query_id, docid, score = judgement(line, Context(file.name, number))
             except BadRow as bad:
                 if number > 1:  # The first line is the header.
                     self._bad.append((file, bad))
@@ -151,7 +151,7 @@ class BeirReader:
         for number, record in read_records(self._files.queries):
             context = Context(self._files.queries.name, number)
             try:
-                query_id = _document_id(record, context)
+                query_id = document_id(record, context)
                 if query_id in self._judged:
                     queries[query_id] = check_text(field(cast(Record, record), "text", context), "text", context)
             except BadRow as bad:
@@ -174,8 +174,8 @@ class BeirReader:
         for number, record in read_records(self._files.corpus):
             context = Context(self._files.corpus.name, number)
             try:
-                docid = _document_id(record, context)
-                passage = _document(docid, cast(Record, record), context)
+                docid = document_id(record, context)
+                passage = document(docid, cast(Record, record), context)
                 if docid in documents.positions:
                     raise context.bad("_id", f"the id {docid[:80]!r} a second time", "Give each document its own id.")
             except BadRow as bad:
@@ -232,7 +232,7 @@ class _Documents:
         return cast(Record, orjson.loads(self._file.read(end - start)))
 
 
-def _document_id(record: Record | BadRow, context: Context) -> str:
+def document_id(record: Record | BadRow, context: Context) -> str:
     if isinstance(record, BadRow):
         raise record
     found = identifier(field(record, "_id", context), "_id", context)
@@ -241,13 +241,13 @@ def _document_id(record: Record | BadRow, context: Context) -> str:
     return found
 
 
-def _document(docid: str, record: Record, context: Context) -> Record:
+def document(docid: str, record: Record, context: Context) -> Record:
     title = record.get("title")
     title = "" if title is None else check_text(title, "title", context)
     return {"docid": docid, "title": title, "text": check_text(field(record, "text", context), "text", context)}
 
 
-def _judgement(line: bytes, context: Context) -> tuple[str, str, float]:
+def judgement(line: bytes, context: Context) -> tuple[str, str, float]:
     remedy = "A line is `query-id<TAB>corpus-id<TAB>score`."
     try:
         fields = line.decode().rstrip("\r\n").split("\t")

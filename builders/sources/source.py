@@ -288,7 +288,7 @@ def open_source(
         SourceError: the files cannot be opened or are in no known format.
     """
     path = Path(location)
-    files = local_files(path) if format != "beir" and not _is_beir_folder(path) else _beir_folder(path)
+    files = local_files(path) if format != "beir" and not _is_beir_folder(path) else beir_folder(path)
     if path.is_dir() and format is None and _is_beir_folder(path):
         format = "beir"
     if format != "beir":
@@ -370,10 +370,10 @@ def _first_records(files: Sequence[SourceFile], name: str, skip_bad_rows: bool) 
 
 
 def _is_beir_folder(path: Path) -> bool:
-    return path.is_dir() and is_beir([file.name for file in _beir_folder(path)])
+    return path.is_dir() and is_beir([file.name for file in beir_folder(path)])
 
 
-def _beir_folder(path: Path) -> tuple[SourceFile, ...]:
+def beir_folder(path: Path) -> tuple[SourceFile, ...]:
     if not path.is_dir():
         raise SourceError(f"{path}: a BEIR set is a folder with corpus.jsonl, queries.jsonl and qrels/.")
     found = [*path.glob("corpus.jsonl*"), *path.glob("queries.jsonl*"), *path.glob("qrels/*.tsv*")]
