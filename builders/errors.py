@@ -11,7 +11,8 @@
     ├── JudgingStopped               4   a run stopped before its end; what was judged is kept
     ├── JournalError                 5   the journal cannot be read or written
     ├── BuildError                   6   configs cannot be written
-    └── ReleaseError                 7   the Hub would not take or give a release
+    ├── ReleaseError                 7   the Hub would not take or give a release
+    └── TrainingError                8   a training run failed
 
 The command line prints `str(error)` as one line and exits with `exit_code`. Messages say what was found, where, and
 what to do about it. They never hold a token.
@@ -87,3 +88,9 @@ class ReleaseError(RelabelError):
     """The Hub would not take or give a release, or what it gave is not what its manifest says."""
 
     exit_code = 7
+
+
+class TrainingError(RelabelError):
+    """A training run failed on the way. Its checkpoints are kept."""
+
+    exit_code = 8

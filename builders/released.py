@@ -56,7 +56,7 @@ class Release:
         """The rows of a config, numbered from the first row of the source it was built from."""
         first = self.manifest["rows"]["first"]
         for number, record in enumerate(self._records(config, _BATCH_ROWS), start=first):
-            yield NumberedRow(number, _row(record))
+            yield NumberedRow(number, row_of(record))
 
     def verdict_records(self) -> Iterator[dict[str, Any]]:
         """The lines of the `verdicts` config, see `arrow_batches.verdicts_schema`."""
@@ -152,11 +152,12 @@ def check_file(path: Path, name: str, entry: Mapping[str, Any]) -> None:
         )
 
 
-def _row(record: Mapping[str, Any]) -> Row:
+def row_of(record: Mapping[str, Any]) -> Row:
+    """A record of a config as a `Row`."""
     return Row(
         query_id=record["query_id"],
         query=record["query"],
         positive_passages=tuple(Passage(**passage) for passage in record["positive_passages"]),
         negative_passages=tuple(Passage(**passage) for passage in record["negative_passages"]),
-        subset=record["subset"],
+        subset=record.get("subset") or "",
     )

@@ -47,6 +47,23 @@ class LossSettings(_Settings):
     """Texts encoded at once with gradient caching (arXiv 2101.06983); None encodes the batch as one."""
 
 
+class TeacherSettings(_Settings):
+    """What a teacher's scores are used for: the baselines that relabelling is compared with, see `baselines`.
+
+    Attributes:
+        use: `distillation` trains on the scores (1 positive and `loss.negatives` hard negatives, none of the batch);
+            `perc-pos` leaves out negatives above `share` of the positive's score.
+        model: a Hub id, a folder, or `package:NAME`.
+        kind: a bi-encoder's score is its cosine.
+    """
+
+    use: Literal["distillation", "perc-pos"]
+    model: str
+    revision: str | None = None
+    kind: Literal["cross-encoder", "bi-encoder"] = "cross-encoder"
+    share: float = Field(default=0.95, gt=0)
+
+
 class Recipe(_Settings):
     """How to train one model.
 
@@ -64,6 +81,7 @@ class Recipe(_Settings):
     model: str
     revision: str | None = None
     loss: LossSettings = LossSettings()
+    teacher: TeacherSettings | None = None
     lora: LoraSettings | None = None
     dimensions: int | None = Field(default=None, ge=1)
     pooling: Literal["mean", "cls", "lasttoken"] = "mean"
@@ -92,6 +110,11 @@ class Recipe(_Settings):
             raise ValueError("`dimensions` is for `kind: static`")
         if self.optimizer == "sparse-adam" and self.kind != "static":
             raise ValueError("`sparse-adam` is for `kind: static`, whose gradients are sparse")
+        if self.teacher is not None and self.teacher.use == "distillation":
+            if self.kind not in ("bi-encoder", "static"):
+                raise ValueError("`distillation` is for `kind: bi-encoder` and `kind: static`")
+            if self.loss.mini_batch is not None or not self.loss.negatives:
+                raise ValueError("`distillation` needs `loss.negatives` and no `loss.mini_batch`")
         if self.kind == "reranker" and self.loss.mini_batch is not None:
             raise ValueError("a reranker has no gradient caching, leave out `loss.mini_batch`")
         return self

@@ -1,0 +1,167 @@
+"""What happened in a training run: training.json, written beside the model and read for its card.
+
+Everything in a model card comes from here; what is not known is None and is left out of the card, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hf_relabel.builders.errors import CardError
+from hf_relabel.builders.whole_file import written_whole
+
+REPORT_NAME = "training.json"
+SCHEMA_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataUsed(_Part):
+    """The rows a model was trained on.
+
+    Attributes:
+        location: as the user named it.
+        repo_id: on the Hub; None for a folder or a file.
+        revision: the commit; None where there is none.
+        version: the release's tag, such as `v1.0.0`.
+        source: the `source` of the release's manifest: what was relabelled.
+        rows: that were trained on; `skipped` were left out, having no query or no positive, or too few negatives.
+    """
+
+    location: str
+    config: str
+    split: str = "train"
+    repo_id: str | None = None
+    revision: str | None = None
+    version: str | None = None
+    source: Mapping[str, Any] | None = None
+    rows: int | None = None
+    skipped: int = 0
+
+
+class ModelUsed(_Part):
+    """A model on the Hub, in a folder or in a package, and its commit where that is known."""
+
+    name: str
+    revision: str | None = None
+
+
+class EvaluationSet(_Part):
+    """What a model was evaluated on.
+
+    Attributes:
+        repo_id, config, revision: on the Hub; None for a folder.
+    """
+
+    name: str
+    repo_id: str | None = None
+    config: str | None = None
+    split: str = "test"
+    revision: str | None = None
+    queries: int | None = None
+    documents: int | None = None
+
+
+class Measured(_Part):
+    """The means of one model on one set, by name of the metric (`ndcg@10`), in [0, 1]."""
+
+    set: EvaluationSet
+    metrics: dict[str, float]
+
+
+class CurvePoint(_Part):
+    """A line of the training log: the loss since the line before, and what an evaluation then gave."""
+
+    step: int
+    epoch: float | None = None
+    loss: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class Hardware(_Part):
+    """The machine: names of the accelerators (none on a CPU), cores and bytes of memory."""
+
+    accelerators: tuple[str, ...] = ()
+    processor: str | None = None
+    cores: int | None = None
+    memory: int | None = None
+
+
+class Comparison(_Part):
+    """The same training on another config: what it gave on the sets of `TrainingReport.evaluations`."""
+
+    config: str
+    seeds: tuple[int, ...] = ()
+    evaluations: tuple[Measured, ...]
+
+
+class TrainingReport(_Part):
+    """A training run.
+
+    Attributes:
+        kind: of the recipe: bi-encoder, static, sparse, late-interaction or reranker.
+        recipe: all fields of the recipe as they were used.
+        base: the model training started from. Of a static student: its teacher.
+        steps: updates made; `seconds` is their time by the clock, over all sittings of a run that was resumed.
+        best_step: whose weights were kept, where an evaluation chose; None for the last.
+        before: the untrained model on the sets of `evaluations`; none where it was not evaluated.
+        comparison: the same training on the config `original`.
+        technique: how false negatives were treated beyond the config: "distillation", "perc-pos" or None.
+        teacher: who gave the scores for these.
+        dimensions: of a vector; None for a reranker.
+        similarity: the name of the model's similarity function, such as `cosine`.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    kind: str
+    recipe: dict[str, Any]
+    base: ModelUsed
+    data: DataUsed
+    seed: int
+    steps: int
+    epochs: float | None = None
+    best_step: int | None = None
+    seconds: float
+    resumed: int = 0
+    hardware: Hardware = Hardware()
+    curve: tuple[CurvePoint, ...] = ()
+    before: tuple[Measured, ...] = ()
+    evaluations: tuple[Measured, ...] = ()
+    comparison: Comparison | None = None
+    technique: str | None = None
+    teacher: ModelUsed | None = None
+    parameters: int | None = None
+    dimensions: int | None = None
+    max_length: int | None = None
+    similarity: str | None = None
+    finished: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    def write(self, folder: Path) -> Path:
+        """Write training.json, keys in order, so that the same report gives the same bytes."""
+        path = folder / REPORT_NAME
+        with written_whole(path) as file:
+            file.write(f"{self.model_dump_json(indent=2)}\n".encode())
+        return path
+
+
+def read_training_report(folder: Path) -> TrainingReport:
+    """Read the training.json of a model's folder.
+
+    Raises:
+        CardError: there is none, or it is not one of ours.
+    """
+    path = folder / REPORT_NAME
+    try:
+        return TrainingReport.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CardError(f"{folder} has no {REPORT_NAME}: it was not trained by hf-relabel.") from error
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise CardError(f"{path} cannot be read: {reason}") from error
