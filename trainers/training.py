@@ -35,6 +35,7 @@ from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.kinds import least_negatives, make_trainer
 from hf_relabel.trainers.machine import hardware, versions
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
+from hf_relabel.trainers.quiet import quiet_libraries
 from hf_relabel.trainers.recipes import Recipe
 from hf_relabel.trainers.training_data import TrainingData, replace_rows
 
@@ -59,6 +60,7 @@ class TrainOptions:
     overwrite: bool = False
     progress: bool | None = None
     evaluate_untrained: bool = True
+    checkpoints: bool = True
     callbacks: Sequence[Any] = ()
 
     def check(self) -> None:
@@ -99,6 +101,7 @@ def train(
         overwrite: delete what an earlier run left in `out`.
         progress: a progress bar; None shows one on a terminal.
         evaluate_untrained: measure the untrained model too.
+        checkpoints: write them; a run without any starts over when it was stopped.
         callbacks: more of transformers' callbacks.
 
     Raises:
@@ -109,7 +112,8 @@ def train(
     chosen.check()
     seed = recipe.seed if chosen.seed is None else chosen.seed
     run = _Run(Path(out), recipe, data, seed, tuple(sets), metrics, chosen)
-    return run.start()
+    with quiet_libraries():
+        return run.start()
 
 
 class _Run:
@@ -205,7 +209,7 @@ class _Run:
         steps = total_steps(recipe, rows)
         every = options.evaluate_every or max(1, -(-steps // EVALUATIONS))
         progress = sys.stderr.isatty() if options.progress is None else options.progress
-        best = evaluate and options.keep_best
+        best = evaluate and options.keep_best and options.checkpoints
         values: dict[str, Any] = {
             "output_dir": str(self.out),
             "per_device_train_batch_size": recipe.batch_size,
@@ -220,7 +224,7 @@ class _Run:
             "bf16": recipe.precision == "bf16",
             "fp16": recipe.precision == "fp16",
             "use_cpu": options.device == "cpu",
-            "save_strategy": "steps",
+            "save_strategy": "steps" if options.checkpoints else "no",
             "save_steps": every,
             "save_total_limit": 2,
             "eval_strategy": "steps" if evaluate else "no",

@@ -10,10 +10,12 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.base import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.listwise import ListwiseJudge
 from hf_relabel.builders.judges.similarity import SimilarityJudge
+from hf_relabel.builders.judges.truth import TruthJudge
 
 JUDGES: dict[str, Callable[..., PromptJudge | BatchJudge]] = {
     "listwise": ListwiseJudge,
     "similarity": SimilarityJudge,
+    "truth": TruthJudge,
 }
 """What makes a judge of each kind. The parameters are its settings."""
 
