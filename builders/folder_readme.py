@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hf_relabel.builders.evidence_tables import compare_section
 from hf_relabel.builders.readme_markdown import as_code, table
 from hf_relabel.builders.readme_parts import config_values, merge_readme
 
@@ -65,8 +66,13 @@ def _section(manifest: Mapping[str, Any]) -> str:
         f"`{settings['default_config']}` loads by default. Rows with more than {settings['limit']} false negatives are "
         "in none of `remove-hn`, `relabel` and `relabel-filter`. `verdicts` says of every negative what was found, and "
         f"manifest.json how.{note}\n\n{table(headers, [list(line.values()) for line in lines])}\n\n"
-        f"{_subset_table(manifest)}"
+        f"{_subset_table(manifest)}{_evidence(manifest.get('evidence') or {})}"
     )
+
+
+def _evidence(evidence: Mapping[str, Any]) -> str:
+    """What backs the default config, where something does."""
+    return f"\n\n## Evidence\n\n{compare_section(evidence['compare'])}" if "compare" in evidence else ""
 
 
 def _subset_table(manifest: Mapping[str, Any]) -> str:

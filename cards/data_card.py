@@ -16,12 +16,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.evidence_tables import compare_section
 from hf_relabel.builders.folder_readme import EMPTY_NOTE, totals
 from hf_relabel.builders.readme_markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
 from hf_relabel.builders.readme_parts import VERDICTS, config_values, has_foreign_default, merge_readme
 from hf_relabel.cards import tables
 from hf_relabel.cards.example import Example, ExampleFinder, example_of
-from hf_relabel.cards.figures import BINS, FALSE_NEGATIVES, figures
+from hf_relabel.cards.figures import BINS, FALSE_NEGATIVES
+from hf_relabel.cards.figures import figures as false_negative_figures
+from hf_relabel.cards.forest import COMPARE, compare_alt, compare_png
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -272,9 +275,21 @@ def _evidence(evidence: Any) -> Markdown | None:
     """What backs the default config, as it stands in the manifest; None if nothing does."""
     if not evidence:
         return None
-    if isinstance(evidence, Mapping):
-        return table(["", "measured"], [[name, _plain(value)] for name, value in sorted(evidence.items())])
-    return as_text(_plain(evidence))
+    if not isinstance(evidence, Mapping):
+        return as_text(_plain(evidence))
+    parts = []
+    if "compare" in evidence:
+        parts.append(f"![{compare_alt(evidence['compare'])}]({COMPARE})\n\n{compare_section(evidence['compare'])}")
+    others = [[name, _plain(value)] for name, value in sorted(evidence.items()) if name != "compare"]
+    if others:
+        parts.append(table(["", "measured"], others))
+    return Markdown("\n\n".join(parts))
+
+
+def figures(manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """The figures of a release, by their path in it."""
+    compared = (manifest.get("evidence") or {}).get("compare")
+    return false_negative_figures(manifest) | ({} if compared is None else {COMPARE: compare_png(compared)})
 
 
 def _load_arguments(facts: CardFacts, config: str) -> str:

@@ -93,7 +93,7 @@ def false_negatives_png(manifest: Mapping[str, Any]) -> bytes:
     height = _TOP + _BOTTOM + len(lines) * _STEP + (_GAP if len(lines) > 1 else 0.0)
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white", edgecolor="white", frameon=True)
     canvas = FigureCanvasAgg(figure)
-    pen = _Pen(figure)
+    pen = Pen(figure)
     pen.text(_MARGIN, height - 0.3, "Rows with false negatives, by how many they have", size=_LARGE, bold=True)
     _legend(pen, height - 0.6)
     pen.text(_WIDTH - _MARGIN, height - 0.6, "rows (of all)", align="right", color=_FAINT)
@@ -106,7 +106,7 @@ def false_negatives_png(manifest: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _legend(pen: _Pen, y: float) -> None:
+def _legend(pen: Pen, y: float) -> None:
     x = _LEFT
     for (name, _, _), color in zip(BINS, _COLORS, strict=True):
         pen.box(x, y - 0.06, 0.12, 0.12, color)
@@ -114,7 +114,7 @@ def _legend(pen: _Pen, y: float) -> None:
         x += 0.32 + 0.06 * len(name)
 
 
-def _bar(pen: _Pen, spread: Spread, y: float, *, is_total: bool) -> None:
+def _bar(pen: Pen, spread: Spread, y: float, *, is_total: bool) -> None:
     width = _WIDTH - _LEFT - _RIGHT
     pen.text(
         _LEFT - 0.12,
@@ -139,13 +139,13 @@ def _bar(pen: _Pen, spread: Spread, y: float, *, is_total: bool) -> None:
     pen.text(_WIDTH - _MARGIN, y, f"{spread.affected:,}{part}", align="right", bold=is_total)
 
 
-def _scale(pen: _Pen, y: float) -> None:
+def _scale(pen: Pen, y: float) -> None:
     width = _WIDTH - _LEFT - _RIGHT
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         pen.text(_LEFT + share * width, y, f"{share:.0%}", align="center", color=_FAINT, size=_SMALL)
 
 
-class _Pen:
+class Pen:
     """Draws on a figure in inches from its lower left corner. Every property is set, so that no setting of the user's
     matplotlib matters; the font is the one matplotlib ships."""
 
@@ -167,6 +167,12 @@ class _Pen:
         if width > 0:
             box = Rectangle((x, y), width, height, facecolor=color, edgecolor="none", linewidth=0, antialiased=True)
             self._add(box)
+
+    def diamond(self, left: float, middle: float, right: float, y: float, height: float, color: str) -> None:
+        from matplotlib.patches import Polygon
+
+        corners = [(left, y), (middle, y + height), (right, y), (middle, y - height)]
+        self._add(Polygon(corners, closed=True, facecolor=color, edgecolor="none", linewidth=0, antialiased=True))
 
     def text(
         self,

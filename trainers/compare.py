@@ -132,15 +132,16 @@ class CompareReport:
             "student": dict(self.student),
             "sets": [data.about.model_dump(mode="json", exclude_none=True) for data in measured.sets],
             "baseline": self.baseline,
-            "arms": {
-                name: {
+            "arms": [
+                {
+                    "name": name,
                     "rows": measured.rows[name],
                     "mean": _rounded(mean),
                     "by_set": {each: _rounded(float(arms[name].mean())) for each, arms in measured.values.items()},
                     **_difference_record(self.differences.get(name)),
                 }
                 for name, mean in self.means.items()
-            },
+            ],
             "chosen": self.chosen,
             "reason": self.reason,
         }
