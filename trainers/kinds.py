@@ -101,9 +101,7 @@ def _sparse(recipe: Recipe, model: Any, rows: Any, arguments: dict[str, Any], se
     from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 
     ranking = SparseMultipleNegativesRankingLoss(model, scale=1 / recipe.loss.temperature)
-    loss = SpladeLoss(
-        model, ranking, document_regularizer_weight=DOCUMENT_FLOPS, query_regularizer_weight=QUERY_FLOPS
-    )
+    loss = SpladeLoss(model, ranking, document_regularizer_weight=DOCUMENT_FLOPS, query_regularizer_weight=QUERY_FLOPS)
     tuples, prompts = _tuples(recipe, rows, arguments)
     args = SparseEncoderTrainingArguments(**arguments, prompts=prompts, batch_sampler=BatchSamplers.NO_DUPLICATES)
     return SparseEncoderTrainer(model, args, tuples, loss=loss, **settings)

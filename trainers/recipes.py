@@ -36,7 +36,7 @@ class LoraSettings(_Settings):
 class LossSettings(_Settings):
     """The loss, and what of a row it sees in a step."""
 
-    positives: Literal["logsumexp", "random", "joint"] = "random"
+    positives: Literal["logsumexp", "random", "joint"] = "logsumexp"
     """What a row with several positives is trained on, see `losses.MultiPositiveLoss`."""
     temperature: float = Field(default=0.05, gt=0)
     negatives: int = Field(default=7, ge=0)

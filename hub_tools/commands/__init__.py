@@ -20,6 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": ("pull", "Download a release and check it against its manifest."),
     "diff": ("diff", "Show what changed between two releases, row by row and verdict by verdict."),
     "log": ("log", "List the versions of a release with what changed."),
+    "train": ("train", "Train a model on a release or a training set, from a recipe."),
+    "evaluate": ("evaluate", "Measure a model or a ranking on BEIR folders and benchmarks of the Hub."),
+    "compare": ("compare", "Train a small student on every config and say which technique is best."),
+    "push-model": ("push_model", "Release a trained model on the Hub, with its card."),
     "hub": ("hub", "Serve a local Hub for development and tests."),
 }
 
@@ -66,7 +70,7 @@ def cli() -> None:
     build cleaned, versioned configs.
 
     Exit codes: 0 done, 1 other errors, 2 bad input, 3 a judge server, 4 judging stopped early (kept, run again),
-    5 the journal, 6 building, 7 a release, 130 Ctrl-C.
+    5 the journal, 6 building, 7 a release, 8 training, 130 Ctrl-C.
     """
 
 

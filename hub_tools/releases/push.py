@@ -318,23 +318,11 @@ class _Pusher:
         with hub_errors(self.repo_id, None, self.api.token), path.open("rb") as file:
             # The client asks the LFS endpoint what it has only where it is given an open file; given a path it sends
             # by Xet, which saves chunks that are there, but starts a file that is not committed over.
-            stored = self._is_stored(path)
+            stored = is_stored(self.api, self.repo_id, "dataset", path)
             operation = CommitOperationAdd(name, file if stored else str(path))
-            with _quiet_xet():
+            with quiet_xet():
                 self.api.preupload_lfs_files(self.repo_id, [operation], repo_type="dataset")
         return operation
-
-    def _is_stored(self, path: Path) -> bool:
-        from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
-
-        actions, errors, _ = post_lfs_batch_info(
-            [UploadInfo.from_path(str(path))],
-            token=self.api.token if isinstance(self.api.token, str) else None,
-            repo_type="dataset",
-            repo_id=self.repo_id,
-            endpoint=self.api.endpoint,
-        )
-        return not errors and all(action.get("actions") is None for action in actions)
 
     def release(
         self, manifest: Mapping[str, Any], facts: CardFacts, addition: Callable[[str], CommitOperationAdd]
@@ -372,7 +360,7 @@ class _Pusher:
         operations: list[Any] = [sent[file.path] for file in plan.data if file.path in wanted]
         operations += [CommitOperationAdd(name, text) for name, text in plan.texts.items() if name in wanted]
         operations += [CommitOperationDelete(name) for name in plan.deleted]
-        with hub_errors(self.repo_id, None, self.api.token), _quiet_xet():
+        with hub_errors(self.repo_id, None, self.api.token), quiet_xet():
             try:
                 return self.api.create_commit(
                     self.repo_id,
@@ -441,8 +429,22 @@ def _front_matter(text: str | None) -> Mapping[str, Any]:
         return {}
 
 
+def is_stored(api: HfApi, repo_id: str, repo_type: str, path: Path) -> bool:
+    """Whether the Hub has a file's content, in a commit or sent before one."""
+    from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
+
+    actions, errors, _ = post_lfs_batch_info(
+        [UploadInfo.from_path(str(path))],
+        token=api.token if isinstance(api.token, str) else None,
+        repo_type=repo_type,
+        repo_id=repo_id,
+        endpoint=api.endpoint,
+    )
+    return not errors and all(action.get("actions") is None for action in actions)
+
+
 @contextmanager
-def _quiet_xet() -> Iterator[None]:
+def quiet_xet() -> Iterator[None]:
     """Keep the client from warning that an open file is not sent by Xet: it is open because it need not be sent."""
     import logging
 

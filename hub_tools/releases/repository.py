@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 README_NAME = "README.md"
+_WHAT = {"dataset": "data set", "model": "model"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,11 @@ class Head:
         return version if isinstance(version, str) else None
 
 
-def read_head(api: HfApi, repo_id: str) -> Head:
+def read_head(api: HfApi, repo_id: str, *, repo_type: str = "dataset", record: str = MANIFEST_NAME) -> Head:
     """Read the main branch.
+
+    Args:
+        record: the file in which a release of ours says what it is.
 
     Raises:
         ReleaseError: the Hub cannot be asked, or holds a manifest.json or README.md that cannot be read.
@@ -62,39 +66,39 @@ def read_head(api: HfApi, repo_id: str) -> Head:
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
-    with hub_errors(repo_id, None, api.token):
+    with hub_errors(repo_id, None, api.token, what=_WHAT[repo_type]):
         try:
-            info = api.dataset_info(repo_id)
+            info = api.repo_info(repo_id, repo_type=repo_type)
         except RepositoryNotFoundError:
             return Head()
         sha = str(info.sha)
         files = {
             entry.path: RemoteFile(entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
-            for entry in api.list_repo_tree(repo_id, repo_type="dataset", revision=sha, recursive=True)
+            for entry in api.list_repo_tree(repo_id, repo_type=repo_type, revision=sha, recursive=True)
             if isinstance(entry, RepoFile)
         }
-        refs = api.list_repo_refs(repo_id, repo_type="dataset")
-        readme = _text(api, repo_id, sha, README_NAME) if README_NAME in files else None
-        manifest = _text(api, repo_id, sha, MANIFEST_NAME) if MANIFEST_NAME in files else None
+        refs = api.list_repo_refs(repo_id, repo_type=repo_type)
+        readme = _text(api, repo_id, repo_type, sha, README_NAME) if README_NAME in files else None
+        manifest = _text(api, repo_id, repo_type, sha, record) if record in files else None
     return Head(
         sha=sha,
         private=bool(info.private),
         files=files,
         tags={tag.name: tag.target_commit for tag in refs.tags},
-        manifest=None if manifest is None else _manifest(manifest, repo_id),
+        manifest=None if manifest is None else _manifest(manifest, repo_id, record),
         readme=readme,
     )
 
 
-def _text(api: HfApi, repo_id: str, sha: str, name: str) -> str:
-    path = Path(api.hf_hub_download(repo_id, name, repo_type="dataset", revision=sha))
+def _text(api: HfApi, repo_id: str, repo_type: str, sha: str, name: str) -> str:
+    path = Path(api.hf_hub_download(repo_id, name, repo_type=repo_type, revision=sha))
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise ReleaseError(f"{repo_id}: {name} is not UTF-8 text. Correct or remove it, then push again.") from error
 
 
-def _manifest(text: str, repo_id: str) -> Mapping[str, Any]:
+def _manifest(text: str, repo_id: str, record: str) -> Mapping[str, Any]:
     """A manifest that we wrote. Of other versions of its format only `files` is relied on."""
     try:
         manifest = json.loads(text)
@@ -102,6 +106,6 @@ def _manifest(text: str, repo_id: str) -> Mapping[str, Any]:
         manifest = None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise ReleaseError(
-            f"{repo_id} has a {MANIFEST_NAME} that hf-relabel did not write. Push to another repository, or remove it."
+            f"{repo_id} has a {record} that hf-relabel did not write. Push to another repository, or remove it."
         )
     return manifest

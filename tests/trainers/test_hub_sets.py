@@ -72,6 +72,8 @@ def air(name, folder, part):
 air("qa_wiki_en", "default", "default")
 air("long-doc_healthcare_en", "pubmed_100K-200K_3", "pubmed_100K_200K_3")
 api.create_repo("AIR-Bench/qa_law_de", repo_type="dataset", private=True)
+air("qa_law_fr", "default", "default")
+api.update_repo_settings("AIR-Bench/qrels-qa_law_fr-dev", repo_type="dataset", gated="auto")
 names = (nano, listed, "AIR-Bench/qa_wiki_en")
 print(json.dumps({name.partition("/")[2]: api.dataset_info(name).sha for name in names}))
 """
@@ -169,6 +171,7 @@ def test_what_is_not_there_is_said_with_what_there_is(hub: tuple[Client, dict[st
         ("nano_beir", ["NanoNQ"], {"repo_id": "sentence-transformers/nothing"}),
         ("nano_beir", ["NanoNQ"], {"revision": "v9"}),
         ("air_bench", ["qa", "law", "de"], {}),
+        ("air_bench", ["qa", "law", "fr"], {}),
         ("air_bench", ["qa", "wiki", "en"], {"version": "AIR-Bench_99.01"}),
         ("air_bench", ["qa", "web", "en"], {}),
     )
@@ -179,6 +182,7 @@ def test_what_is_not_there_is_said_with_what_there_is(hub: tuple[Client, dict[st
         "sentence-transformers/nothing: there is no such data set",
         "NanoBEIR-en@v9: this data set has no such branch, tag or commit.",
         "AIR-Bench/qa_law_de: there is no such data set, or it is private",
+        "AIR-Bench/qrels-qa_law_fr-dev: access to this data set has to be asked for on its page",
         "there is no config 'AIR-Bench_99.01'. There are: AIR-Bench_24.05.",
         "AIR-Bench/qa_web_en: there is no such data set",
     ]

@@ -280,8 +280,8 @@ print(json.dumps(values))
 def test_processes_share_a_cache(cache: Path) -> None:
     """Each on its own at the same time, and two that work together."""
     arguments = json.dumps([None, PREDICTIONS, REFERENCES])
-    alone = [result(each) for each in [python(cache, TOGETHER, arguments) for _ in range(3)]]
-    assert alone[0] == alone[1] == alone[2] == [alone[0][0]] * 5
+    alone = [result(each) for each in [python(cache, TOGETHER, arguments) for _ in range(2)]]
+    assert alone[0] == alone[1] == [{"map@2": pytest.approx((0.25 + 0.5) / 3)}] * 5
     halves = [json.dumps([0, PREDICTIONS[:1], REFERENCES[:1]]), json.dumps([1, PREDICTIONS[1:], REFERENCES[1:]])]
     first, second = (result(each) for each in [python(cache, TOGETHER, half) for half in halves])
     assert first == alone[0][:1]  # the first process gives the result of all

@@ -181,14 +181,18 @@ class _HubSource:
             ConfigError: there is no such config or split, or it cannot be read.
         """
         import datasets
-        from datasets.exceptions import DatasetsError
+        from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
         with hub_errors(self.repo_id, self.sha, self.token, ConfigError):
             try:
                 stream = datasets.load_dataset(
                     self.repo_id, config, split=split, revision=self.sha, token=self.token, streaming=True
                 )
-            except (DatasetsError, ValueError, FileNotFoundError, RuntimeError) as error:
+            except DatasetNotFoundError as error:  # the commit was found before, so it is the files
+                raise ConfigError(
+                    f"{self.repo_id}: access to this data set has to be asked for on its page."
+                ) from error
+            except (DatasetsError, ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
                 raise ConfigError(self._missing(config, split)) from error
         return _Rows(self, f"{self.repo_id}, config {config}, split {split}", stream)
 
@@ -198,7 +202,7 @@ class _HubSource:
         from datasets.exceptions import DatasetsError
 
         options = {"revision": self.sha, "token": self.token}
-        with suppress(DatasetsError, ValueError, FileNotFoundError, RuntimeError):
+        with suppress(DatasetsError, ValueError, FileNotFoundError, ConnectionError, RuntimeError):
             configs = datasets.get_dataset_config_names(self.repo_id, **options)
             if config not in configs:
                 return f"{self.repo_id}: there is no config {config!r}. There are: {', '.join(sorted(configs))}."
@@ -225,8 +229,10 @@ class _Rows:
         with hub_errors(self.source.repo_id, self.source.sha, self.source.token, ConfigError):
             try:
                 yield from self.stream
-            except (DatasetsError, ValueError, FileNotFoundError) as error:
-                raise ConfigError(f"{self.name}: the datasets library cannot read it.") from error
+            except (DatasetsError, ValueError, FileNotFoundError, ConnectionError) as error:
+                raise ConfigError(
+                    f"{self.name}: the datasets library cannot read it ({type(error).__name__})."
+                ) from error
 
     def value(self, row: dict[str, Any], field: str) -> Any:
         try:

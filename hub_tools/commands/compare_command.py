@@ -1,0 +1,127 @@
+"""`hf relabel compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from hf_relabel.trainers.compare import CompareReport
+
+EPILOG = """\b
+Examples:
+  hf relabel compare cleaned --eval beir/scifact
+  hf relabel compare cleaned --eval beir/scifact --seeds 5 --runs runs
+  hf relabel compare cleaned --eval beir/scifact --arm relabel --arm relabel+distillation --teacher CROSS-ENCODER
+  hf relabel compare user/train-relabeled --eval nanobeir --push"""
+
+
+@click.command("compare", epilog=EPILOG)
+@click.argument("release", metavar="RELEASE")
+@click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help="BEIR folder or nanobeir[:NAME] ….")
+@click.option("--arm", "arms", multiple=True, help="Config, or config+distillation, config+perc-pos. All configs.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="How many seeds.")
+@click.option("--recipe", help="Of what is trained: a small static student when not given.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
+@click.option("--teacher", help="Cross-encoder for +distillation and +perc-pos.")
+@click.option("--metric", default="ndcg@10", show_default=True)
+@click.option("--runs", help="Folder that keeps every run, so that a comparison that was stopped goes on.")
+@click.option("--device", help="torch device, such as cpu; found out when not given.")
+@click.option("--figure", help="Write the forest plot to this PNG file.")
+@click.option("--no-write", is_flag=True, help="Only show the outcome; leave card and default config as they are.")
+@click.option("--push", "push_it", is_flag=True, help="Of a release on the Hub: write the outcome to its card there.")
+@json_option
+def command(
+    release: str,
+    sets: tuple[str, ...],
+    figure: str | None,
+    no_write: bool,
+    push_it: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train the same student on every config of RELEASE and say which technique is best on this data.
+
+    Of a folder that `build` wrote, the outcome goes into its manifest and README.md, and the best config becomes the
+    default; `push` releases that.
+    """
+    report = run_comparison(release, sets, **options)
+    if figure:
+        from hf_relabel.builders.whole_file import written_whole
+        from hf_relabel.cards.forest import compare_png
+
+        with written_whole(Path(figure)) as file:
+            file.write(compare_png(report.evidence()))
+    written = None if no_write else _write(release, report, push_it)
+    if as_json:
+        print_json({**report.evidence(), "written_to": written})
+        return
+    click.echo(report.to_text())
+    if written:
+        click.echo(f"\nWritten to {written}; its default config is {report.chosen}.")
+
+
+def run_comparison(
+    release: str,
+    sets: tuple[str, ...],
+    *,
+    arms: tuple[str, ...] = (),
+    seeds: int = 3,
+    recipe: str | None = None,
+    changes: tuple[str, ...] = (),
+    teacher: str | None = None,
+    metric: str = "ndcg@10",
+    runs: str | None = None,
+    device: str | None = None,
+) -> CompareReport:
+    """Open what is named and compare."""
+    from hf_relabel.hub_tools.commands.train_command import recipe_changes
+    from hf_relabel.hub_tools.releases.opening import open_release
+    from hf_relabel.trainers.compare import compare, default_student
+    from hf_relabel.trainers.evaluation.opening import open_sets
+    from hf_relabel.trainers.recipes import TeacherSettings, load_recipe
+
+    student = load_recipe(recipe or default_student().model_dump(mode="json"), **recipe_changes(changes))
+    with progress_bar("comparing", unit=" runs") as bar:
+
+        def show(name: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description(name, refresh=False)
+            bar.update(done - bar.n)
+
+        return compare(
+            open_release(release),
+            open_sets(sets),
+            recipe=student,
+            arms=arms or None,
+            teacher=None if teacher is None else TeacherSettings(use="distillation", model=teacher),
+            seeds=range(seeds),
+            metric=metric,
+            folder=runs,
+            device=device,
+            progress=show,
+        )
+
+
+def _write(release: str, report: CompareReport, push_it: bool) -> str | None:
+    """Put the outcome where the release is. Returns the place, None where nothing was to be written."""
+    from dataclasses import replace
+
+    from hf_relabel.builders.evidence import with_evidence, write_evidence
+    from hf_relabel.hub_tools.releases.opening import open_release
+    from hf_relabel.hub_tools.releases.push import push
+
+    folder = Path(release)
+    if folder.is_dir():
+        write_evidence(folder, "compare", report.evidence(), default=report.chosen)
+        return str(folder)
+    if not push_it:
+        return None
+    opened = open_release(release)
+    manifest = with_evidence(opened.manifest, "compare", report.evidence(), default=report.chosen)
+    pushed = push(replace(opened, manifest=manifest), release.partition("@")[0])
+    return f"{pushed.repo_id}@{pushed.version}"

@@ -1,0 +1,148 @@
+"""`hf relabel train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_relabel.hub_tools.commands.common import json_option, print_json
+
+if TYPE_CHECKING:
+    from hf_relabel.cards.training_report import TrainingReport
+
+EPILOG = """\b
+Examples:
+  hf relabel train --list
+  hf relabel train user/train-relabeled@v1.0.0 --config relabel --recipe e5-base --out model
+  hf relabel train cleaned --recipe static --eval beir/scifact --out model
+  hf relabel train cleaned --recipe my-recipe.yaml --set max_steps=500 --set loss.negatives=15 --out model"""
+
+
+@click.command("train", epilog=EPILOG)
+@click.argument("data", metavar="[DATA]", required=False)
+@click.option("--config", help="Config of a release; its default one when not given.")
+@click.option("--revision", help="Branch, tag or commit of a data set on the Hub.")
+@click.option("--recipe", default="static", show_default=True, help="A recipe that ships with the package, or a file.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
+@click.option("--out", help="Folder of the run. The same command again goes on from its last checkpoint.")
+@click.option("--eval", "sets", multiple=True, metavar="SET", help="BEIR folder, nanobeir[:NAME] … May be repeated.")
+@click.option("--seed", type=int, help="In place of the recipe's.")
+@click.option("--device", help="torch device, such as cpu; found out when not given.")
+@click.option("--evaluate-every", type=click.IntRange(min=1), help="Steps between evaluations: a tenth of the run.")
+@click.option("--keep-last", is_flag=True, help="Keep the last weights, not those of the best evaluation.")
+@click.option("--merge-adapters", is_flag=True, help="Save LoRA merged into the model.")
+@click.option("--log-to", multiple=True, help="tensorboard, trackio or wandb, where it is installed.")
+@click.option("--overwrite", is_flag=True, help="Delete what another run left in the folder.")
+@click.option("--list", "list_recipes", is_flag=True, help="List the recipes that ship with the package.")
+@json_option
+def command(
+    data: str | None,
+    config: str | None,
+    revision: str | None,
+    recipe: str,
+    changes: tuple[str, ...],
+    out: str | None,
+    sets: tuple[str, ...],
+    keep_last: bool,
+    list_recipes: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train a model on DATA: a folder that `build` wrote, a release on the Hub, or a training set as it is."""
+    from hf_relabel.builders.errors import ConfigError
+
+    if list_recipes:
+        _list_recipes()
+        return
+    if not data or not out:
+        raise ConfigError("Name the data to train on and a folder for the model (--out).")
+    report = run_training(
+        data, out, config=config, revision=revision, recipe=recipe, changes=recipe_changes(changes), sets=sets,
+        keep_best=not keep_last, **options,
+    )  # fmt: skip
+    show_training(report, out, as_json)
+
+
+def run_training(
+    data: str,
+    out: str,
+    *,
+    config: str | None,
+    revision: str | None,
+    recipe: str,
+    changes: dict[str, Any],
+    sets: tuple[str, ...],
+    **options: Any,
+) -> TrainingReport:
+    """Open what is named and train."""
+    from hf_relabel.trainers.compare import default_student
+    from hf_relabel.trainers.evaluation.opening import open_sets
+    from hf_relabel.trainers.recipes import load_recipe
+    from hf_relabel.trainers.training import train
+    from hf_relabel.trainers.training_data import open_training_data
+
+    # The static student's teacher is taken out of a package where that is installed, so that it needs no network.
+    base = default_student().model_dump(mode="json") if recipe == "static" else recipe
+    loaded = load_recipe(base, **changes)
+    return train(loaded, open_training_data(data, config, revision=revision), out, sets=open_sets(sets), **options)
+
+
+def recipe_changes(given: tuple[str, ...]) -> dict[str, Any]:
+    """`NAME=VALUE` texts as fields of a recipe: values are YAML, `loss.negatives=3` is a field of a field."""
+    import yaml
+
+    from hf_relabel.builders.errors import ConfigError
+
+    changes: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--set takes NAME=VALUE, not {text!r}.")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {name}: {value!r} cannot be read.") from error
+        outer, dot, inner = name.partition(".")
+        if dot:
+            changes.setdefault(outer, {})[inner] = parsed
+        else:
+            changes[name] = parsed
+    return changes
+
+
+def show_training(report: TrainingReport, out: str | Path, as_json: bool) -> None:
+    """Print what was trained and what it reached."""
+    from tabulate import tabulate
+
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    before = {each.set.name: each.metrics for each in report.before}
+    lines = [
+        {
+            "set": each.set.name,
+            "metric": metric,
+            "untrained": before.get(each.set.name, {}).get(metric),
+            "trained": value,
+        }
+        for each in report.evaluations
+        for metric, value in each.metrics.items()
+    ]
+    if lines:
+        click.echo(tabulate(lines, "keys", floatfmt=".4f", missingval=""))
+    best = f", best at step {report.best_step}" if report.best_step else ""
+    click.echo(
+        f"{report.recipe['name']} on {report.data.rows} rows of {report.data.config}: {report.steps} steps{best},"
+        f" {report.seconds:.0f} s. The model is in {out}."
+    )
+    click.echo(f"\nRelease it with: hf relabel push-model {out} user/model")
+
+
+def _list_recipes() -> None:
+    from hf_relabel.trainers.recipes import shipped_recipes
+
+    for name, file in shipped_recipes().items():
+        first_line = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        click.echo(f"{name:24} {first_line}")

@@ -1,0 +1,71 @@
+"""What each technique is worth on sets whose false negatives are known.
+
+    python -m tests.benchmarks.bench_techniques ../shared/data/banking77 ../shared/data/classic [--judge similarity]
+
+Each folder holds rows.jsonl, truth.jsonl and beir/. The judge is the truth file, or MiniLM similarity; configs are built
+without a limit on false negatives per row; the static student is trained on each, and evaluated on beir/. With
+`--held-out`, the technique is chosen on every other query and measured on the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.trainers.compare import compare, default_student
+from hf_relabel.trainers.evaluation.beir import read_beir
+from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from hf_relabel.trainers.recipes import load_recipe
+from hf_relabel.trainers.student import PACKAGED_TEACHER
+from tests.benchmarks.judged_sets import STEPS, built_by, built_from_truth
+
+
+def part_of(data: RetrievalSet, query_ids: Sequence[str]) -> RetrievalSet:
+    return replace(
+        data,
+        about=data.about.model_copy(update={"queries": len(query_ids)}),
+        queries={query_id: data.queries[query_id] for query_id in query_ids},
+        qrels={query_id: data.qrels[query_id] for query_id in query_ids},
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare the techniques.")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--judge", choices=["truth", "similarity"], default="truth")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    outcome: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for folder in options.folders:
+            if options.judge == "truth":
+                release = built_from_truth(folder, Path(scratch))
+            else:
+                release = built_by("similarity", folder, Path(scratch), model=PACKAGED_TEACHER)
+            data = read_beir(folder / "beir")
+            student = load_recipe(default_student().model_dump(), max_steps=STEPS.get(folder.name, 200))
+            query_ids = list(data.queries)
+            parts = [query_ids[::2], query_ids[1::2]] if options.held_out else [query_ids]
+            reports = [
+                compare(release, [part_of(data, part)], recipe=student, seeds=range(options.seeds)) for part in parts
+            ]
+            outcome[folder.name] = [report.evidence() for report in reports]
+            if not options.json:
+                print(reports[0].to_text(), end="\n\n")
+            if options.held_out and not options.json:
+                chosen = reports[0].chosen
+                gain = 0.0 if chosen == "original" else 100 * reports[1].differences[chosen].difference
+                print(f"{folder.name}: {chosen}, chosen on one half; on the other {gain:+.2f} points over original\n")
+    if options.json:
+        print(json.dumps(outcome))
+
+
+if __name__ == "__main__":
+    main()
