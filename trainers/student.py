@@ -62,9 +62,8 @@ def _token_vectors(model: Any, dimensions: int) -> npt.NDArray[np.float32]:
     """Shape (vocabulary, dimensions): what the teacher makes of each token by itself, after PCA."""
     import numpy as np
     import torch
-    from sklearn.decomposition import PCA
-
     from sentence_transformers.base.modules import Normalize
+    from sklearn.decomposition import PCA
 
     tokenizer = model.tokenizer
     before, after = _special_tokens(tokenizer)

@@ -158,13 +158,14 @@ class _Run:
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / STATE_NAME
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if found is None and any(self.out.iterdir()):
+            raise ConfigError(f"{self.out} holds other files. Give an empty folder, or one that does not exist.")
         is_other = found is not None and found.get("settings") != settings
-        if found is None:
-            is_other = any(not entry.name.startswith(".") for entry in self.out.iterdir())
         if is_other and not self.options.overwrite:
-            what = "another training run" if found is not None else "other files"
-            raise ConfigError(f"{self.out} holds {what}. Give another folder, or --overwrite to delete it.")
-        if is_other or (self.options.overwrite and found is not None):
+            raise ConfigError(
+                f"{self.out} holds another training run. Give another folder, or --overwrite to delete it."
+            )
+        if found is not None and self.options.overwrite:
             shutil.rmtree(self.out)
             self.out.mkdir()
             found = None

@@ -267,7 +267,9 @@ class _ModelPusher:
                     raise
             refs = self.api.list_repo_refs(self.repo_id, repo_type="model")
         if {tag.name: tag.target_commit for tag in refs.tags}.get(version) not in (None, commit):
-            raise ReleaseError(f"{self.repo_id}: somebody made a tag {version} just now. Push again with another --tag.")
+            raise ReleaseError(
+                f"{self.repo_id}: somebody made a tag {version} just now. Push again with another --tag."
+            )
         return False
 
     def _report(

@@ -133,8 +133,8 @@ def test_queries_without_a_ranking_count_nothing_and_unjudged_ones_are_left_out(
 def test_numpy_numbers_and_integers_are_numbers() -> None:
     for score in (np.float32(0.5), np.float64(0.5), np.int64(1), 1):
         assert ranking_metrics({"q": {"a": score}}, {"q": {"a": np.int64(2)}})["q"]["ndcg@10"] == 1  # type: ignore[dict-item]
-    huge = {"a": 1e308, "b": 1e308}  # finite, and their sum is not
-    assert ranking_metrics({"q": huge}, {"q": {"a": 1}}, ["mrr"])["q"]["mrr"] == 0.5
+    for huge in (1e308, np.float32(3e38), 10**300):  # finite, and a sum of them is not
+        assert ranking_metrics({"q": {"a": huge, "b": huge}}, {"q": {"a": 1}}, ["mrr"])["q"]["mrr"] == 0.5  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, "1", None, np.float32("nan"), 10**400])

@@ -5,6 +5,7 @@ In memory are the queries, one block of documents and the best `top_k` of each q
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def search(
         docids = np.array([document.docid for document in documents], dtype=object)
         for first in range(0, len(query_ids), _QUERIES_AT_ONCE):
             some = slice(first, min(first + _QUERIES_AT_ONCE, len(query_ids)))
-            best.add(some, *_top(model, queries[some], encoded, docids, best.size))
+            best.add(some, *_top(model, _rows(queries, some), encoded, docids, best.size))
         done += len(documents)
         if progress is not None:
             progress(done)
@@ -171,12 +172,23 @@ class _Best:
         return found, self.scores[query].tolist()[: len(found)]
 
 
+def _rows(vectors: Any, rows: slice) -> Any:
+    """Some of the queries' vectors: a tensor, sparse ones too, or a list of a tensor per query."""
+    import torch
+
+    if isinstance(vectors, torch.Tensor) and vectors.is_sparse:
+        return vectors.index_select(0, torch.arange(rows.start, rows.stop, device=vectors.device))
+    return vectors[rows]
+
+
 def _top(
     model: Any, queries: Any, documents: Any, docids: npt.NDArray[Any], size: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
     import torch
 
-    scores = model.similarity(queries, documents)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support")  # said of the library's own product
+        scores = model.similarity(queries, documents)
     scores = (scores.to_dense() if scores.is_sparse else scores).float()
     if not bool(torch.isfinite(scores).all()):
         raise ConfigError("The model gave scores that are no numbers: it has not learned, or its weights are broken.")

@@ -98,14 +98,18 @@ def _scores(query_id: str, scores: Mapping[str, float]) -> dict[str, float]:
     """As trec_eval can take them: a dict of Python's own numbers, the same one where it is that already."""
     _check_ids(scores)
     plain = scores if isinstance(scores, dict) else dict(scores)
-    if not set(map(type, plain.values())) <= {float, int}:
-        plain = {docid: float(score) if isinstance(score, Real) else math.nan for docid, score in plain.items()}
     try:
-        # A sum is finite only where all its parts are. That of huge parts may not be.
-        if math.isfinite(sum(plain.values())) or all(map(math.isfinite, plain.values())):
+        # A sum of Python's floats is a float, and finite only where all its parts are.
+        if type(total := sum(plain.values())) is float and math.isfinite(total):
             return plain
-    except OverflowError:
+    except (TypeError, ArithmeticError, Warning):  # NumPy warns of a sum too large, which may be an error
         pass
+    try:
+        numbers = {docid: float(score) if isinstance(score, Real) else math.nan for docid, score in plain.items()}
+    except OverflowError:
+        numbers = {"": math.nan}
+    if all(map(math.isfinite, numbers.values())):
+        return numbers
     raise ConfigError(f"A score of query {query_id!r} is no number: the run cannot be measured.")
 
 
