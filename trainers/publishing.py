@@ -66,7 +66,7 @@ def public_files(report: TrainingReport) -> dict[str, bytes]:
     base = report.base.model_copy(update={"name": shown_name(report.base.name)})
     teacher = report.teacher and report.teacher.model_copy(update={"name": shown_name(report.teacher.name)})
     public = report.model_copy(update={"recipe": recipe, "data": data, "base": base, "teacher": teacher})
-    return {
-        REPORT_NAME: f"{public.model_dump_json(indent=2)}\n".encode(),
-        "recipe.yaml": load_recipe(recipe).to_yaml().encode(),
-    }
+    files = {REPORT_NAME: f"{public.model_dump_json(indent=2)}\n".encode()}
+    if "loss" in recipe:  # of a run of ours; `callbacks` describe the training of others in another form
+        files["recipe.yaml"] = load_recipe(recipe).to_yaml().encode()
+    return files

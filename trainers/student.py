@@ -2,8 +2,9 @@
 
 Each token of a teacher's vocabulary is put through the teacher by itself; its vectors, reduced by PCA, are the start of
 a `StaticEmbedding`, whose text vector is the mean of its tokens' vectors (as in model2vec, without its weighting). They
-are taken before the teacher makes them of length 1, and only then of length 1 on average: words that say little are short, and so weigh little in a mean.
-Untrained, that gives nDCG@10 .417 and .254 on banking77 and classic, and .370 and .225 with all of length 1.
+are taken before the teacher makes each of them of length 1, and scaled to length 1 on average: words that say little
+are short, and so weigh little in a mean. Untrained, that gives nDCG@10 .417 and .254 on banking77 and classic, and .370
+and .225 with all of length 1.
 """
 
 from __future__ import annotations

@@ -309,8 +309,9 @@ def usable(recipe: Recipe, data: TrainingData) -> tuple[Any, DataUsed]:
     rows, counts = usable_rows(data.rows, skip=True, negatives=least)
     if not counts.kept:
         raise ConfigError(
-            f"{data.used.location}: no row of {data.used.config!r} can be trained on: {counts.without_positives} have no"
-            f" positive, {counts.without_query} no query, {counts.with_too_few_negatives} fewer than {least} negatives."
+            f"{data.used.location}: no row of {data.used.config!r} can be trained on:"
+            f" {counts.without_positives} have no positive, {counts.without_query} no query,"
+            f" {counts.with_too_few_negatives} fewer than {least} negatives."
         )
     return rows, replace_rows(data.used, counts.kept, counts.skipped)
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train a model on a release or a training set, from a recipe."),
     "evaluate": ("evaluate", "Measure a model or a ranking on BEIR folders and benchmarks of the Hub."),
     "compare": ("compare", "Train a small student on every config and say which technique is best."),
+    "prune": ("prune", "Leave out one subset at a time and say which ones harm."),
     "push-model": ("push_model", "Release a trained model on the Hub, with its card."),
     "hub": ("hub", "Serve a local Hub for development and tests."),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,16 @@ def command(
                             metrics=chosen,
                             first_stage=earlier,
                             top_k=top_k,
-                            progress=lambda number, bar=bar: bar.update(number - bar.n),
+                            progress=partial(_show_progress, bar),
                         )
                     )
     if save_run is not None:
         _save(done, save_run)
     _show(done, as_json)
+
+
+def _show_progress(bar: Any, number: int) -> None:
+    bar.update(number - bar.n)
 
 
 def _save(done: list[Any], place: str) -> None:

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_techniques ../shared/data/banking77 ../shared/data/classic [--judge similarity]
 
-Each folder holds rows.jsonl, truth.jsonl and beir/. The judge is the truth file, or MiniLM similarity; configs are built
-without a limit on false negatives per row; the static student is trained on each, and evaluated on beir/. With
+Each folder holds rows.jsonl, truth.jsonl and beir/. The judge is the truth file, or MiniLM similarity; configs are
+built without a limit on false negatives per row; the static student is trained on each, and evaluated on beir/. With
 `--held-out`, the technique is chosen on every other query and measured on the rest.
 """
 

@@ -58,7 +58,7 @@ def test_each_kind_trains_and_its_folder_loads(tmp_path: Path, kind: str) -> Non
 
 def test_training_changes_the_model_and_the_best_evaluation_is_kept(tmp_path: Path) -> None:
     sets = [read_beir(beir_folder(tmp_path))]
-    out, report = run(tmp_path, sets=sets, evaluate_every=2, recipe={"max_steps": 12})
+    _, report = run(tmp_path, sets=sets, evaluate_every=2, recipe={"max_steps": 12})
     by_step = {point.step: point.metrics["ndcg@10"] for point in report.curve if point.metrics}
     assert report.best_step == max(by_step, key=lambda step: (by_step[step], -step))
     assert report.evaluations[0].metrics["ndcg@10"] == pytest.approx(by_step[report.best_step])
@@ -83,8 +83,8 @@ def test_the_same_run_again_is_the_same_report_and_trains_nothing(tmp_path: Path
 
 
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
-    out, _ = run(tmp_path)
-    with pytest.raises(ConfigError, match="holds another training run.*--overwrite"):
+    run(tmp_path)
+    with pytest.raises(ConfigError, match=r"holds another training run.*--overwrite"):
         run(tmp_path, recipe={"learning_rate": 1e-4})
     assert run(tmp_path, recipe={"learning_rate": 1e-4}, overwrite=True)[1].recipe["learning_rate"] == 1e-4
     (tmp_path / "mine").mkdir()

@@ -1,0 +1,81 @@
+"""`hf relabel prune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar
+
+EPILOG = """\b
+Examples:
+  hf relabel prune train.jsonl --eval beir/scifact --eval beir/fiqa
+  hf relabel prune rlhn/default-100K --eval nanobeir --recipe e5-base --runs runs
+\b
+Then, without the subsets that harm:
+  hf relabel judge train.jsonl --subset nq --subset fever --endpoint http://127.0.0.1:8080"""
+
+
+@click.command("prune", epilog=EPILOG)
+@click.argument("data", metavar="DATA")
+@click.option("--config", help="Config of a release; its default one when not given.")
+@click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help="BEIR folder or nanobeir[:NAME] ….")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="How many seeds.")
+@click.option("--recipe", help="Of what is trained: a small static student when not given.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
+@click.option("--metric", default="ndcg@10", show_default=True)
+@click.option("--runs", help="Folder that keeps every run, so that a pruning that was stopped goes on.")
+@click.option("--device", help="torch device, such as cpu; found out when not given.")
+@click.option("--figure", help="Write the plot to this PNG file.")
+@json_option
+def command(
+    data: str,
+    config: str | None,
+    sets: tuple[str, ...],
+    seeds: int,
+    recipe: str | None,
+    changes: tuple[str, ...],
+    metric: str,
+    runs: str | None,
+    device: str | None,
+    figure: str | None,
+    as_json: bool,
+) -> None:
+    """Leave out one subset of DATA at a time, train, and say which subsets harm. Changes nothing."""
+    from hf_relabel.hub_tools.commands.train_command import recipe_changes
+    from hf_relabel.trainers.compare import default_student
+    from hf_relabel.trainers.evaluation.opening import open_sets
+    from hf_relabel.trainers.prune import prune
+    from hf_relabel.trainers.recipes import load_recipe
+    from hf_relabel.trainers.training_data import open_training_data
+
+    student = load_recipe(recipe or default_student().model_dump(mode="json"), **recipe_changes(changes))
+    with progress_bar("pruning", unit=" runs") as bar:
+
+        def show(name: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description(name, refresh=False)
+            bar.update(done - bar.n)
+
+        report = prune(
+            open_training_data(data, config),
+            open_sets(sets),
+            recipe=student,
+            seeds=range(seeds),
+            metric=metric,
+            folder=runs,
+            device=device,
+            progress=show,
+        )
+    if figure:
+        from hf_relabel.builders.whole_file import written_whole
+        from hf_relabel.cards.forest import compare_lines, forest_png
+
+        lines = compare_lines(report.comparison.evidence())
+        with written_whole(Path(figure)) as file:
+            file.write(forest_png(lines, title="What leaving a subset out does", unit=f"{metric} × 100, points"))
+    if as_json:
+        print_json(report.to_dict())
+        return
+    click.echo(report.to_text())
