@@ -1,0 +1,143 @@
+"""Comparing techniques, and pruning subsets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.evidence import write_evidence
+from hf_relabel.builders.manifest import read_manifest
+from hf_relabel.builders.released import Release, release_from_folder
+from hf_relabel.trainers.compare import Arm, Measurements, compare, measure, report_on
+from hf_relabel.trainers.evaluation.beir import read_beir
+from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from hf_relabel.trainers.prune import prune
+from hf_relabel.trainers.training_data import open_training_data
+from tests.hub_tools.releases_data import built
+from tests.shared_data import SHARED, needs_shared_data
+from tests.trainers.runs import beir_folder, rows_file, tiny_recipe, write_lines
+from tests.trainers.training_rows import plain_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+
+
+def measurements(data: RetrievalSet, means: Mapping[str, float], seeds: int = 3) -> Measurements:
+    """Made-up values around these means."""
+    chance = np.random.default_rng(0)
+    noise = chance.normal(0, 0.02, size=(seeds, len(data.queries)))
+    values = {name: mean + noise + chance.normal(0, 0.005, size=noise.shape) for name, mean in means.items()}
+    return Measurements("ndcg@10", tuple(range(seeds)), (data,), {data.about.name: values}, dict.fromkeys(means, 10))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> RetrievalSet:
+    return read_beir(beir_folder(tmp_path))
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    built(tmp_path / "release", rows=12)
+    return release_from_folder(tmp_path / "release")
+
+
+def test_the_best_of_what_is_significantly_better_is_chosen(data: RetrievalSet) -> None:
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.52, "relabel": 0.55}))
+    assert report.chosen == "relabel"
+    assert report.differences["relabel"].difference == pytest.approx(0.05, abs=0.01)
+    assert "Holm" in report.reason
+
+
+def test_without_a_difference_the_safe_config_is_chosen_unless_it_is_worse(data: RetrievalSet) -> None:
+    assert report_on(measurements(data, {"original": 0.5, "remove-hn": 0.5, "relabel": 0.4})).chosen == "remove-hn"
+    assert report_on(measurements(data, {"original": 0.5, "remove-hn": 0.4, "relabel": 0.4})).chosen == "original"
+
+
+def test_an_arm_with_a_teacher_is_no_config(data: RetrievalSet) -> None:
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.5, "relabel+distillation": 0.6}))
+    assert report.chosen == "remove-hn"
+
+
+def test_runs_are_kept_and_only_new_ones_are_made(tmp_path: Path, release: Release, data: RetrievalSet) -> None:
+    recipe = tiny_recipe(tmp_path, max_steps=2)
+    settings = {"recipe": recipe, "folder": tmp_path / "runs", "device": "cpu"}
+    first = compare(release, [data], arms=["relabel"], seeds=(0,), **settings)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
+    assert len(kept) == 2
+    second = compare(release, [data], arms=["relabel"], seeds=(0, 1), **settings)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+    name = data.about.name
+    assert np.array_equal(first.measurements.values[name]["relabel"][0], second.measurements.values[name]["relabel"][0])
+    assert json.dumps(second.evidence()) == json.dumps(
+        compare(release, [data], arms=["relabel"], seeds=(0, 1), **settings).evidence()
+    )
+
+
+def test_evidence_goes_into_manifest_and_readme_and_sets_the_default(release: Release, data: RetrievalSet) -> None:
+    folder = Path(release.name)
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text() + "\nMy own words.\n")
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.52, "relabel": 0.55}))
+    assert write_evidence(folder, "compare", report.evidence(), default=report.chosen)
+    assert not write_evidence(folder, "compare", report.evidence(), default=report.chosen)
+    manifest = read_manifest(folder)
+    assert manifest["settings"]["default_config"] == "relabel"
+    assert [arm["name"] for arm in manifest["evidence"]["compare"]["arms"]] == ["original", "remove-hn", "relabel"]
+    assert "My own words." in readme.read_text()
+    assert "## Evidence" in readme.read_text()
+    release_from_folder(folder, verify=True)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, release: Release, data: RetrievalSet) -> None:
+    recipe = tiny_recipe(tmp_path)
+    with pytest.raises(ConfigError, match="nothing to measure on"):
+        compare(release, [], recipe=recipe)
+    with pytest.raises(ConfigError, match="needs a teacher"):
+        compare(release, [data], recipe=recipe, arms=["relabel+distillation"])
+    arm = Arm("a", "relabel", recipe, lambda: open_training_data(release.name, "relabel"))
+    with pytest.raises(ConfigError, match="have one name"):
+        measure([arm, arm], [data])
+    with pytest.raises(ConfigError, match="each once"):
+        measure([arm], [data], seeds=(1, 1))
+
+
+def test_a_subset_that_harms_is_found(tmp_path: Path) -> None:
+    """Rows of the subset `wrong` have the passages of other queries for positives."""
+    good = [{**row, "subset": "right"} for row in plain_rows(24, positives=2, negatives=4)]
+    bad = [
+        {**row, "query_id": f"w{row['query_id']}", "subset": "wrong", "positive_passages": row["negative_passages"][:2],
+         "negative_passages": row["positive_passages"]}
+        for row in good
+    ]  # fmt: skip
+    path = rows_file(tmp_path)
+    write_lines(path, [*good, *bad])
+    sets = [read_beir(beir_folder(tmp_path))]
+    recipe = tiny_recipe(tmp_path, max_steps=30, loss={"negatives": 2})
+    settings = {"recipe": recipe, "seeds": (0, 1), "folder": tmp_path / "runs", "device": "cpu"}
+    report = prune(open_training_data(path), sets, **settings)
+    assert [each.subset for each in report.subsets] == ["wrong", "right"]
+    assert (report.kept, report.subsets[0].rows) == (("right",), 24)
+    assert report.with_kept is not None
+    assert report.with_kept > report.with_all
+    runs = len(list((tmp_path / "runs").iterdir()))
+    assert prune(open_training_data(path), sets, **settings).to_dict() == report.to_dict()
+    assert len(list((tmp_path / "runs").iterdir())) == runs
+    with pytest.raises(ConfigError, match="one subset"):
+        prune(replace(open_training_data(path), rows=open_training_data(path).rows.select(range(24))), sets)
+
+
+@needs_shared_data
+@pytest.mark.slow
+def test_relabelled_banking77_beats_the_original(tmp_path: Path) -> None:
+    from tests.benchmarks.judged_sets import built_from_truth
+
+    folder = SHARED / "banking77"
+    found = compare(built_from_truth(folder, tmp_path), [read_beir(folder / "beir")], arms=["relabel"], seeds=(0,))
+    assert found.differences["relabel"].difference >= 0.015
+    assert found.chosen == "relabel"
