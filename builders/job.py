@@ -9,7 +9,10 @@ default, or `null` where it must be given:
       - judge: {kind: listwise}
         endpoints: [{url: "${tgi_url}"}]
     build: {out: out/fever}
+    compare: {eval: [beir/fever]}
     push: {repo: user/fever-relabeled, license: cc-by-4.0}
+    train: {recipe: e5-base, out: out/model, eval: [beir/fever]}
+    push_model: {repo: user/fever-retriever}
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hf_relabel.builders.errors import ConfigError
 
@@ -128,6 +131,45 @@ class PushSettings(_Settings):
         return (value,) if isinstance(value, str) else value
 
 
+class CompareSettings(_Settings):
+    """Which technique is best on this data. See `hf relabel compare --help`."""
+
+    eval: tuple[str, ...] = Field(min_length=1)
+    seeds: int = Field(default=3, ge=1)
+    recipe: str | None = None
+    teacher: str | None = None
+    metric: str = "ndcg@10"
+    arms: tuple[str, ...] = ()
+    runs: str | None = None
+    device: str | None = None
+
+
+class TrainSettings(_Settings):
+    """A model to train. See `hf relabel train --help`."""
+
+    out: str
+    config: str | None = None
+    recipe: str = "static"
+    changes: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the recipe to set otherwise."""
+    eval: tuple[str, ...] = ()
+    seed: int | None = None
+    device: str | None = None
+
+
+class PushModelSettings(_Settings):
+    """Where the trained model goes. See `hf relabel push-model --help`."""
+
+    repo: str
+    tag: str | None = None
+    bump: Literal["major", "minor", "patch"] | None = None
+    private: bool | None = None
+    create_pr: bool = False
+    license: str | None = None
+    language: tuple[str, ...] = ()
+    message: str | None = None
+
+
 class Job(_Settings):
     """A whole job. See the module docstring for an example."""
 
@@ -137,6 +179,21 @@ class Job(_Settings):
     build: BuildSettings | None = None
     push: PushSettings | None = None
     """Pushes what `build` wrote; without `build`, each shard is built, sent and deleted in turn."""
+    compare: CompareSettings | None = None
+    """Before `push`, on what `build` wrote."""
+    train: TrainSettings | None = None
+    """On the release that `push` made, else on what `build` wrote."""
+    push_model: PushModelSettings | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.compare is not None and self.build is None:
+            raise ValueError("`compare` needs `build`")
+        if self.train is not None and self.build is None and self.push is None:
+            raise ValueError("`train` needs `build` or `push`")
+        if self.push_model is not None and self.train is None:
+            raise ValueError("`push_model` needs `train`")
+        return self
 
     def stage_names(self) -> list[str]:
         """The names of the stages, `stage-1` and so on where the file gives none."""

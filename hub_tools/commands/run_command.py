@@ -9,7 +9,10 @@ import click
 from hf_relabel.hub_tools.commands.common import json_option, judging_progress, parse_parameters, print_json
 
 if TYPE_CHECKING:
+    from hf_relabel.cards.training_report import TrainingReport
+    from hf_relabel.hub_tools.releases.models import ModelPushReport
     from hf_relabel.hub_tools.releases.push import PushReport
+    from hf_relabel.trainers.compare import CompareReport
 
 EPILOG = """\b
 Examples:
@@ -34,7 +37,7 @@ def command(
     retry_failed: bool,
     as_json: bool,
 ) -> None:
-    """Judge, build and release from one JOB_FILE: a path, or the name of one that ships with the package."""
+    """Judge, build, compare, release and train from one JOB_FILE: a path, or the name of a ready one."""
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.builders.job import load_job, shipped_job_files
 
@@ -60,6 +63,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
     from hf_relabel.hub_tools.commands.build_command import build, show_build
     from hf_relabel.hub_tools.commands.judge_command import reports_to_dict, show_reports
     from hf_relabel.hub_tools.commands.push_command import show_push
+    from hf_relabel.hub_tools.commands.train_command import show_training
     from hf_relabel.hub_tools.judging import judge
 
     source = source_of(job.source)
@@ -67,19 +71,66 @@ def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
         with judging_progress() as progress:
             reports = judge(source, stages_of(job), journal, retry_failed=retry_failed, progress=progress)
         built = build(source, journal, job.build) if job.build else None
+        compared = _compare(job) if job.compare else None
         pushed = _push(job, source, journal) if job.push else None
+        trained = _train(job, pushed) if job.train else None
+        model = _push_model(job) if job.push_model else None
         if as_json:
             outcome = reports_to_dict(reports, journal)
-            done = {"build": built.to_dict() if built else None, "push": pushed.to_dict() if pushed else None}
+            done = {
+                "build": built.to_dict() if built else None,
+                "compare": compared.evidence() if compared else None,
+                "push": pushed.to_dict() if pushed else None,
+                "train": trained.model_dump(mode="json") if trained else None,
+                "push_model": model.to_dict() if model else None,
+            }
             print_json({**outcome, **done})
             return
         show_reports(reports, journal, as_json=False)
         if built:
             click.echo("")
             show_build(built, job.build.out, as_json=False)
+        if compared:
+            click.echo(f"\n{compared.to_text()}")
         if pushed:
             click.echo("")
             show_push(pushed, as_json=False)
+        if trained:
+            click.echo("")
+            show_training(trained, job.train.out, as_json=False)
+        if model:
+            click.echo(f"\n{model.to_text()}")
+
+
+def _compare(job: Any) -> CompareReport:
+    from pathlib import Path
+
+    from hf_relabel.builders.evidence import write_evidence
+    from hf_relabel.hub_tools.commands.compare_command import run_comparison
+
+    options = job.compare.model_dump(exclude={"eval"})
+    report = run_comparison(job.build.out, job.compare.eval, **options)
+    write_evidence(Path(job.build.out), "compare", report.evidence(), default=report.chosen)
+    return report
+
+
+def _train(job: Any, pushed: PushReport | None) -> TrainingReport:
+    """On the release, where there is one by now: so that the model's card can name it."""
+    from hf_relabel.hub_tools.commands.train_command import run_training
+
+    options = job.train.model_dump(exclude={"eval", "out"})
+    is_released = pushed is not None and not pushed.pull_request
+    data = f"{pushed.repo_id}@{pushed.version}" if pushed is not None and is_released else job.build.out
+    return run_training(data, job.train.out, revision=None, sets=job.train.eval, **options)
+
+
+def _push_model(job: Any) -> ModelPushReport:
+    from hf_relabel.hub_tools.commands.push_command import release_progress
+    from hf_relabel.trainers.publishing import publish
+
+    options = job.push_model.model_dump(exclude={"repo"})
+    with release_progress() as progress:
+        return publish(job.train.out, job.push_model.repo, progress=progress, **options)
 
 
 def _push(job: Any, source: Any, journal: Any) -> PushReport:

@@ -174,3 +174,45 @@ def test_the_token_is_in_no_output(hub: Any, trained: Path) -> None:
     assert done.returncode == 0
     assert running.token not in done.stdout + done.stderr
     assert running.token not in json.dumps([path.read_text() for path in trained.glob("*.json")])
+
+
+def test_one_job_file_judges_compares_releases_trains_and_publishes(hub: Any, tmp_path: Path) -> None:
+    import yaml
+
+    _, client = hub
+    rows = rows_file(tmp_path)
+    made = [json.loads(line) for line in rows.read_text().splitlines()]
+    truth = [{"query_id": row["query_id"], "false_negatives": [row["negative_passages"][0]["docid"]]} for row in made]
+    (tmp_path / "truth.jsonl").write_text("\n".join(map(json.dumps, truth)))
+    from tests.trainers.runs import tiny_recipe
+
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(tiny_recipe(tmp_path, max_steps=2).to_yaml())
+    beir = str(beir_folder(tmp_path))
+    job = {
+        "source": {"location": str(rows)},
+        "journal": str(tmp_path / "journal.sqlite"),
+        "stages": [{"judge": {"kind": "truth", "file": str(tmp_path / "truth.jsonl")}}],
+        "build": {"out": str(tmp_path / "cleaned")},
+        "compare": {"eval": [beir], "recipe": str(recipe), "seeds": 2, "arms": ["relabel"], "device": "cpu"},
+        "push": {"repo": "user/tiny-relabeled", "license": "apache-2.0"},
+        "train": {"recipe": str(recipe), "config": "relabel", "out": str(tmp_path / "model"), "eval": [beir]},
+        "push_model": {"repo": REPO},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    done = client.command_json("run", str(tmp_path / "job.yaml"))
+    assert done["push"]["version"] == done["push_model"]["version"] == "v1.0.0"
+    data = done["train"]["data"]
+    assert (data["repo_id"], data["config"], data["revision"]) == (
+        "user/tiny-relabeled",
+        "relabel",
+        done["push"]["commit"],
+    )
+    model_card = client.python(FILE, REPO, "README.md", "v1.0.0")
+    assert f"datasets/user/tiny-relabeled/tree/{data['revision']}" in model_card
+    files = "import json, sys; from huggingface_hub import HfApi; print(json.dumps(HfApi().dataset_info(sys.argv[1],"
+    assert client.python(f"{files} revision=sys.argv[2]).sha))", "user/tiny-relabeled", data["revision"])
+    read = "import json, sys; from huggingface_hub import hf_hub_download as d; p = d(sys.argv[1], 'README.md',"
+    data_card = client.python(f"{read} repo_type='dataset'); print(json.dumps(open(p).read()))", "user/tiny-relabeled")
+    assert "figures/compare.png" in data_card
+    assert done["compare"]["chosen"] in ("relabel", "remove-hn", "original")
