@@ -284,7 +284,7 @@ def choose(differences: Mapping[str, Difference], baseline: str = BASELINE) -> t
     """The config to load by default, and why.
 
     The one with the greatest gain among those significantly better than the baseline. Where there is none, `remove-hn`,
-    which a wrong judge harms least, unless it is significantly worse; then the baseline. Arms with a teacher
+    which a wrong judge harms least, unless it measured lower; then the baseline. Arms with a teacher
     (`config+distillation`) are no configs, and are not chosen.
     """
     configs = {name: each for name, each in differences.items() if "+" not in name}
@@ -297,8 +297,8 @@ def choose(differences: Mapping[str, Difference], baseline: str = BASELINE) -> t
             f" p = {best.p_holm:.4f} (Holm)"
         )
     safe = str(Technique.REMOVE_HN)
-    if safe in configs and not configs[safe].is_worse:
-        return safe, f"no technique is significantly better than {baseline}; {safe} is the safe one, and not worse"
+    if safe in configs and configs[safe].difference >= 0:
+        return safe, f"no technique is significantly better than {baseline}; {safe} is the safe one, and not lower"
     return baseline, "no technique is significantly better"
 
 
