@@ -1,0 +1,143 @@
+"""Searching in blocks, BEIR folders and TREC runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sentence_transformers import CrossEncoder
+
+from hf_relabel.builders.errors import BadRow, BuildError, ConfigError, SourceError
+from hf_relabel.trainers.evaluation.beir import read_beir
+from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator, evaluate_model, evaluate_run
+from hf_relabel.trainers.evaluation.opening import open_sets
+from hf_relabel.trainers.evaluation.runs import read_run, write_run
+from hf_relabel.trainers.evaluation.search import bm25, rerank, search
+from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from tests.trainers.runs import beir_folder
+from tests.trainers.tiny_models import tiny_bert
+from tests.trainers.training_rows import static_model
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=8)
+SCORES = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> RetrievalSet:
+    return read_beir(beir_folder(tmp_path))
+
+
+@pytest.mark.parametrize("block", [1, 7, 144, 10_000])
+def test_a_search_in_blocks_finds_what_one_over_all_finds(data: RetrievalSet, block: int) -> None:
+    model = static_model()
+    whole = {document.docid: document.text for document in data.corpus()}
+    scores = model.similarity(model.encode(list(data.queries.values())), model.encode(list(whole.values())))
+    found = search(model, data, top_k=10, block=block)
+    for line, query_id in zip(scores.tolist(), data.queries, strict=True):
+        best = sorted(line, reverse=True)[:10]
+        assert list(found[query_id].values()) == pytest.approx(best, abs=1e-6)
+        by_docid = dict(zip(whole, line, strict=True))
+        assert list(found[query_id].values()) == pytest.approx([by_docid[docid] for docid in found[query_id]], abs=1e-6)
+
+
+def test_progress_is_told_and_a_small_corpus_is_found_whole(data: RetrievalSet) -> None:
+    steps: list[int] = []
+    found = search(static_model(), data, top_k=1_000, block=100, progress=steps.append)
+    assert steps == [100, 144]
+    assert {len(scores) for scores in found.values()} == {144}
+
+
+def test_a_document_that_is_the_query_is_left_out(data: RetrievalSet) -> None:
+    one = next(iter(data.queries))
+    docid = next(iter(data.qrels[one]))
+    without = replace(data, excluded={one: frozenset([docid])})
+    assert docid in search(static_model(), data, top_k=200)[one]
+    assert docid not in search(static_model(), without, top_k=200)[one]
+    assert len(search(static_model(), without, top_k=5)[one]) == 5
+
+
+def test_an_empty_corpus_and_a_foreign_first_stage_are_refused(tmp_path: Path, data: RetrievalSet) -> None:
+    with pytest.raises(ConfigError, match="is empty"):
+        search(static_model(), replace(data, corpus=lambda: iter(())))
+    reranker = CrossEncoder(tiny_bert(tmp_path / "base"), num_labels=1, device="cpu")
+    with pytest.raises(ConfigError, match="not in the corpus"):
+        rerank(reranker, data, {next(iter(data.queries)): {"nowhere": 1.0}})
+
+
+def test_a_reranker_orders_the_first_documents_of_a_first_stage(tmp_path: Path, data: RetrievalSet) -> None:
+    reranker = CrossEncoder(tiny_bert(tmp_path / "base"), num_labels=1, device="cpu")
+    first = bm25(data, top_k=20)
+    found = rerank(reranker, data, first, depth=5)
+    for query_id, scores in found.items():
+        best = sorted(first[query_id], key=lambda docid: (-first[query_id][docid], docid))
+        assert len(scores) == 5
+        assert min(first[query_id][docid] for docid in scores) >= first[query_id][best[5]]
+    evaluated = evaluate_model(reranker, data, first_stage=first, top_k=100)
+    assert set(evaluated.per_query) == set(data.qrels)
+
+
+def test_a_perfect_ranking_scores_one(data: RetrievalSet) -> None:
+    run = {query_id: dict.fromkeys(grades, 1.0) for query_id, grades in data.qrels.items()}
+    assert set(evaluate_run(run, data).measured.metrics.values()) == {1.0}
+
+
+def test_an_evaluator_means_over_its_sets(data: RetrievalSet) -> None:
+    other = replace(data, about=data.about.model_copy(update={"name": "other"}))
+    evaluator = RetrievalEvaluator([data, other], metrics=["recall@5"])
+    values = evaluator(static_model())
+    assert values["recall@5"] == values["other_recall@5"] == values[f"{data.about.name}_recall@5"]
+    with pytest.raises(ConfigError, match="are called"):
+        RetrievalEvaluator([data, data])
+    with pytest.raises(ConfigError, match="needs a ranking of 10"):
+        RetrievalEvaluator([data], top_k=5)
+
+
+@given(st.dictionaries(NAMES, st.dictionaries(NAMES, SCORES, min_size=1, max_size=5), max_size=4))
+def test_a_run_comes_back_from_its_file(
+    tmp_path_factory: pytest.TempPathFactory, run: dict[str, dict[str, float]]
+) -> None:
+    path = tmp_path_factory.mktemp("runs") / "run.trec"
+    write_run(run, path)
+    assert read_run(path) == run
+
+
+@pytest.mark.parametrize("line", ["q Q0 d 1", "q Q0 d 1 nan x", "q Q0 d 1 high x", "q Q0 d 1 1.0 x\nq Q0 d 2 2.0 x"])
+def test_a_bad_line_of_a_run_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "run.trec").write_text(line)
+    with pytest.raises(BadRow, match=r"run.trec, row [12]"):
+        read_run(tmp_path / "run.trec")
+
+
+def test_what_a_run_cannot_hold_and_where_it_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must have no blanks"):
+        write_run({"a query": {"d": 1.0}}, tmp_path / "run.trec")
+    with pytest.raises(BuildError, match="cannot be written"):
+        write_run({"q": {"d": 1.0}}, tmp_path / "missing" / "run.trec")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td-x\t0", "no judgement above 0"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td-x\t1\nq0\td", "row 3"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td-x\t1.5", "whole numbers"),
+        ("queries.jsonl", '{"_id": "other", "text": "t"}', "judged queries, such as 'q0', are not in queries.jsonl"),
+        ("queries.jsonl", '{"_id": "q0", "text": " "}', "no text"),
+    ],
+)
+def test_a_broken_beir_folder_is_told(tmp_path: Path, file: str, text: str, message: str) -> None:
+    folder = beir_folder(tmp_path)
+    (folder / file).write_text(text)
+    with pytest.raises((BadRow, SourceError, ConfigError), match=message):
+        read_beir(folder)
+
+
+def test_sets_are_opened_by_name(tmp_path: Path) -> None:
+    folder = beir_folder(tmp_path)
+    (folder / "qrels" / "dev.tsv").write_text((folder / "qrels" / "test.tsv").read_text())
+    assert [data.about.split for data in open_sets([str(folder), f"{folder}:dev"])] == ["test", "dev"]
+    with pytest.raises(ConfigError, match="no evaluation set 'nowhere'"):
+        open_sets(["nowhere"])
