@@ -153,6 +153,8 @@ class TrainSettings(_Settings):
     changes: dict[str, Any] = Field(default_factory=dict)
     """Fields of the recipe to set otherwise."""
     eval: tuple[str, ...] = ()
+    compare_original: bool = False
+    """Train on the original rows too, for the model's card."""
     seed: int | None = None
     device: str | None = None
 

@@ -12,6 +12,9 @@ from hf_relabel.hub_tools.commands.common import json_option, print_json
 if TYPE_CHECKING:
     from hf_relabel.cards.training_report import TrainingReport
 
+COMPARISON = ".original"
+"""Where the run on the original rows is, within the model's folder: hidden, so that it is never pushed."""
+
 EPILOG = """\b
 Examples:
   hf relabel train --list
@@ -31,6 +34,7 @@ Examples:
 @click.option("--seed", type=int, help="In place of the recipe's.")
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
 @click.option("--evaluate-every", type=click.IntRange(min=1), help="Steps between evaluations: a tenth of the run.")
+@click.option("--compare-original", is_flag=True, help="Train on the original rows too, for the model's card.")
 @click.option("--keep-last", is_flag=True, help="Keep the last weights, not those of the best evaluation.")
 @click.option("--merge-adapters", is_flag=True, help="Save LoRA merged into the model.")
 @click.option("--log-to", multiple=True, help="tensorboard, trackio or wandb, where it is installed.")
@@ -74,10 +78,12 @@ def run_training(
     recipe: str,
     changes: dict[str, Any],
     sets: tuple[str, ...],
+    compare_original: bool = False,
     **options: Any,
 ) -> TrainingReport:
     """Open what is named and train."""
-    from hf_relabel.trainers.compare import default_student
+    from hf_relabel.builders.errors import ConfigError
+    from hf_relabel.trainers.compare import BASELINE, default_student
     from hf_relabel.trainers.evaluation.opening import open_sets
     from hf_relabel.trainers.recipes import load_recipe
     from hf_relabel.trainers.training import train
@@ -85,8 +91,27 @@ def run_training(
 
     # The static student's teacher is taken out of a package where that is installed, so that it needs no network.
     base = default_student().model_dump(mode="json") if recipe == "static" else recipe
-    loaded = load_recipe(base, **changes)
-    return train(loaded, open_training_data(data, config, revision=revision), out, sets=open_sets(sets), **options)
+    loaded, opened = load_recipe(base, **changes), open_sets(sets)
+    report = train(loaded, open_training_data(data, config, revision=revision), out, sets=opened, **options)
+    if not compare_original or report.comparison is not None or report.data.config == BASELINE:
+        return report
+    if not opened:
+        raise ConfigError("A comparison needs a set to measure on (--eval).")
+    original = open_training_data(data, BASELINE, revision=revision)
+    return with_comparison(report, out, train(loaded, original, Path(out) / COMPARISON, sets=opened, **options))
+
+
+def with_comparison(report: TrainingReport, out: str, other: TrainingReport) -> TrainingReport:
+    """The report of a run with what the same training gave on the original rows, whose model is not kept."""
+    import shutil
+
+    from hf_relabel.cards.training_report import Comparison
+
+    comparison = Comparison(config=other.data.config, seeds=(other.seed,), evaluations=other.evaluations)
+    report = report.model_copy(update={"comparison": comparison})
+    report.write(Path(out))
+    shutil.rmtree(Path(out) / COMPARISON)
+    return report
 
 
 def recipe_changes(given: tuple[str, ...]) -> dict[str, Any]:

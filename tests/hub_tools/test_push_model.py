@@ -196,7 +196,13 @@ def test_one_job_file_judges_compares_releases_trains_and_publishes(hub: Any, tm
         "build": {"out": str(tmp_path / "cleaned")},
         "compare": {"eval": [beir], "recipe": str(recipe), "seeds": 2, "arms": ["relabel"], "device": "cpu"},
         "push": {"repo": "user/tiny-relabeled", "license": "apache-2.0"},
-        "train": {"recipe": str(recipe), "config": "relabel", "out": str(tmp_path / "model"), "eval": [beir]},
+        "train": {
+            "recipe": str(recipe),
+            "config": "relabel",
+            "out": str(tmp_path / "model"),
+            "eval": [beir],
+            "compare_original": True,
+        },
         "push_model": {"repo": REPO},
     }
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
@@ -215,4 +221,9 @@ def test_one_job_file_judges_compares_releases_trains_and_publishes(hub: Any, tm
     read = "import json, sys; from huggingface_hub import hf_hub_download as d; p = d(sys.argv[1], 'README.md',"
     data_card = client.python(f"{read} repo_type='dataset'); print(json.dumps(open(p).read()))", "user/tiny-relabeled")
     assert "figures/compare.png" in data_card
+    assert done["train"]["comparison"]["config"] == "original"
+    assert "original" in model_card
+    options = ["--eval", beir, "--arm", "relabel", "--seeds", "1", "--recipe", str(recipe), "--device", "cpu"]
+    compared = client.command_json("compare", "user/tiny-relabeled", *options, "--push")
+    assert compared["written_to"] == "user/tiny-relabeled@v1.0.1"
     assert done["compare"]["chosen"] in ("relabel", "remove-hn", "original")
