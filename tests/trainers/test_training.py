@@ -18,11 +18,12 @@ from hf_relabel.cards.training_report import TrainingReport, read_training_repor
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.search import search
 from hf_relabel.trainers.loading import load_model
+from hf_relabel.trainers.recipes import load_recipe, shipped_recipes
 from hf_relabel.trainers.training import train
 from hf_relabel.trainers.training_data import open_training_data
 from tests.hub_tools.releases_data import built
 from tests.trainers.runs import beir_folder, rows_file, tiny_recipe
-from tests.trainers.tiny_models import tiny_bert
+from tests.trainers.tiny_models import tiny_bert, tiny_qwen
 
 KINDS = ["bi-encoder", "lora", "sparse", "late-interaction", "reranker"]
 
@@ -168,3 +169,21 @@ def test_time_adds_up_over_sittings(tmp_path: Path) -> None:
     started = time.monotonic()
     _, report = run(tmp_path)
     assert 0 < report.seconds <= time.monotonic() - started
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - {"static"}))
+def test_each_recipe_that_ships_trains_on_a_tiny_model(tmp_path: Path, name: str) -> None:
+    shipped = load_recipe(name)
+    if shipped.lora is not None:
+        model = tiny_qwen(tmp_path / "base")
+    else:
+        model = tiny_bert(tmp_path / "base", masked=shipped.kind == "sparse")
+    changes = {"model": model, "batch_size": 4, "gradient_accumulation": 1, "precision": "fp32", "max_steps": 2}
+    recipe = load_recipe(name, **changes, max_length=64, max_length_inference=96, loss={"negatives": 2})
+    data = open_training_data(rows_file(tmp_path))
+    report = train(recipe, data, tmp_path / "model", device="cpu", progress=False)
+    model = load_model(str(tmp_path / "model"), device="cpu")
+    assert (report.steps, report.kind) == (2, shipped.kind)
+    assert model.max_seq_length == 96
+    if shipped.kind != "reranker":
+        assert model.prompts.get("query", "") == shipped.query_prompt
