@@ -58,7 +58,7 @@ def compare_lines(evidence: Mapping[str, Any]) -> list[ForestLine]:
             continue
         name = arm["name"]
         several = len(arm["differences"]) > 1
-        for each, (difference, low, high) in arm["differences"].items():
+        for each, (difference, low, high) in sorted(arm["differences"].items()):  # as a manifest has them
             label, group = (each, name) if several else (name, "")
             lines.append(ForestLine(label, 100 * difference, 100 * low, 100 * high, group=group))
         if several:

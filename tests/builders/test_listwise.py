@@ -206,6 +206,6 @@ def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> Non
 
 def test_judges_are_made_by_kind() -> None:
     assert isinstance(make_judge("listwise", temperature=0), ListwiseJudge)
-    assert sorted(JUDGES) == ["listwise", "similarity"]
+    assert sorted(JUDGES) == ["listwise", "similarity", "truth"]
     with pytest.raises(ConfigError, match="no judge of kind 'oracle'; there is listwise, similarity"):
         make_judge("oracle")

@@ -43,15 +43,16 @@ SETS = [
 EVIDENCE = {
     "metric": "ndcg@10",
     "baseline": "original",
-    "arms": {
-        "original": {"mean": 0.5},
-        "relabel": {
+    "arms": [
+        {"name": "original", "mean": 0.5},
+        {
+            "name": "relabel",
             "difference": 0.012,
             "low": 0.004,
             "high": 0.02,
             "differences": {"nq": [0.017, 0.009, 0.025], "fiqa": [-0.001, -0.01, 0.008]},
         },
-    },
+    ],
 }
 
 
@@ -232,9 +233,9 @@ def test_the_words_hold_every_number() -> None:
 def test_a_comparison_has_a_line_for_each_set_and_one_for_all() -> None:
     lines = compare_lines(EVIDENCE)
     assert [(line.group, line.name, line.is_summary) for line in lines] == [
-        ("relabel", "nq", False), ("relabel", "fiqa", False), ("relabel", "all", True),
+        ("relabel", "fiqa", False), ("relabel", "nq", False), ("relabel", "all", True),
     ]  # fmt: skip
-    assert lines[0].difference == pytest.approx(1.7)
+    assert lines[1].difference == pytest.approx(1.7)
     assert compare_png(EVIDENCE) == forest_png(lines, title="Against original", unit="ndcg@10 × 100, points")
     assert "+1.20" in compare_alt(EVIDENCE)
 
