@@ -49,7 +49,15 @@ def _m002_runs(database: sqlite3.Connection) -> None:
     database.execute("CREATE TABLE runs (id INTEGER PRIMARY KEY, settings TEXT NOT NULL)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_m001_judgements, _m002_runs)
+def _m003_places(database: sqlite3.Connection) -> None:
+    for table in ("answers", "failures"):
+        database.execute(f"ALTER TABLE {table} ADD COLUMN place INTEGER")
+        database.execute(f"ALTER TABLE {table} ADD COLUMN cut INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_m001_judgements, _m002_runs, _m003_places)
+
+_ANSWER_COLUMNS = "key, judge, label, score, rationale, prompt_tokens, completion_tokens, reply, place, cut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +183,10 @@ class Journal:
                 part = keys[start : start + _MOST_KEYS_PER_QUERY]
                 marks = ",".join("?" * len(part))
                 for table in ("failures", "answers"):  # an answer replaces an older failure
-                    columns = "key, label, score, rationale, prompt_tokens, completion_tokens"
+                    columns = "key, label, score, rationale, prompt_tokens, completion_tokens, place, cut"
                     query = f"SELECT {columns} FROM {table} WHERE key IN ({marks})"  # noqa: S608 - all ours
-                    for key, label, score, rationale, prompt_tokens, completion_tokens in self._database.execute(
-                        query, part
-                    ):
-                        found[key] = Judgement(_LABELS[label], score, rationale, prompt_tokens, completion_tokens)
+                    for key, label, *rest, cut in self._database.execute(query, part):
+                        found[key] = Judgement(_LABELS[label], *rest, cut=bool(cut))
         return found
 
     def record(
@@ -243,13 +249,20 @@ class Journal:
                 judgement.prompt_tokens,
                 judgement.completion_tokens,
                 reply,
+                judgement.place,
+                judgement.cut,
             )
             if judgement.label.is_answer:
                 answers.append(record)
             else:
                 failures.append((*record, row.query_id, row.negative_passages[position].docid))
-        self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", answers)
-        self._database.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", failures)
+        for verb, table, more, records in (
+            ("IGNORE", "answers", "", answers),
+            ("REPLACE", "failures", ", query_id, docid", failures),
+        ):
+            marks = ", ".join("?" * (len(_ANSWER_COLUMNS.split(",")) + more.count(",")))
+            insert = f"INSERT OR {verb} INTO {table} ({_ANSWER_COLUMNS}{more}) VALUES ({marks})"  # noqa: S608 - all ours
+            self._database.executemany(insert, records)
         self._database.executemany("DELETE FROM failures WHERE key = ?", [(record[0],) for record in answers])
 
     def record_run(self, settings: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -35,6 +35,9 @@ class Judgement:
             went wrong, in one line.
         prompt_tokens, completion_tokens: usage of the reply that holds this judgement, divided evenly among the
             candidates it answers for; None where the server does not say.
+        place: 1-based place of the candidate among those its prompt showed, None where there was no order. Not part of
+            what was said, so judgements that differ in it alone are equal.
+        cut: whether the query or the passage was too long and only a part of it was shown.
     """
 
     label: Label
@@ -42,6 +45,8 @@ class Judgement:
     rationale: str = ""
     prompt_tokens: float | None = None
     completion_tokens: float | None = None
+    place: int | None = field(default=None, compare=False)
+    cut: bool = field(default=False, compare=False)
 
 
 class Outcome(StrEnum):

@@ -21,10 +21,13 @@ class Ask:
         request: what to send.
         positions: the candidates asked about, as 0-based positions in `row.negative_passages`, in the order shown:
             the candidate shown with id `i` (1-based) is `positions[i - 1]`.
+        cut: those of `positions` that were judged on a part of their text, or all of them where the query or the ground
+            truth was cut.
     """
 
     request: Request
     positions: tuple[int, ...]
+    cut: frozenset[int] = frozenset()
 
 
 class PromptJudge(Protocol):

@@ -74,13 +74,6 @@ def _disarmed(match: re.Match[str]) -> str:
     return match[0].translate(_HARMLESS)
 
 
-def cut(text: str, max_chars: int) -> str:
-    """The first `max_chars` characters, with a visible mark that says how many were left out."""
-    if len(text) <= max_chars:
-        return text
-    return f"{text[:max_chars]} […{len(text) - max_chars} more characters left out…]"
-
-
 def fence_key(row_digest: bytes, texts: Iterable[str]) -> str:
     """Ten digits that occur in none of `texts`.
 

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from hf_relabel.builders.endpoint import Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement
 from hf_relabel.builders.judges.base import JSON, Ask
-from hf_relabel.builders.judges.fencing import clean, cut, digest_of, fence_key
+from hf_relabel.builders.judges.fencing import digest_of, fence_key
 from hf_relabel.builders.judges.parsing import judgements_of, parse_reply
 from hf_relabel.builders.judges.prompting import prompt_sha256, template, versions, wordings
 from hf_relabel.builders.judges.settings import check_number
+from hf_relabel.builders.judges.showing import CutRule, check_cut_rule, shown_passage, shown_text
 from hf_relabel.builders.judges.subsets import subset_key, subset_map, subset_set
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import Row
 
 MAX_CANDIDATES = 25
 """Most candidates in one prompt (the paper's limit)."""
@@ -33,13 +34,6 @@ MAX_CANDIDATES = 25
 MAX_THINKING_CHARS = 1900
 """Default bound of the reasoning in a constrained reply, in characters. llama.cpp refuses a grammar that repeats
 something 2,000 times, and reads a higher bound as none."""
-
-
-class _Shown(NamedTuple):
-    """A passage as the prompt shows it."""
-
-    title: str
-    text: str
 
 
 def _scidocsrr() -> dict[str, str]:
@@ -59,7 +53,13 @@ class ListwiseJudge:
             the paper whose title is the query).
         wordings: other wordings by subset. The paper has one for SciDocsRR. Case and punctuation do not matter.
         exempt_subsets: subsets that are not judged at all. In ArguAna the right result contradicts the query.
-        max_passage_chars: a longer query, title or passage is cut to its first characters, with a mark in its place.
+        max_passage_chars: a longer query, title or passage is cut, with a mark for what was left out, and its
+            judgements say so.
+        cut: what is kept of a longer passage: its first characters (`head`) or the stretch that shares most with the
+            query (`window`). Of a query and a title it is always the first characters.
+        permutation: which order the candidates are shown in. 1 is the reverse of 0, 3 of 2, and so on; each pair is
+            shuffled anew. Asking in both orders of a pair, and requiring agreement, takes out what a judge thinks of a
+            place rather than of a candidate.
         reasoning: whether the judge thinks before its verdict. Without it replies are short, cheap and less accurate.
         max_thinking_chars: bound of the reasoning in a constrained reply.
 
@@ -76,6 +76,8 @@ class ListwiseJudge:
     wordings: Mapping[str, str] = field(default_factory=_scidocsrr)
     exempt_subsets: Iterable[str] = ("arguana",)
     max_passage_chars: int = 8000
+    cut: CutRule = "head"
+    permutation: int = 0
     reasoning: bool = True
     max_thinking_chars: int = MAX_THINKING_CHARS
 
@@ -87,6 +89,8 @@ class ListwiseJudge:
         check_number("max_tokens", self.max_tokens, 1, 1_000_000, whole=True)
         check_number("seed", self.seed, 0, 2**63 - 1, whole=True)
         check_number("max_passage_chars", self.max_passage_chars, 1, 10_000_000, whole=True)
+        check_number("permutation", self.permutation, 0, 99, whole=True)
+        check_cut_rule(self.cut)
         check_number("max_thinking_chars", self.max_thinking_chars, 1, 1_000_000, whole=True)
         if not isinstance(self.reasoning, bool):
             raise ConfigError(f"reasoning: expected true or false, found {self.reasoning!r}")
@@ -110,6 +114,8 @@ class ListwiseJudge:
             "temperature": float(self.temperature),
             "max_tokens": self.max_tokens,
             "max_passage_chars": self.max_passage_chars,
+            "cut": self.cut,
+            "permutation": self.permutation,
             "max_thinking_chars": self.max_thinking_chars,
             "seed": self.seed,
         }
@@ -120,17 +126,20 @@ class ListwiseJudge:
     def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
         """Prompts that together cover each of `positions` exactly once, in an order drawn from the row's texts."""
         row_digest = self._digest(row)
-        order = _shuffled(row, positions, row_digest)
-        shown = {position: self._shown(row.negative_passages[position]) for position in order}
-        query = clean(cut(row.query, self.max_passage_chars))
-        positives = [self._shown(passage) for passage in row.positive_passages]
-        passages = [*positives, *shown.values()]
+        order = shuffled(row, positions, row_digest, self.permutation)
+        query, query_cut = shown_text(row.query, max_chars=self.max_passage_chars)
+        showing = partial(shown_passage, query=row.query, max_chars=self.max_passage_chars, rule=self.cut)
+        shown = {position: showing(row.negative_passages[position]) for position in order}
+        truth = [showing(passage) for passage in row.positive_passages]
+        positives = [passage for passage, _ in truth]
+        all_cut = query_cut or any(was_cut for _, was_cut in truth)
+        passages = [*positives, *(passage for passage, _ in shown.values())]
         key = fence_key(row_digest, [query, *(text for passage in passages for text in passage)])
         system = _system_prompt(self.prompt, self._wording_of(row), self.reasoning, constrained)
         user = template(f"{self.prompt}.user.jinja")
         asks = []
         for index, chunk in enumerate(evenly(order, self.candidates_per_prompt)):
-            candidates = [(number, *shown[position]) for number, position in enumerate(chunk, 1)]
+            candidates = [(number, *shown[position][0]) for number, position in enumerate(chunk, 1)]
             content = user.render(key=key, query=query, positives=positives, candidates=candidates)
             request = Request(
                 messages=(Message("system", system), Message("user", content)),
@@ -140,13 +149,14 @@ class ListwiseJudge:
                 seed=(int.from_bytes(row_digest[:4], "big") + index) & 0x7FFFFFFF,
                 json_schema=self._schema(len(chunk)) if constrained else None,
             )
-            asks.append(Ask(request, chunk))
+            cut = frozenset(position for position in chunk if all_cut or shown[position][1])
+            asks.append(Ask(request, chunk, cut))
         return asks
 
     def read(self, ask: Ask, reply: Reply) -> dict[int, Judgement]:
         constrained = ask.request.json_schema is not None
         parsed = parse_reply(reply.text, reply.finish_reason, len(ask.positions), constrained)
-        return judgements_of(parsed, ask.positions, reply.prompt_tokens, reply.completion_tokens)
+        return judgements_of(parsed, ask.positions, reply.prompt_tokens, reply.completion_tokens, cut=ask.cut)
 
     def _wording_of(self, row: Row) -> str:
         return self.wordings.get(subset_key(row.subset), self.wording)
@@ -156,27 +166,25 @@ class ListwiseJudge:
         positives = (text for passage in row.positive_passages for text in (passage.title, passage.text))
         return digest_of(str(self.seed), row.query, *positives)
 
-    def _shown(self, passage: Passage) -> _Shown:
-        title = " ".join(clean(cut(passage.title, self.max_passage_chars)).split()) if passage.title else ""
-        return _Shown(title, clean(cut(passage.text, self.max_passage_chars)))
-
     def _schema(self, count: int) -> dict[str, Any]:
         return _schema(count, self.max_thinking_chars if self.reasoning else 0)
 
 
-def _shuffled(row: Row, positions: Sequence[int], row_digest: bytes) -> list[int]:
+def shuffled(row: Row, positions: Sequence[int], row_digest: bytes, permutation: int = 0) -> list[int]:
     """The positions, each once, in the order of a hash of the row and the candidate's own text.
 
     So the order depends neither on the machine nor on the order of the negatives, and asking about some of the
-    candidates shows them in the same order as asking about all.
+    candidates shows them in the same order as asking about all. Odd permutations are the even one before, reversed.
     """
+    pair, is_reversed = divmod(permutation, 2)
+    hash_key = row_digest if not pair else blake2b(bytes([pair]), key=row_digest, digest_size=32).digest()
 
     def place(position: int) -> tuple[bytes, int]:
         passage = row.negative_passages[position]
         text = f"{passage.title}\n{passage.text}".encode("utf-8", "surrogatepass")
-        return blake2b(text, key=row_digest, digest_size=8).digest(), position
+        return blake2b(text, key=hash_key, digest_size=8).digest(), position
 
-    return sorted(dict.fromkeys(positions), key=place)
+    return sorted(dict.fromkeys(positions), key=place, reverse=bool(is_reversed))
 
 
 def evenly(items: Sequence[int], most: int) -> list[tuple[int, ...]]:

@@ -260,26 +260,30 @@ def judgements_of(
     positions: Sequence[int],
     prompt_tokens: int | None = None,
     completion_tokens: int | None = None,
+    *,
+    cut: frozenset[int] = frozenset(),
 ) -> dict[int, Judgement]:
-    """One judgement for each of `positions`, of which the candidate with id i is `positions[i - 1]`."""
+    """One judgement for each of `positions`, of which the candidate with id i is `positions[i - 1]`.
+
+    Args:
+        cut: see `Ask.cut`.
+    """
     share = 1 / len(positions) if positions else 0.0
     usage = (
         None if prompt_tokens is None else prompt_tokens * share,
         None if completion_tokens is None else completion_tokens * share,
     )
-    if parsed.problem is not None:
-        unreadable = Judgement(Label.UNPARSABLE, None, parsed.problem, *usage)
-        return dict.fromkeys(positions, unreadable)
     labels = dict.fromkeys(parsed.better, Label.BETTER) | dict.fromkeys(parsed.worse, Label.WORSE)
     rationales = rationales_of(parsed.thinking)
-    judgements = {
-        position: Judgement(labels.get(number, Label.IRRELEVANT), None, rationales.get(number, ""), *usage)
-        for number, position in enumerate(positions, 1)
-    }
-    for number in parsed.conflicting:
-        judgements[positions[number - 1]] = Judgement(
-            Label.UNPARSABLE, None, "the verdict has this candidate in both lists", *usage
-        )
+    conflicting = frozenset(parsed.conflicting)
+    judgements = {}
+    for number, position in enumerate(positions, 1):
+        label, rationale = labels.get(number, Label.IRRELEVANT), rationales.get(number, "")
+        if parsed.problem is not None:
+            label, rationale = Label.UNPARSABLE, parsed.problem
+        elif number in conflicting:
+            label, rationale = Label.UNPARSABLE, "the verdict has this candidate in both lists"
+        judgements[position] = Judgement(label, None, rationale, *usage, place=number, cut=position in cut)
     return judgements
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_relabel.builders.judges.fencing import clean, cut, digest_of, fence_key
+from hf_relabel.builders.judges.fencing import clean, digest_of, fence_key
 
 TOKENS = [
     *["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|start_header_id|>", "<|turn>", "<turn|>"],
@@ -66,11 +66,6 @@ pieces = st.sampled_from([*"<>|[]/s｜ \0\n", "think", "INST", "better"])
 @given(st.lists(pieces, max_size=40).map("".join))
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     assert clean(clean(text)) == clean(text)
-
-
-def test_a_long_text_is_cut_with_a_mark() -> None:
-    assert cut("short", 5) == "short"
-    assert cut("x" * 100_000, 8000) == "x" * 8000 + " […92000 more characters left out…]"
 
 
 def test_the_key_is_the_same_for_the_same_row() -> None:
