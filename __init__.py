@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.relabeled_builder import RelabeledBuilder, RelabeledConfig
     from hf_relabel.builders.released import Release, release_from_folder
     from hf_relabel.builders.rows import NumberedRow, Passage, Row
+    from hf_relabel.builders.runs import verdicts
     from hf_relabel.builders.sampling import Sample
     from hf_relabel.builders.sources import Source, open_source
     from hf_relabel.builders.techniques import Technique, apply
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from hf_relabel.hub_tools.endpoints.registry import make_endpoint
     from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
     from hf_relabel.hub_tools.hub_source import open_hub_source
-    from hf_relabel.hub_tools.judging import Stage, StageReport, judge, verdicts
+    from hf_relabel.hub_tools.judging import Stage, StageReport, judge
     from hf_relabel.hub_tools.local_hub import LocalHub
     from hf_relabel.hub_tools.releases.diff import diff
     from hf_relabel.hub_tools.releases.log import log
@@ -156,7 +157,7 @@ _HOMES = {
     "release_from_folder": "builders.released",
     "render_card": "cards.data_card",
     "train": "trainers.training",
-    "verdicts": "hub_tools.judging",
+    "verdicts": "builders.runs",
     "write_configs": "builders.configs",
 }
 

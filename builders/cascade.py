@@ -28,14 +28,18 @@ class Rule:
     Attributes:
         escalate: "candidate" passes on the doubted candidates, "row" all of a row that has a doubted one.
         passes: the labels that count as doubt.
+        accepts: labels that are the final word when this stage says them, without asking the next: a cheap judge that
+            is sure (`better` makes a false negative, `irrelevant` a negative). They are not passed on by "candidate".
     """
 
     escalate: Escalate = "candidate"
     passes: frozenset[Label] = RELEVANT
+    accepts: frozenset[Label] = frozenset()
 
     def passed_on(self, asked: Sequence[int], answers: StageAnswers) -> list[int]:
         """The candidates of one row that go to the next stage, in order."""
-        doubted = [position for position in asked if (answer := answers.get(position)) and answer.label in self.passes]
+        passes = self.passes - self.accepts
+        doubted = [position for position in asked if (answer := answers.get(position)) and answer.label in passes]
         if self.escalate == "row":
             return list(asked) if doubted else []
         return doubted
@@ -71,8 +75,8 @@ def conclude(
         rules, answers: one of each per stage. An answer that is missing means the stage has not been run on it.
         exempt: the row is not judged (ArguAna in the paper).
 
-    Only `better` from the last stage makes a false negative. A candidate whose last asked stage gave no answer is
-    unjudged, whatever earlier stages said: no answer is never read as "irrelevant".
+    Only `better` from the last stage, or from one that accepts it, makes a false negative. A candidate whose last asked
+    stage gave no answer is unjudged, whatever earlier stages said: no answer is never read as "irrelevant".
     """
     last_asked = _last_stage_asked(row, findings, rules, answers)
     verdicts = []
@@ -86,7 +90,8 @@ def conclude(
         else:
             stage = last_asked[position]
             stages = tuple(answer if index <= stage else None for index, answer in enumerate(stages))
-            outcome, reason = _final_word(stages, stage, last=len(answers) - 1)
+            final = stage == len(answers) - 1 or (stage < len(rules) and Label.BETTER in rules[stage].accepts)
+            outcome, reason = _final_word(stages, stage, final=final)
         verdicts.append(Verdict(position, passage.docid, outcome, reason, stages))
     return verdicts
 
@@ -102,13 +107,13 @@ def _last_stage_asked(
     return last_asked
 
 
-def _final_word(stages: Sequence[Judgement | None], stage: int, *, last: int) -> tuple[Outcome, str]:
+def _final_word(stages: Sequence[Judgement | None], stage: int, *, final: bool) -> tuple[Outcome, str]:
     judgement = stages[stage] if stages else None
     if judgement is None:
         return Outcome.UNJUDGED, "not-reached"
     if not judgement.label.is_answer:
         return Outcome.UNJUDGED, str(judgement.label)
-    if stage == last and judgement.label is Label.BETTER:
+    if final and judgement.label is Label.BETTER:
         return Outcome.FALSE_NEGATIVE, "judged"
     doubted = any(answer is not None and answer.label in RELEVANT for answer in stages)
     return (Outcome.DOUBTFUL if doubted else Outcome.NEGATIVE), "judged"

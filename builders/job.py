@@ -31,6 +31,12 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _judge_with_kind(value: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(value.get("kind"), str):
+        raise ValueError("needs a `kind`, such as `kind: listwise`")
+    return value
+
+
 class SourceSettings(_Settings):
     """Where the rows come from. See `hf relabel inspect --help`."""
 
@@ -84,22 +90,57 @@ class LimitSettings(_Settings):
     price_completion: float = Field(default=0.0, ge=0)
 
 
-class StageSettings(_Settings):
-    """One stage of the cascade."""
+class MemberSettings(_Settings):
+    """One more judge of a stage."""
 
-    name: str = ""
     judge: dict[str, Any]
     endpoints: tuple[EndpointSettings, ...] = ()
-    escalate: Literal["candidate", "row"] = "candidate"
-    passes: tuple[Literal["better", "worse", "irrelevant"], ...] = ("better", "worse")
     limits: LimitSettings = LimitSettings()
 
     @field_validator("judge")
     @classmethod
     def _has_kind(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(value.get("kind"), str):
-            raise ValueError("needs a `kind`, such as `kind: listwise`")
-        return value
+        return _judge_with_kind(value)
+
+
+class CombineSettings(_Settings):
+    """How several judges of a stage become one. See hf_relabel.builders.combining."""
+
+    rule: Literal["agreement", "majority", "weighted", "arhn"] = "agreement"
+    weights: tuple[dict[str, dict[str, float]], ...] | str = ()
+    """For `weighted`: counts {label: {relevant: …, other: …}} per judge, or the report of an audit that holds them."""
+    prior: float = Field(default=0.15, gt=0, lt=1)
+
+
+AnswerLabel = Literal["better", "worse", "irrelevant"]
+
+
+class StageSettings(_Settings):
+    """One stage of the cascade."""
+
+    name: str = ""
+    judge: dict[str, Any]
+    """Its `kind` and settings. `permutations: 2` asks a judge of lists in that many orders and combines the answers."""
+    endpoints: tuple[EndpointSettings, ...] = ()
+    others: tuple[MemberSettings, ...] = ()
+    """Further judges, asked about the same candidates."""
+    combine: CombineSettings = CombineSettings()
+    """For several judges or permutations; by name alone where it needs no settings (`combine: majority`)."""
+    escalate: Literal["candidate", "row"] = "candidate"
+    passes: tuple[AnswerLabel, ...] = ("better", "worse")
+    accepts: tuple[AnswerLabel, ...] = ()
+    """Labels that are the final word when this stage says them: what a cheap judge is sure of."""
+    limits: LimitSettings = LimitSettings()
+
+    @field_validator("combine", mode="before")
+    @classmethod
+    def _rule_by_name(cls, value: Any) -> Any:
+        return {"rule": value} if isinstance(value, str) else value
+
+    @field_validator("judge")
+    @classmethod
+    def _has_kind(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _judge_with_kind(value)
 
 
 class BuildSettings(_Settings):
@@ -109,6 +150,8 @@ class BuildSettings(_Settings):
     techniques: tuple[str, ...] = ("original", "remove", "remove-hn", "relabel", "relabel-filter")
     limit: int = Field(default=7, ge=0)
     default: str = "remove-hn"
+    calibration: str | None = None
+    """A file that `hf relabel audit report --calibrate` wrote: its thresholds decide instead of the judges' labels."""
     max_shard_bytes: int = Field(default=500_000_000, ge=1)
 
 

@@ -257,12 +257,17 @@ def _plain(value: Any) -> str:
 def _judge_settings(manifest: Mapping[str, Any]) -> Markdown | None:
     """Every setting of every judge, long texts cut; the whole is in manifest.json."""
     rows = [
-        [as_code(stage["name"]), as_code(name), as_code(cut(_plain(value), 120))]
+        [as_code(_judge_name(stage, number)), as_code(name), as_code(cut(_plain(value), 120))]
         for stage in manifest.get("run", {}).get("stages", ())
-        for name, value in sorted(stage["judge"]["settings"].items())
+        for number, judge in enumerate(tables.judges_of(stage), start=1)
+        for name, value in sorted(judge["settings"].items())
         if value is not None
     ]
     return table(["stage", "setting", "value"], rows) if rows else None
+
+
+def _judge_name(stage: Mapping[str, Any], number: int) -> str:
+    return f"{stage['name']} #{number}" if stage.get("judges") else str(stage["name"])
 
 
 def _packages(manifest: Mapping[str, Any]) -> Markdown:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hf_relabel.builders.folder_readme import totals
-from hf_relabel.builders.readme_markdown import NOTHING, Markdown, as_code, table
+from hf_relabel.builders.readme_markdown import NOTHING, Markdown, as_code, as_text, table
 from hf_relabel.cards.figures import ALL, BINS, MOST_SUBSETS, Spread, spreads
 
 Manifest = Mapping[str, Any]
@@ -195,23 +195,38 @@ def judges_table(manifest: Manifest) -> Markdown | None:
     """Who judged at each stage; None where the manifest does not say."""
     rows = []
     for stage in manifest.get("run", {}).get("stages", ()):
-        judge = stage["judge"]
-        settings = judge["settings"]
-        digest = settings.get("prompt_sha256")
-        rows.append(
-            [
-                as_code(stage["name"]),
-                as_code(judge["kind"]),
-                as_code(judge["model"]),
-                as_code(_short(judge["revision"])),
-                as_code(settings.get("prompt", "")),
-                as_code(_short(digest)),
-                f"{stage['escalate']}: {', '.join(stage['passes'])}",
-            ]
-        )
+        for judge in judges_of(stage):
+            settings = judge["settings"]
+            digest = settings.get("prompt_sha256")
+            rows.append(
+                [
+                    as_code(stage["name"]),
+                    as_code(judge["kind"]),
+                    as_code(judge["model"]),
+                    as_code(_short(judge["revision"])),
+                    as_code(settings.get("prompt", "")),
+                    as_code(_short(digest)),
+                    _passing(stage),
+                ]
+            )
     if not rows:
         return None
     return table(["stage", "judge", "model", "revision", "prompt", "prompt sha256", "passes on"], rows)
+
+
+def judges_of(stage: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The judges of a stage of a run, as the manifest has them."""
+    return list(stage.get("judges") or [stage["judge"]])
+
+
+def _passing(stage: Mapping[str, Any]) -> Markdown:
+    """How the stage combines its judges, what it passes on and what it settles."""
+    parts = [f"{stage['escalate']}: {', '.join(stage['passes'])}"]
+    if stage.get("combine"):
+        parts.insert(0, f"combined by {stage['combine']['rule']}")
+    if stage.get("accepts"):
+        parts.append(f"final: {', '.join(stage['accepts'])}")
+    return as_text("; ".join(parts))
 
 
 def judge_of(manifest: Manifest, stage_name: str) -> Mapping[str, Any]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from hf_relabel.builders.cascade import Rule
+from hf_relabel.builders.combining import Combine
 from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job import EndpointSettings, Job, LimitSettings, SourceSettings, StageSettings
+from hf_relabel.builders.judge_weights import audited_weights
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.registry import make_judge
+from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.planning import StageToPlan
 from hf_relabel.builders.sampling import PRESETS, Sample
@@ -17,7 +22,7 @@ from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduler import Limits
 from hf_relabel.hub_tools.hub_source import resolve_source
-from hf_relabel.hub_tools.judging import Stage
+from hf_relabel.hub_tools.judging import Judge, Member, Stage
 
 
 def source_of(settings: SourceSettings) -> Source:
@@ -55,26 +60,64 @@ def stages_of(job: Job) -> list[Stage]:
 
 
 def _stage(settings: StageSettings, name: str) -> Stage:
-    judge_settings = dict(settings.judge)
-    kind = judge_settings.pop("kind")
-    replies = None
-    if kind == "saved-replies":
-        path = judge_settings.pop("file", None)
-        if not isinstance(path, str):
-            raise ConfigError(f"Stage {name!r}: a judge of saved replies needs `file`, the file that holds them.")
-        replies = open_source(path, format="rlhn-replies")
-        judge_settings.setdefault("name", os.path.basename(path))
-    judge = SavedRepliesJudge(**judge_settings) if kind == "saved-replies" else make_judge(kind, **judge_settings)
-    models = {endpoint.model for endpoint in settings.endpoints if endpoint.model}
+    first, *others = [
+        member
+        for asked in (settings, *settings.others)
+        for member in _members(asked.judge, asked.endpoints, asked.limits, name)
+    ]
     return Stage(
         name=name,
-        judge=judge,
-        rule=Rule(settings.escalate, frozenset(Label(label) for label in settings.passes)),
-        endpoints=tuple(_endpoint(endpoint) for endpoint in settings.endpoints),
-        limits=_limits(settings.limits),
-        replies=replies,
-        model=models.pop() if len(models) == 1 else None,
+        judge=first.judge,
+        rule=_rule(settings),
+        endpoints=first.endpoints,
+        limits=first.limits,
+        replies=first.replies,
+        model=first.model,
+        others=tuple(others),
+        combine=_combine(settings, name) if others else None,
     )
+
+
+def _rule(settings: StageSettings) -> Rule:
+    passes, accepts = (frozenset(map(Label, labels)) for labels in (settings.passes, settings.accepts))
+    return Rule(settings.escalate, passes, accepts)
+
+
+def _combine(settings: StageSettings, name: str) -> Combine:
+    """How the stage's judges become one, `arhn` unless said otherwise for a judge of answers."""
+    wanted = settings.combine
+    rule = wanted.rule
+    if settings.judge["kind"] == ANSWER and "combine" not in settings.model_fields_set:
+        rule = "arhn"
+    weights: Any = wanted.weights
+    prior = wanted.prior
+    if isinstance(weights, str):
+        weights, prior = audited_weights(Path(weights), name)
+    return Combine.from_dict({"rule": rule, "weights": weights, "prior": prior})
+
+
+def _members(
+    judge: Mapping[str, Any], endpoints: Sequence[EndpointSettings], limits: LimitSettings, name: str
+) -> list[Member]:
+    """The judges that one entry of a job file stands for: one, or one for each permutation, or those of ARHN."""
+    models = {endpoint.model for endpoint in endpoints if endpoint.model}
+    model = models.pop() if len(models) == 1 else None
+    members = []
+    for kind, judge_settings in expanded(judge):
+        replies = None
+        made: Judge
+        if kind == "saved-replies":
+            path = judge_settings.pop("file", None)
+            if not isinstance(path, str):
+                raise ConfigError(f"Stage {name!r}: a judge of saved replies needs `file`, the file that holds them.")
+            replies = open_source(path, format="rlhn-replies")
+            made = SavedRepliesJudge(**{"name": os.path.basename(path), **judge_settings})
+        else:
+            made = make_judge(kind, **judge_settings)
+        # Each has connections of its own, since each is closed when its judge is done.
+        opened = tuple(_endpoint(endpoint) for endpoint in endpoints)
+        members.append(Member(made, opened, _limits(limits), replies, model))
+    return members
 
 
 def _endpoint(settings: EndpointSettings) -> Endpoint:
@@ -103,13 +146,12 @@ def stages_to_plan(job: Job) -> list[StageToPlan]:
     """The stages of a job as planning sees them. Opens nothing."""
     planned = []
     for settings, name in zip(job.stages, job.stage_names(), strict=True):
-        judge_settings = dict(settings.judge)
-        kind = judge_settings.pop("kind")
+        kind, judge_settings = expanded(settings.judge)[0]
         planned.append(
             StageToPlan(
                 name=name,
                 judge=None if kind == "saved-replies" else make_judge(kind, **judge_settings),
-                rule=Rule(settings.escalate, frozenset(Label(label) for label in settings.passes)),
+                rule=_rule(settings),
                 price_prompt=settings.limits.price_prompt,
                 price_completion=settings.limits.price_completion,
             )

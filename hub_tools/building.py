@@ -9,13 +9,13 @@ from typing import Any
 from hf_relabel.builders.configs import BuildReport, Shard, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job import BuildSettings
-from hf_relabel.builders.journal import Journal, JudgeIdentity
+from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.rows import NumberedRow
+from hf_relabel.builders.runs import stages_of_run, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.techniques import Technique
-from hf_relabel.hub_tools.judging import verdicts
 
 
 def build_configs(
@@ -39,13 +39,14 @@ def build_configs(
     """
     _check_names(settings)
     run = journal.last_run()
+    stages = stages_of_run(run)
     return write_configs(
         _counted(verdicts(source, journal, run), progress),
         Path(settings.out),
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
-        stage_names=[stage["name"] for stage in run["stages"]],
-        stage_judges=[JudgeIdentity(**stage["judge"]).describe() for stage in run["stages"]],
+        stage_names=[stage.name for stage in stages],
+        stage_judges=[stage.describe() for stage in stages],
         max_shard_bytes=settings.max_shard_bytes,
         default_config=settings.default,
         # Asked for when the rows have been read: only then is it known how many were skipped.

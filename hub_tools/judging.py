@@ -15,25 +15,37 @@ from typing import Any, TypeAlias
 
 from typing_extensions import TypeIs
 
-from hf_relabel.builders.cascade import Findings, Rule, StageAnswers, candidates_of_stage, conclude
+from hf_relabel.builders.cascade import Rule, StageAnswers
+from hf_relabel.builders.combining import Combine
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.findings import free_findings
 from hf_relabel.builders.journal import Journal, JudgeIdentity, candidate_keys
-from hf_relabel.builders.judgements import Judgement, Label, Verdict
+from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.judges.subsets import subset_key
-from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.rows import Row
+from hf_relabel.builders.runs import RunStage, is_exempt, run_settings, stage_views, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
 
 Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
-Progress: TypeAlias = Callable[[str, int, dict[Label, int]], None]
-"""Called with the stage name, the rows read so far and the new judgements so far."""
+__all__ = ["Judge", "Member", "Progress", "Stage", "StageReport", "identify", "judge", "verdicts"]
 
 MOST_UNPROVEN = 1_000
 """Failed requests held back until it is known whether the server answers at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One judge of a stage and what it works with. The fields are those of `Stage`."""
+
+    judge: Judge
+    endpoints: tuple[Endpoint, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    replies: Source | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,8 @@ class Stage:
         endpoints: the servers of a judge that asks one; several share the work. They must serve the same model.
         replies: for a judge of saved replies, the source that holds them.
         model: the model id to journal under when a server does not tell its own.
+        others: further judges that are asked about the same candidates.
+        combine: how the judges' words become one; needed where there are others.
     """
 
     name: str
@@ -53,11 +67,26 @@ class Stage:
     limits: Limits = field(default_factory=Limits)
     replies: Source | None = None
     model: str | None = None
+    others: tuple[Member, ...] = ()
+    combine: Combine | None = None
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All judges of the stage, in order."""
+        return Member(self.judge, self.endpoints, self.limits, self.replies, self.model), *self.others
 
 
 @dataclass(slots=True)
 class StageReport:
-    """What one stage did in this run. `labels` counts new judgements, `known` those found in the journal."""
+    """What one judge of a stage did in this run.
+
+    Attributes:
+        asked, labels: new judgements.
+        known: judgements found in the journal.
+        cut: how many of the new ones were made on a part of the text.
+        prompt_tokens, completion_tokens: of the new replies, so far while it runs.
+        cost: in the currency of the prices, None without prices.
+    """
 
     name: str
     judge: str
@@ -66,14 +95,20 @@ class StageReport:
     known: int = 0
     requests: int = 0
     labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
+    cut: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost: float | None = None
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         values = asdict(self)
         values["labels"] = {str(label): number for label, number in self.labels.items()}
         return values
+
+
+Progress: TypeAlias = Callable[[StageReport], None]
+"""Called with what the running judge did so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +121,27 @@ class _Waiting:
 
 
 class _StageRun:
-    """One stage over all rows of a source."""
+    """One judge of the last of some stages, over all rows of a source."""
 
     def __init__(
         self,
         source: Source,
         stages: Sequence[Stage],
-        identities: Sequence[JudgeIdentity],
+        run_stages: Sequence[RunStage],
+        number: int,
         journal: Journal,
         *,
         retry_failed: bool,
         progress: Progress | None,
     ) -> None:
         self.source, self.journal = source, journal
-        self.stage, self.identity = stages[-1], identities[-1]
-        self.rules = [stage.rule for stage in stages]
-        self.digests = [identity.digest() for identity in identities]
+        self.number, self.run_stages = number, run_stages
+        self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
+        self.digest = self.identity.digest()
         self.exempt = _exempt_subsets(stages)
         self.retry_failed, self.progress = retry_failed, progress
-        self.report = StageReport(self.stage.name, self.identity.describe())
+        name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
+        self.report = StageReport(name, self.identity.describe())
         self.in_flight: set[bytes] = set()
         self.interrupted = False
         self.unproven: list[tuple[_Waiting, EndpointError]] = []
@@ -115,10 +152,10 @@ class _StageRun:
             row = numbered.row
             self.report.rows += 1
             self._show()
-            if _is_exempt(row, self.exempt):
+            if is_exempt(row, self.exempt):
                 continue
-            asked, known = _stage_answers(row, free_findings(row), self.rules, self.digests, self.journal)[-1]
-            keys = self._missing(asked, known)
+            view = stage_views(row, free_findings(row), self.run_stages, self.journal)[-1]
+            keys = self._missing(view.keys[self.number], view.said[self.number])
             if keys:
                 yield row, keys
 
@@ -142,15 +179,16 @@ class _StageRun:
     def count(self, judgements: Mapping[int, Judgement]) -> None:
         for judgement in judgements.values():
             self.report.labels[judgement.label] += 1
+            self.report.cut += judgement.cut
         self.report.asked += len(judgements)
         self._show()
 
     def _show(self) -> None:
         if self.progress is not None:
-            self.progress(self.stage.name, self.report.rows, self.report.labels)
+            self.progress(self.report)
 
     def run(self) -> StageReport:
-        judge = self.stage.judge
+        judge = self.member.judge
         if isinstance(judge, SavedRepliesJudge):
             self._read_saved(judge)
         elif _is_batch(judge):
@@ -179,14 +217,14 @@ class _StageRun:
             self.count(judgements)
 
     def _read_saved(self, judge: SavedRepliesJudge) -> None:
-        if self.stage.replies is None:
-            raise ConfigError(f"Stage {self.stage.name!r} reads saved replies and needs a file of them.")
-        for numbered, response, finish_reason in self.stage.replies.replies():
+        if self.member.replies is None:
+            raise ConfigError(f"Stage {self.report.name!r} reads saved replies and needs a file of them.")
+        for numbered, response, finish_reason in self.member.replies.replies():
             row = numbered.row
             self.report.rows += 1
             judgements = judge.judgements(row, response, finish_reason)
             positions = list(judgements)
-            keys = dict(zip(positions, candidate_keys(self.digests[-1], row, positions), strict=True))
+            keys = dict(zip(positions, candidate_keys(self.digest, row, positions), strict=True))
             found = self.journal.look_up(list(keys.values()))
             new = {
                 position: judgement
@@ -198,7 +236,7 @@ class _StageRun:
                 self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
 
     async def _ask_servers(self, judge: PromptJudge) -> None:
-        scheduler = Scheduler(self.stage.endpoints, self.stage.limits)
+        scheduler = Scheduler(self.member.endpoints, self.member.limits)
         try:
             self._stop_on_interrupt(scheduler)
             stats = await scheduler.run(
@@ -210,7 +248,7 @@ class _StageRun:
             stopped.interrupted = self.interrupted
             raise
         finally:
-            for endpoint in self.stage.endpoints:
+            for endpoint in self.member.endpoints:
                 await endpoint.close()
 
     def _stop_on_interrupt(self, scheduler: Scheduler) -> None:
@@ -225,7 +263,7 @@ class _StageRun:
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
 
     def _requests(self, judge: PromptJudge) -> Iterator[Request]:
-        constrained = all(endpoint.constrains for endpoint in self.stage.endpoints)
+        constrained = all(endpoint.constrains for endpoint in self.member.endpoints)
         for row, keys in self.needed():
             self.in_flight.update(keys.values())
             for ask in judge.asks(row, list(keys), constrained=constrained):
@@ -236,6 +274,7 @@ class _StageRun:
         waiting: _Waiting = request.tag
         if isinstance(result, Reply):
             self._keep_failures()
+            self._add_tokens(result)
             self.record(waiting.row, waiting.keys, judge.read(waiting.ask, result), result)
             self.in_flight.difference_update(waiting.keys.values())
             return
@@ -251,6 +290,15 @@ class _StageRun:
             self.record(waiting.row, waiting.keys, dict.fromkeys(waiting.keys, failed), None)
             self.in_flight.difference_update(waiting.keys.values())
         self.unproven.clear()
+
+    def _add_tokens(self, reply: Reply) -> None:
+        report, limits = self.report, self.member.limits
+        report.requests += 1
+        report.prompt_tokens += reply.prompt_tokens or 0
+        report.completion_tokens += reply.completion_tokens or 0
+        if limits.price_prompt or limits.price_completion:
+            cost = report.prompt_tokens * limits.price_prompt + report.completion_tokens * limits.price_completion
+            report.cost = cost / 1e6
 
     def _add_usage(self, stats: RunStats) -> None:
         self.report.requests = stats.sent
@@ -283,12 +331,15 @@ def judge(
     """
     _check(stages)
     reports: list[StageReport] = []
-    identities: list[JudgeIdentity] = []
+    run_stages: list[RunStage] = []
     for number, stage in enumerate(stages, start=1):
-        identities.append(identify(stage))
-        journal.record_run(run_settings(source, stages, identities))
-        run = _StageRun(source, stages[:number], identities, journal, retry_failed=retry_failed, progress=progress)
-        reports.append(run.run())
+        run_stages.append(identify(stage))
+        journal.record_run(run_settings(source, run_stages, _exempt_subsets(stages)))
+        for member in range(len(stage.members)):
+            run = _StageRun(
+                source, stages[:number], run_stages, member, journal, retry_failed=retry_failed, progress=progress
+            )
+            reports.append(run.run())
     return reports
 
 
@@ -299,123 +350,73 @@ def _check(stages: Sequence[Stage]) -> None:
     if len(set(names)) < len(names):
         raise ConfigError(f"Stage names must differ: {', '.join(names)}.")
     for stage in stages:
-        asks = not isinstance(stage.judge, SavedRepliesJudge) and not _is_batch(stage.judge)
-        if asks and not stage.endpoints:
-            raise ConfigError(f"Stage {stage.name!r} ({stage.judge.kind}) asks a server and has no endpoint.")
+        if stage.others and stage.combine is None:
+            raise ConfigError(f"Stage {stage.name!r} has several judges: say how to combine them.")
+        if stage.combine is not None:
+            stage.combine.check(len(stage.members))
+        for member in stage.members:
+            asks = not isinstance(member.judge, SavedRepliesJudge) and not _is_batch(member.judge)
+            if asks and not member.endpoints:
+                raise ConfigError(f"Stage {stage.name!r} ({member.judge.kind}) asks a server and has no endpoint.")
 
 
-def identify(stage: Stage) -> JudgeIdentity:
-    """Whom the journal will know this stage's judge as. Asks the servers what they serve.
+def identify(stage: Stage) -> RunStage:
+    """Whom the journal will know this stage's judges as. Asks the servers what they serve.
 
     Raises:
         EndpointError: no server answered, and the stage names no model.
-        ConfigError: the servers of the stage serve different models.
+        ConfigError: the servers of a judge serve different models.
     """
-    judge_ = stage.judge
+    judges = tuple(_identify(stage.name, member) for member in stage.members)
+    if len(set(map(JudgeIdentity.digest, judges))) < len(judges):
+        raise ConfigError(f"Stage {stage.name!r} has the same judge twice. Two that agree must differ in something.")
+    return RunStage(stage.name, stage.rule, judges, stage.combine)
+
+
+def _identify(name: str, member: Member) -> JudgeIdentity:
+    judge_ = member.judge
     if isinstance(judge_, SavedRepliesJudge) or _is_batch(judge_):
         offline_model, digest = judge_.model()
         return JudgeIdentity(judge_.kind, offline_model, digest, judge_.settings())
-    infos = asyncio.run(_infos(stage))
+    infos = asyncio.run(_infos(member))
     models = sorted({(info.model, info.revision or "", info.chat_template or "") for info in infos})
     if len(models) > 1:
         found = ", ".join(" ".join(filter(None, model)) for model in models)
         raise ConfigError(
-            f"The endpoints of stage {stage.name!r} serve different models or use different chat templates: {found}."
+            f"The endpoints of stage {name!r} serve different models or use different chat templates: {found}."
             " Use one per stage."
         )
-    model, revision, template = models[0] if models else (stage.model or "", "", "")
+    model, revision, template = models[0] if models else (member.model or "", "", "")
     settings = {
         **judge_.settings(),
-        "constrained": all(endpoint.constrains for endpoint in stage.endpoints),
+        "constrained": all(endpoint.constrains for endpoint in member.endpoints),
         "chat_template": template or None,
     }
     return JudgeIdentity(judge_.kind, model, revision or None, settings)
 
 
-async def _infos(stage: Stage) -> list[EndpointInfo]:
+async def _infos(member: Member) -> list[EndpointInfo]:
     """What the servers that can be reached say of themselves."""
     infos: list[EndpointInfo] = []
     last_error: EndpointError | None = None
-    for endpoint in stage.endpoints:
+    for endpoint in member.endpoints:
         try:
             infos.append(await endpoint.info())
         except EndpointError as error:
             last_error = error
         finally:
             await endpoint.close()
-    if not infos and not stage.model and last_error is not None:
+    if not infos and not member.model and last_error is not None:
         raise last_error
     return infos
-
-
-def run_settings(source: Source, stages: Sequence[Stage], identities: Sequence[JudgeIdentity]) -> dict[str, Any]:
-    """What the journal remembers of a run: enough to work out its verdicts without its judges."""
-    return {
-        "version": 1,
-        "source": {name: value for name, value in source.record().items() if name not in ("skipped", "ignored_fields")},
-        "exempt": sorted(_exempt_subsets(stages)),
-        "stages": [
-            {
-                "name": stage.name,
-                "escalate": stage.rule.escalate,
-                "passes": sorted(stage.rule.passes),
-                "judge": asdict(identity),
-            }
-            for stage, identity in zip(stages, identities, strict=False)
-        ],
-    }
-
-
-def verdicts(
-    source: Source, journal: Journal, run: Mapping[str, Any] | None = None
-) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
-    """The verdicts on every row of a source, worked out from the journal. Calls no judge.
-
-    Args:
-        run: the settings of the run to read, as `Journal.last_run` gives them; None for the last one.
-
-    Yields:
-        Each row with one verdict per negative, in their order.
-    """
-    settings = run if run is not None else journal.last_run()
-    rules = [
-        Rule(stage["escalate"], frozenset(Label(name) for name in stage["passes"])) for stage in settings["stages"]
-    ]
-    digests = [JudgeIdentity(**stage["judge"]).digest() for stage in settings["stages"]]
-    exempt = frozenset(settings["exempt"])
-    for numbered in source.rows():
-        row = numbered.row
-        findings = free_findings(row)
-        if _is_exempt(row, exempt):
-            answers: list[StageAnswers] = [{} for _ in rules]
-            yield numbered, conclude(row, findings, rules, answers, exempt=True)
-            continue
-        found = _stage_answers(row, findings, rules, digests, journal)
-        yield numbered, conclude(row, findings, rules, [known for _, known in found])
-
-
-def _stage_answers(
-    row: Row, findings: Findings, rules: Sequence[Rule], digests: Sequence[bytes], journal: Journal
-) -> list[tuple[dict[int, bytes], StageAnswers]]:
-    """Per stage: the keys of the candidates it is asked about, by position, and what the journal knows of them."""
-    result: list[tuple[dict[int, bytes], StageAnswers]] = []
-    for digest in digests:
-        asked = candidates_of_stage(row, findings, rules, [known for _, known in result])
-        keys = dict(zip(asked, candidate_keys(digest, row, asked), strict=True))
-        found = journal.look_up(list(keys.values())) if keys else {}
-        result.append((keys, {position: found[key] for position, key in keys.items() if key in found}))
-    return result
 
 
 def _exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
     subsets: set[str] = set()
     for stage in stages:
-        subsets.update(subset_key(name) for name in getattr(stage.judge, "exempt_subsets", ()))
+        for member in stage.members:
+            subsets.update(subset_key(name) for name in getattr(member.judge, "exempt_subsets", ()))
     return frozenset(subsets)
-
-
-def _is_exempt(row: Row, exempt: frozenset[str]) -> bool:
-    return bool(exempt) and subset_key(row.subset) in exempt
 
 
 def _is_batch(judge_: Judge) -> TypeIs[BatchJudge]:

@@ -14,7 +14,7 @@ from hf_relabel.builders.errors import ConfigError
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job import SourceSettings, StageSettings
-    from hf_relabel.builders.judgements import Label
+    from hf_relabel.hub_tools.judging import StageReport
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -159,18 +159,18 @@ def progress_bar(description: str, unit: str = " rows") -> Iterator[Any]:
 
 
 @contextmanager
-def judging_progress() -> Iterator[Callable[[str, int, dict[Label, int]], None]]:
+def judging_progress() -> Iterator[Callable[[StageReport], None]]:
     """A progress bar for `hf_relabel.hub_tools.judging.judge`."""
     with progress_bar("judging") as bar:
 
-        def show(stage: str, rows: int, labels: dict[Label, int]) -> None:
+        def show(report: StageReport) -> None:
             if bar.disable:
                 return
-            if bar.desc != f"{stage}: ":
+            if bar.desc != f"{report.name}: ":
                 bar.reset()
-                bar.set_description(stage, refresh=False)
-            bar.update(rows - bar.n)
-            counts = {str(label): number for label, number in labels.items() if number}
+                bar.set_description(report.name, refresh=False)
+            bar.update(report.rows - bar.n)
+            counts = {str(label): number for label, number in report.labels.items() if number}
             bar.set_postfix(counts, refresh=False)
 
         yield show

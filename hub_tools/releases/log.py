@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.journal import JudgeIdentity
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.manifest import MANIFEST_NAME
+from hf_relabel.builders.runs import RunStage
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.hub_source import HubLocation
 from hf_relabel.hub_tools.releases.shown import shown
@@ -144,13 +144,17 @@ def manifest_facts(manifest: Mapping[str, Any]) -> Facts:
 
 
 def _stage_facts(stage: Mapping[str, Any]) -> Facts:
-    judge = JudgeIdentity(**stage["judge"])
-    name = str(stage["name"])
+    known = RunStage.from_dict(stage)
     facts: Facts = {
-        f"{_JUDGE}{name}": judge.describe(),
-        f"rule of {name}": f"{stage['escalate']}, passes {' and '.join(stage['passes'])}",
+        f"{_JUDGE}{known.name}": known.describe(),
+        f"rule of {known.name}": f"{stage['escalate']}, passes {' and '.join(stage['passes'])}",
     }
-    return facts | {f"{setting} of {name}": _plain(value) for setting, value in judge.settings.items()}
+    if known.rule.accepts:
+        facts[f"accepted of {known.name}"] = " and ".join(stage["accepts"])
+    for name, judge in zip(known.judge_names(), known.judges, strict=True):
+        of = known.name if len(known.judges) == 1 else f"{known.name}, {name}"
+        facts |= {f"{setting} of {of}": _plain(value) for setting, value in judge.settings.items()}
+    return facts
 
 
 def fact_changes(before: Facts, after: Facts) -> list[FactChange]:

@@ -182,8 +182,8 @@ def push_source(
         JournalError: the journal holds no run.
         ReleaseError, CardError, ConfigError, BuildError: as `push`.
     """
+    from hf_relabel.builders.runs import verdicts
     from hf_relabel.hub_tools.building import build_configs
-    from hf_relabel.hub_tools.judging import verdicts
 
     chosen = PushOptions(**options)
     pusher = _Pusher(repo_id, chosen, token, progress)

@@ -1,0 +1,43 @@
+"""The weights of judges that are combined, from the report of an audit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.builders.errors import ConfigError
+
+MEMBER_MARK = " · "
+"""Between the name of a stage and one of its several judges."""
+
+
+def audited_weights(report: Path, stage: str) -> tuple[list[dict[str, dict[str, float]]], float]:
+    """The confusions of a stage's judges in their order, and the share of candidates that are relevant.
+
+    Args:
+        report: what `hf relabel audit report --json` printed of a run in which the stage had the same judges.
+        stage: its name.
+
+    Raises:
+        ConfigError: no such file, not such a report, or it does not know the stage's judges.
+    """
+    try:
+        judges = json.loads(report.read_text(encoding="utf-8"))["judges"]
+        found = [judge["confusion"] for judge in judges if str(judge["name"]).startswith(stage + MEMBER_MARK)]
+    except FileNotFoundError:
+        raise ConfigError(f"weights: there is no file {report}.") from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ConfigError(f"weights: {report} is not the JSON report of an audit ({error}).") from None
+    if not found:
+        raise ConfigError(f"weights: {report} has no audited judges of a stage {stage!r} with several judges.")
+    relevant, other = (_total(found[0], column) for column in ("relevant", "other"))
+    share = relevant / (relevant + other) if relevant + other else 0.15
+    return found, min(max(share, 0.001), 0.999)
+
+
+def _total(confusion: Any, column: str) -> float:
+    try:
+        return sum(float(counts[column]) for counts in confusion.values())
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ConfigError("weights: the audit's confusion must be {label: {relevant: …, other: …}}.") from None

@@ -1,0 +1,50 @@
+"""`hf relabel report`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar, source_options, source_settings
+
+EPILOG = """\b
+Examples:
+  hf relabel report train.jsonl
+  hf relabel report train.jsonl --journal judged.sqlite --figure pareto.png
+  hf relabel report train.jsonl --json"""
+
+
+@click.command("report", epilog=EPILOG)
+@source_options
+@click.option("--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are.")
+@click.option("--figure", help="Write tokens against false negatives of each escalation rule to this PNG file.")
+@json_option
+def command(journal_path: str, figure: str | None, as_json: bool, **options: Any) -> None:
+    """Report on the judges of the last run over SOURCE. Asks nobody.
+
+    Shows whether a judge of lists prefers some places of its prompt, how far judges agree, and what each escalation
+    rule would have cost and found on the same replies.
+    """
+    from pathlib import Path
+
+    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.judging_report import judging_report
+    from hf_relabel.builders.runs import judged_rows, stages_of_run
+    from hf_relabel.hub_tools.assembly import source_of
+
+    with Journal(journal_path, write=False) as journal, progress_bar("reading") as bar:
+        run = journal.last_run()
+        rows = judged_rows(source_of(source_settings(options)), journal, run)
+        report = judging_report((bar.update() or row for row in rows), stages_of_run(run))
+    if figure:
+        from hf_relabel.builders.whole_file import written_whole
+        from hf_relabel.cards.pareto import pareto_png
+
+        points = [way for way in report.to_dict()["escalation"] if not way["missing"]]
+        with written_whole(Path(figure)) as file:
+            file.write(pareto_png({"points": points}))
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        click.echo(report.to_text())
