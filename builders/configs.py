@@ -36,6 +36,7 @@ from hf_relabel.builders.manifest import (
     read_manifest,
 )
 from hf_relabel.builders.rows import NumberedRow, arrow_schema
+from hf_relabel.builders.suspects import SUSPECTS, Suspect, suspects_schema
 from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def write_configs(
     row_group_bytes: int = 32_000_000,
     default_config: str = Technique.REMOVE_HN,
     manifest_extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
+    suspects: Callable[[NumberedRow], Sequence[Suspect]] | None = None,
     on_shard: Callable[[Shard], None] | None = None,
 ) -> BuildReport:
     """Write all configs of a training set, and the verdicts they follow from, into `folder`.
@@ -125,6 +127,7 @@ def write_configs(
         default_config: the technique that loads when no config is named.
         manifest_extra: entries to add to the manifest, such as the source and the judges' settings, or what gives them
             once all rows have been read.
+        suspects: finds the suspected ground truths of a row, for the config `suspects`; None writes no such config.
         on_shard: takes each shard as soon as it is complete, and away from the folder, which then holds the manifest
             and the README.md only: so that a release needs no room for a second copy. The manifest lists the shards of
             a config in the order in which they were given.
@@ -143,11 +146,12 @@ def write_configs(
         "stages": list(stage_names),
         "max_shard_bytes": max_shard_bytes,
         "row_group_bytes": row_group_bytes,
+        **({"suspects": True} if suspects is not None else {}),
     }
     batch_bytes = min(row_group_bytes, max_shard_bytes)
     read = batches(numbered_verdicts, techniques, limit=limit, batch_bytes=batch_bytes, batch_rows=MAX_ROW_GROUP_ROWS)
     with new_folder(Path(folder), is_ours=_is_ours) as building:
-        writers = _writers(building, techniques, split, max_shard_bytes, stage_names, stage_judges, on_shard)
+        writers = _writers(building, techniques, split, max_shard_bytes, stage_names, stage_judges, suspects, on_shard)
         counts = _Counts(configs={str(technique): {} for technique in techniques})
         _write_all(read, writers, building, stage_names, counts)
         with building.disk_errors():
@@ -198,6 +202,8 @@ class _ConfigWriter:
     max_shard_bytes: int
     table_of: Callable[[Batch], pa.Table]
     on_shard: Callable[[Shard], None] | None = None
+    reads_journal: bool = False
+    """Whether making its table reads a journal, which only the thread that opened it may do."""
     _writer: Any = None
     _shard_bytes: int = 0
     _shard_rows: list[int] = field(default_factory=list)
@@ -291,6 +297,7 @@ def _writers(
     max_shard_bytes: int,
     stage_names: Sequence[str],
     stage_judges: Sequence[str],
+    suspects: Callable[[NumberedRow], Sequence[Suspect]] | None,
     on_shard: Callable[[Shard], None] | None,
 ) -> list[_ConfigWriter]:
     def rows_of(technique: Technique) -> Callable[[Batch], pa.Table]:
@@ -310,7 +317,24 @@ def _writers(
         lambda batch: batch.verdicts_table(stage_names, stage_judges),
         on_shard,
     )
-    return [*writers, verdicts]
+    if suspects is None:
+        return [*writers, verdicts]
+    schema = with_features(suspects_schema())
+    return [
+        *writers,
+        verdicts,
+        _ConfigWriter(building, SUSPECTS, split, schema, max_shard_bytes, _suspects_table(suspects), on_shard, True),
+    ]
+
+
+def _suspects_table(find: Callable[[NumberedRow], Sequence[Suspect]]) -> Callable[[Batch], pa.Table]:
+    def table(batch: Batch) -> pa.Table:
+        import pyarrow as pa
+
+        found = [suspect.to_dict() for judged in batch.rows for suspect in find(NumberedRow(judged.number, judged.row))]
+        return pa.Table.from_pylist(found, suspects_schema())
+
+    return table
 
 
 def with_features(schema: pa.Schema) -> pa.Schema:
@@ -327,6 +351,8 @@ def _write_all(
     stage_names: Sequence[str],
     counts: _Counts,
 ) -> None:
+    in_pool = [writer for writer in writers if not writer.reads_journal]
+    in_turn = [writer for writer in writers if writer.reads_journal]
     try:
         with ThreadPoolExecutor(max_workers=WRITER_THREADS) as pool:
             for batch in read:
@@ -334,7 +360,9 @@ def _write_all(
                 batch.prepare()
                 building.progress = f"{counts.rows} rows"
                 with building.disk_errors():
-                    list(pool.map(lambda writer, batch=batch: writer.write(batch), writers))
+                    list(pool.map(lambda writer, batch=batch: writer.write(batch), in_pool))
+                    for writer in in_turn:
+                        writer.write(batch)
     except BaseException:
         _abandon(writers)
         raise

@@ -274,17 +274,24 @@ class Journal:
             self._database.execute("INSERT INTO runs (settings) VALUES (?)", (text,))
 
     def last_run(self) -> dict[str, Any]:
-        """The settings of the newest run.
+        """The settings of the newest run over candidates.
 
         Raises:
             JournalError: nothing was judged into this journal yet.
         """
-        with self._errors():
-            found = self._database.execute("SELECT settings FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        found = self.last_run_of_kind(None)
         if found is None:
             raise JournalError(f"{self.path} holds no judging run yet. Run `hf relabel judge` first.")
-        settings: dict[str, Any] = json.loads(found[0])
-        return settings
+        return found
+
+    def last_run_of_kind(self, kind: str | None) -> dict[str, Any] | None:
+        """The settings of the newest run of a kind, such as `suspects`; None if there is none."""
+        with self._errors():
+            for (text,) in self._database.execute("SELECT settings FROM runs ORDER BY id DESC"):
+                settings: dict[str, Any] = json.loads(text)
+                if settings.get("kind") == kind:
+                    return settings
+        return None
 
     def counts(self, identity: JudgeIdentity | None = None) -> dict[Label, int]:
         """How many judgements of each label there are, of one judge or of all."""

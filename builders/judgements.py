@@ -71,8 +71,8 @@ class Verdict:
     """The final word on candidate `position` (0-based in `negative_passages`) of one row.
 
     Attributes:
-        reason: why, in a word: `judged`, `same-text`, `same-docid`, `near-duplicate`, `empty`, `exempt`, `failed`,
-            `unparsable`, `not-reached`.
+        reason: why, in a word: `judged`, `calibrated` (thresholds of an audit decided), `same-text`, `same-docid`,
+            `near-duplicate`, `empty`, `exempt`, `failed`, `unparsable`, `not-reached`.
         stages: per stage of the cascade its judgement of this candidate, None where the stage did not see it.
     """
 

@@ -8,10 +8,20 @@ from typing import Any
 from hf_relabel.builders.errors import CardError
 from hf_relabel.builders.readme_front_matter import Readme
 from hf_relabel.builders.readme_markers import put_block
+from hf_relabel.builders.suspects import SUSPECTS
 from hf_relabel.builders.techniques import Technique
 
 VERDICTS = "verdicts"
-_EVER_OURS = frozenset({*map(str, Technique), VERDICTS})
+_EVER_OURS = frozenset({*map(str, Technique), VERDICTS, SUSPECTS})
+
+
+def config_names(settings: Mapping[str, Any]) -> list[str]:
+    """The configs of a release, in their order.
+
+    Args:
+        settings: the `settings` of its manifest.
+    """
+    return [*settings["techniques"], VERDICTS, *([SUSPECTS] if settings.get("suspects") else [])]
 
 
 def merge_readme(
@@ -50,7 +60,7 @@ def config_values(metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> d
     Raises:
         CardError: `configs` is no list of configs.
     """
-    names = [*settings["techniques"], VERDICTS]
+    names = config_names(settings)
     foreign = [config for config in _listed(metadata) if not _is_ours(config, names)]
     default = None if has_foreign_default(metadata, settings) else settings["default_config"]
     configs = [_config(name, settings["split"], is_default=name == default) for name in names]

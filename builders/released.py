@@ -17,7 +17,9 @@ from hf_relabel.builders.configs import VERDICTS
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import read_manifest
+from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from hf_relabel.builders.suspects import SUSPECTS, Opinion, Suspect
 from hf_relabel.builders.techniques import Technique
 
 _BATCH_ROWS = 256
@@ -48,7 +50,7 @@ class Release:
         """
         files = sorted(name for name in self.manifest["files"] if name.startswith(f"{config}/"))
         if not files:
-            configs = ", ".join([*self.manifest["settings"]["techniques"], VERDICTS])
+            configs = ", ".join(config_names(self.manifest["settings"]))
             raise BuildError(f"{self.name} has no config {str(config)!r}. It has: {configs}.")
         return files
 
@@ -61,6 +63,15 @@ class Release:
     def verdict_records(self) -> Iterator[dict[str, Any]]:
         """The lines of the `verdicts` config, see `arrow_batches.verdicts_schema`."""
         return self._records(VERDICTS, _BATCH_LINES)
+
+    def suspects(self) -> dict[int, list[Suspect]]:
+        """The suspected ground truths by the number of their row; empty without a config of them."""
+        found: dict[int, list[Suspect]] = {}
+        if self.manifest["settings"].get("suspects"):
+            for record in self._records(SUSPECTS, _BATCH_LINES):
+                opinions = tuple(Opinion(**opinion) for opinion in record["opinions"])
+                found.setdefault(record["row"], []).append(Suspect(**{**record, "opinions": opinions}))
+        return found
 
     def verdicts(self) -> Iterator[tuple[int, list[Verdict]]]:
         """The verdicts of each row that has negatives, with its number, in the order of the rows."""

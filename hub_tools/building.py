@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs import BuildReport, Shard, write_configs
 from hf_relabel.builders.errors import ConfigError
@@ -15,7 +15,12 @@ from hf_relabel.builders.released import Release
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.runs import stages_of_run, verdicts
 from hf_relabel.builders.sources import Source
+from hf_relabel.builders.suspects import SUSPECTS, Suspect, suspect_finder
 from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.zoning import zoned
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.calibration import Calibration
 
 
 def build_configs(
@@ -40,8 +45,10 @@ def build_configs(
     _check_names(settings)
     run = journal.last_run()
     stages = stages_of_run(run)
+    calibration = _calibration(settings)
+    decided = _decided(verdicts(source, journal, run), calibration)
     return write_configs(
-        _counted(verdicts(source, journal, run), progress),
+        _counted(decided, progress),
         Path(settings.out),
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
@@ -50,9 +57,37 @@ def build_configs(
         max_shard_bytes=settings.max_shard_bytes,
         default_config=settings.default,
         # Asked for when the rows have been read: only then is it known how many were skipped.
-        manifest_extra=lambda: {"source": {**source.record(), "fingerprint": source.fingerprint()}, "run": run},
+        manifest_extra=lambda: {
+            "source": {**source.record(), "fingerprint": source.fingerprint()},
+            "run": run,
+            **({} if calibration is None else {"evidence": {"zones": calibration.to_dict()}}),
+        },
+        suspects=_suspects(journal, run),
         on_shard=on_shard,
     )
+
+
+def _calibration(settings: BuildSettings) -> Calibration | None:
+    if settings.calibration is None:
+        return None
+    from hf_relabel.builders.calibration import Calibration
+
+    return Calibration.read(Path(settings.calibration))
+
+
+def _decided(
+    items: Iterable[tuple[NumberedRow, list[Verdict]]], calibration: Calibration | None
+) -> Iterable[tuple[NumberedRow, list[Verdict]]]:
+    if calibration is None:
+        return items
+    zone = calibration.zones.zone
+    return ((numbered, zoned(found, zone)) for numbered, found in items)
+
+
+def _suspects(journal: Journal, run: Mapping[str, Any]) -> Callable[[NumberedRow], list[Suspect]] | None:
+    """What finds suspected ground truths, where the same source was searched for them."""
+    found = journal.last_run_of_kind(SUSPECTS)
+    return suspect_finder(journal, found) if found is not None and found["source"] == run["source"] else None
 
 
 def rebuild_configs(
@@ -77,6 +112,8 @@ def rebuild_configs(
     stages = release.manifest["settings"]["stages"]
     # What says how the release came to be; its own name and version are not those of what is built now.
     kept = ("source", "run")
+    zones = (release.manifest.get("evidence") or {}).get("zones")
+    suspects = release.suspects()
     built_from = {"name": release.name if release.revision else Path(release.name).name, "revision": release.revision}
     return write_configs(
         _counted(release.judged_rows(), progress),
@@ -91,7 +128,13 @@ def rebuild_configs(
         manifest_extra={
             **{name: release.manifest[name] for name in kept if name in release.manifest},
             "built_from": built_from,
+            **({} if zones is None else {"evidence": {"zones": zones}}),
         },
+        suspects=(
+            (lambda numbered: suspects.get(numbered.number, []))
+            if release.manifest["settings"].get("suspects")
+            else None
+        ),
         on_shard=on_shard,
     )
 

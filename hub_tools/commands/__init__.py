@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("inspect", "Show what a training set holds, and the false negatives that need no judge."),
     "plan": ("plan", "Work out requests, tokens, cost and time before judging."),
     "judge": ("judge", "Judge the hard negatives of a training set into a journal."),
+    "report": ("report", "Report on the judges: bias of position, agreement, cost of each escalation rule."),
     "build": ("build", "Build the cleaned configs from a training set and a journal."),
     "run": ("run", "Do all of it from one job file."),
     "push": ("push", "Release the cleaned configs on the Hub as one tagged version."),

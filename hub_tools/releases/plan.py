@@ -9,7 +9,7 @@ from typing import Any
 
 from hf_relabel.builders.errors import CardError, ReleaseError
 from hf_relabel.builders.manifest import MANIFEST_NAME, manifest_text
-from hf_relabel.builders.readme_parts import VERDICTS
+from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.cards.data_card import CardFacts, figures, render_card
 from hf_relabel.hub_tools.releases.repository import README_NAME, Head, RemoteFile
 from hf_relabel.hub_tools.releases.versions import FIRST, Version, highest
@@ -141,7 +141,7 @@ def _refuse_foreign_files(head: Head, manifest: Mapping[str, Any], repo_id: str)
     """Files that `load_dataset` would take for ours, but that are not, must not be mixed with them."""
     split = manifest["settings"]["split"]
     ours = set((head.manifest or {}).get("files", {}))
-    prefixes = tuple(f"{config}/{split}-" for config in [*manifest["settings"]["techniques"], VERDICTS])
+    prefixes = tuple(f"{config}/{split}-" for config in config_names(manifest["settings"]))
     foreign = sorted(path for path in head.files if path.startswith(prefixes) and path not in ours)
     if foreign:
         raise ReleaseError(

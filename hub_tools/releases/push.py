@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
+from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.builders.released import Release, release_from_folder
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.hub_tools.hub_errors import hub_errors
@@ -220,7 +221,7 @@ def push_source(
 def _refuse_part(release: Release) -> None:
     """A folder that holds some configs of a release only (`pull --config`) is not to take the place of all."""
     there = {path.split("/")[0] for path in release.manifest["files"]}
-    missing = [name for name in [*release.manifest["settings"]["techniques"], VERDICTS] if name not in there]
+    missing = [name for name in config_names(release.manifest["settings"]) if name not in there]
     if missing:
         raise BuildError(f"{release.name} has no {missing[0]!r}: it is part of a release. Pull or build all of it.")
 

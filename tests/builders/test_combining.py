@@ -1,0 +1,134 @@
+"""How several judges of a stage become one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_relabel.builders.combining import COMBINE_RULES, Combine
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judgements import Judgement, Label
+
+B, W, I, U, F = Label.BETTER, Label.WORSE, Label.IRRELEVANT, Label.UNPARSABLE, Label.FAILED  # noqa: E741
+
+GOOD = {
+    "better": {"relevant": 90, "other": 5},
+    "worse": {"relevant": 5, "other": 5},
+    "irrelevant": {"relevant": 5, "other": 90},
+}
+POOR = {
+    "better": {"relevant": 40, "other": 30},
+    "worse": {"relevant": 20, "other": 20},
+    "irrelevant": {"relevant": 40, "other": 50},
+}
+
+
+def word(combine: Combine, *labels: Label) -> Label:
+    said = combine.combined([Judgement(label) for label in labels])
+    assert said is not None
+    return said.label
+
+
+@pytest.mark.parametrize(
+    ("rule", "labels", "expected"),
+    [
+        ("agreement", (B, B), B),
+        ("agreement", (B, I), W),
+        ("agreement", (W, I), W),
+        ("agreement", (I, I), I),
+        ("agreement", (B, U), U),
+        ("majority", (B, B, I), B),
+        ("majority", (B, W, I), W),
+        ("majority", (B, I, I), I),
+        ("majority", (B, B, F), B),
+        ("majority", (B, I), I),
+        ("majority", (B, F, U), F),
+        # A span, and two orders that rank it above the ground truth, or disagree.
+        ("arhn", (W, B, B), B),
+        ("arhn", (I, B, B), B),
+        ("arhn", (W, I, I), W),
+        ("arhn", (I, B, I), W),
+        ("arhn", (I, I, I), I),
+        ("arhn", (U, B, B), U),
+    ],
+)
+def test_rules(rule: str, labels: tuple[Label, ...], expected: Label) -> None:
+    assert word(Combine(rule), *labels) is expected  # type: ignore[arg-type]
+
+
+def test_an_audited_judge_that_errs_less_weighs_more() -> None:
+    weighted = Combine.from_dict({"rule": "weighted", "weights": [GOOD, POOR], "prior": 0.15})
+
+    assert word(weighted, B, I) is B
+    assert word(weighted, I, B) is I
+    said = weighted.combined([Judgement(B), Judgement(I)])
+    assert said is not None
+    # Bayes by hand: odds .15/.85, times 90.5/5.5 (smoothed by half a count of 101.5), times 40.5/50.5.
+    odds = 0.15 / 0.85 * (90.5 / 5.5) * (40.5 / 50.5)
+    assert said.score == pytest.approx(odds / (1 + odds), abs=1e-4)
+
+
+def test_a_candidate_that_one_judge_has_not_seen_has_no_word_yet() -> None:
+    assert Combine("majority").combined([Judgement(B), Judgement(B), None]) is None
+
+
+def test_tokens_add_up_and_a_cut_is_remembered() -> None:
+    first = Judgement(B, prompt_tokens=10, completion_tokens=2, rationale="it says so")
+    second = Judgement(B, prompt_tokens=5, completion_tokens=None, cut=True)
+
+    said = Combine().combined([first, second])
+
+    assert said is not None
+    assert (said.prompt_tokens, said.completion_tokens, said.rationale, said.cut) == (15, 2, "it says so", True)
+
+
+@given(st.lists(st.sampled_from(list(Label)), min_size=2, max_size=5), st.sampled_from(["agreement", "majority"]))
+def test_no_answer_is_never_read_as_irrelevant(labels: list[Label], rule: str) -> None:
+    said = word(Combine(rule), *labels)  # type: ignore[arg-type]
+
+    answers = [label for label in labels if label.is_answer]
+    if said is I:
+        assert 2 * len(answers) > len(labels)
+    if said is B:
+        assert 2 * answers.count(B) > len(answers)
+    if not answers:
+        assert not said.is_answer
+
+
+@given(st.permutations([B, W, I, U, F]), st.sampled_from(["agreement", "majority"]))
+def test_the_order_of_equal_judges_does_not_matter(labels: list[Label], rule: str) -> None:
+    found = word(Combine(rule), *labels[:3])  # type: ignore[arg-type]
+    again = word(Combine(rule), *reversed(labels[:3]))  # type: ignore[arg-type]
+
+    assert found is again or not (found.is_answer or again.is_answer)
+
+
+def test_what_a_run_remembers_gives_the_same_rule() -> None:
+    for rule in COMBINE_RULES:
+        combine = Combine.from_dict({"rule": rule, **({"weights": [GOOD, POOR]} if rule == "weighted" else {})})
+        again = Combine.from_dict(combine.to_dict())
+        assert again.to_dict() == combine.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rule": "vote"}, "no rule 'vote'; there is agreement"),
+        ({"rule": "weighted"}, "needs weights"),
+        ({"rule": "majority", "weights": [GOOD]}, "no other rule has any"),
+        ({"rule": "weighted", "weights": [{"better": {"relevant": -1}}]}, "expected counts"),
+        ({"rule": "weighted", "weights": "all"}, "must be a list"),
+        ({"rule": "majority", "prior": 1.0}, "between 0 and 1"),
+    ],
+)
+def test_bad_settings_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Combine.from_dict(values)
+
+
+def test_a_rule_must_fit_the_number_of_judges() -> None:
+    with pytest.raises(ConfigError, match="weights of 1 judges, the stage has 2"):
+        Combine.from_dict({"rule": "weighted", "weights": [GOOD]}).check(2)
+    with pytest.raises(ConfigError, match="judge of spans"):
+        Combine("arhn").check(1)

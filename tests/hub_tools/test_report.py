@@ -1,0 +1,291 @@
+"""Several judges in a stage, the bias of position, and what each escalation rule costs on the same replies."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from hf_relabel.builders.cascade import Rule
+from hf_relabel.builders.combining import Combine
+from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.job import Job
+from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.judgements import Label, Outcome
+from hf_relabel.builders.judges.listwise import ListwiseJudge
+from hf_relabel.builders.judging_report import JudgingReport, judging_report
+from hf_relabel.builders.runs import judged_rows, stages_of_run, verdicts
+from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.hub_tools.assembly import stages_of
+from hf_relabel.hub_tools.commands import run as run_command
+from hf_relabel.hub_tools.endpoints.scheduler import Limits
+from hf_relabel.hub_tools.judging import Member, Stage, judge
+from tests.facade.prompt_format import read_prompt, write_reply
+
+Says = Callable[[int, str], Label]
+"""Of a candidate's place (from 1) and text, what a scripted judge calls it."""
+
+
+class ScriptedEndpoint:
+    """Answers listwise prompts candidate by candidate; its tokens are its characters."""
+
+    constrains = True
+    name = "scripted"
+
+    def __init__(self, says: Says, model: str = "some/model") -> None:
+        self.says, self.model, self.requests = says, model, 0
+
+    async def info(self) -> EndpointInfo:
+        return EndpointInfo(self.model, "abc")
+
+    async def complete(self, request: Request) -> Reply:
+        self.requests += 1
+        whole = "\n".join(message.content for message in request.messages)
+        prompt = read_prompt(whole)
+        assert prompt is not None
+        labels = {number: self.says(number, text) for number, text in prompt.candidates.items()}
+        better = [number for number, label in labels.items() if label is Label.BETTER]
+        worse = [number for number, label in labels.items() if label is Label.WORSE]
+        reply = write_reply(prompt, better, worse, request.json_schema, "")
+        return Reply(reply, prompt_tokens=len(whole), completion_tokens=len(reply), endpoint=self.name)
+
+    async def queue_depth(self) -> float | None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+def honest(place: int, text: str) -> Label:
+    """`relevant …` is better, wherever it stands."""
+    return Label.BETTER if text.startswith("relevant") else Label.IRRELEVANT
+
+
+def fond_of_the_first(place: int, text: str) -> Label:
+    """Honest, but calls whatever stands first or second better."""
+    return Label.BETTER if place <= 2 else honest(place, text)
+
+
+def write_rows(path: Path, rows: int, *, negatives: int = 10, relevant: float = 0.15, seed: int = 0) -> Source:
+    chance = random.Random(seed)
+    lines = []
+    for number in range(rows):
+        passages = [
+            {
+                "docid": f"{number}-{place}",
+                "title": "",
+                "text": f"{'relevant' if chance.random() < relevant else 'other'} passage {number}-{place}",
+            }
+            for place in range(negatives)
+        ]
+        lines.append(
+            {
+                "query_id": f"q{number}",
+                "query": f"query {number}",
+                "positive_passages": [{"docid": f"p{number}", "title": "", "text": f"the ground truth of {number}"}],
+                "negative_passages": passages,
+                "subset": "",
+            }
+        )
+    path.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    return open_source(path)
+
+
+def permuted(says: Says, orders: int) -> Stage:
+    """One stage that asks the same judge in so many orders."""
+    members = [Member(ListwiseJudge(permutation=order), (ScriptedEndpoint(says),), Limits()) for order in range(orders)]
+    first, *others = members
+    combine = Combine("agreement") if others else None
+    return Stage("judge", first.judge, Rule(), first.endpoints, others=tuple(others), combine=combine)
+
+
+def report_on(source: Source, stages: Iterable[Stage], folder: Path) -> tuple[JudgingReport, set[str]]:
+    """Judge, report, and say which documents came out as false negatives."""
+    with Journal(folder / "journal.sqlite") as journal:
+        judge(source, list(stages), journal)
+        run = journal.last_run()
+        report = judging_report(judged_rows(source, journal, run), stages_of_run(run))
+        found = {
+            verdict.docid
+            for _, row in verdicts(source, journal)
+            for verdict in row
+            if verdict.outcome is Outcome.FALSE_NEGATIVE
+        }
+    return report, found
+
+
+def relevant_docids(source: Source) -> set[str]:
+    return {
+        passage.docid
+        for numbered in source.rows()
+        for passage in numbered.row.negative_passages
+        if passage.text.startswith("relevant")
+    }
+
+
+def test_the_report_finds_a_judge_that_prefers_the_first_places(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 200)
+
+    report, found = report_on(source, [permuted(fond_of_the_first, 1)], tmp_path)
+
+    (bias,) = report.positions
+    assert bias.is_biased
+    assert bias.trend is not None
+    assert bias.trend < -0.3
+    assert bias.places[0].relevant == bias.places[0].answers == 200
+    assert bias.places[-1].relevant / bias.places[-1].answers < 0.3
+    assert len(found) > 2 * len(relevant_docids(source)) / 1.5
+
+
+def test_two_permutations_take_the_bias_out(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 200)
+
+    report, found = report_on(source, [permuted(fond_of_the_first, 2)], tmp_path)
+
+    assert found == relevant_docids(source)
+    assert [bias.is_biased for bias in report.positions] == [True, True]  # each order still shows it
+    assert "2 orders (agreement)" in stages_description(tmp_path)
+
+
+def stages_description(folder: Path) -> str:
+    with Journal(folder / "journal.sqlite", write=False) as journal:
+        return stages_of_run(journal.last_run())[0].describe()
+
+
+def test_an_honest_judge_is_not_called_biased(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 200)
+
+    report, found = report_on(source, [permuted(honest, 1)], tmp_path)
+
+    assert not report.positions[0].is_biased
+    assert found == relevant_docids(source)
+
+
+def test_permutations_in_a_job_file(tmp_path: Path) -> None:
+    endpoint = {"url": "http://127.0.0.1:1", "chat_template": "plain"}
+    judged = {"kind": "listwise", "permutations": 3}
+    job = {"source": {"location": "x"}, "stages": [{"judge": judged, "endpoints": [endpoint], "combine": "majority"}]}
+
+    (stage,) = stages_of(Job.model_validate(job))
+
+    assert [member.judge.settings()["permutation"] for member in stage.members] == [0, 1, 2]  # type: ignore[union-attr]
+    assert stage.combine == Combine("majority")
+    with pytest.raises(ConfigError, match="a similarity judge shows no list"):
+        stages_of(Job.model_validate({**job, "stages": [{"judge": {"kind": "similarity", "permutations": 2}}]}))
+
+
+def test_one_order_more_asks_only_for_that_order(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 20)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(source, [permuted(honest, 1)], journal)
+        first, second = judge(source, [permuted(honest, 2)], journal)
+    assert (first.requests, first.known, second.requests) == (0, 200, 20)
+
+
+def two_stages(rule: Rule) -> list[Stage]:
+    """A cheap judge that finds all and raises one false alarm in twenty, and an honest one."""
+
+    def wary(place: int, text: str) -> Label:
+        if text.startswith("relevant"):
+            return Label.WORSE
+        return Label.WORSE if text.endswith("7") and text[-2] in "02468" else Label.IRRELEVANT
+
+    cheap, accurate = ScriptedEndpoint(wary, "some/cheap"), ScriptedEndpoint(honest, "some/accurate")
+    return [
+        Stage("cheap", ListwiseJudge(), rule, (cheap,)),
+        Stage("accurate", ListwiseJudge(), Rule(), (accurate,)),
+    ]
+
+
+def test_candidate_escalation_judges_a_third_at_most_and_loses_nothing(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 300)
+
+    report, found = report_on(source, two_stages(Rule("row")), tmp_path)
+
+    ways = {way.name: way for way in report.escalation}
+    row, candidate = ways["cheap > accurate, as it ran"], ways["cheap > accurate, by candidate"]
+    assert row.judged[1] >= 3 * candidate.judged[1]
+    assert (candidate.false_negatives, candidate.lost, candidate.missing) == (row.false_negatives, 0, 0)
+    assert candidate.on_front
+    assert not row.on_front
+    assert candidate.tokens < row.tokens
+    assert found == relevant_docids(source)
+    assert ways["cheap alone"].false_negatives == 0
+
+
+def test_what_was_never_asked_is_counted_as_missing_and_not_guessed(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 100)
+
+    report, _ = report_on(source, two_stages(Rule("candidate")), tmp_path)
+
+    by_row = next(way for way in report.escalation if way.name.endswith("by row"))
+    assert by_row.missing > 0
+    assert not by_row.on_front
+
+
+def test_a_sure_cheap_judge_settles_what_it_is_sure_of(tmp_path: Path) -> None:
+    def sure(place: int, text: str) -> Label:
+        if text.startswith("relevant"):
+            return Label.BETTER if text.endswith(("0", "2", "4", "6", "8")) else Label.WORSE
+        return Label.IRRELEVANT
+
+    source = write_rows(tmp_path / "rows.jsonl", 100)
+    student, llm = ScriptedEndpoint(sure, "some/student"), ScriptedEndpoint(honest, "some/llm")
+    rule = Rule("candidate", frozenset({Label.WORSE}), frozenset({Label.BETTER}))
+    stages = [Stage("student", ListwiseJudge(), rule, (student,)), Stage("llm", ListwiseJudge(), Rule(), (llm,))]
+
+    report, found = report_on(source, stages, tmp_path)
+
+    assert found == relevant_docids(source)
+    routed = next(way for way in report.escalation if way.name == "student > llm, as it ran")
+    assert 0 < routed.judged[1] < 0.7 * len(found)
+
+
+def test_judges_of_one_stage_and_of_two_are_compared(tmp_path: Path) -> None:
+    def rash(place: int, text: str) -> Label:
+        return Label.BETTER if text.startswith("relevant") or text.endswith("1") else Label.IRRELEVANT
+
+    source = write_rows(tmp_path / "rows.jsonl", 100)
+    judges = [
+        Member(ListwiseJudge(), (ScriptedEndpoint(says, name),)) for says, name in ((honest, "a/a"), (rash, "b/b"))
+    ]
+    first, second = judges
+    stage = Stage("panel", first.judge, Rule(), first.endpoints, others=(second,), combine=Combine("agreement"))
+
+    report, found = report_on(source, [stage], tmp_path)
+
+    pair = report.agreement[0]
+    assert pair.both == 1000
+    assert pair.kappa is not None
+    assert 0 < pair.kappa < 1
+    assert found == relevant_docids(source)
+
+
+def test_the_same_judge_twice_is_refused(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 2)
+    member = Member(ListwiseJudge(), (ScriptedEndpoint(honest),))
+    stage = Stage("panel", member.judge, Rule(), member.endpoints, others=(member,), combine=Combine("majority"))
+    with Journal(tmp_path / "journal.sqlite") as journal, pytest.raises(ConfigError, match="the same judge twice"):
+        judge(source, [stage], journal)
+
+
+def test_the_command_reports_as_text_json_and_figure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 60)
+    report_on(source, two_stages(Rule("row")), tmp_path)
+    arguments = ["report", str(tmp_path / "rows.jsonl"), "--journal", str(tmp_path / "journal.sqlite")]
+
+    assert run_command([*arguments, "--figure", str(tmp_path / "pareto.png")]) == 0
+    text = capfd.readouterr().out
+    assert run_command([*arguments, "--json"]) == 0
+    values: dict[str, Any] = json.loads(capfd.readouterr().out)
+
+    assert "by candidate" in text
+    assert "kappa" in text
+    assert values["candidates"] == 600
+    assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
