@@ -28,10 +28,11 @@ from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.runs import RunStage, is_exempt, run_settings, stage_views, verdicts
 from hf_relabel.builders.sources import Source
+from hf_relabel.builders.suspects import SEVERAL, Hidden, Rows, suspects_run
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
 
 Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
-__all__ = ["Judge", "Member", "Progress", "Stage", "StageReport", "identify", "judge", "verdicts"]
+__all__ = ["Judge", "Member", "Progress", "Stage", "StageReport", "identify", "judge", "search_suspects", "verdicts"]
 
 MOST_UNPROVEN = 1_000
 """Failed requests held back until it is known whether the server answers at all."""
@@ -125,7 +126,7 @@ class _StageRun:
 
     def __init__(
         self,
-        source: Source,
+        source: Rows,
         stages: Sequence[Stage],
         run_stages: Sequence[RunStage],
         number: int,
@@ -341,6 +342,42 @@ def judge(
             )
             reports.append(run.run())
     return reports
+
+
+def search_suspects(
+    source: Rows,
+    stages: Sequence[Stage],
+    journal: Journal,
+    *,
+    several: int = SEVERAL,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> list[StageReport]:
+    """Ask judges about the ground truths of a source, hidden among the candidates. See hf_relabel.builders.suspects.
+
+    Args:
+        stages: all their judges are asked about everything; how they hand over plays no part.
+        several: so many candidates must be ranked above a ground truth.
+
+    Raises:
+        As `judge` does.
+    """
+    _check(stages)
+    if several < 1:
+        raise ConfigError(f"several: expected a whole number from 1, found {several}")
+    first, *others = [member for stage in stages for member in stage.members]
+    combine = Combine("majority") if others else None
+    whole = Stage(
+        "suspects", first.judge, Rule(), first.endpoints, first.limits, None, first.model, tuple(others), combine
+    )
+    run_stage = identify(whole)
+    journal.record_run(suspects_run(source, run_stage.judges, several))
+    return [
+        _StageRun(
+            Hidden(source), [whole], [run_stage], number, journal, retry_failed=retry_failed, progress=progress
+        ).run()
+        for number in range(len(whole.members))
+    ]
 
 
 def _check(stages: Sequence[Stage]) -> None:

@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Work out requests, tokens, cost and time before judging."),
     "judge": ("judge", "Judge the hard negatives of a training set into a journal."),
     "report": ("report", "Report on the judges: bias of position, agreement, cost of each escalation rule."),
+    "suspects": ("suspects", "Find ground truths that no judge stands by."),
     "build": ("build", "Build the cleaned configs from a training set and a journal."),
     "run": ("run", "Do all of it from one job file."),
     "push": ("push", "Release the cleaned configs on the Hub as one tagged version."),

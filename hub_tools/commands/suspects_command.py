@@ -1,0 +1,93 @@
+"""`hf relabel suspects`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_relabel.hub_tools.commands.common import (
+    json_option,
+    judging_progress,
+    print_json,
+    source_options,
+    source_settings,
+    stage_options,
+    stage_settings,
+)
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.sources import Source
+    from hf_relabel.builders.suspects import Suspect
+
+EPILOG = """\b
+Examples:
+  hf relabel suspects train.jsonl --judge similarity
+  hf relabel suspects user/repo --subset nq --endpoint http://127.0.0.1:8080
+  hf relabel suspects train.jsonl --stages job.yaml --json"""
+
+MOST_SHOWN = 20
+
+
+@click.command("suspects", epilog=EPILOG)
+@source_options
+@stage_options
+@click.option("--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are.")
+@click.option(
+    "--several",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="So many candidates must be ranked above a ground truth.",
+)
+@click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@json_option
+def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, **options: Any) -> None:
+    """Find ground truths of SOURCE that no judge stands by.
+
+    The judges see the ground truths among the candidates, without being told. Suspects are reported, never changed;
+    `build` with the same journal writes them to a config of their own.
+    """
+    from hf_relabel.builders.job import Job
+    from hf_relabel.builders.journal import Journal
+    from hf_relabel.hub_tools.assembly import source_of, stages_of
+    from hf_relabel.hub_tools.judging import search_suspects
+
+    job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
+    source = source_of(job.source)
+    with Journal(job.journal) as journal:
+        with judging_progress() as progress:
+            search_suspects(
+                source, stages_of(job), journal, several=several, retry_failed=retry_failed, progress=progress
+            )
+        found = _found(source, journal)
+        if as_json:
+            print_json([suspect.to_dict() for suspect in found])
+        else:
+            _show(found)
+
+
+def _found(source: Source, journal: Journal) -> Iterator[Suspect]:
+    from hf_relabel.builders.suspects import SUSPECTS, suspect_finder
+
+    run = journal.last_run_of_kind(SUSPECTS)
+    if run is not None:
+        find = suspect_finder(journal, run)
+        for numbered in source.rows():
+            yield from find(numbered)
+
+
+def _show(found: Iterator[Suspect]) -> None:
+    from tabulate import tabulate
+
+    lines, count = [], 0
+    for count, suspect in enumerate(found, start=1):
+        if count <= MOST_SHOWN:
+            most = max(opinion.above for opinion in suspect.opinions)
+            lines.append([suspect.row, suspect.query_id, suspect.docid, suspect.reason, most])
+    if lines:
+        header = ["row", "query_id", "docid", "reason", "ranked above it"]
+        click.echo(tabulate(lines, header, disable_numparse=True) + ("\n…" if count > MOST_SHOWN else "") + "\n")
+    click.echo(f"{count} suspected ground truths. None was changed.")
