@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "judge": ("judge", "Judge the hard negatives of a training set into a journal."),
     "report": ("report", "Report on the judges: bias of position, agreement, cost of each escalation rule."),
     "suspects": ("suspects", "Find ground truths that no judge stands by."),
+    "judge-bench": ("judge_bench", "Measure judges on a set whose false negatives are known."),
     "build": ("build", "Build the cleaned configs from a training set and a journal."),
     "run": ("run", "Do all of it from one job file."),
     "push": ("push", "Release the cleaned configs on the Hub as one tagged version."),

@@ -11,9 +11,9 @@ from operator import index
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.evaluation.sets import Qrels, Run
 
-_NAME = re.compile(r"(ndcg|map|recall|precision|hit|mrr)(?:@([1-9]\d{0,5}))?")
+_NAME = re.compile(r"(ndcg|map|recall|precision|hit|mrr|rprec)(?:@([1-9]\d{0,5}))?")
 _AT_DEPTH = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P", "hit": "success"}
-_WHOLE = {"ndcg": "ndcg", "map": "map", "mrr": "recip_rank"}
+_WHOLE = {"ndcg": "ndcg", "map": "map", "mrr": "recip_rank", "rprec": "Rprec"}
 MAX_GRADE = 1_000
 """pytrec_eval 0.5.11 takes minutes over grades of a hundred thousand, and much higher ones crash it."""
 
@@ -26,7 +26,7 @@ def ranking_metrics(run: Run, qrels: Qrels, metrics: Sequence[str] = ("ndcg@10",
 
     Args:
         metrics: `ndcg@k`, `map@k`, `recall@k`, `precision@k`, `hit@k`, `mrr@k`, or of the whole ranking `ndcg`, `map`,
-            `mrr`. The gain of nDCG is the grade.
+            `mrr`, `rprec` (precision at as many as are relevant). The gain of nDCG is the grade.
 
     Returns:
         By query id: values in [0, 1] by name of the metric.
@@ -64,10 +64,10 @@ def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, floa
 def _parsed(metric: str) -> tuple[str, int]:
     """The measure and the depth; 0 for the whole ranking."""
     match = _NAME.fullmatch(metric)
-    if match is None or (match[2] is None and match[1] not in _WHOLE):
+    if match is None or (match[2] is None and match[1] not in _WHOLE) or (match[2] and match[1] == "rprec"):
         raise ConfigError(
             f"There is no metric {metric!r}. There are ndcg@10, map@100, recall@100, precision@10, hit@10 and mrr@10,"
-            " with any depth, and ndcg, map and mrr."
+            " with any depth, and ndcg, map, mrr and rprec."
         )
     return match[1], int(match[2] or 0)
 
