@@ -15,6 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Work out requests, tokens, cost and time before judging."),
     "judge": ("judge", "Judge the hard negatives of a training set into a journal."),
     "report": ("report", "Report on the judges: bias of position, agreement, cost of each escalation rule."),
+    "audit": ("audit", "Draw a blind sample for people, and report what their answers say of the judges."),
+    "student": ("student", "Train a cheap offline judge on labels of people or of another judge."),
     "suspects": ("suspects", "Find ground truths that no judge stands by."),
     "judge-bench": ("judge_bench", "Measure judges on a set whose false negatives are known."),
     "build": ("build", "Build the cleaned configs from a training set and a journal."),

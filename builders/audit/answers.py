@@ -1,0 +1,191 @@
+"""People's answers, from filled-in CSV files and exports of Label Studio and Argilla."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.builders.audit.exports import CHOICES
+from hf_relabel.builders.audit.sampling import AuditSample
+from hf_relabel.builders.errors import BadRow, ConfigError
+from hf_relabel.builders.judgements import Label
+
+TRUTH = "truth"
+"""The person that a truth file stands for."""
+
+_MOST_CHARACTERS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one person says of one item; `value` is None where they cannot tell."""
+
+    id: str
+    person: str
+    value: Label | None
+
+
+def read_answers(path: Path, sample: AuditSample) -> list[Answer]:
+    """The answers in a file, whose format is found out from its content.
+
+    - CSV with the columns `id` and `answer`, and `person`; where that is empty, the file's name without its ending.
+    - Label Studio's JSON export: tasks with `annotations`. Skipped tasks give no answer; of several annotations by
+      one person the last updated counts.
+    - Argilla's `records.json`, or a list of records as `dataset.records.to_json` writes it. Only submitted responses
+      count.
+
+    Raises:
+        ConfigError: the file is missing or of none of these formats.
+        BadRow: an item is not of this sample, an answer is none of the choices, or a person answers an item twice
+            with different answers.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"There is no file {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text in UTF-8: {error}.") from None
+    found = _from_json(path, text) if text.lstrip()[:1] in ("[", "{") else _from_csv(path, text)
+    return _checked(path, found, sample)
+
+
+_Raw = tuple[int, str, str, str | None]
+"""Number of the line or record (from 1), id, person, answer; None cannot tell."""
+
+
+def _checked(path: Path, found: Iterator[_Raw], sample: AuditSample) -> list[Answer]:
+    known = {item.id for item in sample.items}
+    answers: dict[tuple[str, str], Answer] = {}
+    for number, item, person, value in found:
+        if item not in known:
+            raise BadRow(
+                str(path), number, "id", f"{_short(item)} is not in this sample", "Give the sample it was drawn with."
+            )
+        answer = Answer(item, person, _label(path, number, value))
+        earlier = answers.setdefault((item, person), answer)
+        if earlier != answer:
+            raise BadRow(
+                str(path), number, "answer", f"{_short(person)} answers {item} in two ways", "Keep one of the two."
+            )
+    return list(answers.values())
+
+
+def _label(path: Path, number: int, value: str | None) -> Label | None:
+    said = " ".join((value or CHOICES[-1]).casefold().split())
+    if said not in CHOICES:
+        raise BadRow(str(path), number, "answer", f"{_short(value)} is no answer", f"Answers are {', '.join(CHOICES)}.")
+    return None if said == CHOICES[-1] else Label(said)
+
+
+def _short(value: Any) -> str:
+    return ascii(value)[:60]
+
+
+def _from_csv(path: Path, text: str) -> Iterator[_Raw]:
+    limit = csv.field_size_limit(_MOST_CHARACTERS)
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), dialect=_dialect(text))
+        missing = {"id", "answer"} - set(reader.fieldnames or ())
+        if missing:
+            raise ConfigError(
+                f"{path} is no file of answers: it is no JSON, and as CSV it lacks the column {min(missing)!r}."
+            )
+        for line in reader:
+            answer = (line["answer"] or "").strip()
+            if answer:
+                yield (
+                    reader.line_num,
+                    (line["id"] or "").strip(),
+                    (line.get("person") or "").strip() or path.stem,
+                    answer,
+                )
+    except csv.Error as error:
+        raise ConfigError(f"{path} cannot be read as CSV: {error}.") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _dialect(text: str) -> type[csv.Dialect]:
+    """Spreadsheets write semicolons or tabs in some countries; the first line tells."""
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=first.count)
+    return type("Found", (csv.excel,), {"delimiter": separator})
+
+
+def _from_json(path: Path, text: str) -> Iterator[_Raw]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no JSON: {error}.") from None
+    records = values.get("records", [values]) if isinstance(values, dict) else values
+    for number, record in enumerate(records if isinstance(records, list) else [], start=1):
+        if isinstance(record, dict) and "annotations" in record:
+            yield from _label_studio(path, number, record)
+        elif isinstance(record, dict) and "responses" in record:
+            yield from _argilla(path, number, record)
+        else:
+            raise ConfigError(
+                f"{path}, record {number}: neither `annotations` (Label Studio) nor `responses` (Argilla) is there."
+            )
+
+
+def _label_studio(path: Path, number: int, task: Mapping[str, Any]) -> Iterator[_Raw]:
+    last: dict[str, tuple[str, str]] = {}
+    try:
+        item = str(task["data"]["item"])
+        for annotation in task["annotations"]:
+            if annotation.get("was_cancelled") or not annotation.get("result"):
+                continue
+            found = [each for each in annotation["result"] if each.get("from_name") == "answer"]
+            choice = str(found[0]["value"]["choices"][0])
+            time = str(annotation.get("updated_at") or annotation.get("created_at") or "")
+            person = _person(annotation.get("completed_by"))
+            if person not in last or time >= last[person][0]:
+                last[person] = (time, choice)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise BadRow(
+            str(path), number, "annotations", f"not as Label Studio exports them ({error!r})", "Export as JSON."
+        ) from None
+    for person, (_, choice) in last.items():
+        yield number, item, person, choice
+
+
+def _person(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = value.get("email") or value.get("username") or value.get("id")
+    return str(value)
+
+
+def _argilla(path: Path, number: int, record: Mapping[str, Any]) -> Iterator[_Raw]:
+    try:
+        item, responses = str(record["id"]), record["responses"]
+        found = responses.get("answer", ()) if isinstance(responses, Mapping) else responses
+        for response in found:
+            name = response.get("question_name", "answer")
+            if name == "answer" and str(response.get("status", "submitted")) in (
+                "submitted",
+                "ResponseStatus.submitted",
+            ):
+                yield number, item, str(response["user_id"]), str(response["value"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadRow(
+            str(path), number, "responses", f"not as Argilla exports them ({error!r})", "Export with `to_disk`."
+        ) from None
+
+
+def answers_from_truth(truth: Mapping[str, frozenset[str]], sample: AuditSample) -> list[Answer]:
+    """The answers that a truth file gives. Items of rows that it lacks have none.
+
+    Args:
+        truth: docids of the known false negatives by query id.
+    """
+    return [
+        Answer(item.id, TRUTH, Label.BETTER if item.docid in truth[item.query_id] else Label.IRRELEVANT)
+        for item in sample.items
+        if item.query_id in truth
+    ]

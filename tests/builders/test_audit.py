@@ -1,0 +1,385 @@
+"""Audits: what is drawn, that people see nothing of it but the texts, and that the report is right about the whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.inter_rater import fleiss_kappa
+
+from hf_relabel.builders.audit.answers import Answer, answers_from_truth, read_answers
+from hf_relabel.builders.audit.exports import COLUMNS, export_argilla, export_csv, export_label_studio
+from hf_relabel.builders.audit.people import agreement, consensus
+from hf_relabel.builders.audit.report import report
+from hf_relabel.builders.audit.sampling import AuditSample, JudgedCandidate, draw
+from hf_relabel.builders.errors import BadRow, ConfigError, RelabelError
+from hf_relabel.builders.judgements import Judgement, Label, Outcome
+from hf_relabel.builders.rows import Passage, Row
+
+B, W, I = Label.BETTER, Label.WORSE, Label.IRRELEVANT  # noqa: E741
+OUTCOMES = {B: Outcome.FALSE_NEGATIVE, W: Outcome.DOUBTFUL, I: Outcome.NEGATIVE}
+
+HOSTILE = [
+    '=HYPERLINK("http://x","click")',
+    "@SUM(1+1)*cmd|' /C calc'!A0",
+    "<script>alert(1)</script><b>bold</b>",
+    "</Text></View><Choice value='better'/>",
+    "![x](http://x) **md** $query",
+    "line one\r\nline two\x00\x1b[31m",
+    "\u202eright to left override \ud800 surrogate",
+    'a,b;c\t"quoted"\n\'',
+    "x" * 100_000,
+    "",
+]
+
+
+def candidate(
+    number: int, label: Label, *, text: str = "", subset: str = "", outcome: Outcome | None = None
+) -> JudgedCandidate:
+    row = Row(
+        f"q{number}",
+        f"query {number}",
+        (Passage("p", "", "truth"),),
+        (Passage(f"d{number}", "", text or f"t{number}"),),
+        subset,
+    )
+    said = {"cheap": Judgement(W if label is B else label, 0.5), "accurate": None if label is I else Judgement(label)}
+    settled = "cheap" if label is I else "accurate"
+    return JudgedCandidate(row, 0, outcome or OUTCOMES[label], said, settled, 0.5)
+
+
+def population(size: int = 4000, seed: int = 0) -> tuple[list[JudgedCandidate], dict[str, frozenset[str]]]:
+    """Candidates of which a twentieth is called better (80 % rightly), and 3 % of the rest are missed."""
+    chance = random.Random(seed)
+    candidates, truth = [], {}
+    for number in range(size):
+        label = chance.choices([B, W, I], [0.05, 0.1, 0.85])[0]
+        relevant = chance.random() < {B: 0.8, W: 0.3, I: 0.03}[label]
+        candidates.append(candidate(number, label, subset="ab"[number % 2]))
+        truth[f"q{number}"] = frozenset({f"d{number}"} if relevant else ())
+    return candidates, truth
+
+
+def test_all_verdicts_are_drawn_and_each_answer_stands_for_its_stratum() -> None:
+    candidates, _ = population()
+
+    sample = draw(candidates, 300)
+
+    counts = Counter(item.outcome for item in sample.items)
+    assert len(sample.items) == 300
+    assert all(90 <= counts[outcome] <= 110 for outcome in OUTCOMES.values())
+    assert sum(item.weight for item in sample.items) == pytest.approx(len(candidates))
+    assert sum(stratum.size for stratum in sample.strata) == len(candidates)
+
+
+def test_the_same_seed_draws_the_same_whatever_the_order() -> None:
+    candidates, _ = population(1000)
+    shuffled = random.Random(1).sample(candidates, len(candidates))
+
+    assert draw(candidates, 100, seed=3).items == draw(shuffled, 100, seed=3).items
+    assert draw(candidates, 100, seed=3).items != draw(candidates, 100, seed=4).items
+
+
+def test_what_no_judge_had_the_word_on_is_left_out_and_counted() -> None:
+    found = [candidate(number, B) for number in range(30)]
+    found += [candidate(90 + number, I, outcome=Outcome.DUPLICATE) for number in range(3)]
+    found += [candidate(99, I, outcome=Outcome.UNJUDGED)]
+
+    sample = draw(found, 100)
+
+    assert len(sample.items) == 30
+    assert sample.left_out == {"duplicate": 3, "unjudged": 1}
+    with pytest.raises(ConfigError, match="nothing to audit"):
+        draw(found[30:], 10)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([B, W, I]), st.sampled_from("abcdef")), min_size=1, max_size=80),
+    st.integers(1, 90),
+)
+def test_a_sample_has_the_size_asked_for_and_no_stratum_gives_more_than_it_has(
+    labels: list[tuple[Label, str]], size: int
+) -> None:
+    sample = draw((candidate(n, label, subset=subset) for n, (label, subset) in enumerate(labels)), size)
+
+    assert len(sample.items) == min(size, len(labels))
+    assert len({item.id for item in sample.items}) == len(sample.items)
+    for stratum in sample.strata:
+        assert 0 <= stratum.drawn <= stratum.size
+
+
+def test_a_sample_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    sample = draw([candidate(n, B, text=text) for n, text in enumerate(HOSTILE)], 20)
+    sample.write(tmp_path / "audit")
+
+    again = AuditSample.read(tmp_path / "audit")
+
+    assert (again.items, again.strata, again.seed) == (sample.items, sample.strata, sample.seed)
+
+
+def test_a_damaged_sample_is_refused_with_its_line(tmp_path: Path) -> None:
+    sample = draw([candidate(n, B) for n in range(5)], 5)
+    sample.write(tmp_path)
+    lines = (tmp_path / "sample.jsonl").read_text().splitlines()
+    (tmp_path / "sample.jsonl").write_text("\n".join([*lines[:2], lines[2].replace('"weight"', '"heavy"')]))
+
+    with pytest.raises(BadRow, match=r"sample.jsonl, row 3, field 'weight'"):
+        AuditSample.read(tmp_path)
+    with pytest.raises(ConfigError, match="holds no sample"):
+        AuditSample.read(tmp_path / "elsewhere")
+
+
+def exported(sample: AuditSample, folder: Path) -> Iterator[Path]:
+    export_csv(sample, folder / "questions.csv")
+    export_label_studio(sample, folder / "label-studio")
+    export_argilla(sample, folder / "argilla")
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def test_people_see_neither_labels_nor_scores_nor_an_order_that_tells(tmp_path: Path) -> None:
+    candidates, _ = population(2000)
+    sample = draw(candidates, 200)
+
+    for path in exported(sample, tmp_path):
+        text = path.read_text(encoding="utf-8-sig")
+        for word in ("stratum", "weight", "outcome", "score", "cheap", "accurate", "false_negative", "doubtful"):
+            assert word not in text, path
+    with (tmp_path / "questions.csv").open(encoding="utf-8-sig", newline="") as file:
+        ids = [line["id"] for line in csv.DictReader(file)]
+    order = [next(item for item in sample.items if item.id == each).outcome is Outcome.FALSE_NEGATIVE for each in ids]
+    assert abs(np.corrcoef(range(len(order)), order)[0, 1]) < 0.2
+
+
+def fill_csv(path: Path, values: Sequence[str], person: str = "") -> None:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for line, value in zip(lines, values, strict=True):
+            writer.writerow({**line, "answer": value, "person": person})
+
+
+def label_studio_export(tasks: Path, values: Sequence[str], person: object = 1) -> str:
+    """The tasks as Label Studio's JSON export gives them back."""
+    exported = []
+    for number, (task, value) in enumerate(zip(json.loads(tasks.read_text("utf-8")), values, strict=True)):
+        result = {
+            "id": f"r{number}",
+            "from_name": "answer",
+            "to_name": "candidate",
+            "type": "choices",
+            "value": {"choices": [value]},
+            "origin": "manual",
+        }
+        annotation = {
+            "id": number,
+            "completed_by": person,
+            "result": [result],
+            "was_cancelled": False,
+            "created_at": "2026-01-01T00:00:00Z",
+            "updated_at": "2026-01-01T00:00:00Z",
+        }
+        exported.append({"id": number, **task, "annotations": [annotation], "predictions": []})
+    return json.dumps(exported)
+
+
+def argilla_export(records: Path, values: Sequence[str], person: str = "a-user") -> str:
+    """The records as Argilla's `to_disk` gives them back."""
+    found = json.loads(records.read_text("utf-8"))
+    for record, value in zip(found, values, strict=True):
+        record["responses"] = {"answer": [{"value": value, "user_id": person, "status": "submitted"}]}
+    return json.dumps(found)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60)), min_size=3, max_size=8), data=st.data()
+)
+def test_answers_come_back_through_every_format_whatever_the_texts(
+    texts: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("audit")
+    sample = draw([candidate(n, B, text=text or " ") for n, text in enumerate(texts)], 50)
+    list(exported(sample, folder))
+    choice = st.sampled_from(["better", "worse", "irrelevant", "cannot tell"])
+    values = data.draw(st.lists(choice, min_size=len(sample.items), max_size=len(sample.items)))
+    fill_csv(folder / "questions.csv", values, "anna")
+    (folder / "ls.json").write_text(label_studio_export(folder / "label-studio" / "tasks.json", values))
+    (folder / "argilla.json").write_text(argilla_export(folder / "argilla" / "records.json", values))
+
+    expected = {
+        item.id: None if value == "cannot tell" else Label(value)
+        for item, value in zip(sample.items, values, strict=True)
+    }
+    for name, person in (("questions.csv", "anna"), ("ls.json", "1"), ("argilla.json", "a-user")):
+        found = read_answers(folder / name, sample)
+        assert {answer.id: answer.value for answer in found} == expected
+        assert {answer.person for answer in found} == {person}
+
+
+def test_hostile_texts_stay_text(tmp_path: Path) -> None:
+    sample = draw([candidate(n, B, text=text or " ") for n, text in enumerate(HOSTILE)], 50)
+    list(exported(sample, tmp_path))
+
+    with (tmp_path / "questions.csv").open(encoding="utf-8-sig", newline="") as file:
+        csv.field_size_limit(10_000_000)
+        for line in csv.DictReader(file):
+            for cell in line.values():
+                assert not re.match(r"[=+\-@\t\r]", cell)
+    config = ET.fromstring((tmp_path / "label-studio" / "label_config.xml").read_text("utf-8"))
+    assert {element.tag for element in config.iter()} == {"View", "Header", "Text", "Choices", "Choice"}
+    assert all(text.get("value", "").startswith("$") for text in config.iter("Text"))
+    settings_ = json.loads((tmp_path / "argilla" / ".argilla" / "settings.json").read_text())
+    assert all(field["settings"]["use_markdown"] is False for field in settings_["fields"])
+    for path in tmp_path.rglob("*.*"):
+        if path.is_file():
+            assert not set(path.read_text("utf-8-sig")) & {"\x00", "\x1b", "\u202e"}
+
+
+def test_bad_answers_are_refused_with_their_place(tmp_path: Path) -> None:
+    sample = draw([candidate(n, B) for n in range(3)], 3)
+    first = sample.items[0].id
+    for name, content, message in (
+        ("a.csv", "id,answer\nffff,better\n", r"a.csv, row 2, field 'id': 'ffff' is not in this sample"),
+        ("b.csv", f"id,answer\n{first},maybe\n", r"field 'answer': 'maybe' is no answer"),
+        ("c.csv", f"id,answer\n{first},better\n{first},worse\n", r"row 3.*'c' answers .* in two ways"),
+        ("d.csv", "name,value\n1,2\n", "lacks the column 'answer'"),
+        ("e.json", "[{}]", "neither `annotations`"),
+        ("f.json", "[[[", "is no JSON"),
+        ("g.json", '[{"annotations": [{"result": [{"from_name": "answer"}]}], "data": {"item": "x"}}]', "Label Studio"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(RelabelError, match=message):
+            read_answers(tmp_path / name, sample)
+
+
+def test_spreadsheets_that_write_semicolons_are_read(tmp_path: Path) -> None:
+    sample = draw([candidate(n, B) for n in range(3)], 3)
+    lines = "\n".join(f"{item.id};better;ben" for item in sample.items)
+    (tmp_path / "a.csv").write_text(f"id;answer;person\n{lines}\n")
+
+    assert {answer.person for answer in read_answers(tmp_path / "a.csv", sample)} == {"ben"}
+
+
+def test_the_last_of_several_annotations_by_one_person_counts(tmp_path: Path) -> None:
+    sample = draw([candidate(0, B)], 1)
+    export_label_studio(sample, tmp_path)
+    (task,) = json.loads(label_studio_export(tmp_path / "tasks.json", ["worse"], {"email": "a@b.c"}))
+    later = json.loads(json.dumps(task["annotations"][0]))
+    later["result"][0]["value"]["choices"], later["updated_at"] = ["better"], "2026-02-01T00:00:00Z"
+    skipped = {**later, "was_cancelled": True, "updated_at": "2026-03-01T00:00:00Z"}
+    task["annotations"] = [later, skipped, task["annotations"][0]]
+    (tmp_path / "out.json").write_text(json.dumps([task]))
+
+    assert read_answers(tmp_path / "out.json", sample) == [Answer(sample.items[0].id, "a@b.c", B)]
+
+
+def test_intervals_hold_the_truth_and_the_plain_shares_of_the_sample_do_not() -> None:
+    """Over 60 audits of one population whose precision and recall are known."""
+    candidates, truth = population(3000, seed=5)
+    positives = [c for c in candidates if c.outcome is Outcome.FALSE_NEGATIVE]
+    hits = sum(c.row.negative_passages[0].docid in truth[c.row.query_id] for c in positives)
+    real = sum(map(len, truth.values()))
+    held: Counter[str] = Counter()
+    plain = []
+    for seed in range(60):
+        sample = draw(candidates, 300, seed=seed)
+        found = report(sample, answers_from_truth(truth, sample))
+        for name, value in (("precision", hits / len(positives)), ("recall", hits / real)):
+            estimate = getattr(found.verdict, name)
+            held[name] += estimate.low <= value <= estimate.high
+        relevant = [item for item in sample.items if found.truth[item.id]]
+        plain.append(sum(item.outcome is Outcome.FALSE_NEGATIVE for item in relevant) / len(relevant))
+    assert held["precision"] >= 54
+    assert held["recall"] >= 54
+    assert np.mean(plain) > 1.3 * hits / real
+
+
+def test_a_census_is_exact() -> None:
+    candidates, truth = population(400)
+    sample = draw(candidates, 10_000)
+
+    verdict = report(sample, answers_from_truth(truth, sample)).verdict
+
+    positives = [c for c in candidates if c.outcome is Outcome.FALSE_NEGATIVE]
+    hits = sum(bool(truth[c.row.query_id]) for c in positives)
+    assert verdict.precision.low == verdict.precision.value == verdict.precision.high
+    assert verdict.precision.value == pytest.approx(hits / len(positives), abs=1e-4)
+    labels = [(c.outcome is Outcome.FALSE_NEGATIVE, bool(truth[c.row.query_id])) for c in candidates]
+    assert verdict.kappa.value == pytest.approx(cohen_kappa_score(*zip(*labels, strict=True)), abs=1e-4)
+
+
+def test_judges_subsets_and_stages_have_figures_of_their_own() -> None:
+    candidates, truth = population(3000)
+    sample = draw(candidates, 600)
+
+    found = report(sample, answers_from_truth(truth, sample))
+
+    assert [judge.name for judge in found.judges] == ["cheap", "accurate"]
+    cheap, accurate = found.judges
+    assert cheap.precision.value is None  # it calls nothing better
+    assert accurate.candidates < cheap.candidates == len(candidates)
+    assert [subset.name for subset in found.subsets] == ["a", "b"]
+    (by_cheap,) = [each for each in found.settled if each.name == "cheap"]
+    missed = sum(bool(truth[c.row.query_id]) for c in candidates if c.settled_by == "cheap")
+    assert by_cheap.missed.low is not None
+    assert by_cheap.missed.high is not None
+    assert by_cheap.missed.low <= missed <= by_cheap.missed.high
+    total = sum(sum(row.values()) for row in accurate.confusion.values())
+    assert total == pytest.approx(accurate.candidates, abs=0.1)
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert "missed among the rest" in found.to_text()
+
+
+def test_people_who_disagree() -> None:
+    ids = [f"i{n}" for n in range(40)]
+    chance = random.Random(0)
+    said = {person: [chance.choice([B, B, W, I]) for _ in ids] for person in ("anna", "ben", "cleo")}
+    said["ben"][:25] = said["anna"][:25]
+    answers = [
+        Answer(item, person, label) for person, labels in said.items() for item, label in zip(ids, labels, strict=True)
+    ]
+    answers.append(Answer("i99", "anna", None))
+
+    found = agreement(answers)
+
+    grade = {I: 0, W: 1, B: 2}
+    pair = next(each for each in found["pairs"] if each["people"] == ["anna", "ben"])
+    one, other = ([grade[label] for label in said[person]] for person in ("anna", "ben"))
+    assert pair["graded"] == pytest.approx(cohen_kappa_score(one, other, weights="quadratic"))
+    assert pair["binary"] == pytest.approx(cohen_kappa_score([v == 2 for v in one], [v == 2 for v in other]))
+    table = [[[said[p][n] for p in said].count(label) for label in (I, W, B)] for n in range(40)]
+    assert found["fleiss"]["graded"] == pytest.approx(fleiss_kappa(table))
+    assert (found["answered_by_all"], found["cannot_tell"]) == (40, 1)
+    assert found["disagreements"] == sum(len({said[p][n] for p in said}) > 1 for n in range(40))
+
+
+def test_the_majority_speaks_and_ties_go_to_those_who_err_less() -> None:
+    good = [Answer(f"i{n}", person, B if n % 2 else I) for n in range(30) for person in ("anna", "ben")]
+    wild = [Answer(f"i{n}", "carl", random.Random(n).choice([B, I])) for n in range(30)]
+    tie = [Answer("tie", "anna", B), Answer("tie", "carl", I)]
+
+    labels, undecided = consensus([*good, *wild, *tie])
+
+    assert all(labels[f"i{n}"] is (B if n % 2 else I) for n in range(30))
+    assert labels["tie"] is B
+    assert not undecided
+
+
+def test_without_an_answer_there_is_nothing_to_report() -> None:
+    sample = draw([candidate(n, B) for n in range(3)], 3)
+    with pytest.raises(ConfigError, match="no answer yet"):
+        report(sample, [Answer(sample.items[0].id, "anna", None)])

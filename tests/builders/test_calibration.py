@@ -1,0 +1,189 @@
+"""Scores become probabilities, and thresholds that hold a wanted precision on rows nobody looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_relabel.builders.calibration import Calibration, LabelledScore, fit
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
+from hf_relabel.builders.zoning import CALIBRATED, signal, zoned
+
+
+def synthetic(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, and labels whose probability is the score to the power of 1.5: a judge that is too sure of itself."""
+    chance = np.random.default_rng(seed)
+    scores = chance.beta(0.8, 1.2, number)
+    return scores, chance.random(number) < scores**1.5
+
+
+def labelled(scores: np.ndarray, truth: np.ndarray, weight: float = 1.0) -> list[LabelledScore]:
+    return [LabelledScore(float(score), bool(label), weight) for score, label in zip(scores, truth, strict=True)]
+
+
+@pytest.mark.parametrize("method", ["isotonic", "platt"])
+def test_probabilities_come_near_the_truth(method: str) -> None:
+    fitted = fit(labelled(*synthetic(4000, 1)), method=method)  # type: ignore[arg-type]
+
+    scores = np.linspace(0.1, 0.9, 9)
+    assert np.abs(fitted.probabilities(scores) - scores**1.5).max() < 0.12
+    assert fitted.brier < fitted.brier_before
+    assert fitted.method == method
+
+
+def test_the_method_follows_the_number_of_labels() -> None:
+    assert fit(labelled(*synthetic(400, 1))).method == "platt"
+    assert fit(labelled(*synthetic(600, 1))).method == "isotonic"
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.7, 0.8])
+def test_a_wanted_precision_holds_on_unseen_rows(wanted: float) -> None:
+    """In at least 9 of 10 seeds, and the sure zone is not empty for fear of failing."""
+    held, recalls = 0, []
+    for seed in range(10):
+        zones = fit(labelled(*synthetic(1500, seed)), precision=wanted).zones
+        assert zones.sure is not None
+        scores, truth = synthetic(20_000, 100 + seed)
+        sure = scores >= zones.sure
+        precision = truth[sure].mean()
+        held += precision + 1.96 * (precision * (1 - precision) / sure.sum()) ** 0.5 >= wanted
+        recalls.append(truth[sure].sum() / truth.sum())
+    assert held >= 9
+    assert min(recalls) > 0.1
+
+
+def test_where_no_score_holds_it_there_is_no_sure_zone() -> None:
+    chance = np.random.default_rng(0)
+    zones = fit(labelled(chance.random(500), chance.random(500) < 0.2), precision=0.9).zones
+
+    assert zones.sure is None
+    assert zones.zone(1.0) == "unsure"
+    assert zones.precision is None
+
+
+def test_unsure_keeps_nine_tenths_of_the_false_negatives() -> None:
+    scores, truth = synthetic(3000, 3)
+    zones = fit(labelled(scores, truth)).zones
+
+    assert truth[scores < zones.unsure].sum() <= 0.1 * truth.sum()
+    assert zones.kept >= 0.9
+    assert zones.zone(zones.unsure) in ("unsure", "sure")
+    assert zones.zone(max(0.0, zones.unsure - 0.01)) == "clear"
+
+
+def test_weights_stand_for_candidates_that_were_not_drawn() -> None:
+    """A stratified sample with weights gives what the whole gives; without weights it does not."""
+    scores, truth = synthetic(40_000, 5)
+    whole = fit(labelled(scores, truth))
+    high = scores >= 0.5
+    chance = np.random.default_rng(1)
+    picked = np.concatenate([chance.choice(np.flatnonzero(part), 1500, replace=False) for part in (high, ~high)])
+    weights = np.where(high[picked], high.sum() / 1500, (~high).sum() / 1500)
+    weighted = [
+        LabelledScore(float(scores[place]), bool(truth[place]), float(weight))
+        for place, weight in zip(picked, weights, strict=True)
+    ]
+
+    assert fit(weighted).zones.unsure == pytest.approx(whole.zones.unsure, abs=0.04)
+    assert abs(fit(labelled(scores[picked], truth[picked])).zones.unsure - whole.zones.unsure) > 0.06
+
+
+def test_three_labels_are_scores_too() -> None:
+    """A judge without scores: irrelevant 0, worse .5, better 1."""
+    chance = np.random.default_rng(2)
+    scores = chance.choice([0.0, 0.5, 1.0], 900, p=[0.7, 0.15, 0.15])
+    truth = chance.random(900) < np.select([scores == 0, scores == 0.5], [0.02, 0.3], 0.95)
+
+    zones = fit(labelled(scores, truth), precision=0.85).zones
+
+    assert (zones.sure, zones.zone(0.5), zones.zone(0.0)) == (1.0, "unsure", "clear")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.floats(0.01, 100)), min_size=20, max_size=60),
+    st.floats(0.05, 0.99),
+)
+def test_any_labels_give_a_calibration_that_survives_being_stored(
+    found: list[tuple[float, bool, float]], wanted: float
+) -> None:
+    items = [LabelledScore(*each) for each in found]
+    if len({item.relevant for item in items}) < 2:
+        with pytest.raises(ConfigError, match="both kinds"):
+            fit(items)
+        return
+    fitted = fit(items, precision=wanted)
+
+    again = Calibration.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    assert again == fitted
+    for item in items:
+        assert 0 <= fitted.probability(item.score) <= 1
+        assert again.zones.zone(item.score) == fitted.zones.zone(item.score)
+
+
+def test_bad_labels_are_refused() -> None:
+    good = labelled(*synthetic(100, 1))
+    for items, message in (
+        (good[:10], "at least 20 labels, there are 10"),
+        ([*good, LabelledScore(1.5, True)], r"in \[0, 1\]"),
+        ([*good, LabelledScore(0.5, True, 0.0)], "must be positive"),
+        ([*good, LabelledScore(float("nan"), True)], r"in \[0, 1\]"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            fit(items)
+    with pytest.raises(ConfigError, match="precision: expected"):
+        fit(good, precision=1.5)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    fit(labelled(*synthetic(100, 1))).write(tmp_path / "good.json")
+    assert Calibration.read(tmp_path / "good.json").labels == 100
+
+    values = json.loads((tmp_path / "good.json").read_text())
+    (tmp_path / "bad.json").write_text(json.dumps({**values, "zones": {**values["zones"], "sure": "high"}}))
+    (tmp_path / "none.json").write_text("[1, 2")
+    for name, message in (
+        ("bad.json", "`zones.sure`"),
+        ("none.json", "cannot be read"),
+        ("missing.json", "no calibration at"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Calibration.read(tmp_path / name)
+
+
+def verdict(*stages: Judgement | None, outcome: Outcome = Outcome.NEGATIVE, reason: str = "judged") -> Verdict:
+    return Verdict(0, "d", outcome, reason, stages)
+
+
+def test_the_signal_is_the_last_word_and_later_stages_lie_higher() -> None:
+    low, high = Judgement(Label.IRRELEVANT, 0.9), Judgement(Label.IRRELEVANT)
+
+    assert signal(verdict(Judgement(Label.BETTER, 0.25))) == 0.25
+    assert signal(verdict(Judgement(Label.WORSE))) == 0.5
+    assert signal(verdict(low, None)) == 0.45
+    assert signal(verdict(low, high)) == 0.5
+    assert signal(verdict(low, outcome=Outcome.UNJUDGED, reason="failed")) is None
+    assert signal(verdict(reason="exempt")) is None
+
+
+def test_zones_decide_in_place_of_labels_and_leave_the_rest_alone() -> None:
+    unsure = [
+        verdict(Judgement(Label.BETTER, 0.3)),
+        verdict(Judgement(Label.IRRELEVANT, 0.95)),
+        verdict(outcome=Outcome.DUPLICATE, reason="same-text"),
+        verdict(Judgement(Label.UNPARSABLE), outcome=Outcome.UNJUDGED, reason="unparsable"),
+        verdict(Judgement(Label.WORSE, 0.1), outcome=Outcome.DOUBTFUL),
+    ]
+    zones = fit(labelled(*synthetic(1500, 1)), precision=0.7).zones.model_copy(update={"sure": 0.9, "unsure": 0.2})
+
+    found = zoned(unsure, zones.zone)
+
+    outcomes = [Outcome.DOUBTFUL, Outcome.FALSE_NEGATIVE, Outcome.DUPLICATE, Outcome.UNJUDGED, Outcome.NEGATIVE]
+    assert [each.outcome for each in found] == outcomes
+    assert [each.reason for each in found] == [CALIBRATED, CALIBRATED, "same-text", "unparsable", CALIBRATED]
