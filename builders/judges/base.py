@@ -23,11 +23,14 @@ class Ask:
             the candidate shown with id `i` (1-based) is `positions[i - 1]`.
         cut: those of `positions` that were judged on a part of their text, or all of them where the query or the ground
             truth was cut.
+        ids: for prompts that show more than candidates: by id (1-based) the position of a candidate, or -1 for a text
+            that is none.
     """
 
     request: Request
     positions: tuple[int, ...]
     cut: frozenset[int] = frozenset()
+    ids: tuple[int, ...] = ()
 
 
 class PromptJudge(Protocol):

@@ -9,23 +9,20 @@ a reply that cannot be read counts as no answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
 from hf_relabel.builders.endpoint import Message, Reply, Request
-from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement
 from hf_relabel.builders.judges.base import JSON, Ask
-from hf_relabel.builders.judges.fencing import digest_of, fence_key
 from hf_relabel.builders.judges.parsing import judgements_of, parse_reply
-from hf_relabel.builders.judges.prompting import prompt_sha256, template, versions, wordings
-from hf_relabel.builders.judges.settings import check_number
-from hf_relabel.builders.judges.showing import CutRule, check_cut_rule, shown_passage, shown_text
-from hf_relabel.builders.judges.subsets import subset_key, subset_map, subset_set
+from hf_relabel.builders.judges.prompted import PromptedJudge, row_digest
+from hf_relabel.builders.judges.prompting import template
+from hf_relabel.builders.judges.settings import check_number, check_yes_or_no
 from hf_relabel.builders.rows import Row
 
 MAX_CANDIDATES = 25
@@ -36,47 +33,31 @@ MAX_THINKING_CHARS = 1900
 something 2,000 times, and reads a higher bound as none."""
 
 
-def _scidocsrr() -> dict[str, str]:
-    return {"SciDocsRR": "related", "scidocs_reranking": "related"}
-
-
-@dataclass(frozen=True, eq=False)
-class ListwiseJudge:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ListwiseJudge(PromptedJudge):
     """Judges up to `candidates_per_prompt` candidates at once.
 
     Attributes:
         candidates_per_prompt: 1 to 25. Longer lists are split as evenly as possible.
         temperature, max_tokens: of the reply; defaults from the paper.
         seed: another seed shuffles the candidates in another way and samples another reply.
-        prompt: version of the prompt files.
-        wording: what makes a candidate relevant: "answer" (it answers the query) or "related" (it is work related to
-            the paper whose title is the query).
-        wordings: other wordings by subset. The paper has one for SciDocsRR. Case and punctuation do not matter.
-        exempt_subsets: subsets that are not judged at all. In ArguAna the right result contradicts the query.
-        max_passage_chars: a longer query, title or passage is cut, with a mark for what was left out, and its
-            judgements say so.
-        cut: what is kept of a longer passage: its first characters (`head`) or the stretch that shares most with the
-            query (`window`). Of a query and a title it is always the first characters.
         permutation: which order the candidates are shown in. 1 is the reverse of 0, 3 of 2, and so on; each pair is
             shuffled anew. Asking in both orders of a pair, and requiring agreement, takes out what a judge thinks of a
             place rather than of a candidate.
         reasoning: whether the judge thinks before its verdict. Without it replies are short, cheap and less accurate.
         max_thinking_chars: bound of the reasoning in a constrained reply.
 
+    The other settings are those of `PromptedJudge`.
+
     Raises:
         ConfigError: a setting is out of its range.
     """
 
+    prompt: str = "listwise-v1"
     candidates_per_prompt: int = 16
     temperature: float = 0.1
     max_tokens: int = 2048
     seed: int = 0
-    prompt: str = "listwise-v1"
-    wording: str = "answer"
-    wordings: Mapping[str, str] = field(default_factory=_scidocsrr)
-    exempt_subsets: Iterable[str] = ("arguana",)
-    max_passage_chars: int = 8000
-    cut: CutRule = "head"
     permutation: int = 0
     reasoning: bool = True
     max_thinking_chars: int = MAX_THINKING_CHARS
@@ -84,73 +65,50 @@ class ListwiseJudge:
     kind = "listwise"
 
     def __post_init__(self) -> None:
+        PromptedJudge.__post_init__(self)
         check_number("candidates_per_prompt", self.candidates_per_prompt, 1, MAX_CANDIDATES, whole=True)
         check_number("temperature", self.temperature, 0, 2)
         check_number("max_tokens", self.max_tokens, 1, 1_000_000, whole=True)
         check_number("seed", self.seed, 0, 2**63 - 1, whole=True)
-        check_number("max_passage_chars", self.max_passage_chars, 1, 10_000_000, whole=True)
         check_number("permutation", self.permutation, 0, 99, whole=True)
-        check_cut_rule(self.cut)
         check_number("max_thinking_chars", self.max_thinking_chars, 1, 1_000_000, whole=True)
-        if not isinstance(self.reasoning, bool):
-            raise ConfigError(f"reasoning: expected true or false, found {self.reasoning!r}")
-        if self.prompt not in versions():
-            raise ConfigError(f"prompt: no version {self.prompt!r}; there is {', '.join(versions())}")
-        object.__setattr__(self, "wordings", subset_map("wordings", self.wordings))
-        object.__setattr__(self, "exempt_subsets", subset_set("exempt_subsets", self.exempt_subsets))
-        known = wordings(self.prompt)
-        for word in (self.wording, *self.wordings.values()):
-            if word not in known:
-                raise ConfigError(f"wording: {self.prompt} has no wording {word!r}; it has {', '.join(known)}")
+        check_yes_or_no("reasoning", self.reasoning)
+
+    def _family(self) -> str:
+        return "listwise"
 
     def settings(self) -> dict[str, JSON]:
         return {
-            "prompt": self.prompt,
-            "prompt_sha256": prompt_sha256(self.prompt),
-            "wording": self.wording,
-            "wordings": dict(self.wordings),
+            **PromptedJudge.settings(self),
             "reasoning": self.reasoning,
             "candidates_per_prompt": self.candidates_per_prompt,
             "temperature": float(self.temperature),
             "max_tokens": self.max_tokens,
-            "max_passage_chars": self.max_passage_chars,
-            "cut": self.cut,
-            "permutation": self.permutation,
             "max_thinking_chars": self.max_thinking_chars,
             "seed": self.seed,
+            "permutation": self.permutation,
         }
-
-    def exempt(self, row: Row) -> bool:
-        return subset_key(row.subset) in self.exempt_subsets
 
     def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
         """Prompts that together cover each of `positions` exactly once, in an order drawn from the row's texts."""
-        row_digest = self._digest(row)
-        order = shuffled(row, positions, row_digest, self.permutation)
-        query, query_cut = shown_text(row.query, max_chars=self.max_passage_chars)
-        showing = partial(shown_passage, query=row.query, max_chars=self.max_passage_chars, rule=self.cut)
-        shown = {position: showing(row.negative_passages[position]) for position in order}
-        truth = [showing(passage) for passage in row.positive_passages]
-        positives = [passage for passage, _ in truth]
-        all_cut = query_cut or any(was_cut for _, was_cut in truth)
-        passages = [*positives, *(passage for passage, _ in shown.values())]
-        key = fence_key(row_digest, [query, *(text for passage in passages for text in passage)])
-        system = _system_prompt(self.prompt, self._wording_of(row), self.reasoning, constrained)
-        user = template(f"{self.prompt}.user.jinja")
+        digest = row_digest(row, str(self.seed))
+        order = shuffled(row, positions, digest, self.permutation)
+        shown = self.shown(row, order, digest)
+        system = _system_prompt(self.version, self.wording_of(row), self.reasoning, constrained)
+        user = template(f"{self.version}.user.jinja")
         asks = []
         for index, chunk in enumerate(evenly(order, self.candidates_per_prompt)):
-            candidates = [(number, *shown[position][0]) for number, position in enumerate(chunk, 1)]
-            content = user.render(key=key, query=query, positives=positives, candidates=candidates)
+            candidates = [(number, *shown.negatives[position]) for number, position in enumerate(chunk, 1)]
+            content = user.render(key=shown.key, query=shown.query, positives=shown.positives, candidates=candidates)
             request = Request(
                 messages=(Message("system", system), Message("user", content)),
                 max_tokens=self.max_tokens,
                 temperature=self.temperature,
                 # 31 bits: some servers read a signed 32-bit seed.
-                seed=(int.from_bytes(row_digest[:4], "big") + index) & 0x7FFFFFFF,
+                seed=(int.from_bytes(digest[:4], "big") + index) & 0x7FFFFFFF,
                 json_schema=self._schema(len(chunk)) if constrained else None,
             )
-            cut = frozenset(position for position in chunk if all_cut or shown[position][1])
-            asks.append(Ask(request, chunk, cut))
+            asks.append(Ask(request, chunk, shown.cut_of(chunk)))
         return asks
 
     def read(self, ask: Ask, reply: Reply) -> dict[int, Judgement]:
@@ -158,26 +116,18 @@ class ListwiseJudge:
         parsed = parse_reply(reply.text, reply.finish_reason, len(ask.positions), constrained)
         return judgements_of(parsed, ask.positions, reply.prompt_tokens, reply.completion_tokens, cut=ask.cut)
 
-    def _wording_of(self, row: Row) -> str:
-        return self.wordings.get(subset_key(row.subset), self.wording)
-
-    def _digest(self, row: Row) -> bytes:
-        """Stands for the seed, the query and the positives: what all prompts of a row have in common."""
-        positives = (text for passage in row.positive_passages for text in (passage.title, passage.text))
-        return digest_of(str(self.seed), row.query, *positives)
-
     def _schema(self, count: int) -> dict[str, Any]:
         return _schema(count, self.max_thinking_chars if self.reasoning else 0)
 
 
-def shuffled(row: Row, positions: Sequence[int], row_digest: bytes, permutation: int = 0) -> list[int]:
+def shuffled(row: Row, positions: Sequence[int], digest: bytes, permutation: int = 0) -> list[int]:
     """The positions, each once, in the order of a hash of the row and the candidate's own text.
 
     So the order depends neither on the machine nor on the order of the negatives, and asking about some of the
     candidates shows them in the same order as asking about all. Odd permutations are the even one before, reversed.
     """
     pair, is_reversed = divmod(permutation, 2)
-    hash_key = row_digest if not pair else blake2b(bytes([pair]), key=row_digest, digest_size=32).digest()
+    hash_key = digest if not pair else blake2b(bytes([pair]), key=digest, digest_size=32).digest()
 
     def place(position: int) -> tuple[bytes, int]:
         passage = row.negative_passages[position]

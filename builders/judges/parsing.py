@@ -69,6 +69,15 @@ _ID = re.compile(
     r"(?:(?:docs?|documents?|candidates?|passages?|ids?)\b\.?\s*)?#?(?:\[\s*([0-9]+)\s*\]|\(\s*([0-9]+)\s*\)|([0-9]+))",
     re.IGNORECASE,
 )
+# What models write between ids and around them in Chinese, Japanese and Arabic. Other digits stay what they are: no id.
+_PLAIN = str.maketrans("０１２３４５６７８９【】［］〔〕（）：、，；،؛", "0123456789[][][]():,,;,;")
+
+
+def plain_ids(text: str) -> str:
+    """The text with full-width digits and brackets, and the separators of other scripts, as ASCII has them."""
+    return text.translate(_PLAIN)
+
+
 _BETWEEN_IDS = re.compile(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+|\s+", re.IGNORECASE)
 
 # A line that begins with an id: "[3] …", "(3) …", "Doc (3): …", "3. …", list marks and bold type aside.
@@ -213,14 +222,14 @@ def _json_id(value: Any) -> int:
     """An id of a JSON list: 3, "3" or "Doc (3)"."""
     if type(value) is int:  # not isinstance: True is no id
         return value
-    if isinstance(value, str) and (match := _ID.fullmatch(value.strip())):
+    if isinstance(value, str) and (match := _ID.fullmatch(plain_ids(value).strip())):
         return _number(match)
     raise _Unreadable(f"the verdict lists {_short(value)}, which is no id")
 
 
 def _ids_in(content: str) -> list[int]:
     """The ids between a pair of tags: `[1, 4]`, `1, 4`, `[Doc (2), Doc (7)]`, `[1] [4]`, `none`, or nothing."""
-    body = _LIST_LABEL.sub("", content.strip(), count=1).strip()
+    body = _LIST_LABEL.sub("", plain_ids(content).strip(), count=1).strip()
     if body.startswith("[") and body.endswith("]") and not re.fullmatch(r"(?:[^\[\]]*\[[^\[\]]*\]){2,}", body):
         body = body[1:-1].strip()
     if _NO_IDS.match(body):

@@ -1,7 +1,9 @@
 """Prompt templates: data files with a version, compiled once.
 
 A prompt version is a group of files `prompts/<version>.*.jinja`: `system`, `user`, and one for each wording, that is
-for each definition of what makes a candidate relevant. Passages go in as values and are never read as templates.
+for each definition of what makes a candidate relevant. In another language than English a version has files of its
+own, with the language after its name (`listwise-v1-de.system.jinja`). Passages go in as values and are never read as
+templates.
 """
 
 from __future__ import annotations
@@ -40,6 +42,17 @@ def template(name: str) -> Template:
 def versions() -> tuple[str, ...]:
     """The prompt versions there are."""
     return tuple(sorted(file.name.removesuffix(".system.jinja") for file in PROMPTS.glob("*.system.jinja")))
+
+
+def in_language(version: str, language: str) -> str:
+    """The prompt version in a language: `listwise-v1` is English, `listwise-v1-de` German."""
+    return version if language == "en" else f"{version}-{language}"
+
+
+def languages(version: str) -> tuple[str, ...]:
+    """The languages that a prompt version is there in. Another one is added by adding its files."""
+    found = (name.removeprefix(f"{version}-") for name in versions() if name.startswith(f"{version}-"))
+    return ("en", *sorted(found))
 
 
 def wordings(version: str) -> tuple[str, ...]:

@@ -17,3 +17,9 @@ def check_text(name: str, value: object) -> None:
     """Raises ConfigError unless `value` is text."""
     if not isinstance(value, str):
         raise ConfigError(f"{name}: expected text, found {value!r}")
+
+
+def check_yes_or_no(name: str, value: object) -> None:
+    """Raises ConfigError unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: expected true or false, found {value!r}")

@@ -62,13 +62,17 @@ def test_the_prompts_of_a_row_share_everything_before_the_candidates() -> None:
 def test_the_order_comes_from_the_texts_alone() -> None:
     judge = ListwiseJudge(candidates_per_prompt=20)
     row, reversed_row = make_row(TWENTY), make_row(TWENTY[::-1])
-    assert user_message(judge, row) == user_message(judge, reversed_row) == user_message(ListwiseJudge(25), row)
+    assert (
+        user_message(judge, row)
+        == user_message(judge, reversed_row)
+        == user_message(ListwiseJudge(candidates_per_prompt=25), row)
+    )
     (ask,) = judge.asks(row, range(20), constrained=True)
     assert ask.positions != tuple(range(20))
     assert ask.positions[:5] == (8, 4, 15, 13, 5)  # the same on every machine
     (some,) = judge.asks(row, [1, 6, 18, 3, 6], constrained=True)
     assert some.positions == tuple(position for position in ask.positions if position in {1, 3, 6, 18})
-    assert user_message(ListwiseJudge(20, seed=1), row) != user_message(judge, row)
+    assert user_message(ListwiseJudge(candidates_per_prompt=20, seed=1), row) != user_message(judge, row)
 
 
 def test_nothing_to_ask_asks_nothing() -> None:
@@ -196,7 +200,7 @@ def test_settings_hold_everything_that_changes_an_answer() -> None:
         ({"wordings": ["a"]}, "expected a mapping"),
         ({"exempt_subsets": "arguana"}, "expected a list"),
         ({"reasoning": "yes"}, "expected true or false"),
-        ({"temprature": 0}, "no setting temprature; it has candidates_per_prompt, temperature"),
+        ({"temprature": 0}, "no setting temprature; it has prompt, language"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
@@ -206,6 +210,6 @@ def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> Non
 
 def test_judges_are_made_by_kind() -> None:
     assert isinstance(make_judge("listwise", temperature=0), ListwiseJudge)
-    assert sorted(JUDGES) == ["listwise", "similarity", "truth"]
-    with pytest.raises(ConfigError, match="no judge of kind 'oracle'; there is listwise, similarity"):
+    assert sorted(JUDGES) == ["listwise", "pointwise", "ranking", "similarity", "span", "truth"]
+    with pytest.raises(ConfigError, match="no judge of kind 'oracle'; there is listwise, pointwise"):
         make_judge("oracle")

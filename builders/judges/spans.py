@@ -1,0 +1,156 @@
+"""The judge of spans, stage 1 of ARHN (arXiv 2604.11092): what in this passage answers the query, in its own words?
+
+It sees the query and one passage, not the ground truth, and quotes one contiguous span or says that there is none. A
+quotation that is not in the passage counts as no answer at all: the model made it up. Spans are compared in Unicode's
+NFC with white space collapsed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from hf_relabel.builders.endpoint import Message, Reply, Request
+from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judges.base import JSON, Ask
+from hf_relabel.builders.judges.parsing import MAX_RATIONALE_CHARS
+from hf_relabel.builders.judges.prompted import PromptedJudge, row_digest
+from hf_relabel.builders.judges.prompting import template
+from hf_relabel.builders.judges.settings import check_number
+from hf_relabel.builders.rows import Row
+
+NO_ANSWER = "NO_ANSWER"
+_SPAN = re.compile(r"<span>(.*?)</span>", re.DOTALL | re.IGNORECASE)
+_NONE = re.compile(r"[\s\"'.`*]*NO[_ ]ANSWER[\s\"'.`*]*", re.IGNORECASE)
+_FENCED = re.compile(r"=== (\d+) candidate ===\n(.*)\n=== \1 end ===", re.DOTALL)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SpanJudge(PromptedJudge):
+    """Labels a candidate `worse` where it quotes an answer (the quotation is the rationale), else `irrelevant`.
+
+    Which candidates are better than the ground truth is for `RankingJudge` to say; the rule `arhn` joins the two.
+
+    Attributes:
+        max_span_chars: bound of the quotation in a constrained reply.
+        max_tokens: of the reply.
+
+    The other settings are those of `PromptedJudge`.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    prompt: str = "span-v1"
+    max_span_chars: int = 400
+    max_tokens: int = 256
+
+    kind = "span"
+
+    def __post_init__(self) -> None:
+        PromptedJudge.__post_init__(self)
+        check_number("max_span_chars", self.max_span_chars, 1, 1900, whole=True)
+        check_number("max_tokens", self.max_tokens, 1, 1_000_000, whole=True)
+
+    def _family(self) -> str:
+        return "span"
+
+    def settings(self) -> dict[str, JSON]:
+        bounds = {"max_span_chars": self.max_span_chars, "max_tokens": self.max_tokens}
+        return {**PromptedJudge.settings(self), **bounds}
+
+    def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
+        """One prompt for each position."""
+        digest = row_digest(Row(row.query_id, row.query, (), ()))
+        shown = self.shown(row, range(len(row.negative_passages)), digest, positives=False)
+        system = _system_prompt(self.version, self.wording_of(row), constrained)
+        user = template(f"{self.version}.user.jinja")
+        asks = []
+        for position in dict.fromkeys(positions):
+            title, text = shown.negatives[position]
+            content = user.render(key=shown.key, query=shown.query, title=title, text=text)
+            request = Request(
+                messages=(Message("system", system), Message("user", content)),
+                max_tokens=self.max_tokens,
+                temperature=0.0,
+                json_schema=_schema(self.max_span_chars) if constrained else None,
+            )
+            asks.append(Ask(request, (position,), shown.cut_of([position])))
+        return asks
+
+    def read(self, ask: Ask, reply: Reply) -> dict[int, Judgement]:
+        (position,) = ask.positions
+        label, rationale = read_span(reply, _passage_of(ask), constrained=ask.request.json_schema is not None)
+        return {
+            position: Judgement(
+                label, None, rationale, reply.prompt_tokens, reply.completion_tokens, cut=position in ask.cut
+            )
+        }
+
+
+def _passage_of(ask: Ask) -> str:
+    """The passage as the prompt shows it. Its key occurs in no text, so nothing in a text can look like its fence."""
+    found = _FENCED.search(ask.request.messages[-1].content)
+    return found[2] if found else ""
+
+
+def read_span(reply: Reply, passage: str, *, constrained: bool) -> tuple[Label, str]:
+    """What a reply says of a passage: the label, and the quotation or what is wrong. Never raises."""
+    span = _quoted_json(reply.text) if constrained else _quoted_text(reply)
+    if span is None:
+        cut_off = reply.finish_reason == "length"
+        return (
+            Label.UNPARSABLE,
+            "cut off before the end of its quotation" if cut_off else "quotes nothing that can be read",
+        )
+    if not span:
+        return Label.IRRELEVANT, ""
+    if plain(span) not in plain(passage):
+        return Label.UNPARSABLE, "quotes what the passage does not say"
+    return Label.WORSE, span[:MAX_RATIONALE_CHARS]
+
+
+def plain(text: str) -> str:
+    """In NFC, with white space collapsed."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _quoted_json(text: str) -> str | None:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    span = values.get("span") if isinstance(values, dict) else None
+    if not isinstance(span, str):
+        return None
+    return "" if _NONE.fullmatch(span) else span.strip()
+
+
+def _quoted_text(reply: Reply) -> str | None:
+    """The last quotation in tags, "" where it says that there is none."""
+    found = _SPAN.findall(reply.text)
+    if found:
+        span: str = found[-1].strip()
+        return "" if _NONE.fullmatch(span) else span
+    # Only a reply that says nothing else: one that reasons about NO_ANSWER may end either way.
+    return "" if _NONE.fullmatch(reply.text) and reply.finish_reason != "length" else None
+
+
+@lru_cache(maxsize=64)
+def _system_prompt(version: str, wording: str, constrained: bool) -> str:
+    return template(f"{version}.system.jinja").render(version=version, wording=wording, constrained=constrained)
+
+
+@lru_cache(maxsize=16)
+def _schema(max_span_chars: int) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"span": {"type": "string", "maxLength": max_span_chars}},
+        "required": ["span"],
+        "additionalProperties": False,
+    }
