@@ -6,6 +6,7 @@ They share `POST /v1/chat/completions` and differ in how a JSON schema is asked 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -14,6 +15,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.tgi import tgi_info
+from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
 
 Flavor = Literal["auto", "tgi", "vllm", "sglang", "llama.cpp", "openai"]
@@ -92,6 +94,33 @@ class OpenAIEndpoint:
             return read_chat_reply(answer.payload, request.top_logprobs, server.info.model, self.name)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise self.transport.problem(f"answered JSON that is no chat completion ({error!r})") from None
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """See hf_relabel.hub_tools.endpoints.tokens."""
+        server = await self._server.get()
+        return await count_each(texts, lambda text: self._count_text(text, server))
+
+    async def count_prompts(self, requests: Sequence[Request]) -> list[int] | None:
+        """See hf_relabel.hub_tools.endpoints.tokens."""
+        server = await self._server.get()
+        if server.flavor not in ("llama.cpp", "vllm"):
+            return None  # the others count texts at most, and put the messages into a template that they do not show
+        return await count_each(requests, lambda request: self._count_prompt(request, server))
+
+    async def _count_text(self, text: str, server: _Server) -> int:
+        body: dict[str, Any] = {"model": server.model, "prompt": text}
+        if server.flavor in ("llama.cpp", "tgi"):
+            key = "content" if server.flavor == "llama.cpp" else "inputs"
+            body = {key: text, "add_special": True, "parse_special": True}
+        return number_of_tokens((await self.transport.post("tokenize", body)).payload)
+
+    async def _count_prompt(self, request: Request, server: _Server) -> int:
+        messages = chat_messages(request)
+        if server.flavor == "llama.cpp":
+            shown = await self.transport.post("apply-template", {"messages": messages})
+            return await self._count_text(str(_dict(shown.payload).get("prompt", "")), server)
+        body = {"model": server.model, "messages": messages, "add_generation_prompt": True}
+        return number_of_tokens((await self.transport.post("tokenize", body)).payload)
 
     async def queue_depth(self) -> float | None:
         return await self._queue.read()
@@ -176,7 +205,7 @@ def split_api_path(url: str) -> tuple[str, str]:
 def chat_payload(request: Request, flavor: Flavor) -> dict[str, Any]:
     """The body of a chat completion, less model and length."""
     payload: dict[str, Any] = {
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "messages": chat_messages(request),
         "temperature": request.temperature,
     }
     if request.seed is not None:

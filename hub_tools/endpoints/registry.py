@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.once import Once
+from hf_relabel.hub_tools.endpoints.tokens import CountsTokens
 from hf_relabel.hub_tools.redaction import safe_url
 
 if TYPE_CHECKING:
     from hf_relabel.hub_tools.endpoints.transport import Transport
 
 _MODEL_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+_LOCAL = re.compile(r"^local:|\.gguf(@[^?]*)?(\?.*)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,20 @@ def _inference_providers(options: EndpointOptions) -> Endpoint:
     )
 
 
+def _local(options: EndpointOptions) -> Endpoint:
+    from hf_relabel.hub_tools.endpoints.local import LocalEndpoint
+
+    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
+    _refuse(options, "local", **unused, model=options.model is not None, provider=options.provider is not None)
+    return LocalEndpoint(options.location, timeout=options.timeout)
+
+
 DIALECTS: dict[str, Callable[[EndpointOptions], Endpoint]] = {
     "tgi": _tgi,
     "openai": _openai,
     "inference-providers": _inference_providers,
     "text-generation": _text_generation,
+    "local": _local,
 }
 """How to make an endpoint of each dialect. Others may add theirs."""
 
@@ -118,9 +129,11 @@ def make_endpoint(
     """Make an endpoint. Opens no connection yet. Raises ConfigError for what cannot be.
 
     Args:
-        url_or_model: URL of a server, or a model id on the Hub for Inference Providers.
-        dialect: a name in DIALECTS. "auto": inference-providers for a model id; for a URL what the other settings and
-            its path imply, else the server is asked before the first request (`detect_dialect`).
+        url_or_model: URL of a server, a model id on the Hub for Inference Providers, or a GGUF file to serve in this
+            process (`local:…`; see the module `local`).
+        dialect: a name in DIALECTS. "auto": local for a GGUF file; inference-providers for a model id; for a URL what
+            the other settings and its path imply, else the server is asked before the first request
+            (`detect_dialect`).
         model: model to ask for where a server has several; for tgi the one whose chat template is used.
         token: None for the user's own where it belongs, "" for none. See Transport.
         timeout: seconds for one request.
@@ -144,10 +157,13 @@ def _make_auto(options: EndpointOptions) -> Endpoint:
     if "://" in options.location:
         dialect = _implied_dialect(options)
         return DIALECTS[dialect](options) if dialect else AutoEndpoint(options)
+    if _LOCAL.search(options.location):
+        return _local(options)
     if _MODEL_ID.fullmatch(options.location):
         return _inference_providers(options)
     raise ConfigError(
-        f"{options.location!r} is neither a URL such as http://127.0.0.1:8080 nor a model id such as Qwen/Qwen3-32B."
+        f"{options.location!r} is neither a URL such as http://127.0.0.1:8080 nor a model id such as Qwen/Qwen3-32B nor"
+        " a model file such as local:judge.gguf."
     )
 
 
@@ -191,6 +207,16 @@ class AutoEndpoint:
 
     async def complete(self, request: Request) -> Reply:
         return await (await self._endpoint.get()).complete(request)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """See hf_relabel.hub_tools.endpoints.tokens."""
+        found = await self._endpoint.get()
+        return await found.count_tokens(texts) if isinstance(found, CountsTokens) else None
+
+    async def count_prompts(self, requests: Sequence[Request]) -> list[int] | None:
+        """See hf_relabel.hub_tools.endpoints.tokens."""
+        found = await self._endpoint.get()
+        return await found.count_prompts(requests) if isinstance(found, CountsTokens) else None
 
     async def queue_depth(self) -> float | None:
         return None if self._found is None else await self._found.queue_depth()

@@ -14,6 +14,7 @@ from hf_relabel.builders.endpoint import EndpointInfo, FinishReason, Reply, Requ
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.templates import Template, built_in_template, model_template, template_digest
+from hf_relabel.hub_tools.endpoints.tokens import count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import Transport
 
 MAX_TOP_TOKENS = 5
@@ -81,6 +82,17 @@ class TgiEndpoint:
 
     async def _template(self) -> Template:
         return self._fixed_template or await self._model_template.get()
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """See hf_relabel.hub_tools.endpoints.tokens."""
+        return await count_each(texts, self._count)
+
+    async def count_prompts(self, requests: Sequence[Request]) -> list[int] | None:
+        """See hf_relabel.hub_tools.endpoints.tokens."""
+        return await self.count_tokens([await self.render(request) for request in requests])
+
+    async def _count(self, text: str) -> int:
+        return number_of_tokens((await self.transport.post("tokenize", {"inputs": text})).payload)
 
     async def queue_depth(self) -> float | None:
         return await self._queue.read()

@@ -66,7 +66,7 @@ def test_what_is_given_decides_the_dialect(location: str, settings: dict[str, An
 @pytest.mark.parametrize(
     ("location", "settings", "message"),
     [
-        (URL, {"dialect": "grpc"}, "auto, tgi, openai, inference-providers, text-generation"),
+        (URL, {"dialect": "grpc"}, "auto, tgi, openai, inference-providers, text-generation, local"),
         (URL, {"flavor": "ollama"}, "auto, tgi, vllm, sglang, llama.cpp, openai"),
         (URL, {"dialect": "tgi", "flavor": "vllm"}, "tgi dialect has no flavor"),
         (URL, {"dialect": "openai", "chat_template": "chatml"}, "openai dialect has no chat_template"),
@@ -97,7 +97,7 @@ def test_urls_are_good_with_and_without_the_version(url: str, root: str, prefix:
 
 
 def test_the_dialects_are_known_by_name() -> None:
-    assert list(DIALECTS) == ["tgi", "openai", "inference-providers", "text-generation"]
+    assert list(DIALECTS) == ["tgi", "openai", "inference-providers", "text-generation", "local"]
 
 
 def test_making_endpoints_is_imported_without_the_heavy_packages() -> None:
