@@ -184,30 +184,20 @@ def _digest(path: str, size: int, changed: int) -> str:
 
 
 def _download(repo: str, file: str, revision: str | None) -> tuple[Path, str]:
-    """A file of a model on the Hub, and the commit it is of."""
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    """A file of a model on the Hub, or in the Hub's cache where that cannot be reached, and the commit it is of."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     name = f"{repo}@{revision}" if revision else repo
     try:
-        try:
-            commit = HfApi().model_info(repo, revision=revision).sha
-        except (OfflineModeIsEnabled, OSError) as error:
-            if isinstance(error, HfHubHTTPError):
-                raise
-            commit = None  # the cache may have it
-        path = Path(hf_hub_download(repo, file, revision=commit or revision))
+        path = Path(hf_hub_download(repo, file, revision=revision))
     except LocalEntryNotFoundError:
         raise ConfigError(f"{name}: the Hub cannot be reached, and the cache has no {file}.") from None
     except Exception as error:
         # A wrong name, a gated model, a broken connection: the client's first sentence says which.
         raise ConfigError(f"{name}: {file} cannot be had: {type(error).__name__}: {short(str(error))}") from None
-    return path, commit or _commit_in_cache(path, file)
-
-
-def _commit_in_cache(path: Path, file: str) -> str:
-    """The commit in the path of a cached file, `…/snapshots/<commit>/<file>`."""
-    return path.parts[-1 - len(Path(file).parts)]
+    # The cache holds it as …/snapshots/<commit>/<file>.
+    return path, path.parts[-1 - len(Path(file).parts)]
 
 
 # Servers
@@ -342,7 +332,7 @@ class LocalEndpoint:
     async def complete(self, request: Request) -> Reply:
         """Send one request. Raises EndpointError."""
         server = await self._opened.get()
-        reply = await server.complete(_without_white_space(request))
+        reply = await server.complete(request)
         return replace(reply, endpoint=self.name, model=self._served[0])
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
@@ -380,10 +370,3 @@ class LocalEndpoint:
         self._served = (name, revision)
         key = (file.resolve(), model.context, model.threads, model.slots)
         return key, _acquire(key)
-
-
-def _without_white_space(request: Request) -> Request:
-    """JSON allows white space between any two tokens, and a small model may fill its reply with it."""
-    if request.json_schema is None:
-        return request
-    return replace(request, json_schema={**request.json_schema, "x-guidance": {"whitespace_flexible": False}})
