@@ -8,20 +8,24 @@ from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.base import BatchJudge, PromptJudge
+from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
 from hf_relabel.builders.judges.listwise import ListwiseJudge
 from hf_relabel.builders.judges.pointwise import PointwiseJudge
 from hf_relabel.builders.judges.ranking import RankingJudge
 from hf_relabel.builders.judges.settings import check_number
 from hf_relabel.builders.judges.similarity import SimilarityJudge
 from hf_relabel.builders.judges.spans import SpanJudge
+from hf_relabel.builders.judges.student import StudentJudge
 from hf_relabel.builders.judges.truth import TruthJudge
 
 JUDGES: dict[str, Callable[..., PromptJudge | BatchJudge]] = {
+    "cross-encoder": CrossEncoderJudge,
     "listwise": ListwiseJudge,
     "pointwise": PointwiseJudge,
     "ranking": RankingJudge,
     "similarity": SimilarityJudge,
     "span": SpanJudge,
+    "student": StudentJudge,
     "truth": TruthJudge,
 }
 """What makes a judge of each kind. The parameters are its settings."""

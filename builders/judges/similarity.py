@@ -19,19 +19,17 @@ it flags about 22 % of the candidates, among them 76 % and 53 % of the false neg
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import JSON
+from hf_relabel.builders.judges.local_model import LocalModel
 from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.judges.subsets import subset_key, subset_set
-from hf_relabel.builders.model_folder import PACKAGE_PREFIX, model_folder
 from hf_relabel.builders.rows import Passage, Row
 
 if TYPE_CHECKING:
@@ -42,10 +40,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SCORE_DIGITS = 6
-_WEIGHTS = ("*.safetensors", "*.bin", "*.onnx", "*.pt")
 
 
-class SimilarityJudge:
+class SimilarityJudge(LocalModel):
     """Judges by closeness to the query and to the ground truth. Needs sentence-transformers.
 
     Args:
@@ -112,13 +109,6 @@ class SimilarityJudge:
             "passage_prompt": self.passage_prompt,
         }
 
-    def model(self) -> tuple[str, str | None]:
-        """(name, revision): a digest of the weights for a folder or a package, the commit for a Hub model."""
-        folder = self._folder
-        if folder is not None:
-            return self.name if self.name.startswith(PACKAGE_PREFIX) else folder.resolve().name, self._digest
-        return self.name, self._commit()
-
     def exempt(self, row: Row) -> bool:
         return subset_key(row.subset) in self.exempt_subsets
 
@@ -163,6 +153,15 @@ class SimilarityJudge:
     def _text(self, passage: Passage) -> str:
         return self._cut(f"{passage.title}\n{passage.text}" if passage.title else passage.text)
 
+    @property
+    def _loaded(self) -> Any:
+        return self._encoder
+
+    def vectors(self, texts: Sequence[str], side: Literal["query", "document"]) -> Vectors:
+        """Unit vectors by text, each text cut to `max_chars` before it is encoded and encoded once."""
+        found = self._encode(list(texts), side)
+        return {text: found[self._cut(text)] for text in texts}
+
     def _encode(self, texts: list[str], side: Literal["query", "document"]) -> Vectors:
         """Unit vectors of the texts, each encoded once."""
         unique = list(dict.fromkeys(self._cut(text) for text in texts))
@@ -194,35 +193,6 @@ class SimilarityJudge:
         except (OSError, ValueError, RuntimeError) as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise ConfigError(f"The model {self.name!r} cannot be loaded: {reason}") from error
-
-    @cached_property
-    def _folder(self) -> Path | None:
-        """The model's folder; None for a Hub model."""
-        return model_folder(self.name)
-
-    @cached_property
-    def _digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of the weight files in the model's folder."""
-        assert self._folder is not None
-        digest = hashlib.sha256()
-        files = {file for pattern in _WEIGHTS for file in self._folder.rglob(pattern)}
-        for file in sorted(files, key=lambda file: file.relative_to(self._folder or file).as_posix()):
-            with file.open("rb") as weights:
-                digest.update(hashlib.file_digest(weights, "sha256").digest())
-        return digest.hexdigest()[:16]
-
-    def _commit(self) -> str | None:
-        """The commit of a Hub model in the local cache, loading the model if it is not there yet."""
-        from huggingface_hub import try_to_load_from_cache
-
-        def cached() -> str | None:
-            path = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
-            return Path(path).parent.name if isinstance(path, str) else None
-
-        if self.revision is None or (commit := cached()) is None:
-            _ = self._encoder  # an unpinned model is loaded first: the branch may have moved since it was cached
-            commit = cached()
-        return commit or self.revision
 
 
 def _passages(row: Row, positions: Sequence[int]) -> list[Passage]:
