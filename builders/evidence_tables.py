@@ -42,3 +42,54 @@ def _difference(arm: Mapping[str, Any]) -> list[Any]:
         Markdown(f"{low:+.2f} to {high:+.2f}"),
         Markdown(f"{arm['p_holm']:.4f}"),
     ]
+
+
+def audit_section(evidence: Mapping[str, Any]) -> str:
+    """What an audit says of the verdict and of each judge."""
+    people = evidence["people"]
+    names = [name for name in people["people"] if name != "truth"]
+    who = f"{len(names)} {'person' if len(names) == 1 else 'people'}" if names else "A file of known false negatives"
+    verdict = evidence["verdict"]
+    rows = [
+        [as_text(judge["name"]), judge["candidates"], *map(_estimated, _shares(judge))]
+        for judge in (verdict, *evidence["judges"])
+    ]
+    header = ["", "candidates", "precision", "recall", "F1", "kappa"]
+    text = (
+        f"{who} answered for {verdict['answers']} of {evidence['drawn']} candidates drawn blind from all verdicts."
+        " Figures are of all judged candidates, with 95 % intervals that allow for how the sample was drawn; positives"
+        f" are what a judge calls better.\n\n{table(header, rows)}\n"
+    )
+    fleiss = people.get("fleiss")
+    if fleiss and fleiss["binary"] is not None:
+        text += f"\nFleiss' kappa between the people: {fleiss['binary']:.3f} (better against the rest).\n"
+    return text
+
+
+def zones_section(evidence: Mapping[str, Any]) -> str:
+    """By which thresholds the verdicts were decided."""
+    zones = evidence["zones"]
+    sure = zones["sure"]
+    relabelled = (
+        "No score held the wanted precision, so nothing was relabelled."
+        if sure is None
+        else f"Candidates with a score from {sure:.4f} on count as false negatives: precision"
+        f" {_plain_estimate(zones['precision'])}, recall {_plain_estimate(zones['recall'])} on the audited labels."
+    )
+    return (
+        f"Verdicts follow thresholds that were chosen on {evidence['labels']} audited labels for a precision of"
+        f" {zones['wanted']:.2f} ({as_text(evidence['method'])} calibration). {relabelled} Those from"
+        f" {zones['unsure']:.4f} on are doubtful; {zones['kept']:.0%} of the false negatives lie there or above.\n"
+    )
+
+
+def _shares(judge: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [judge[name] for name in ("precision", "recall", "f1", "kappa")]
+
+
+def _estimated(estimate: Mapping[str, Any]) -> Markdown | None:
+    return None if estimate["value"] is None else Markdown(_plain_estimate(estimate))
+
+
+def _plain_estimate(estimate: Mapping[str, Any]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.evidence_tables import compare_section
+from hf_relabel.builders.evidence_tables import audit_section, compare_section, zones_section
 from hf_relabel.builders.folder_readme import EMPTY_NOTE, totals
 from hf_relabel.builders.readme_markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
 from hf_relabel.builders.readme_parts import VERDICTS, config_values, has_foreign_default, merge_readme
@@ -25,6 +25,7 @@ from hf_relabel.cards.example import Example, ExampleFinder, example_of
 from hf_relabel.cards.figures import BINS, FALSE_NEGATIVES
 from hf_relabel.cards.figures import figures as false_negative_figures
 from hf_relabel.cards.forest import COMPARE, compare_alt, compare_png
+from hf_relabel.cards.reliability import RELIABILITY, reliability_alt, reliability_png
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -285,7 +286,14 @@ def _evidence(evidence: Any) -> Markdown | None:
     parts = []
     if "compare" in evidence:
         parts.append(f"![{compare_alt(evidence['compare'])}]({COMPARE})\n\n{compare_section(evidence['compare'])}")
-    others = [[name, _plain(value)] for name, value in sorted(evidence.items()) if name != "compare"]
+    if "audit" in evidence:
+        parts.append(audit_section(evidence["audit"]))
+    if "zones" in evidence:
+        parts.append(
+            f"![{as_text(reliability_alt(evidence['zones']), breaks=False)}]({RELIABILITY})\n\n{zones_section(evidence['zones'])}"
+        )
+    known = ("compare", "audit", "zones")
+    others = [[name, _plain(value)] for name, value in sorted(evidence.items()) if name not in known]
     if others:
         parts.append(table(["", "measured"], others))
     return Markdown("\n\n".join(parts))
@@ -293,8 +301,13 @@ def _evidence(evidence: Any) -> Markdown | None:
 
 def figures(manifest: Mapping[str, Any]) -> dict[str, bytes]:
     """The figures of a release, by their path in it."""
-    compared = (manifest.get("evidence") or {}).get("compare")
-    return false_negative_figures(manifest) | ({} if compared is None else {COMPARE: compare_png(compared)})
+    evidence = manifest.get("evidence") or {}
+    drawn = false_negative_figures(manifest)
+    if "compare" in evidence:
+        drawn[COMPARE] = compare_png(evidence["compare"])
+    if "zones" in evidence:
+        drawn[RELIABILITY] = reliability_png(evidence["zones"])
+    return drawn
 
 
 def _load_arguments(facts: CardFacts, config: str) -> str:

@@ -49,6 +49,9 @@ Then:
     type=click.IntRange(min=0),
     help="Drop rows with more false negatives than this: 7, or as in the release.",
 )
+@click.option(
+    "--calibration", metavar="FILE", help="Let the thresholds of an audit decide instead of the judges' labels."
+)
 @click.option("--default", "default_config", help="The default config: remove-hn, or as in the release.")
 @json_option
 def command(
@@ -57,6 +60,7 @@ def command(
     out: str,
     techniques: tuple[str, ...],
     max_false_negatives: int | None,
+    calibration: str | None,
     default_config: str | None,
     as_json: bool,
     **options: Any,
@@ -68,13 +72,24 @@ def command(
     given = {"techniques": techniques or None, "limit": max_false_negatives, "default": default_config}
     chosen = {name: value for name, value in given.items() if value is not None}
     if release is not None:
+        if calibration is not None:
+            raise ConfigError("--calibration needs the journal: give SOURCE in place of --from.")
         if options["source"] or journal_path:
             raise ConfigError("--from takes the place of SOURCE and --journal: leave those out.")
         show_build(_rebuild(release, options["revision"], out, chosen), out, as_json)
         return
     if not options["source"]:
         raise ConfigError("Name a training set, or a release with --from.")
-    show_build(_build(options, journal_path or "journal.sqlite", out, chosen), out, as_json)
+    show_build(
+        _build(
+            options,
+            journal_path or "journal.sqlite",
+            out,
+            chosen | ({"calibration": calibration} if calibration else {}),
+        ),
+        out,
+        as_json,
+    )
 
 
 def _build(options: dict[str, Any], journal_path: str, out: str, chosen: dict[str, Any]) -> BuildReport:
