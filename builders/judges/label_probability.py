@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from hf_relabel.builders.endpoint import TokenLogprob
 
 _MARKS = "▁Ġ \t\r\n\"'*`(["
+_ENDS = ".,:;!)]"
 
 
 def label_masses(token: TokenLogprob, labels: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -40,6 +41,15 @@ def label_begun(text: str, labels: Mapping[str, Sequence[str]]) -> str | None:
     begun = text.strip(_MARKS).casefold()
     found = [label for label, spellings in labels.items() if any(_begins(begun, spelling) for spelling in spellings)]
     return found[0] if len(found) == 1 else None
+
+
+def label_named(text: str, labels: Mapping[str, Sequence[str]]) -> str | None:
+    """The one label that is the first word of this text, or None. "Yes or" and "Yes/No" name none."""
+    words = text.split()
+    first = words[0].strip(_MARKS + _ENDS).casefold() if words else ""
+    goes_on = len(words) > 1 and words[0][-1].isalnum()
+    found = [label for label, spellings in labels.items() if first in map(str.casefold, spellings)]
+    return found[0] if len(found) == 1 and not goes_on else None
 
 
 def _begins(begun: str, spelling: str) -> bool:

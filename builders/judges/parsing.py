@@ -43,7 +43,7 @@ class ParsedReply:
     problem: str | None = None
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """The reply has no verdict that can be read beyond doubt. The message says why."""
 
 
@@ -70,20 +70,27 @@ _ID = re.compile(
     re.IGNORECASE,
 )
 # What models write between ids and around them in Chinese, Japanese and Arabic. Other digits stay what they are: no id.
-_PLAIN = str.maketrans("０１２３４５６７８９【】［］〔〕（）：、，；،؛", "0123456789[][][]():,,;,;")
+_PLAIN = str.maketrans("０１２３４５６７８９【】［］〔〕（）：、，；＞،؛", "0123456789[][][]():,,;>,;")
+# Marks, embeddings and isolates, which say only how a line is drawn. Two numbers with one between them stay unreadable,
+# and so does anything with an override (U+202D, U+202E), which turns numbers round.
+_DIRECTION = "[\u061c\u200e\u200f\u202a-\u202c\u2066-\u2069]"
+_DIRECTIONS = re.compile(rf"(?<![0-9]){_DIRECTION}+|{_DIRECTION}+(?![0-9])")
 
 
 def plain_ids(text: str) -> str:
-    """The text with full-width digits and brackets, and the separators of other scripts, as ASCII has them."""
-    return text.translate(_PLAIN)
+    """The text with full-width digits and brackets, and the separators of other scripts, as ASCII has them.
+
+    Invisible marks of direction are left out.
+    """
+    return _DIRECTIONS.sub("", text.translate(_PLAIN))
 
 
 _BETWEEN_IDS = re.compile(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+|\s+", re.IGNORECASE)
 
-# A line that begins with an id: "[3] …", "(3) …", "Doc (3): …", "3. …", list marks and bold type aside.
+# A line that begins with an id: "[3] …", "【3】…", "(3) …", "Doc (3): …", "3. …", list marks and bold type aside.
 _RATIONALE = re.compile(
     r"^[ \t>*_\-•]*(?:(?:docs?|document|candidate|passage|id)[ \t]*#?[\[(]?[ \t]*([0-9]{1,4})(?![0-9])[ \t]*[\])]?"
-    r"|[\[(][ \t]*([0-9]{1,4})[ \t]*[\])]|([0-9]{1,4})(?=[:.)][ \t*]))[ \t:.)*_\-–—]*(\S[^\n]*)",
+    r"|[\[(【［（][ \t]*([0-9０-９]{1,4})[ \t]*[\])】］）]|([0-9]{1,4})(?=[:.)][ \t*]))[ \t:：.)*_\-–—]*(\S[^\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -100,7 +107,7 @@ def parse_reply(text: str, finish_reason: FinishReason, count: int, constrained:
         better, worse, thinking = _verdict(text.strip(), finish_reason, constrained)
         found = {_checked(number, count) for number in better}
         less = {_checked(number, count) for number in worse}
-    except _Unreadable as problem:
+    except Unreadable as problem:
         return ParsedReply(problem=str(problem))
     both = found & less
     return ParsedReply(tuple(sorted(found - both)), tuple(sorted(less - both)), tuple(sorted(both)), thinking)
@@ -108,24 +115,55 @@ def parse_reply(text: str, finish_reason: FinishReason, count: int, constrained:
 
 def _verdict(text: str, finish_reason: FinishReason, constrained: bool) -> tuple[list[int], list[int], str]:
     """The two id lists and the reasoning of a stripped reply."""
-    whole = _whole_object(text)
+    whole = whole_object(text)
     if whole is not None and (constrained or finish_reason != "length"):
         return *_lists_of(whole), _thinking_of(whole)
     if finish_reason == "length":
-        raise _Unreadable(f"the reply reached its token limit and was {_CUT_OFF}")
+        raise Unreadable(f"the reply reached its token limit and was {_CUT_OFF}")
     if not text:
-        raise _Unreadable("the reply is empty")
-    reasoning, answer = _split_reasoning(text)
+        raise Unreadable("the reply is empty")
+    reasoning, answer = split_reasoning(text)
     return _last_verdict(answer, reasoning)
 
 
-def _split_reasoning(text: str) -> tuple[str, str]:
+def answer_of(text: str, finish_reason: FinishReason, constrained: bool) -> dict[str, Any] | str:
+    """What a reply that is no listwise verdict ends with: the JSON object that it is, or the text after its reasoning.
+
+    Args:
+        constrained: see `parse_reply`.
+
+    Raises:
+        Unreadable: it was cut off, is empty, or gives a JSON key twice.
+    """
+    text = text.strip()
+    whole = whole_object(text)
+    if whole is not None and (constrained or finish_reason != "length"):
+        return whole
+    if finish_reason == "length":
+        raise Unreadable(f"the reply reached its token limit and was {_CUT_OFF}")
+    if not text:
+        raise Unreadable("the reply is empty")
+    answer = split_reasoning(text)[1].strip()
+    whole = whole_object(answer)
+    return answer if whole is None else whole
+
+
+def last_tagged(answer: str, name: str) -> str | None:
+    """What stands between the last pair of tags with this name. None if no pair is whole, or a tag comes after it."""
+    tags = list(re.finditer(rf"<(/?){name}\b\s*>?", answer, re.IGNORECASE))
+    if len(tags) < 2:
+        return None
+    opening, closing = tags[-2:]
+    return answer[opening.end() : closing.start()].strip() if closing[1] and not opening[1] else None
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
     """The reasoning and what follows its last closing tag. A verdict quoted inside the reasoning is not a verdict."""
     end = 0
     for closing in _REASONING_CLOSES.finditer(text):
         end = closing.end()
     if _REASONING_OPENS.search(text, end):
-        raise _Unreadable(f"the reply was {_CUT_OFF}: its reasoning does not end")
+        raise Unreadable(f"the reply was {_CUT_OFF}: its reasoning does not end")
     return text[:end], text[end:]
 
 
@@ -137,7 +175,7 @@ def _last_verdict(answer: str, reasoning: str) -> tuple[list[int], list[int], st
     found, start, end = _last_object(answer)
     if found is not None and (tags is None or tags.start() < end):  # tags before or inside an object do not count
         if answer.count("{", 0, start) > answer.count("}", 0, start):
-            raise _Unreadable("the reply holds a broken JSON object")
+            raise Unreadable("the reply holds a broken JSON object")
         lists = _lists_of(found)
         reasoning = f"{reasoning}{answer[:start]}\n{_thinking_of(found)}"
     elif tags is not None:
@@ -145,11 +183,11 @@ def _last_verdict(answer: str, reasoning: str) -> tuple[list[int], list[int], st
         lists = _ids_in(tags[1]), _ids_in(tags[2])
         reasoning += answer[:start]
     elif _VERDICT_PART.search(answer):
-        raise _Unreadable("the reply has no complete <better> and <worse> lists")
+        raise Unreadable("the reply has no complete <better> and <worse> lists")
     else:
-        raise _Unreadable("the reply holds no verdict")
+        raise Unreadable("the reply holds no verdict")
     if _VERDICT_PART.search(answer, end) or _UNFINISHED_TAG.search(answer, end):
-        raise _Unreadable("the reply begins another verdict after its last complete one")
+        raise Unreadable("the reply begins another verdict after its last complete one")
     return *lists, reasoning.strip()
 
 
@@ -168,7 +206,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, strict=False)
 
 
-def _whole_object(text: str) -> dict[str, Any] | None:
+def whole_object(text: str) -> dict[str, Any] | None:
     """The JSON object that is the whole text, a ``` fence around it aside; None where it is not one."""
     fenced = _JSON_FENCE.match(text) if text.startswith("```") else None
     body = fenced[1].strip() if fenced else text
@@ -177,7 +215,7 @@ def _whole_object(text: str) -> dict[str, Any] | None:
     try:
         value, end = _DECODER.raw_decode(body)
     except _Duplicate:
-        raise _Unreadable("the reply gives a JSON key twice") from None
+        raise Unreadable("the reply gives a JSON key twice") from None
     except (ValueError, RecursionError):
         return None
     return value if end == len(body) and isinstance(value, dict) else None
@@ -196,9 +234,9 @@ def _last_object(answer: str) -> tuple[dict[str, Any] | None, int, int]:
         try:
             found, end = _DECODER.raw_decode(answer, start)
         except _Duplicate:
-            raise _Unreadable("the reply gives a JSON key twice") from None
+            raise Unreadable("the reply gives a JSON key twice") from None
         except (ValueError, RecursionError):
-            raise _Unreadable("the reply holds a broken JSON object") from None
+            raise Unreadable("the reply holds a broken JSON object") from None
     return found, start, end
 
 
@@ -214,7 +252,7 @@ def _thinking_of(verdict: dict[str, Any]) -> str:
 def _json_ids(verdict: dict[str, Any], key: str) -> list[int]:
     values = verdict.get(key)
     if not isinstance(values, list):
-        raise _Unreadable(f'the verdict has no list "{key}"')
+        raise Unreadable(f'the verdict has no list "{key}"')
     return [_json_id(value) for value in values]
 
 
@@ -224,7 +262,7 @@ def _json_id(value: Any) -> int:
         return value
     if isinstance(value, str) and (match := _ID.fullmatch(plain_ids(value).strip())):
         return _number(match)
-    raise _Unreadable(f"the verdict lists {_short(value)}, which is no id")
+    raise Unreadable(f"the verdict lists {_short(value)}, which is no id")
 
 
 def _ids_in(content: str) -> list[int]:
@@ -244,7 +282,7 @@ def _ids_in(content: str) -> list[int]:
         if between is None:
             break
         position = between.end()
-    raise _Unreadable(f"the verdict holds {_short(content.strip())}, which is no list of ids")
+    raise Unreadable(f"the verdict holds {_short(content.strip())}, which is no list of ids")
 
 
 def _number(match: re.Match[str]) -> int:
@@ -254,7 +292,7 @@ def _number(match: re.Match[str]) -> int:
 
 def _checked(number: int, count: int) -> int:
     if not 1 <= number <= count:
-        raise _Unreadable(f"the verdict lists an id that was never shown (shown: 1 to {count})")
+        raise Unreadable(f"the verdict lists an id that was never shown (shown: 1 to {count})")
     return number
 
 

@@ -15,7 +15,7 @@ from hf_relabel.builders.endpoint import Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import JSON, Ask
-from hf_relabel.builders.judges.label_probability import first_token, label_begun, label_masses
+from hf_relabel.builders.judges.label_probability import first_token, label_masses, label_named
 from hf_relabel.builders.judges.prompted import PromptedJudge, row_digest
 from hf_relabel.builders.judges.prompting import template
 from hf_relabel.builders.judges.settings import check_number
@@ -97,7 +97,7 @@ class PointwiseJudge(PromptedJudge):
     def _said(self, reply: Reply) -> tuple[Label, float | None, str]:
         token = first_token(reply.logprobs)
         if token is None:
-            said = label_begun(reply.text.split(maxsplit=1)[0] if reply.text.strip() else "", ANSWERS)
+            said = label_named(reply.text, ANSWERS)
             if said is None:
                 return Label.UNPARSABLE, None, "the reply is neither Yes nor No"
             return (Label.BETTER if said == "yes" else Label.IRRELEVANT), None, ""

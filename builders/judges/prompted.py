@@ -10,7 +10,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.base import JSON
 from hf_relabel.builders.judges.fencing import digest_of, fence_key
 from hf_relabel.builders.judges.prompting import in_language, prompt_sha256, versions, wordings
-from hf_relabel.builders.judges.settings import check_number
+from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.judges.showing import CutRule, Shown, check_cut_rule, shown_passage, shown_text
 from hf_relabel.builders.judges.subsets import subset_key, subset_map, subset_set
 from hf_relabel.builders.rows import Passage, Row
@@ -71,6 +71,8 @@ class PromptedJudge:
     cut: CutRule = "head"
 
     def __post_init__(self) -> None:
+        for name in ("prompt", "language", "wording"):
+            check_text(name, getattr(self, name))
         check_number("max_passage_chars", self.max_passage_chars, 1, 10_000_000, whole=True)
         check_cut_rule(self.cut)
         family = self.prompt.partition("-")[0]

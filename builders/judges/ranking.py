@@ -6,10 +6,9 @@ them in order. A candidate above every ground truth is better than the ground tr
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +16,7 @@ from hf_relabel.builders.endpoint import Message, Reply, Request
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import JSON, Ask
 from hf_relabel.builders.judges.listwise import MAX_CANDIDATES, MAX_THINKING_CHARS, evenly, shuffled
-from hf_relabel.builders.judges.parsing import plain_ids
+from hf_relabel.builders.judges.parsing import Unreadable, answer_of, last_tagged, plain_ids
 from hf_relabel.builders.judges.prompted import PromptedJudge, row_digest
 from hf_relabel.builders.judges.prompting import template
 from hf_relabel.builders.judges.settings import check_number, check_yes_or_no
@@ -28,9 +27,8 @@ MOST_POSITIVES = 5
 
 NO_CANDIDATE = -1
 SCORE_DIGITS = 6
-_ORDER = re.compile(r"<order>(.*?)</order>", re.DOTALL | re.IGNORECASE)
-_NUMBER = re.compile(r"[0-9]{1,4}")
-_ORDER_TEXT = re.compile(r"[\s0-9\[\](),;>=.#-]*")
+_NUMBER = re.compile(r"[0-9]+")
+_ORDER_TEXT = re.compile(r"(?:[0-9]{1,4}(?![0-9])|[\s\[\](),;>#]|[.-](?![0-9]))*")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,10 +91,10 @@ class RankingJudge(PromptedJudge):
         """Prompts that together cover each of `positions` exactly once, each with the ground truths."""
         digest = row_digest(row, str(self.seed))
         order = shuffled(row, positions, digest)
-        shown = self.shown(row, order, digest)
+        truth = row.positive_passages[:MOST_POSITIVES]
+        shown = self.shown(replace(row, positive_passages=truth), order, digest)
         system = _system_prompt(self.version, self.wording_of(row), self.reasoning, constrained)
         user = template(f"{self.version}.user.jinja")
-        truth = row.positive_passages[:MOST_POSITIVES]
         asks = []
         for chunk in evenly(order, self.candidates_per_prompt):
             # Ground truths and candidates of this prompt as one list, so that one shuffle places them all.
@@ -144,30 +142,30 @@ class RankingJudge(PromptedJudge):
 def read_order(reply: Reply, count: int, *, constrained: bool) -> list[int] | None:
     """The ids 1 to `count` in the order that a reply puts them in; None unless it names each exactly once.
 
-    Never raises. Of several orders between tags the last counts.
+    Never raises. Of several orders between tags the last counts, and none that a reply broke off in or after.
+
+    Args:
+        constrained: see `parse_reply`.
     """
-    found = _json_order(reply.text) if constrained else _text_order(reply)
+    try:
+        answer = answer_of(reply.text, reply.finish_reason, constrained)
+    except Unreadable:
+        return None
+    found = _json_order(answer) if isinstance(answer, dict) else _text_order(answer)
     return found if found is not None and sorted(found) == list(range(1, count + 1)) else None
 
 
-def _json_order(text: str) -> list[int] | None:
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    order = values.get("order") if isinstance(values, dict) else None
+def _json_order(answer: dict[str, Any]) -> list[int] | None:
+    order = answer.get("order")
     if not isinstance(order, list) or any(type(number) is not int for number in order):
         return None
     return order
 
 
-def _text_order(reply: Reply) -> list[int] | None:
-    orders = _ORDER.findall(reply.text)
-    if not orders:
-        return None
-    content = plain_ids(orders[-1])
+def _text_order(answer: str) -> list[int] | None:
+    content = plain_ids(last_tagged(answer, "order") or "")
     if not _ORDER_TEXT.fullmatch(content):
-        return None  # words between the numbers may mean anything
+        return None  # words between the numbers may mean anything, and = is a tie
     return [int(number) for number in _NUMBER.findall(content)]
 
 

@@ -58,7 +58,7 @@ ORDERED = ("listwise", "ranking")
 
 MOST_PERMUTATIONS = 10
 _SPAN_ONLY = frozenset({"max_span_chars"})
-_RANKING_ONLY = frozenset({"candidates_per_prompt", "reasoning", "max_thinking_chars"})
+_RANKING_ONLY = frozenset({"candidates_per_prompt", "temperature", "seed", "reasoning", "max_thinking_chars"})
 
 
 def expanded(judge: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,6 @@ NFC with white space collapsed.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -18,16 +17,15 @@ from typing import Any
 from hf_relabel.builders.endpoint import Message, Reply, Request
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import JSON, Ask
-from hf_relabel.builders.judges.parsing import MAX_RATIONALE_CHARS
+from hf_relabel.builders.judges.parsing import MAX_RATIONALE_CHARS, Unreadable, answer_of, last_tagged
 from hf_relabel.builders.judges.prompted import PromptedJudge, row_digest
 from hf_relabel.builders.judges.prompting import template
 from hf_relabel.builders.judges.settings import check_number
 from hf_relabel.builders.rows import Row
 
 NO_ANSWER = "NO_ANSWER"
-_SPAN = re.compile(r"<span>(.*?)</span>", re.DOTALL | re.IGNORECASE)
-_NONE = re.compile(r"[\s\"'.`*]*NO[_ ]ANSWER[\s\"'.`*]*", re.IGNORECASE)
-_FENCED = re.compile(r"=== (\d+) candidate ===\n(.*)\n=== \1 end ===", re.DOTALL)
+_NONE = re.compile(r"(?:[\"'.`*]*NO[_ ]ANSWER[\"'.`*]*)?", re.IGNORECASE)
+_END = re.compile(r"^=== (\d{10}) end ===$", re.MULTILINE)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,21 +92,28 @@ class SpanJudge(PromptedJudge):
 
 
 def _passage_of(ask: Ask) -> str:
-    """The passage as the prompt shows it. Its key occurs in no text, so nothing in a text can look like its fence."""
-    found = _FENCED.search(ask.request.messages[-1].content)
-    return found[2] if found else ""
+    """The passage as the prompt shows it, title included: the last text of the prompt.
+
+    No text holds the number of the fences, but any text may hold a fence with another number. What comes last is ours.
+    """
+    content = ask.request.messages[-1].content
+    key = _END.findall(content)[-1]
+    *_, passage, _ = content.split(f"=== {key} ")
+    return passage.partition(" ===\n")[2]
 
 
 def read_span(reply: Reply, passage: str, *, constrained: bool) -> tuple[Label, str]:
-    """What a reply says of a passage: the label, and the quotation or what is wrong. Never raises."""
-    span = _quoted_json(reply.text) if constrained else _quoted_text(reply)
-    if span is None:
-        cut_off = reply.finish_reason == "length"
-        return (
-            Label.UNPARSABLE,
-            "cut off before the end of its quotation" if cut_off else "quotes nothing that can be read",
-        )
-    if not span:
+    """What a reply says of a passage: the label, and the quotation or what is wrong. Never raises.
+
+    Args:
+        passage: as the prompt shows it.
+        constrained: see `parse_reply`.
+    """
+    try:
+        span = _quoted(answer_of(reply.text, reply.finish_reason, constrained))
+    except Unreadable as problem:
+        return Label.UNPARSABLE, str(problem)
+    if _NONE.fullmatch(span):
         return Label.IRRELEVANT, ""
     if plain(span) not in plain(passage):
         return Label.UNPARSABLE, "quotes what the passage does not say"
@@ -120,25 +125,20 @@ def plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _quoted_json(text: str) -> str | None:
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    span = values.get("span") if isinstance(values, dict) else None
-    if not isinstance(span, str):
-        return None
-    return "" if _NONE.fullmatch(span) else span.strip()
-
-
-def _quoted_text(reply: Reply) -> str | None:
-    """The last quotation in tags, "" where it says that there is none."""
-    found = _SPAN.findall(reply.text)
-    if found:
-        span: str = found[-1].strip()
-        return "" if _NONE.fullmatch(span) else span
-    # Only a reply that says nothing else: one that reasons about NO_ANSWER may end either way.
-    return "" if _NONE.fullmatch(reply.text) and reply.finish_reason != "length" else None
+def _quoted(answer: dict[str, Any] | str) -> str:
+    """The quotation, the last one where there are several between tags. Raises Unreadable."""
+    if isinstance(answer, dict):
+        span = answer.get("span")
+        if not isinstance(span, str):
+            raise Unreadable('the reply has no text "span"')
+        return span.strip()
+    span = last_tagged(answer, "span")
+    if span is not None:
+        return span
+    # Only an answer that says nothing else: one that talks about NO_ANSWER may end either way.
+    if answer and _NONE.fullmatch(answer):
+        return NO_ANSWER
+    raise Unreadable("the reply holds no whole quotation")
 
 
 @lru_cache(maxsize=64)
