@@ -1,15 +1,27 @@
-"""Planning: what a job will take, worked out before any request is sent."""
+"""Planning: what a job will take, worked out before most of its requests are sent.
+
+Three things are kept apart, and each plan says which is which: what was counted over all rows (rows, candidates, first
+prompts), what was measured on a sample of them (tokens, replies, escalation), and what is merely assumed.
+
+Totals measured on a sample are ratio estimates (W. G. Cochran, Sampling Techniques, 3rd ed., chapter 6): what the
+sampled rows took for each candidate or character they have, times the candidates or characters of all rows.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, field, replace
+from heapq import heappush, heapreplace
+from math import sqrt
+from statistics import NormalDist
 from typing import Any
 
 from hf_relabel.builders.cascade import Rule, first_candidates
 from hf_relabel.builders.findings import free_findings
-from hf_relabel.builders.judges.base import BatchJudge, PromptJudge
-from hf_relabel.builders.rows import Row
+from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
+from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.sampling import content_hash
 from hf_relabel.builders.sources import Source
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -25,10 +37,118 @@ project is measured on hold; say your own where you know it."""
 COMPLETION_TOKENS_PER_CANDIDATE = 40
 """Assumed length of a reply: a short line of reasoning per candidate."""
 
+SAMPLED_PROMPTS = 200
+"""Prompts whose tokens are counted."""
+
+CONFIDENCE = 0.95
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StageToPlan:
+    """A judge as planning sees it. Prices are US dollars per million tokens.
+
+    Attributes:
+        judge: None for saved replies, which cost nothing.
+        rule: how its stage hands over to the next.
+        beside: it is asked about the same candidates as the one before it, as another judge of the same stage.
+        constrained: whether its servers follow a JSON schema, which shows in the prompts.
+    """
+
+    name: str
+    judge: PromptJudge | BatchJudge | None
+    rule: Rule
+    price_prompt: float = 0.0
+    price_completion: float = 0.0
+    beside: bool = False
+    constrained: bool = True
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a judge is asked about some rows, and what that took. Tokens are 0 where nobody told them."""
+
+    rows: float = 0
+    candidates: float = 0
+    requests: float = 0
+    characters: float = 0
+    prompt_tokens: float = 0
+    completion_tokens: float = 0
+
+    def times(self, factor: float) -> Usage:
+        return Usage(*(factor * value for value in astuple(self)))
+
+    def add_asks(self, asks: Sequence[Ask]) -> None:
+        self.requests += len(asks)
+        self.characters += sum(len(message.content) for ask in asks for message in ask.request.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one pass over a source finds.
+
+    Attributes:
+        rows: all rows.
+        candidates: those that the first stage judges.
+        stages: one for each judge; of later stages as if they were handed what is assumed.
+        sample: rows drawn by a hash of their content, so that their order plays no part; in the order of that hash.
+    """
+
+    rows: int
+    candidates: float
+    stages: tuple[Usage, ...]
+    sample: tuple[NumberedRow, ...]
+
+    def drawn(self, rows: int) -> tuple[NumberedRow, ...]:
+        """So many rows of the sample, in the order of the source. A larger draw holds every smaller one."""
+        return tuple(sorted(self.sample[:rows], key=lambda numbered: numbered.number))
+
+    def scaled(self, rows: int) -> Survey:
+        """The same for a source of so many rows like these."""
+        factor = rows / self.rows if self.rows else 0.0
+        stages = tuple(usage.times(factor) for usage in self.stages)
+        return replace(self, rows=rows, candidates=self.candidates * factor, stages=stages)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSample:
+    """Tokens of some prompts of a judge.
+
+    Attributes:
+        tokenizer: who counted them.
+        characters, tokens: one number per prompt.
+    """
+
+    tokenizer: str
+    characters: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedRow:
+    """What a row of the sample took for real.
+
+    Attributes:
+        candidates: those that the first stage judges.
+        stages: one for each judge.
+    """
+
+    candidates: int
+    stages: tuple[Usage, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """What one stage will take. Counts are exact for the first stage and estimates after it."""
+    """What one judge will take.
+
+    Attributes:
+        cost: US dollars; None without prices.
+        hours: None where the speed is not known.
+        prompt_tokens_range, completion_tokens_range, cost_range: where the totals are with 95 % confidence; None for
+            what nobody measured.
+        basis: for requests, prompt tokens and completion tokens, where the number comes from.
+    """
 
     name: str
     judge: str
@@ -39,32 +159,39 @@ class StagePlan:
     completion_tokens: int
     cost: float | None
     hours: float | None
+    prompt_tokens_range: Range | None = None
+    completion_tokens_range: Range | None = None
+    cost_range: Range | None = None
+    basis: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class StageToPlan:
-    """A stage as planning sees it. Prices are US dollars per million tokens.
+class JobPlan:
+    """What a whole job will take.
 
     Attributes:
-        judge: None for saved replies, which cost nothing.
+        rows: of the source, or so many as the plan was scaled to.
+        probed: rows that were judged for real to learn what the others will take.
+        stages: one for each judge.
+        cost_range: None where a part of the cost is assumed.
     """
 
-    name: str
-    judge: PromptJudge | BatchJudge | None
-    rule: Rule
-    price_prompt: float = 0.0
-    price_completion: float = 0.0
+    rows: int
+    probed: int
+    stages: tuple[StagePlan, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    hours: float | None
+    prompt_tokens_range: Range | None = None
+    completion_tokens_range: Range | None = None
+    cost_range: Range | None = None
 
-
-@dataclass(slots=True)
-class _Totals:
-    rows: int = 0
-    candidates: int = 0
-    requests: int = 0
-    characters: int = 0
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def plan(
@@ -74,72 +201,278 @@ def plan(
     tokens_per_second: float | None = None,
     escalated: float | None = None,
 ) -> list[StagePlan]:
-    """Work out requests, tokens, cost and time of each stage from a dry run over the source.
+    """Work out requests, tokens, cost and time of each stage from a dry run over the source. Asks nobody.
 
     Args:
         tokens_per_second: tokens (prompt and completion) the servers of a stage get through; None leaves time out.
         escalated: share passed from stage to stage, of rows or of candidates as the stage's rule says; None takes
             `ROWS_ESCALATED` or `CANDIDATES_ESCALATED`.
     """
-    totals = [_Totals() for _ in stages]
+    survey = survey_source(source, stages, escalated=escalated)
+    return list(make_plan(survey, stages, tokens_per_second=tokens_per_second).stages)
+
+
+# Counting
+
+
+def survey_source(
+    source: Source, stages: Sequence[StageToPlan], *, keep: int = 0, seed: int = 0, escalated: float | None = None
+) -> Survey:
+    """Read a source once: count what each judge would be asked, and draw a sample.
+
+    Args:
+        keep: rows in the sample, which are held.
+        seed: another one draws other rows.
+        escalated: see `plan`.
+    """
+    rows = candidates = 0
+    totals = [Usage() for _ in stages]
+    heap: list[tuple[int, int, NumberedRow]] = []  # the row with the largest hash, which goes first, on top
     for numbered in source.rows():
-        for stage, total in zip(stages, totals, strict=True):
-            _add_row(total, stage, numbered.row)
-    plans = []
-    share_of_requests, share_of_candidates = 1.0, 1.0
-    for number, (stage, total) in enumerate(zip(stages, totals, strict=True)):
-        if number:
-            rule = stages[number - 1].rule
-            share = escalated
-            if share is None:
-                share = ROWS_ESCALATED if rule.escalate == "row" else CANDIDATES_ESCALATED
-            share_of_candidates *= share
-            # Doubted candidates are spread over many rows, so requests shrink less than candidates do.
-            share_of_requests *= share if rule.escalate == "row" else max(share, ROWS_ESCALATED)
-        plans.append(_stage_plan(stage, total, share_of_requests, share_of_candidates, tokens_per_second))
-    return plans
+        row, value = numbered.row, content_hash(numbered.row, seed)
+        asked = first_candidates_of(row, stages)
+        rows += 1
+        candidates += len(asked)
+        _add_row(totals, stages, row, asked, random.Random(value), escalated)  # noqa: S311 - a draw, no secret
+        if len(heap) < keep:
+            heappush(heap, (-value, -numbered.number, numbered))
+        elif keep and (-value, -numbered.number) > heap[0][:2]:
+            heapreplace(heap, (-value, -numbered.number, numbered))
+    return Survey(rows, candidates, tuple(totals), tuple(numbered for *_, numbered in sorted(heap, reverse=True)))
 
 
-def _add_row(total: _Totals, stage: StageToPlan, row: Row) -> None:
-    if stage.judge is None:
-        return
-    candidates = first_candidates(row, free_findings(row))
-    if not candidates or stage.judge.exempt(row):
-        return
-    total.rows += 1
-    total.candidates += len(candidates)
+def first_candidates_of(row: Row, stages: Sequence[StageToPlan]) -> list[int]:
+    """The candidates that the first stage judges; none of a row that some judge exempts."""
+    if any(stage.judge is not None and stage.judge.exempt(row) for stage in stages):
+        return []
+    return first_candidates(row, free_findings(row))
+
+
+def asks_of(stage: StageToPlan, row: Row, positions: Sequence[int]) -> list[Ask]:
+    """The prompts of a judge about some candidates; none of a judge that asks no server."""
     asks = getattr(stage.judge, "asks", None)
-    if asks is not None:
-        for ask in asks(row, candidates, constrained=True):
-            total.requests += 1
-            total.characters += sum(len(message.content) for message in ask.request.messages)
+    if asks is None or not positions:
+        return []
+    found: list[Ask] = asks(row, positions, constrained=stage.constrained)
+    return found
+
+
+def _add_row(
+    totals: Sequence[Usage],
+    stages: Sequence[StageToPlan],
+    row: Row,
+    asked: list[int],
+    chance: random.Random,
+    escalated: float | None,
+) -> None:
+    for number, (stage, total) in enumerate(zip(stages, totals, strict=True)):
+        if number and not stage.beside:
+            asked = _passed_on(asked, stages[number - 1].rule, chance, escalated)
+        if asked:
+            total.rows += 1
+            total.candidates += len(asked)
+            total.add_asks(asks_of(stage, row, asked))
+
+
+def _passed_on(asked: list[int], rule: Rule, chance: random.Random, escalated: float | None) -> list[int]:
+    """A draw of what a stage hands over. Doubted candidates lie together: not every row has one."""
+    if rule.escalate == "row":
+        share = ROWS_ESCALATED if escalated is None else escalated
+        return asked if chance.random() < share else []
+    share = CANDIDATES_ESCALATED if escalated is None else escalated
+    of_rows = max(share, ROWS_ESCALATED)
+    if chance.random() >= of_rows:
+        return []
+    return [position for position in asked if chance.random() < share / of_rows]
+
+
+# Estimating
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """A total, and by how much each unit of the sample strays from the ratio; None for a total that is a guess."""
+
+    value: float
+    strays: tuple[float, ...] | None
+
+    def __add__(self, other: _Estimate) -> _Estimate:
+        if self.strays is None or other.strays is None:
+            return _Estimate(self.value + other.value, None)
+        return _Estimate(self.value + other.value, tuple(a + b for a, b in zip(self.strays, other.strays, strict=True)))
+
+    def times(self, factor: float) -> _Estimate:
+        strays = None if self.strays is None else tuple(factor * stray for stray in self.strays)
+        return _Estimate(factor * self.value, strays)
+
+    def range(self, population: float) -> Range | None:
+        """Where the total over `population` units is, by the normal distribution, which is fair from about 30 units
+        on. No width where the sample is everything."""
+        strays = self.strays
+        if strays is None or len(strays) < 2:
+            return None
+        left_out = max(0.0, 1 - len(strays) / population) if population else 0.0
+        variance = sum(stray * stray for stray in strays) / (len(strays) - 1)
+        half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * population * sqrt(left_out * variance / len(strays))
+        return max(0.0, self.value - half), self.value + half
+
+
+def _ratio(of: Sequence[float], by: Sequence[float], total: float) -> _Estimate:
+    """The total of `of`, when that of `by` is known."""
+    ratio = sum(of) / sum(by) if sum(by) else 0.0
+    return _Estimate(ratio * total, tuple(one - ratio * other for one, other in zip(of, by, strict=True)))
+
+
+def make_plan(
+    survey: Survey,
+    stages: Sequence[StageToPlan],
+    *,
+    tokens: Sequence[TokenSample | None] = (),
+    probed: Sequence[ProbedRow] = (),
+    rows: int | None = None,
+    tokens_per_second: float | None = None,
+) -> JobPlan:
+    """The plan that follows from what is known.
+
+    Args:
+        tokens: per judge, tokens of some of its prompts; without them they are guessed from characters.
+        probed: what rows of the sample took for real; without them replies and escalation are assumed.
+        rows: scale to a source of so many rows like these. Ranges do not cover how much those may differ.
+        tokens_per_second: see `plan`.
+    """
+    if rows is not None:
+        survey = survey.scaled(rows)
+    counted = list(tokens) or [None] * len(stages)
+    prompt, completion, cost = (_Estimate(0.0, (0.0,) * len(probed)) for _ in range(3))
+    planned = []
+    for number, stage in enumerate(stages):
+        first = all(other.beside for other in stages[1 : number + 1])
+        if probed:
+            totals = _measured(survey, number, probed, counted[number], first)
+        else:
+            totals = _assumed(survey.stages[number], counted[number], first)
+        spent = totals.prompt.times(stage.price_prompt / 1e6) + totals.completion.times(stage.price_completion / 1e6)
+        planned.append(_stage_plan(stage, totals, spent, survey.rows, tokens_per_second))
+        prompt, completion, cost = prompt + totals.prompt, completion + totals.completion, cost + spent
+    priced = any(stage.cost is not None for stage in planned)
+    hours = [stage.hours for stage in planned if stage.hours is not None]
+    return JobPlan(
+        rows=survey.rows,
+        probed=len(probed),
+        stages=tuple(planned),
+        prompt_tokens=round(prompt.value),
+        completion_tokens=round(completion.value),
+        cost=cost.value if priced else None,
+        hours=sum(hours) if hours else None,
+        prompt_tokens_range=prompt.range(survey.rows),
+        completion_tokens_range=completion.range(survey.rows),
+        cost_range=cost.range(survey.rows) if priced else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """The estimates of one judge."""
+
+    usage: Usage
+    prompt: _Estimate
+    completion: _Estimate
+    prompt_range: Range | None
+    completion_range: Range | None
+    basis: dict[str, str]
+
+
+def _assumed(total: Usage, counted: TokenSample | None, first: bool) -> _Totals:
+    """From what the prompts are and what replies mostly are."""
+    prompt = _Estimate(total.characters / CHARACTERS_PER_TOKEN, None)
+    prompt_range, prompt_basis = None, _GUESSED_PROMPTS
+    if counted is not None:
+        by_prompt = _ratio(counted.tokens, counted.characters, total.characters)
+        prompt = _Estimate(by_prompt.value, None)
+        # How much there is to send to a later stage is not known, however well its tokens are.
+        prompt_range = by_prompt.range(total.requests) if first else None
+        prompt_basis = f"{counted.tokenizer}, {len(counted.tokens)} prompts"
+    completion = _guessed_completion(total)
+    passed_on = f"assumed: {ROWS_ESCALATED:.0%} of rows and, by candidate, {CANDIDATES_ESCALATED:.0%} of them pass on"
+    basis = {
+        "requests": "counted" if first else passed_on,
+        "prompt_tokens": prompt_basis,
+        "completion_tokens": _GUESSED_COMPLETIONS,
+    }
+    return _Totals(total, prompt, completion, prompt_range, None, basis if total.requests else {})
+
+
+def _measured(
+    survey: Survey, number: int, probed: Sequence[ProbedRow], counted: TokenSample | None, first: bool
+) -> _Totals:
+    """From what the probed rows took. The first stage is counted over all rows, and only its tokens are estimated."""
+    usages = [row.stages[number] for row in probed]
+    candidates = [float(row.candidates) for row in probed]
+
+    def total_of(values: Sequence[float]) -> _Estimate:
+        return _ratio(values, candidates, survey.candidates)
+
+    whole = survey.stages[number]
+    if not first:
+        rows, asked = ([getattr(usage, name) for usage in usages] for name in ("rows", "candidates"))
+        requests, characters = ([getattr(usage, name) for usage in usages] for name in ("requests", "characters"))
+        whole = Usage(*(total_of(values).value for values in (rows, asked, requests, characters)))
+    prompts, prompt_basis = _prompts_of(usages, counted)
+    characters = [usage.characters for usage in usages]
+    prompt = _ratio(prompts, characters, whole.characters) if first else total_of(prompts)
+    if prompt_basis == _GUESSED_PROMPTS:
+        prompt = _Estimate(prompt.value, None)
+    completion, completion_basis = total_of([usage.completion_tokens for usage in usages]), f"{len(usages)} rows probed"
+    if not any(usage.completion_tokens for usage in usages):
+        completion = _guessed_completion(whole) if whole.requests else completion
+        completion_basis = _GUESSED_COMPLETIONS
+    basis = {
+        "requests": "counted" if first else f"{len(usages)} rows probed",
+        "prompt_tokens": prompt_basis,
+        "completion_tokens": completion_basis,
+    }
+    prompt_range, completion_range = prompt.range(survey.rows), completion.range(survey.rows)
+    return _Totals(whole, prompt, completion, prompt_range, completion_range, basis if whole.requests else {})
+
+
+def _prompts_of(usages: Sequence[Usage], counted: TokenSample | None) -> tuple[list[float], str]:
+    """Prompt tokens of the probed rows: what the servers reported, else what a tokenizer makes of the characters."""
+    if any(usage.prompt_tokens for usage in usages):
+        return [usage.prompt_tokens for usage in usages], f"{len(usages)} rows probed"
+    if counted is None or not sum(counted.characters):
+        return [usage.characters / CHARACTERS_PER_TOKEN for usage in usages], _GUESSED_PROMPTS
+    per_character = sum(counted.tokens) / sum(counted.characters)
+    return [usage.characters * per_character for usage in usages], f"{counted.tokenizer}, {len(counted.tokens)} prompts"
+
+
+_GUESSED_PROMPTS = f"assumed: {CHARACTERS_PER_TOKEN:g} characters per token"
+_GUESSED_COMPLETIONS = f"assumed: {COMPLETION_TOKENS_PER_CANDIDATE} tokens per candidate"
+
+
+def _guessed_completion(total: Usage) -> _Estimate:
+    return _Estimate(total.candidates * COMPLETION_TOKENS_PER_CANDIDATE if total.requests else 0.0, None)
 
 
 def _stage_plan(
-    stage: StageToPlan,
-    total: _Totals,
-    share_of_requests: float,
-    share_of_candidates: float,
-    tokens_per_second: float | None,
+    stage: StageToPlan, totals: _Totals, spent: _Estimate, population: int, tokens_per_second: float | None
 ) -> StagePlan:
-    asks_a_server = total.requests > 0
-    candidates = round(total.candidates * share_of_candidates)
-    # A prompt is mostly its candidates, so its length shrinks with them.
-    prompt_tokens = round(total.characters * share_of_candidates / CHARACTERS_PER_TOKEN)
-    completion_tokens = candidates * COMPLETION_TOKENS_PER_CANDIDATE if asks_a_server else 0
-    priced = stage.price_prompt or stage.price_completion
-    cost = (prompt_tokens * stage.price_prompt + completion_tokens * stage.price_completion) / 1e6 if priced else None
+    usage = totals.usage
+    priced = bool(stage.price_prompt or stage.price_completion)
     hours = None
-    if asks_a_server and tokens_per_second:
-        hours = (prompt_tokens + completion_tokens) / tokens_per_second / 3600
+    if usage.requests and tokens_per_second:
+        hours = (totals.prompt.value + totals.completion.value) / tokens_per_second / 3600
     return StagePlan(
         name=stage.name,
         judge=stage.judge.kind if stage.judge is not None else "saved-replies",
-        rows=round(total.rows * share_of_requests),
-        candidates=candidates,
-        requests=round(total.requests * share_of_requests),
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        cost=cost,
+        rows=round(usage.rows),
+        candidates=round(usage.candidates),
+        requests=round(usage.requests),
+        prompt_tokens=round(totals.prompt.value),
+        completion_tokens=round(totals.completion.value),
+        cost=spent.value if priced else None,
         hours=hours,
+        prompt_tokens_range=totals.prompt_range,
+        completion_tokens_range=totals.completion_range,
+        cost_range=spent.range(population) if priced else None,
+        basis=totals.basis,
     )

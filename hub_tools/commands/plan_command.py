@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,54 +18,112 @@ from hf_relabel.hub_tools.commands.common import (
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job import Job
+    from hf_relabel.builders.planning import JobPlan, Range, StagePlan
 
 EPILOG = """\b
 Examples:
   hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080
-  hf relabel plan user/repo --stages rlhn-two-stage --set stage1_url=http://a --set stage2_url=http://b
+  hf relabel plan user/repo --stages rlhn-two-stage --set stage1_url=http://a --set stage2_url=http://b --probe 150
   hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --price-prompt 0.15 --price-completion 0.6
-  hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --tokens-per-second 20000"""
+  hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --tokens-per-second 20000 --rows 10_000_000"""
+
+FEWEST_PROBED = 30
+"""With fewer rows a range would promise too much."""
 
 
 @click.command("plan", epilog=EPILOG)
 @source_options
 @stage_options
+@click.option(
+    "--probe",
+    type=click.IntRange(min=FEWEST_PROBED),
+    metavar="ROWS",
+    help="Judge so many rows for real, drawn by chance, to measure what replies and escalation take. This costs money.",
+)
+@click.option(
+    "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where a probe's judgements go."
+)
+@click.option("--rows", type=click.IntRange(min=1), help="Scale to so many rows like these.")
 @click.option("--tokens-per-second", type=float, help="Tokens the servers of a stage get through, to work out hours.")
 @click.option("--escalated", type=click.FloatRange(0, 1), help="Share that goes on to the next stage, if you know it.")
 @json_option
-def command(tokens_per_second: float | None, escalated: float | None, as_json: bool, **options: Any) -> None:
-    """Work out requests, tokens, cost and time of judging SOURCE. Sends nothing.
+def command(
+    probe: int | None,
+    journal_path: str,
+    rows: int | None,
+    tokens_per_second: float | None,
+    escalated: float | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Work out requests, tokens, cost and time of judging SOURCE.
 
-    The first stage is counted from the real prompts (4 characters to a token); later stages depend on what the first
-    one will say and are estimates.
+    The servers are asked how many tokens some of the prompts have, and nothing else. Replies and what goes on to later
+    stages are assumed, unless --probe measures them; what a probe judges is kept, and judging finds it there.
     """
     from hf_relabel.builders.job import Job
 
-    job = Job(source=source_settings(options), stages=stage_settings(options))
-    show_plan(job, as_json, tokens_per_second=tokens_per_second, escalated=escalated)
+    job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
+    show_plan(job, as_json, probe=probe or 0, rows=rows, tokens_per_second=tokens_per_second, escalated=escalated)
 
 
 def show_plan(
-    job: Job, as_json: bool, *, tokens_per_second: float | None = None, escalated: float | None = None
+    job: Job,
+    as_json: bool,
+    *,
+    probe: int = 0,
+    rows: int | None = None,
+    tokens_per_second: float | None = None,
+    escalated: float | None = None,
 ) -> None:
     """Print the plan of a job."""
-    from hf_relabel.builders.planning import plan
-    from hf_relabel.hub_tools.assembly import source_of, stages_to_plan
+    from hf_relabel.builders.journal import Journal
+    from hf_relabel.hub_tools.assembly import source_of, stages_of
+    from hf_relabel.hub_tools.commands.live import judging_progress
+    from hf_relabel.hub_tools.planning import plan_job
 
-    plans = plan(source_of(job.source), stages_to_plan(job), tokens_per_second=tokens_per_second, escalated=escalated)
+    with Journal(job.journal) if probe else nullcontext() as journal, judging_progress(probe or None) as progress:
+        plan = plan_job(
+            source_of(job.source),
+            stages_of(job),
+            probe=probe,
+            journal=journal,
+            seed=job.source.sample_seed,
+            rows=rows,
+            tokens_per_second=tokens_per_second,
+            escalated=escalated,
+            progress=progress,
+        )
     if as_json:
-        print_json([stage.to_dict() for stage in plans])
+        print_json(plan.to_dict())
         return
+    _print(plan)
+
+
+def _print(plan: JobPlan) -> None:
     from tabulate import tabulate
 
     header = ["stage", "judge", "rows", "candidates", "requests", "prompt tokens", "completion tokens", "USD", "hours"]
-    table = [
-        [*list(stage.to_dict().values())[:7], _or_dash(stage.cost, "{:,.2f}"), _or_dash(stage.hours, "{:,.1f}")]
-        for stage in plans
-    ]
-    click.echo(tabulate(table, headers=header, intfmt=",", stralign="right"))
-    if len(plans) > 1:
-        click.echo("\nStages after the first are estimates: they depend on what the first one says.")
+    click.echo(tabulate([_line(stage) for stage in plan.stages], headers=header, intfmt=",", stralign="right"))
+    click.echo(f"\n{plan.rows:,} rows in all. 95 % ranges are in brackets, where the number is measured.")
+    click.echo(f"  prompt tokens      {plan.prompt_tokens:,}{_within(plan.prompt_tokens_range, '{:,.0f}')}")
+    click.echo(f"  completion tokens  {plan.completion_tokens:,}{_within(plan.completion_tokens_range, '{:,.0f}')}")
+    if plan.cost is not None:
+        click.echo(f"  USD                {plan.cost:,.2f}{_within(plan.cost_range, '{:,.2f}')}")
+    if plan.hours is not None:
+        click.echo(f"  hours              {plan.hours:,.1f}")
+    for stage in plan.stages:
+        for name, basis in stage.basis.items():
+            click.echo(f"{stage.name}: {name.replace('_', ' ')}: {basis}")
+
+
+def _line(stage: StagePlan) -> list[Any]:
+    numbers = [stage.rows, stage.candidates, stage.requests, stage.prompt_tokens, stage.completion_tokens]
+    return [stage.name, stage.judge, *numbers, _or_dash(stage.cost, "{:,.2f}"), _or_dash(stage.hours, "{:,.1f}")]
+
+
+def _within(limits: Range | None, layout: str) -> str:
+    return "" if limits is None else f" [{layout.format(limits[0])} to {layout.format(limits[1])}]"
 
 
 def _or_dash(value: float | None, layout: str) -> str:

@@ -1,0 +1,88 @@
+"""What judging shows while it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hf_relabel.hub_tools.judging import StageReport
+
+REDRAWN_SECONDS = 0.1
+"""Reports come thousands of times a second; nobody reads that fast."""
+
+
+@contextmanager
+def judging_progress(total: int | None = None) -> Iterator[Callable[[StageReport], None]]:
+    """A progress bar for `hf_relabel.hub_tools.judging.judge`: rows, rows/s and time left, labels, tokens and cost.
+
+    It is drawn on standard error, and not at all when that is not a terminal.
+
+    Args:
+        total: rows of the source; without it there is no time left to tell.
+
+    Yields:
+        What to give `judge` as its `progress`.
+    """
+    from tqdm import tqdm
+
+    quiet = not sys.stderr.isatty()
+    with tqdm(total=total, desc="judging", unit=" rows", disable=quiet, leave=False, dynamic_ncols=True) as bar:
+        yield (lambda report: None) if quiet else _Live(bar)
+
+
+class _Live:
+    """Keeps a bar up to date with reports that come one judge after the other."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._now: StageReport | None = None
+        self._spent_before: float | None = None
+        self._drawn = 0.0
+
+    def __call__(self, report: StageReport) -> None:
+        if report is not self._now:
+            self._start(report)
+        now = time.monotonic()
+        if now - self._drawn < REDRAWN_SECONDS and report.rows != self._bar.total:
+            return
+        self._drawn = now
+        self._bar.set_postfix_str(described(report, self._spent_before), refresh=False)
+        self._bar.update(report.rows - self._bar.n)
+
+    def _start(self, report: StageReport) -> None:
+        if self._now is not None:
+            self._spent_before = _sum(self._spent_before, self._now.cost)
+            self._bar.reset()
+        self._now = report
+        self._drawn = 0.0
+        self._bar.set_description(report.name, refresh=False)
+
+
+def described(report: StageReport, spent_before: float | None = None) -> str:
+    """Labels, tokens and cost so far, such as `better 12, irrelevant 340, 1.2M tokens, 0.31 USD`.
+
+    Args:
+        spent_before: cost of the judges before this one, None where that is not known.
+    """
+    parts = [f"{label} {number:,}" for label, number in report.labels.items() if number]
+    tokens = report.prompt_tokens + report.completion_tokens
+    if tokens:
+        parts.append(f"{_short(tokens)} tokens")
+    cost = _sum(spent_before, report.cost)
+    if cost is not None:
+        parts.append(f"{cost:,.2f} USD")
+    return ", ".join(parts)
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one + (other or 0.0)
+
+
+def _short(number: float) -> str:
+    from tqdm import tqdm
+
+    return str(tqdm.format_sizeof(number))

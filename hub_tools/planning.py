@@ -1,0 +1,194 @@
+"""Plans that ask the servers: how they count tokens and, on request, what a sample of the rows takes for real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, Request
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.judges.replies import SavedRepliesJudge
+from hf_relabel.builders.planning import (
+    SAMPLED_PROMPTS,
+    JobPlan,
+    ProbedRow,
+    StageToPlan,
+    Survey,
+    TokenSample,
+    Usage,
+    asks_of,
+    first_candidates_of,
+    make_plan,
+    survey_source,
+)
+from hf_relabel.builders.rows import NumberedRow
+from hf_relabel.builders.runs import JudgedRow, judged_rows
+from hf_relabel.builders.sources import Source
+from hf_relabel.hub_tools.endpoints.tokens import by_characters, characters, token_counter
+from hf_relabel.hub_tools.judging import Progress, Stage, judge
+
+
+def plan_job(
+    source: Source,
+    stages: Sequence[Stage],
+    *,
+    probe: int = 0,
+    journal: Journal | None = None,
+    seed: int = 0,
+    prompts: int = SAMPLED_PROMPTS,
+    rows: int | None = None,
+    tokens_per_second: float | None = None,
+    escalated: float | None = None,
+    progress: Progress | None = None,
+) -> JobPlan:
+    """Work out what judging a source will take, counting tokens as the servers do.
+
+    Without a probe the servers are asked only who they are and how many tokens some prompts have; one that cannot be
+    reached is done without.
+
+    Args:
+        probe: judge so many rows for real, through all stages, to measure replies and escalation. 0 judges none.
+        journal: where those judgements go, so that the run itself finds them; needed for a probe.
+        seed: another one samples other rows.
+        prompts: of each judge, how many prompts to count the tokens of.
+        rows: scale to a source of so many rows like these.
+        tokens_per_second: tokens (prompt and completion) the servers of a stage get through; None leaves time out.
+        escalated: share passed from stage to stage; not together with a probe, which measures it.
+        progress: called while the sample is judged.
+
+    Raises:
+        ConfigError: a probe has no journal, or `escalated` is given beside it.
+        JudgingStopped, EndpointError: the sample cannot be judged. What was judged is in the journal.
+    """
+    if probe and journal is None:
+        raise ConfigError("A probe judges rows for real and needs a journal to keep what they say.")
+    if probe and escalated is not None:
+        raise ConfigError("A probe measures what goes on to the next stage: leave out either the probe or the share.")
+    to_plan = stages_to_plan(stages)
+    survey = survey_source(source, to_plan, keep=max(probe, prompts), seed=seed, escalated=escalated)
+    probed: list[ProbedRow] = []
+    if probe and journal is not None:
+        probed = _probe(_some_of(source, survey, probe, seed), stages, to_plan, journal, progress)
+    tokens = asyncio.run(_count_tokens(survey, stages, to_plan, prompts, probed))
+    return make_plan(survey, to_plan, tokens=tokens, probed=probed, rows=rows, tokens_per_second=tokens_per_second)
+
+
+def stages_to_plan(stages: Sequence[Stage]) -> list[StageToPlan]:
+    """The judges of some stages as planning sees them, in the order and by the names of their reports."""
+    planned = []
+    for stage in stages:
+        for number, member in enumerate(stage.members):
+            planned.append(
+                StageToPlan(
+                    name=f"{stage.name} #{number + 1}" if stage.others else stage.name,
+                    judge=None if isinstance(member.judge, SavedRepliesJudge) else member.judge,
+                    rule=stage.rule,
+                    price_prompt=member.limits.price_prompt,
+                    price_completion=member.limits.price_completion,
+                    beside=number > 0,
+                    constrained=all(endpoint.constrains for endpoint in member.endpoints),
+                )
+            )
+    return planned
+
+
+# Probing
+
+
+@dataclass
+class SomeRows(Source):
+    """Some rows of a source, held."""
+
+    kept: tuple[NumberedRow, ...] = ()
+    seed: int = 0
+
+    def rows(self) -> Iterator[NumberedRow]:
+        return iter(self.kept)
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"sample": {"total": len(self.kept), "seed": self.seed}}
+
+
+def _some_of(source: Source, survey: Survey, rows: int, seed: int) -> SomeRows:
+    given = {each.name: getattr(source, each.name) for each in fields(Source)}
+    return SomeRows(**given, kept=survey.drawn(rows), seed=seed)
+
+
+def _probe(
+    sample: SomeRows,
+    stages: Sequence[Stage],
+    to_plan: Sequence[StageToPlan],
+    journal: Journal,
+    progress: Progress | None,
+) -> list[ProbedRow]:
+    """Judge the sample, then read in the journal what each of its rows took, which it may have known before."""
+    before = journal.last_run_of_kind(None)
+    judge(sample, stages, journal, progress=progress)
+    run = journal.last_run()
+    if before is not None:
+        journal.record_run(before)  # what `build` reads is the last real run, not a probe
+    return [_usage_of(judged, to_plan) for judged in judged_rows(sample, journal, run)]
+
+
+def _usage_of(judged: JudgedRow, to_plan: Sequence[StageToPlan]) -> ProbedRow:
+    row = judged.numbered.row
+    pairs = [pair for view in judged.views for pair in zip(view.keys, view.said, strict=True)]
+    usages = [Usage() for _ in to_plan]
+    for stage, usage, (keys, said) in zip(to_plan, usages, pairs, strict=False):
+        # The same text twice is asked once.
+        positions = list({key: position for position, key in reversed(keys.items())}.values())
+        if not positions:
+            continue
+        usage.rows, usage.candidates = 1, len(positions)
+        usage.add_asks(asks_of(stage, row, positions))
+        answers = [said[position] for position in positions if position in said]
+        usage.prompt_tokens = sum(answer.prompt_tokens or 0 for answer in answers)
+        usage.completion_tokens = sum(answer.completion_tokens or 0 for answer in answers)
+    return ProbedRow(len(first_candidates_of(row, to_plan)), tuple(usages))
+
+
+# Tokens
+
+
+async def _count_tokens(
+    survey: Survey,
+    stages: Sequence[Stage],
+    to_plan: Sequence[StageToPlan],
+    prompts: int,
+    probed: Sequence[ProbedRow],
+) -> list[TokenSample | None]:
+    members = [member for stage in stages for member in stage.members]
+    counted: list[TokenSample | None] = []
+    for number, (member, stage) in enumerate(zip(members, to_plan, strict=True)):
+        told = any(row.stages[number].prompt_tokens for row in probed)
+        requests = [] if told else _prompts(survey, stage, to_plan, prompts)
+        counted.append(await _tokens_of(requests, member.endpoints, member.model) if requests else None)
+    return counted
+
+
+def _prompts(survey: Survey, stage: StageToPlan, to_plan: Sequence[StageToPlan], most: int) -> list[Request]:
+    """The prompts of the sampled rows, at most so many."""
+    requests: list[Request] = []
+    for numbered in survey.drawn(most):
+        asked = first_candidates_of(numbered.row, to_plan)
+        requests += [ask.request for ask in asks_of(stage, numbered.row, asked)]
+    return requests[:most]
+
+
+async def _tokens_of(requests: list[Request], endpoints: Sequence[Endpoint], model: str | None) -> TokenSample | None:
+    """What the judge's first server, or its model's tokenizer, makes of the prompts; None where nobody can tell."""
+    endpoint = endpoints[0] if endpoints else None
+    try:
+        counter = await token_counter(endpoint, model)
+        if counter.name == by_characters().name:
+            return None
+        counts = await counter.count(requests)
+    except EndpointError:
+        return None  # a plan is worth having without
+    finally:
+        if endpoint is not None:
+            await endpoint.close()
+    return TokenSample(counter.name, tuple(map(characters, requests)), tuple(counts))
