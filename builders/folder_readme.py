@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hf_relabel.builders.evidence_tables import compare_section
+from hf_relabel.builders.evidence_tables import audit_section, compare_section, zones_section
 from hf_relabel.builders.readme_markdown import as_code, table
 from hf_relabel.builders.readme_parts import config_values, merge_readme
 
@@ -72,7 +72,9 @@ def _section(manifest: Mapping[str, Any]) -> str:
 
 def _evidence(evidence: Mapping[str, Any]) -> str:
     """What backs the default config, where something does."""
-    return f"\n\n## Evidence\n\n{compare_section(evidence['compare'])}" if "compare" in evidence else ""
+    sections = {"compare": compare_section, "audit": audit_section, "zones": zones_section}
+    parts = [section(evidence[name]) for name, section in sections.items() if name in evidence]
+    return "\n\n## Evidence\n\n" + "\n".join(parts) if parts else ""
 
 
 def _subset_table(manifest: Mapping[str, Any]) -> str:

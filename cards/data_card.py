@@ -289,9 +289,8 @@ def _evidence(evidence: Any) -> Markdown | None:
     if "audit" in evidence:
         parts.append(audit_section(evidence["audit"]))
     if "zones" in evidence:
-        parts.append(
-            f"![{as_text(reliability_alt(evidence['zones']), breaks=False)}]({RELIABILITY})\n\n{zones_section(evidence['zones'])}"
-        )
+        alt = as_text(reliability_alt(evidence["zones"]), breaks=False)
+        parts.append(f"![{alt}]({RELIABILITY})\n\n{zones_section(evidence['zones'])}")
     known = ("compare", "audit", "zones")
     others = [[name, _plain(value)] for name, value in sorted(evidence.items()) if name not in known]
     if others:

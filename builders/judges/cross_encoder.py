@@ -137,7 +137,7 @@ class CrossEncoderJudge(LocalModel):
     def _too_long(self, pairs: list[_Pair]) -> set[_Pair]:
         """Pairs that the model cuts at its window."""
         model = self._loaded
-        window, tokenizer = getattr(model, "max_length", None), getattr(model, "tokenizer", None)
+        window, tokenizer = getattr(model, "max_seq_length", None), getattr(model, "tokenizer", None)
         if not pairs or not window or tokenizer is None:
             return set()
         # No text has more tokens than characters, but for a few around it.

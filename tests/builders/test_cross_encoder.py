@@ -1,0 +1,98 @@
+"""The cross-encoder judge, on untrained models of a few thousand weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sentence_transformers import CrossEncoder
+
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
+from hf_relabel.builders.rows import Passage, Row
+from tests.trainers.tiny_models import tiny_bert
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("reranker")
+    reranker = CrossEncoder(tiny_bert(folder / "bert"), num_labels=1, max_length=40)
+    reranker.save(str(folder / "reranker"))
+    return str(folder / "reranker")
+
+
+def row(*negatives: str, query: str = "capital of france") -> Row:
+    passages = tuple(Passage(f"n{number}", "", text) for number, text in enumerate(negatives))
+    return Row("q", query, (Passage("p", "", "paris"), Passage("p2", "", "it is paris")), passages)
+
+
+def test_scores_are_those_of_the_library(model: str) -> None:
+    texts = ["paris is", "lyon", "a cat"]
+    expected = CrossEncoder(model).predict([("capital of france", text) for text in texts])
+
+    (said,) = CrossEncoderJudge(model).judge([(row(*texts), [0, 1, 2])])
+
+    assert [said[number].score for number in range(3)] == pytest.approx([float(each) for each in expected], abs=1e-4)
+
+
+def test_what_else_is_in_the_batch_does_not_matter(model: str) -> None:
+    judge = CrossEncoderJudge(model, batch_size=2)
+    first, second = row("paris is", "a much longer text about lyon"), row("a cat", query="what is it")
+
+    together = judge.judge([(first, [0, 1]), (second, [0])])
+
+    assert together == judge.judge([(first, [0, 1])]) + judge.judge([(second, [0])])
+
+
+def test_relative_scores_compare_with_the_best_ground_truth(model: str) -> None:
+    plain, relative = CrossEncoderJudge(model), CrossEncoderJudge(model, relative=True)
+    best = row("paris", "it is paris")
+    (scores,) = plain.judge([(best, [0, 1])])
+    top = max(scores[number].score or 0 for number in range(2))
+
+    (said,) = relative.judge([(best, [0, 1])])
+
+    for number in range(2):
+        assert said[number].score == pytest.approx((1 + (scores[number].score or 0) - top) / 2, abs=2e-5)
+    assert max(said[number].score or 0 for number in range(2)) == pytest.approx(0.5, abs=1e-5)
+    assert plain.settings() != relative.settings()
+
+
+def test_labels_follow_the_thresholds(model: str) -> None:
+    (said,) = CrossEncoderJudge(model).judge([(row("paris"), [0])])
+    score = said[0].score or 0.0
+
+    def label(**settings: float) -> Label:
+        return CrossEncoderJudge(model, **settings).judge([(row("paris"), [0])])[0][0].label  # type: ignore[arg-type]
+
+    assert label(better=score, worse=0.0) is Label.BETTER
+    assert label(better=1.0, worse=score) is Label.WORSE
+    assert label(better=1.0, worse=min(1.0, score + 0.01)) is Label.IRRELEVANT
+
+
+def test_pairs_beyond_the_window_are_counted_as_cut(model: str) -> None:
+    (said,) = CrossEncoderJudge(model).judge([(row("short", "abcdefghij " * 20), [0, 1])])
+    assert (said[0].cut, said[1].cut) == (False, True)
+
+    (said,) = CrossEncoderJudge(model, max_chars=20).judge([(row("short", "twenty-five characters it"), [0, 1])])
+    assert (said[0].cut, said[1].cut) == (False, True)
+
+
+def test_another_set_of_weights_is_another_judge(model: str, tmp_path: Path) -> None:
+    other = CrossEncoder(tiny_bert(tmp_path / "bert"), num_labels=1)
+    other.model.classifier.bias.data += 1.0
+    other.save(str(tmp_path / "reranker"))
+
+    assert CrossEncoderJudge(model).model()[1] != CrossEncoderJudge(str(tmp_path / "reranker")).model()[1]
+
+
+def test_models_that_are_no_judge_are_refused(tmp_path: Path) -> None:
+    CrossEncoder(tiny_bert(tmp_path / "bert"), num_labels=3).save(str(tmp_path / "three"))
+    with pytest.raises(ConfigError, match="gives 3 scores for a pair"):
+        CrossEncoderJudge(str(tmp_path / "three")).judge([(row("x"), [0])])
+    with pytest.raises(ConfigError, match="worse"):
+        CrossEncoderJudge(better=0.3, worse=0.4)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        CrossEncoderJudge(str(tmp_path / "empty")).judge([(row("x"), [0])])
