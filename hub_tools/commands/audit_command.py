@@ -27,7 +27,7 @@ Examples:
 SAMPLE_EPILOG = """\b
 Examples:
   hf relabel audit sample train.jsonl --size 400 --out audit
-  hf relabel audit sample train.jsonl --size 400 --out audit --format label-studio --format argilla"""
+  hf relabel audit sample train.jsonl --size 400 --out audit --export label-studio --export argilla"""
 
 REPORT_EPILOG = """\b
 Examples:
@@ -51,7 +51,7 @@ def command() -> None:
 @click.option("--seed", default=0, show_default=True, help="Another seed draws another sample.")
 @click.option("--out", required=True, help="Folder for the sample and the files for people.")
 @click.option(
-    "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Files for people; csv when not given."
+    "--export", "formats", multiple=True, type=click.Choice(FORMATS), help="Files for people; csv when not given."
 )
 @json_option
 def sample_command(
@@ -62,12 +62,11 @@ def sample_command(
     All labels are drawn, not only hits, and none is shown in the files for people. Keep sample.jsonl from them: it
     holds the labels, and `audit report` needs it.
     """
-    # --format of a source would mean the format of its rows; here it names the files for people.
     from hf_relabel.builders.audit.sampling import draw
     from hf_relabel.builders.journal import Journal
     from hf_relabel.hub_tools.assembly import source_of
 
-    source = source_of(source_settings({"format_": None, **options}))
+    source = source_of(source_settings(options))
     with Journal(journal_path, write=False) as journal, progress_bar("drawing") as bar:
         sample = draw((bar.update() or item for item in judged_candidates(source, journal)), size, seed=seed)
     folder = Path(out)
