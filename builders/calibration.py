@@ -136,7 +136,8 @@ class Calibration(_Stored):
 
         values = np.asarray(scores, dtype=np.float64)
         if self.method == "isotonic":
-            found: Values = np.interp(values, *zip(*self.points, strict=True))
+            known, probabilities = (np.array(column) for column in zip(*self.points, strict=True))
+            found: Values = np.interp(values, known, probabilities)
             return found
         curve: Values = 1 / (1 + np.exp(-(self.slope * values + self.intercept)))
         return curve

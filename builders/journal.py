@@ -185,8 +185,19 @@ class Journal:
                 for table in ("failures", "answers"):  # an answer replaces an older failure
                     columns = "key, label, score, rationale, prompt_tokens, completion_tokens, place, cut"
                     query = f"SELECT {columns} FROM {table} WHERE key IN ({marks})"  # noqa: S608 - all ours
-                    for key, label, *rest, cut in self._database.execute(query, part):
-                        found[key] = Judgement(_LABELS[label], *rest, cut=bool(cut))
+                    for (
+                        key,
+                        label,
+                        score,
+                        rationale,
+                        prompt_tokens,
+                        completion_tokens,
+                        place,
+                        cut,
+                    ) in self._database.execute(query, part):
+                        found[key] = Judgement(
+                            _LABELS[label], score, rationale, prompt_tokens, completion_tokens, place, bool(cut)
+                        )
         return found
 
     def record(

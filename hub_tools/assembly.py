@@ -11,7 +11,7 @@ from hf_relabel.builders.cascade import Rule
 from hf_relabel.builders.combining import Combine
 from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job import EndpointSettings, Job, LimitSettings, SourceSettings, StageSettings
+from hf_relabel.builders.job import EndpointSettings, Job, LimitSettings, MemberSettings, SourceSettings, StageSettings
 from hf_relabel.builders.judge_weights import audited_weights
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge
@@ -60,10 +60,9 @@ def stages_of(job: Job) -> list[Stage]:
 
 
 def _stage(settings: StageSettings, name: str) -> Stage:
+    all_asked: tuple[StageSettings | MemberSettings, ...] = (settings, *settings.others)
     first, *others = [
-        member
-        for asked in (settings, *settings.others)
-        for member in _members(asked.judge, asked.endpoints, asked.limits, name)
+        member for asked in all_asked for member in _members(asked.judge, asked.endpoints, asked.limits, name)
     ]
     return Stage(
         name=name,

@@ -50,7 +50,7 @@ def consensus(answers: Sequence[Answer]) -> tuple[dict[str, Label], list[str]]:
 
 def _dawid_skene(answers: Sequence[Answer]) -> dict[str, Label]:
     try:
-        import pandas as pd
+        import pandas as pd  # type: ignore[import-untyped, unused-ignore]
         from crowdkit.aggregation import DawidSkene
     except ImportError:
         return {}

@@ -236,7 +236,8 @@ class _Reporting:
                 known[number], asked[number] = self.relevant[alike].sum(), self.asked[alike].sum()
         shares = np.divide(known, asked, out=np.full(len(known), 0.5), where=asked > 0)
         drawn = chance.beta(known + 0.5, asked - known + 0.5, size=(DRAWS, len(known)))
-        return shares, self.relevant + chance.binomial(self.sizes - self.asked, drawn)
+        found = self.relevant + chance.binomial(self.sizes - self.asked, drawn)
+        return shares, found.astype(np.float64)
 
     def report(self, people: Mapping[str, Any], undecided: int) -> AuditReport:
         strata = self.sample.strata

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.audit.report import AuditReport
     from hf_relabel.builders.audit.sampling import AuditSample, JudgedCandidate
     from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.judgements import Judgement
     from hf_relabel.builders.sources import Source
 
 EPILOG = """\b
@@ -105,7 +106,7 @@ def judged_candidates(source: Source, journal: Journal) -> Iterator[JudgedCandid
     names = member_names(stages)
     for judged in judged_rows(source, journal, run):
         for verdict in judged.verdicts:
-            said = {}
+            said: dict[str, Judgement | None] = {}
             for stage, members, view in zip(stages, names, judged.views, strict=False):
                 said |= {name: answers.get(verdict.position) for name, answers in zip(members, view.said, strict=True)}
                 if stage.combine is not None:

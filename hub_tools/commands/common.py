@@ -14,7 +14,6 @@ from hf_relabel.builders.errors import ConfigError
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job import SourceSettings, StageSettings
-    from hf_relabel.hub_tools.judging import StageReport
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,9 +37,16 @@ _STAGE_OPTIONS = [
         "--judge",
         "judge_kind",
         default=None,
-        help="Judge of the only stage: listwise (needs --endpoint) or similarity (offline).",
+        help="Judge of the only stage: listwise, pointwise, answer, ranking, span (need --endpoint), or offline similarity,"
+        " cross-encoder, student.",
     ),
-    click.option("--endpoint", "endpoints", multiple=True, metavar="URL", help="Judge server. May be repeated."),
+    click.option(
+        "--endpoint",
+        "endpoints",
+        multiple=True,
+        metavar="URL",
+        help="Judge server, or local:FILE.gguf. May be repeated.",
+    ),
     click.option("--dialect", default="auto", show_default=True, help="How to talk to it: auto, tgi, openai, …"),
     click.option(
         "--chat-template",
@@ -156,21 +162,3 @@ def progress_bar(description: str, unit: str = " rows") -> Iterator[Any]:
 
     with tqdm(desc=description, unit=unit, disable=not sys.stderr.isatty(), leave=False) as bar:
         yield bar
-
-
-@contextmanager
-def judging_progress() -> Iterator[Callable[[StageReport], None]]:
-    """A progress bar for `hf_relabel.hub_tools.judging.judge`."""
-    with progress_bar("judging") as bar:
-
-        def show(report: StageReport) -> None:
-            if bar.disable:
-                return
-            if bar.desc != f"{report.name}: ":
-                bar.reset()
-                bar.set_description(report.name, refresh=False)
-            bar.update(report.rows - bar.n)
-            counts = {str(label): number for label, number in report.labels.items() if number}
-            bar.set_postfix(counts, refresh=False)
-
-        yield show

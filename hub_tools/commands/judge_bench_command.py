@@ -10,13 +10,13 @@ import click
 
 from hf_relabel.hub_tools.commands.common import (
     json_option,
-    judging_progress,
     print_json,
     source_options,
     source_settings,
     stage_options,
     stage_settings,
 )
+from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
     from hf_relabel.builders.journal import Journal
@@ -56,7 +56,7 @@ def command(
     job = Job(source=source_settings(options), stages=stage_settings(options))
     source, known = source_of(job.source), TruthJudge(truth).known
     with _journal(journal_path) as journal:
-        with judging_progress() as progress:
+        with judging_progress(rows_expected(source)) as progress:
             judge(source, stages_of(job), journal, progress=progress)
         run = journal.last_run()
         found = judge_figures(judged_rows(source, journal, run), stages_of_run(run), known, resamples=resamples)

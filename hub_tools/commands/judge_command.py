@@ -8,13 +8,13 @@ import click
 
 from hf_relabel.hub_tools.commands.common import (
     json_option,
-    judging_progress,
     print_json,
     source_options,
     source_settings,
     stage_options,
     stage_settings,
 )
+from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
     from hf_relabel.builders.journal import Journal
@@ -53,7 +53,7 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
     source = source_of(job.source)
     stages = stages_of(job)
     with Journal(job.journal) as journal:
-        with judging_progress() as progress:
+        with judging_progress(rows_expected(source)) as progress:
             reports = judge(source, stages, journal, retry_failed=retry_failed, progress=progress)
         show_reports(reports, journal, as_json)
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hf_relabel.builders.sources import Source
+    from hf_relabel.builders.sources.files import SourceFile
     from hf_relabel.hub_tools.judging import StageReport
 
 REDRAWN_SECONDS = 0.1
@@ -86,3 +88,33 @@ def _short(number: float) -> str:
     from tqdm import tqdm
 
     return str(tqdm.format_sizeof(number))
+
+
+def rows_expected(source: Source) -> int | None:
+    """How many rows a source will yield, where that is cheap to know: Parquet says it, JSON lines are counted.
+
+    Only for files on this machine, and only when a bar will be shown. Rows of other subsets and outside of a sample are
+    not told apart without reading them, so with those it is None.
+    """
+    if not sys.stderr.isatty() or source.revision is not None:
+        return None
+    options = source.options
+    if options.subset is not None or options.sample is not None or source.format == "beir":
+        return None
+    counts = [_rows_of(file) for file in source.files]
+    if None in counts:
+        return None
+    found = sum(count for count in counts if count is not None)
+    return found if options.limit is None else min(found, options.limit)
+
+
+def _rows_of(file: SourceFile) -> int | None:
+    if file.name.endswith(".parquet"):
+        import pyarrow.parquet as pq
+
+        with file.open() as stream:
+            return int(pq.read_metadata(stream).num_rows)
+    if file.name.endswith(".jsonl"):
+        with file.open() as stream:
+            return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+    return None

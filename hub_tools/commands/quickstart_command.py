@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.errors import ReleaseError
-from hf_relabel.hub_tools.commands.common import json_option, judging_progress, print_json
+from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
     from hf_relabel.builders.judgements import Verdict
@@ -122,7 +123,7 @@ def _quickstart(folder: Path, as_json: bool, *, kept: bool) -> None:
     score = Score()
     with Journal(folder / "journal.sqlite") as journal:
         stage = Stage("similarity", make_judge("similarity", model=JUDGE_MODEL, better=BETTER))
-        with judging_progress() as progress:
+        with judging_progress(rows_expected(source)) as progress:
             judge(source, [stage], journal, progress=progress)
         report = build_configs(source, journal, BuildSettings(out=str(configs)))
         for numbered, row_verdicts in verdicts(source, journal):

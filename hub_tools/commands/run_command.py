@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, judging_progress, parse_parameters, print_json
+from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, print_json
+from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
     from hf_relabel.cards.training_report import TrainingReport
@@ -68,7 +69,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
 
     source = source_of(job.source)
     with Journal(job.journal) as journal:
-        with judging_progress() as progress:
+        with judging_progress(rows_expected(source)) as progress:
             reports = judge(source, stages_of(job), journal, retry_failed=retry_failed, progress=progress)
         built = build(source, journal, job.build) if job.build else None
         compared = _compare(job) if job.compare else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -41,7 +41,7 @@ def command(
     truth: str | None,
     journal_path: str | None,
     labels: int | None,
-    head: str,
+    head: Literal["scores", "setfit"],
     model: str | None,
     precision: float,
     seed: int,

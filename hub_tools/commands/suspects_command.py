@@ -9,13 +9,13 @@ import click
 
 from hf_relabel.hub_tools.commands.common import (
     json_option,
-    judging_progress,
     print_json,
     source_options,
     source_settings,
     stage_options,
     stage_settings,
 )
+from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
     from hf_relabel.builders.journal import Journal
@@ -58,7 +58,7 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
     job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
     source = source_of(job.source)
     with Journal(job.journal) as journal:
-        with judging_progress() as progress:
+        with judging_progress(rows_expected(source)) as progress:
             search_suspects(
                 source, stages_of(job), journal, several=several, retry_failed=retry_failed, progress=progress
             )
