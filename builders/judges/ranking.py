@@ -125,9 +125,8 @@ class RankingJudge(PromptedJudge):
         order = read_order(reply, len(ask.ids), constrained=ask.request.json_schema is not None)
         ranks = {ask.ids[number - 1]: rank for rank, number in reversed(list(enumerate(order or ())))}
         share = 1 / len(ask.positions)
-        usage = tuple(
-            None if tokens is None else tokens * share for tokens in (reply.prompt_tokens, reply.completion_tokens)
-        )
+        prompt_tokens = None if reply.prompt_tokens is None else reply.prompt_tokens * share
+        completion_tokens = None if reply.completion_tokens is None else reply.completion_tokens * share
         judgements = {}
         for place, position in enumerate(ask.positions, 1):
             label, score, problem = Label.UNPARSABLE, None, "gives no order of all texts that were shown"
@@ -135,7 +134,9 @@ class RankingJudge(PromptedJudge):
                 score = round((len(order) - 1 - ranks[position]) / max(1, len(order) - 1), SCORE_DIGITS)
                 above = NO_CANDIDATE in ranks and ranks[position] < ranks[NO_CANDIDATE]
                 label, problem = Label.BETTER if above else Label.IRRELEVANT, ""
-            judgements[position] = Judgement(label, score, problem, *usage, place=place, cut=position in ask.cut)
+            judgements[position] = Judgement(
+                label, score, problem, prompt_tokens, completion_tokens, place=place, cut=position in ask.cut
+            )
         return judgements
 
 

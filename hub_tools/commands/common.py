@@ -37,8 +37,8 @@ _STAGE_OPTIONS = [
         "--judge",
         "judge_kind",
         default=None,
-        help="Judge of the only stage: listwise, pointwise, answer, ranking, span (need --endpoint), or offline similarity,"
-        " cross-encoder, student.",
+        help="Judge of the only stage: listwise, pointwise, answer, ranking, span (need --endpoint), or offline"
+        " similarity, cross-encoder, student.",
     ),
     click.option(
         "--endpoint",
