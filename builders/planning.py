@@ -9,7 +9,6 @@ sampled rows took for each candidate or character they have, times the candidate
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from heapq import heappush, heapreplace
@@ -93,12 +92,14 @@ class Survey:
         candidates: those that the first stage judges.
         stages: one for each judge; of later stages as if they were handed what is assumed.
         sample: rows drawn by a hash of their content, so that their order plays no part; in the order of that hash.
+        escalated: the share that was assumed to go on from stage to stage; None for that of the rule.
     """
 
     rows: int
     candidates: float
     stages: tuple[Usage, ...]
     sample: tuple[NumberedRow, ...]
+    escalated: float | None = None
 
     def drawn(self, rows: int) -> tuple[NumberedRow, ...]:
         """So many rows of the sample, in the order of the source. A larger draw holds every smaller one."""
@@ -226,19 +227,20 @@ def survey_source(
         escalated: see `plan`.
     """
     rows = candidates = 0
-    totals = [Usage() for _ in stages]
+    totals, draws = [Usage() for _ in stages], [_Draws() for _ in stages]
     heap: list[tuple[int, int, NumberedRow]] = []  # the row with the largest hash, which goes first, on top
     for numbered in source.rows():
         row, value = numbered.row, content_hash(numbered.row, seed)
         asked = first_candidates_of(row, stages)
         rows += 1
         candidates += len(asked)
-        _add_row(totals, stages, row, asked, random.Random(value), escalated)  # noqa: S311 - a draw, no secret
+        _add_row(totals, stages, row, asked, draws, escalated)
         if len(heap) < keep:
             heappush(heap, (-value, -numbered.number, numbered))
         elif keep and (-value, -numbered.number) > heap[0][:2]:
             heapreplace(heap, (-value, -numbered.number, numbered))
-    return Survey(rows, candidates, tuple(totals), tuple(numbered for *_, numbered in sorted(heap, reverse=True)))
+    sample = tuple(numbered for *_, numbered in sorted(heap, reverse=True))
+    return Survey(rows, candidates, tuple(totals), sample, escalated)
 
 
 def first_candidates_of(row: Row, stages: Sequence[StageToPlan]) -> list[int]:
@@ -262,28 +264,47 @@ def _add_row(
     stages: Sequence[StageToPlan],
     row: Row,
     asked: list[int],
-    chance: random.Random,
+    draws: Sequence[_Draws],
     escalated: float | None,
 ) -> None:
     for number, (stage, total) in enumerate(zip(stages, totals, strict=True)):
         if number and not stage.beside:
-            asked = _passed_on(asked, stages[number - 1].rule, chance, escalated)
+            asked = _passed_on(asked, stages[number - 1].rule, draws[number], escalated)
         if asked:
             total.rows += 1
             total.candidates += len(asked)
             total.add_asks(asks_of(stage, row, asked))
 
 
-def _passed_on(asked: list[int], rule: Rule, chance: random.Random, escalated: float | None) -> list[int]:
-    """A draw of what a stage hands over. Doubted candidates lie together: not every row has one."""
-    if rule.escalate == "row":
-        share = ROWS_ESCALATED if escalated is None else escalated
-        return asked if chance.random() < share else []
-    share = CANDIDATES_ESCALATED if escalated is None else escalated
-    of_rows = max(share, ROWS_ESCALATED)
-    if chance.random() >= of_rows:
+class _Draws:
+    """Numbers from 0 to 1 that are spread evenly however few are drawn: the fractions of multiples of the golden
+    ratio. Chance would make small plans differ from what is assumed."""
+
+    def __init__(self) -> None:
+        self._drawn = {"rows": 0, "candidates": 0}
+
+    def below(self, share: float, what: str) -> bool:
+        self._drawn[what] += 1
+        return self._drawn[what] * 0.6180339887498949 % 1 < share
+
+
+def _passed_on(asked: list[int], rule: Rule, draws: _Draws, escalated: float | None) -> list[int]:
+    """What a stage hands over, if it is as assumed. Doubted candidates lie together: not every row has one."""
+    share = _share(rule, escalated)
+    if not asked:
         return []
-    return [position for position in asked if chance.random() < share / of_rows]
+    if rule.escalate == "row":
+        return asked if draws.below(share, "rows") else []
+    of_rows = max(share, ROWS_ESCALATED)
+    if not draws.below(of_rows, "rows"):
+        return []
+    return [position for position in asked if draws.below(share / of_rows, "candidates")]
+
+
+def _share(rule: Rule, escalated: float | None) -> float:
+    if escalated is not None:
+        return escalated
+    return ROWS_ESCALATED if rule.escalate == "row" else CANDIDATES_ESCALATED
 
 
 # Estimating
@@ -350,7 +371,7 @@ def make_plan(
         if probed:
             totals = _measured(survey, number, probed, counted[number], first)
         else:
-            totals = _assumed(survey.stages[number], counted[number], first)
+            totals = _assumed(survey, stages, number, counted[number], first)
         spent = totals.prompt.times(stage.price_prompt / 1e6) + totals.completion.times(stage.price_completion / 1e6)
         planned.append(_stage_plan(stage, totals, spent, survey.rows, tokens_per_second))
         prompt, completion, cost = prompt + totals.prompt, completion + totals.completion, cost + spent
@@ -382,8 +403,11 @@ class _Totals:
     basis: dict[str, str]
 
 
-def _assumed(total: Usage, counted: TokenSample | None, first: bool) -> _Totals:
+def _assumed(
+    survey: Survey, stages: Sequence[StageToPlan], number: int, counted: TokenSample | None, first: bool
+) -> _Totals:
     """From what the prompts are and what replies mostly are."""
+    total, rule = survey.stages[number], stages[number - 1].rule
     prompt = _Estimate(total.characters / CHARACTERS_PER_TOKEN, None)
     prompt_range, prompt_basis = None, _GUESSED_PROMPTS
     if counted is not None:
@@ -393,7 +417,7 @@ def _assumed(total: Usage, counted: TokenSample | None, first: bool) -> _Totals:
         prompt_range = by_prompt.range(total.requests) if first else None
         prompt_basis = f"{counted.tokenizer}, {len(counted.tokens)} prompts"
     completion = _guessed_completion(total)
-    passed_on = f"assumed: {ROWS_ESCALATED:.0%} of rows and, by candidate, {CANDIDATES_ESCALATED:.0%} of them pass on"
+    passed_on = f"assumed: {_share(rule, survey.escalated):.0%} of {rule.escalate}s are passed on"
     basis = {
         "requests": "counted" if first else passed_on,
         "prompt_tokens": prompt_basis,

@@ -105,7 +105,9 @@ def _print(plan: JobPlan) -> None:
 
     header = ["stage", "judge", "rows", "candidates", "requests", "prompt tokens", "completion tokens", "USD", "hours"]
     click.echo(tabulate([_line(stage) for stage in plan.stages], headers=header, intfmt=",", stralign="right"))
-    click.echo(f"\n{plan.rows:,} rows in all. 95 % ranges are in brackets, where the number is measured.")
+    ranges = " In brackets: 95 % ranges." if plan.prompt_tokens_range else ""
+    probed = f", {plan.probed:,} of them probed" if plan.probed else ""
+    click.echo(f"\n{plan.rows:,} rows{probed}.{ranges}")
     click.echo(f"  prompt tokens      {plan.prompt_tokens:,}{_within(plan.prompt_tokens_range, '{:,.0f}')}")
     click.echo(f"  completion tokens  {plan.completion_tokens:,}{_within(plan.completion_tokens_range, '{:,.0f}')}")
     if plan.cost is not None:
