@@ -16,7 +16,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hf_relabel.builders.audit.answers import read_answers
+    from hf_relabel.builders.audit.sampling import AuditSample
+    from hf_relabel.builders.calibration import Calibration, LabelledScore
     from hf_relabel.builders.cascade import Rule, conclude
+    from hf_relabel.builders.combining import Combine
     from hf_relabel.builders.configs import BuildReport, Shard, write_configs
     from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
     from hf_relabel.builders.errors import (
@@ -37,15 +41,21 @@ if TYPE_CHECKING:
     from hf_relabel.builders.job import BuildSettings, Job, load_job
     from hf_relabel.builders.journal import Journal
     from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
+    from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
     from hf_relabel.builders.judges.listwise import ListwiseJudge
+    from hf_relabel.builders.judges.pointwise import PointwiseJudge
+    from hf_relabel.builders.judges.ranking import RankingJudge
     from hf_relabel.builders.judges.replies import SavedRepliesJudge
     from hf_relabel.builders.judges.similarity import SimilarityJudge
+    from hf_relabel.builders.judges.spans import SpanJudge
+    from hf_relabel.builders.judges.student import StudentJudge
     from hf_relabel.builders.judges.truth import TruthJudge
+    from hf_relabel.builders.judging_report import judging_report
     from hf_relabel.builders.planning import StagePlan, plan
     from hf_relabel.builders.relabeled_builder import RelabeledBuilder, RelabeledConfig
     from hf_relabel.builders.released import Release, release_from_folder
     from hf_relabel.builders.rows import NumberedRow, Passage, Row
-    from hf_relabel.builders.runs import verdicts
+    from hf_relabel.builders.runs import judged_rows, verdicts
     from hf_relabel.builders.sampling import Sample
     from hf_relabel.builders.sources import Source, open_source
     from hf_relabel.builders.techniques import Technique, apply
@@ -55,7 +65,7 @@ if TYPE_CHECKING:
     from hf_relabel.hub_tools.endpoints.registry import make_endpoint
     from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
     from hf_relabel.hub_tools.hub_source import open_hub_source
-    from hf_relabel.hub_tools.judging import Stage, StageReport, judge
+    from hf_relabel.hub_tools.judging import Member, Stage, StageReport, judge, search_suspects
     from hf_relabel.hub_tools.local_hub import LocalHub
     from hf_relabel.hub_tools.releases.diff import diff
     from hf_relabel.hub_tools.releases.log import log
@@ -66,6 +76,8 @@ if TYPE_CHECKING:
     from hf_relabel.trainers.compare import CompareReport, compare
     from hf_relabel.trainers.evaluation.beir import read_beir
     from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator, evaluate_model
+    from hf_relabel.trainers.judge_bench import judge_figures
+    from hf_relabel.trainers.judge_student import StudentExample, train_student
     from hf_relabel.trainers.losses import MultiPositiveLoss
     from hf_relabel.trainers.prune import prune
     from hf_relabel.trainers.publishing import publish
@@ -75,14 +87,18 @@ if TYPE_CHECKING:
     from hf_relabel.trainers.training_data import open_training_data
 
 _HOMES = {
+    "AuditSample": "builders.audit.sampling",
     "BadRow": "builders.errors",
     "BuildError": "builders.errors",
     "BuildReport": "builders.configs",
     "BuildSettings": "builders.job",
+    "Calibration": "builders.calibration",
     "CardError": "builders.errors",
     "CardFacts": "cards.data_card",
+    "Combine": "builders.combining",
     "CompareReport": "trainers.compare",
     "ConfigError": "builders.errors",
+    "CrossEncoderJudge": "builders.judges.cross_encoder",
     "Endpoint": "builders.endpoint",
     "EndpointError": "builders.endpoint",
     "InputError": "builders.errors",
@@ -93,14 +109,18 @@ _HOMES = {
     "Judgement": "builders.judgements",
     "JudgingStopped": "builders.errors",
     "Label": "builders.judgements",
+    "LabelledScore": "builders.calibration",
     "Limits": "hub_tools.endpoints.scheduler",
     "ListwiseJudge": "builders.judges.listwise",
     "LocalHub": "hub_tools.local_hub",
+    "Member": "hub_tools.judging",
     "MultiPositiveLoss": "trainers.losses",
     "NumberedRow": "builders.rows",
     "Outcome": "builders.judgements",
     "Passage": "builders.rows",
+    "PointwiseJudge": "builders.judges.pointwise",
     "PushReport": "hub_tools.releases.push",
+    "RankingJudge": "builders.judges.ranking",
     "Recipe": "trainers.recipes",
     "RelabelError": "builders.errors",
     "RelabeledBuilder": "builders.relabeled_builder",
@@ -120,9 +140,12 @@ _HOMES = {
     "SimilarityJudge": "builders.judges.similarity",
     "Source": "builders.sources",
     "SourceError": "builders.errors",
+    "SpanJudge": "builders.judges.spans",
     "Stage": "hub_tools.judging",
     "StagePlan": "builders.planning",
     "StageReport": "hub_tools.judging",
+    "StudentExample": "trainers.judge_student",
+    "StudentJudge": "builders.judges.student",
     "Technique": "builders.techniques",
     "TrainingError": "builders.errors",
     "TrainingReport": "cards.training_report",
@@ -137,6 +160,9 @@ _HOMES = {
     "free_findings": "builders.findings",
     "inspect": "builders.inspection",
     "judge": "hub_tools.judging",
+    "judge_figures": "trainers.judge_bench",
+    "judged_rows": "builders.runs",
+    "judging_report": "builders.judging_report",
     "load_job": "builders.job",
     "load_recipe": "trainers.recipes",
     "log": "hub_tools.releases.log",
@@ -152,24 +178,31 @@ _HOMES = {
     "push": "hub_tools.releases.push",
     "push_model": "hub_tools.releases.models",
     "push_source": "hub_tools.releases.push",
+    "read_answers": "builders.audit.answers",
     "read_beir": "trainers.evaluation.beir",
     "rebuild_configs": "hub_tools.building",
     "release_from_folder": "builders.released",
     "render_card": "cards.data_card",
+    "search_suspects": "hub_tools.judging",
     "train": "trainers.training",
+    "train_student": "trainers.judge_student",
     "verdicts": "builders.runs",
     "write_configs": "builders.configs",
 }
 
 __all__ = [
+    "AuditSample",
     "BadRow",
     "BuildError",
     "BuildReport",
     "BuildSettings",
+    "Calibration",
     "CardError",
     "CardFacts",
+    "Combine",
     "CompareReport",
     "ConfigError",
+    "CrossEncoderJudge",
     "Endpoint",
     "EndpointError",
     "InputError",
@@ -180,14 +213,18 @@ __all__ = [
     "Judgement",
     "JudgingStopped",
     "Label",
+    "LabelledScore",
     "Limits",
     "ListwiseJudge",
     "LocalHub",
+    "Member",
     "MultiPositiveLoss",
     "NumberedRow",
     "Outcome",
     "Passage",
+    "PointwiseJudge",
     "PushReport",
+    "RankingJudge",
     "Recipe",
     "RelabelError",
     "RelabeledBuilder",
@@ -207,9 +244,12 @@ __all__ = [
     "SimilarityJudge",
     "Source",
     "SourceError",
+    "SpanJudge",
     "Stage",
     "StagePlan",
     "StageReport",
+    "StudentExample",
+    "StudentJudge",
     "Technique",
     "TrainingError",
     "TrainingReport",
@@ -224,6 +264,9 @@ __all__ = [
     "free_findings",
     "inspect",
     "judge",
+    "judge_figures",
+    "judged_rows",
+    "judging_report",
     "load_job",
     "load_recipe",
     "log",
@@ -239,11 +282,14 @@ __all__ = [
     "push",
     "push_model",
     "push_source",
+    "read_answers",
     "read_beir",
     "rebuild_configs",
     "release_from_folder",
     "render_card",
+    "search_suspects",
     "train",
+    "train_student",
     "verdicts",
     "write_configs",
 ]
