@@ -172,7 +172,7 @@ async def _count_tokens(
 def _prompts(survey: Survey, stage: StageToPlan, to_plan: Sequence[StageToPlan], most: int) -> list[Request]:
     """The prompts of the sampled rows, at most so many."""
     requests: list[Request] = []
-    for numbered in survey.drawn(most):
+    for numbered in survey.sample:  # in the order of their hash, so that the first are no favourites
         asked = first_candidates_of(numbered.row, to_plan)
         requests += [ask.request for ask in asks_of(stage, numbered.row, asked)]
     return requests[:most]
