@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -9,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.endpoint import Reply
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.listwise import ListwiseJudge
+from hf_relabel.builders.judges.parsing import rationales_of
 from hf_relabel.builders.judges.pointwise import PointwiseJudge
+from hf_relabel.builders.judges.prompted import PromptedJudge
 from hf_relabel.builders.judges.prompting import languages, wordings
 from hf_relabel.builders.judges.ranking import RankingJudge, read_order
+from hf_relabel.builders.judges.registry import make_judge
 from hf_relabel.builders.judges.spans import SpanJudge, read_span
 from hf_relabel.builders.rows import Passage, Row
 
@@ -33,29 +38,56 @@ def row_in(script: str) -> Row:
     return Row("q", query, (Passage("p", "", text),), negatives)
 
 
-@pytest.mark.parametrize("judge", [ListwiseJudge, PointwiseJudge])
-def test_every_language_there_is_renders_in_every_wording(judge: type[ListwiseJudge] | type[PointwiseJudge]) -> None:
-    plain = judge()
-    found = languages(plain.prompt)
+# What the readers of replies look for, and every language has to ask for: in JSON, and in free text.
+ASKED_FOR = {
+    "listwise": (['"better"', '"worse"', '"thinking"'], ["<better>", "</better>", "<worse>", "</worse>"]),
+    "pointwise": (["Yes", "No"], ["Yes", "No"]),
+    "ranking": (['"order"'], ["<order>[2] > [1] > [3]</order>"]),
+    "span": (['"span"'], ["<span>", "</span>", "NO_ANSWER"]),
+}
+
+
+def prompted(kind: str, **settings: object) -> PromptedJudge:
+    judge = make_judge(kind, **settings)
+    assert isinstance(judge, PromptedJudge)
+    return judge
+
+
+def messages(judge: PromptedJudge, *, constrained: bool) -> tuple[str, str]:
+    ask = judge.asks(row_in("zh"), range(4), constrained=constrained)[0]  # type: ignore[attr-defined]
+    system, user = (message.content for message in ask.request.messages)
+    return system, user
+
+
+@pytest.mark.parametrize("kind", ASKED_FOR)
+def test_every_language_there_is_asks_for_the_same_form_in_every_wording(kind: str) -> None:
+    version = prompted(kind).prompt
+    found = languages(version)
     assert {"en", "de", "es", "zh", "ar"} <= set(found)
-    hashes = set()
-    for language in found:
-        for wording in wordings(plain.prompt):
-            for constrained in (True, False):
-                made = judge(language=language, wording=wording)
-                ask = made.asks(row_in("zh"), range(4), constrained=constrained)[0]
-                system, user = (message.content for message in ask.request.messages)
-                assert "{{" not in system + user
-                assert TEXTS["zh"][0] in user
-                if judge is ListwiseJudge:
-                    # What the parser reads stays the same in all languages.
-                    for word in ('"better"', '"worse"') if constrained else ("<better>", "<worse>"):
-                        assert word in system
-                else:
-                    assert "Yes" in system
-                    assert "No" in system
-        hashes.add(judge(language=language).settings()["prompt_sha256"])
-    assert len(hashes) == len(found)
+    for language, wording, constrained in itertools.product(found, wordings(version), (True, False)):
+        system, user = messages(prompted(kind, language=language, wording=wording), constrained=constrained)
+        _, english = messages(prompted(kind, wording=wording), constrained=constrained)
+        assert "{" not in system + user
+        assert [word for word in ASKED_FOR[kind][not constrained] if word not in system] == []
+        assert user.splitlines()[1:-1] == english.splitlines()[1:-1]  # fences and texts; around them the language
+        if language != "en":
+            assert user.splitlines()[0] != english.splitlines()[0]
+            assert user.splitlines()[-1] != english.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", ASKED_FOR)
+def test_another_language_is_another_setting_with_a_hash_of_its_own(kind: str) -> None:
+    found = [prompted(kind, language=language).settings() for language in languages(prompted(kind).prompt)]
+
+    assert len({settings["prompt_sha256"] for settings in found}) == len(found)
+    assert prompted(kind).settings()["language"] == "en"
+    assert all(sorted(settings) == sorted(found[0]) for settings in found)
+
+
+@pytest.mark.parametrize("language", ["tlh", "../en", "", "v1", 5, None])
+def test_a_language_that_is_not_there_is_named(language: object) -> None:
+    with pytest.raises(ConfigError, match="language"):
+        make_judge("span", language=language)
 
 
 @pytest.mark.parametrize("script", TEXTS)
@@ -91,6 +123,8 @@ def test_every_script_goes_through_every_judge(script: str) -> None:
         "<better>［２］，［３］</better><worse>［］</worse>",
         "<better>[2]، [3]</better><worse>[]</worse>",
         "<better>[2؛ 3]</better><worse>[]</worse>",
+        "\u202b<better>\u2067[2]\u2069، \u200f[3]</better>\n<worse>[]\u200e</worse>\u202c",
+        '{"better": ["【２】", "\u200f3"], "worse": []}',
     ],
 )
 def test_lists_as_models_write_them_in_other_scripts(verdict: str) -> None:
@@ -105,13 +139,42 @@ def test_lists_as_models_write_them_in_other_scripts(verdict: str) -> None:
         assert [number for number, label in labels.items() if label is Label.BETTER] == [2, 3]
 
 
-def test_other_digits_are_no_ids() -> None:
+@pytest.mark.parametrize(
+    "ids",
+    [
+        "[٢]",  # digits of Arabic, of Persian, in Chinese
+        "[۲]",
+        "[二]",
+        "[②]",
+        "1\u200f2",  # 12, or 1 and 2?
+        "\u202e[2]",  # an override turns numbers round
+        "[2]。[3]",
+    ],
+)
+def test_other_digits_are_no_ids(ids: str) -> None:
     judge = ListwiseJudge(reasoning=False)
     (ask,) = judge.asks(row_in("ar"), range(4), constrained=False)
 
-    said = judge.read(ask, Reply("<better>[٢]</better><worse>[]</worse>"))
+    said = judge.read(ask, Reply(f"<better>{ids}</better><worse>[]</worse>"))
 
     assert {found.label for found in said.values()} == {Label.UNPARSABLE}
+
+
+def test_reasons_are_found_behind_full_width_ids() -> None:
+    reasons = rationales_of("【1】说出了首都\n（２）：不相关\n[3] باريس\n3】 nothing")
+
+    assert reasons == {1: "说出了首都", 2: "不相关", 3: "باريس"}
+
+
+@given(
+    st.permutations([1, 2, 3, 4]), st.sampled_from(["[{}]", "【{}】", "［{}］", "{}"]), st.sampled_from(">＞、，،؛;,")
+)
+def test_an_order_is_read_in_any_brackets_and_with_any_separator(order: list[int], bracket: str, between: str) -> None:
+    text = f" {between} ".join(bracket.format(number) for number in order)
+    wide = text.translate(str.maketrans("1234", "１２３４"))
+
+    assert read_order(Reply(f"<order>{text}</order>"), 4, constrained=False) == order
+    assert read_order(Reply(f"<order>\u2067{wide}\u2069</order>"), 4, constrained=False) == order
 
 
 SCRIPTS = st.text(
