@@ -49,19 +49,21 @@ class _Live:
         if report is not self._now:
             self._start(report)
         now = time.monotonic()
-        if now - self._drawn < REDRAWN_SECONDS and report.rows != self._bar.total:
+        just_read = report.rows == self._bar.total != self._bar.n
+        if now - self._drawn < REDRAWN_SECONDS and not just_read:
             return
         self._drawn = now
         self._bar.set_postfix_str(described(report, self._spent_before), refresh=False)
         self._bar.update(report.rows - self._bar.n)
 
     def _start(self, report: StageReport) -> None:
+        self._bar.set_description_str(report.name, refresh=False)
         if self._now is not None:
             self._spent_before = _sum(self._spent_before, self._now.cost)
-            self._bar.reset()
+            self._bar.set_postfix_str("", refresh=False)
+            self._bar.reset()  # draws too
         self._now = report
         self._drawn = 0.0
-        self._bar.set_description(report.name, refresh=False)
 
 
 def described(report: StageReport, spent_before: float | None = None) -> str:

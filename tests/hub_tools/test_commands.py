@@ -110,15 +110,6 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path: Path
     assert stage["known"] > 0
 
 
-def test_plan_counts_the_prompts_and_sends_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = ["plan", str(rows_file(tmp_path)), "--endpoint", "http://127.0.0.1:9", "--json"]
-    assert run([*arguments, "--price-prompt", "1", "--price-completion", "2", "--tokens-per-second", "100"]) == 0
-    (stage,) = json.loads(capfd.readouterr().out)
-    assert (stage["rows"], stage["candidates"], stage["requests"]) == (1, 1, 1)
-    assert stage["cost"] == pytest.approx((stage["prompt_tokens"] + 2 * stage["completion_tokens"]) / 1e6)
-    assert stage["hours"] > 0
-
-
 def test_the_ready_job_files_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["run", "--list"]) == 0
     assert "rlhn-two-stage" in capfd.readouterr().out
