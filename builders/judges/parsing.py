@@ -74,7 +74,7 @@ _PLAIN = str.maketrans("０１２３４５６７８９【】［］〔〕（）�
 # Marks, embeddings and isolates, which say only how a line is drawn. Two numbers with one between them stay unreadable,
 # and so does anything with an override (U+202D, U+202E), which turns numbers round.
 _DIRECTION = "[\u061c\u200e\u200f\u202a-\u202c\u2066-\u2069]"
-_DIRECTIONS = re.compile(rf"(?<![0-9]){_DIRECTION}+|{_DIRECTION}+(?![0-9])")
+_DIRECTIONS = re.compile(rf"(?<!{_DIRECTION})(?:(?<![0-9]){_DIRECTION}++|{_DIRECTION}++(?![0-9]))")
 
 
 def plain_ids(text: str) -> str:

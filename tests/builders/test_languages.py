@@ -147,6 +147,7 @@ def test_lists_as_models_write_them_in_other_scripts(verdict: str) -> None:
         "[二]",
         "[②]",
         "1\u200f2",  # 12, or 1 and 2?
+        "1\u200f\u2067\u200f2",
         "\u202e[2]",  # an override turns numbers round
         "[2]。[3]",
     ],
