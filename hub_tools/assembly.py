@@ -16,7 +16,6 @@ from hf_relabel.builders.judge_weights import audited_weights
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
-from hf_relabel.builders.planning import StageToPlan
 from hf_relabel.builders.sampling import PRESETS, Sample
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
@@ -139,20 +138,3 @@ def _endpoint(settings: EndpointSettings) -> Endpoint:
 
 def _limits(settings: LimitSettings) -> Limits:
     return Limits(**settings.model_dump())
-
-
-def stages_to_plan(job: Job) -> list[StageToPlan]:
-    """The stages of a job as planning sees them. Opens nothing."""
-    planned = []
-    for settings, name in zip(job.stages, job.stage_names(), strict=True):
-        kind, judge_settings = expanded(settings.judge)[0]
-        planned.append(
-            StageToPlan(
-                name=name,
-                judge=None if kind == "saved-replies" else make_judge(kind, **judge_settings),
-                rule=_rule(settings),
-                price_prompt=settings.limits.price_prompt,
-                price_completion=settings.limits.price_completion,
-            )
-        )
-    return planned
