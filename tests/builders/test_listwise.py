@@ -210,6 +210,15 @@ def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> Non
 
 def test_judges_are_made_by_kind() -> None:
     assert isinstance(make_judge("listwise", temperature=0), ListwiseJudge)
-    assert sorted(JUDGES) == ["cross-encoder", "listwise", "pointwise", "ranking", "similarity", "span", "student", "truth"]
+    assert sorted(JUDGES) == [
+        "cross-encoder",
+        "listwise",
+        "pointwise",
+        "ranking",
+        "similarity",
+        "span",
+        "student",
+        "truth",
+    ]
     with pytest.raises(ConfigError, match="no judge of kind 'oracle'; there is cross-encoder, listwise"):
         make_judge("oracle")
