@@ -18,7 +18,8 @@ from collections.abc import Iterable
 # Names of tags that some chat template, or our own verdict format, gives a meaning. HTML such as <p> is left alone.
 _TAG_NAMES = frozenset(
     """
-    s bos eos pad unk mask cls sep sop eop sys span order think thinking thought reasoning preference verdict better worse answer
+    s bos eos pad unk mask cls sep sop eop sys span order
+    think thinking thought reasoning preference verdict better worse answer
     system user assistant human model beginoftext endoftext im_start im_end image video audio
     tool tools tool_call tool_calls tool_result tool_results tool_response tool_responses tool_output tool_outputs
     function_call function_calls function_result function_results
