@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PASSAGE_FIELDS = ("docid", "title", "text")
-STAGE_FIELDS = ("stage", "judge", "label", "score", "rationale", "prompt_tokens", "completion_tokens")
+STAGE_FIELDS = ("stage", "judge", "label", "score", "rationale", "prompt_tokens", "completion_tokens", "cut")
 MISSING_VERDICT = "not-reached"
 
 
@@ -180,11 +180,11 @@ def verdicts_schema() -> pa.Schema:
 
     `row` is the number of the row, `label` and `score` are those of the last stage that saw the candidate, `agreement`
     is that of the stages (see `agreement`), `stages` has an entry for every stage of the cascade, with a null `label`
-    where the stage did not see it.
+    where the stage did not see it. `cut` says that the judge saw only a part of the query or the passage.
     """
     import pyarrow as pa
 
-    types = {"score": pa.float64(), "prompt_tokens": pa.float64(), "completion_tokens": pa.float64()}
+    types = {name: pa.float64() for name in ("score", "prompt_tokens", "completion_tokens")} | {"cut": pa.bool_()}
     stage = pa.struct([(name, types.get(name, pa.string())) for name in STAGE_FIELDS])
     return pa.schema(
         [
@@ -229,6 +229,8 @@ def _judgement(stage: Mapping[str, Any]) -> Judgement | None:
         rationale=stage["rationale"],
         prompt_tokens=stage["prompt_tokens"],
         completion_tokens=stage["completion_tokens"],
+        # Releases made before judges cut texts do not have it.
+        cut=bool(stage.get("cut")),
     )
 
 

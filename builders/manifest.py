@@ -95,6 +95,7 @@ class VerdictCounts:
         failures: candidates without an outcome because the last judge to see them failed or was not understood.
         stages: per stage, candidates by label; "not-asked" where the stage did not see them.
         tokens: per stage, prompt and completion tokens, as far as its judge's server counted them.
+        cut: per stage, candidates that were judged on a part of their text or of the query's, as it was too long.
         agreement: for each two stages that follow each other, the candidates both answered, by whether the first and
             whether the second said `better`.
         false_negatives_per_row: rows by their number of false negatives, duplicates included (PAPER: 58 % of the
@@ -105,6 +106,7 @@ class VerdictCounts:
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     stages: dict[str, Counter[str]] = field(default_factory=dict)
     tokens: dict[str, dict[str, float]] = field(default_factory=dict)
+    cut: Counter[str] = field(default_factory=Counter)
     agreement: dict[tuple[str, str], Counter[tuple[bool, bool]]] = field(default_factory=dict)
     false_negatives_per_row: Counter[int] = field(default_factory=Counter)
 
@@ -124,6 +126,7 @@ class VerdictCounts:
         tokens = self.tokens.setdefault(name, {"prompt": 0.0, "completion": 0.0})
         tokens["prompt"] += sum(answer.prompt_tokens or 0.0 for answer in answers)
         tokens["completion"] += sum(answer.completion_tokens or 0.0 for answer in answers)
+        self.cut[name] += sum(answer.cut for answer in answers)
 
     def _add_agreement(self, verdict: Verdict, stage_names: Sequence[str]) -> None:
         for names, (first, second) in zip(pairwise(stage_names), pairwise(verdict.stages), strict=False):
@@ -144,6 +147,7 @@ class VerdictCounts:
                 sums = total.tokens.setdefault(name, {"prompt": 0.0, "completion": 0.0})
                 for kind, number in tokens.items():
                     sums[kind] += number
+            total.cut.update(part.cut)
             for names, answers in part.agreement.items():
                 total.agreement.setdefault(names, Counter()).update(answers)
         return total
@@ -170,6 +174,7 @@ class VerdictCounts:
             "tokens": {
                 name: {kind: round(number, 3) for kind, number in kinds.items()} for name, kinds in self.tokens.items()
             },
+            "cut": dict(self.cut),
             "agreement": [
                 {
                     "first": first,

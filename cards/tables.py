@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_relabel.builders.folder_readme import totals
 from hf_relabel.builders.readme_markdown import NOTHING, Markdown, as_code, as_text, table
+from hf_relabel.builders.suspects import SUSPECTS
 from hf_relabel.cards.figures import ALL, BINS, MOST_SUBSETS, Spread, spreads
 
 Manifest = Mapping[str, Any]
@@ -115,6 +116,20 @@ def stages_table(manifest: Manifest) -> Markdown:
     answers = manifest["verdicts"]["total"]["stages"]
     rows = [[as_code(name), *(answers[name].get(label, 0) for label in labels)] for name in _stages(manifest, answers)]
     return table(["stage", *(label.replace("-", " ") for label in labels)], rows)
+
+
+def cut_note(manifest: Manifest) -> Markdown | None:
+    """How many candidates each stage judged on a part of the text, where there are any."""
+    counts = manifest["verdicts"]["total"].get("cut") or {}
+    parts = [f"{as_code(name)} {counts[name]}" for name in _stages(manifest, counts) if counts[name]]
+    return Markdown(", ".join(parts)) if parts else None
+
+
+def suspects_count(manifest: Manifest) -> int | None:
+    """Lines of the config `suspects`; None where nobody searched for them."""
+    if not manifest["settings"].get("suspects"):
+        return None
+    return sum(file["rows"] for path, file in manifest["files"].items() if path.startswith(f"{SUSPECTS}/"))
 
 
 def failures_table(manifest: Manifest) -> Markdown | None:

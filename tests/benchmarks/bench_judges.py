@@ -83,7 +83,7 @@ def trained_cross_encoder(source: Source, truth_file: Path, scratch: Path, steps
     base = str(model_folder(PACKAGED_TEACHER))
     recipe = load_recipe("reranker-small", model=base, max_steps=steps, max_length=128)
     train(recipe, open_training_data(str(scratch / "even"), "relabel"), scratch / "reranker")
-    return CrossEncoderJudge(str(scratch / "reranker" / "model"))
+    return CrossEncoderJudge(str(scratch / "reranker"))
 
 
 def judged(folder: Path, options: argparse.Namespace) -> list[JudgeFigures]:
