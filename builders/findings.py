@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
+from typing import Any
 
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.rows import Passage, Row
@@ -78,25 +80,38 @@ def numbers(text: str) -> list[str]:
     return _NUMBER.findall(text)
 
 
+class _Lazy:
+    """A text that is computed when first asked for. Python 3.11's cached_property takes a lock each time, which here
+    costs more than the work."""
+
+    def __init__(self, compute: Callable[[Any], str]) -> None:
+        self.compute = compute
+        self.name = compute.__name__
+
+    def __get__(self, instance: Any, owner: type) -> str:
+        value = instance.__dict__[self.name] = self.compute(instance)
+        return value
+
+
 @dataclass
 class _Text:
     """A passage with what the comparisons need of it, each computed when first asked for."""
 
     passage: Passage
 
-    @cached_property
+    @_Lazy
     def title(self) -> str:
         return normalised(self.passage.title)
 
-    @cached_property
+    @_Lazy
     def whole(self) -> str:
         return f"{self.passage.title} {self.passage.text}" if self.passage.title else self.passage.text
 
-    @cached_property
+    @_Lazy
     def head(self) -> str:
         return normalised(self.passage.text[:_HEAD_READ])[:_HEAD_KEPT]
 
-    @cached_property
+    @_Lazy
     def text(self) -> str:
         return normalised(self.passage.text)
 

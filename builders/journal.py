@@ -229,6 +229,17 @@ class Journal:
             for row, keys, judgements in items:
                 self._insert_judgements(judge, row, keys, judgements, reply_number)
 
+    def record_replies(
+        self,
+        identity: JudgeIdentity,
+        items: Sequence[tuple[Row, Mapping[int, bytes], Mapping[int, Judgement], Reply]],
+    ) -> None:
+        """Store what several replies said, in one transaction."""
+        judge = self.judge_number(identity)
+        with self._errors(), self._transaction():
+            for row, keys, judgements, reply in items:
+                self._insert_judgements(judge, row, keys, judgements, self._insert_reply(judge, reply))
+
     def _insert_reply(self, judge: int, reply: Reply) -> int | None:
         body = zlib.compress(reply.text.encode("utf-8", "surrogatepass"), 6)
         cursor = self._database.execute(

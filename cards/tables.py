@@ -129,7 +129,7 @@ def suspects_count(manifest: Manifest) -> int | None:
     """Lines of the config `suspects`; None where nobody searched for them."""
     if not manifest["settings"].get("suspects"):
         return None
-    return sum(file["rows"] for path, file in manifest["files"].items() if path.startswith(f"{SUSPECTS}/"))
+    return sum(int(file["rows"]) for path, file in manifest["files"].items() if path.startswith(f"{SUSPECTS}/"))
 
 
 def failures_table(manifest: Manifest) -> Markdown | None:

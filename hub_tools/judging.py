@@ -18,7 +18,7 @@ from typing_extensions import TypeIs
 from hf_relabel.builders.cascade import Rule, StageAnswers
 from hf_relabel.builders.combining import Combine
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
-from hf_relabel.builders.errors import ConfigError, JudgingStopped
+from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
 from hf_relabel.builders.findings import free_findings
 from hf_relabel.builders.journal import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label
@@ -146,6 +146,8 @@ class _StageRun:
         self.in_flight: set[bytes] = set()
         self.interrupted = False
         self.unproven: list[tuple[_Waiting, EndpointError]] = []
+        self.answered: list[tuple[_Waiting, dict[int, Judgement], Reply]] = []
+        self.broken: JournalError | None = None
 
     def needed(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
         """Rows with the candidates this stage has no answer for, with their keys by position."""
@@ -241,14 +243,16 @@ class _StageRun:
         try:
             self._stop_on_interrupt(scheduler)
             stats = await scheduler.run(
-                self._requests(judge), lambda request, result: self._done(judge, request, result)
+                self._requests(judge), lambda request, result: self._done(judge, scheduler, request, result)
             )
+            self._write()
             self._keep_failures()
             self._add_usage(stats)
         except JudgingStopped as stopped:
             stopped.interrupted = self.interrupted
             raise
         finally:
+            self._write()
             for endpoint in self.member.endpoints:
                 await endpoint.close()
 
@@ -271,17 +275,42 @@ class _StageRun:
                 waiting = _Waiting(ask, row, {position: keys[position] for position in ask.positions})
                 yield replace(ask.request, tag=waiting)
 
-    def _done(self, judge: PromptJudge, request: Request, result: Reply | EndpointError) -> None:
+    def _done(self, judge: PromptJudge, scheduler: Scheduler, request: Request, result: Reply | EndpointError) -> None:
         waiting: _Waiting = request.tag
         if isinstance(result, Reply):
             self._keep_failures()
             self._add_tokens(result)
-            self.record(waiting.row, waiting.keys, judge.read(waiting.ask, result), result)
-            self.in_flight.difference_update(waiting.keys.values())
+            if not self.answered:
+                asyncio.get_running_loop().call_soon(self._write_or_stop, scheduler)
+            self.answered.append((waiting, dict(judge.read(waiting.ask, result)), result))
             return
         self.unproven.append((waiting, result))
         if not result.blame_server or len(self.unproven) >= MOST_UNPROVEN:
             self._keep_failures()
+
+    def _write_or_stop(self, scheduler: Scheduler) -> None:
+        try:
+            self._write()
+        except JournalError:
+            scheduler.stop("the journal cannot be written")
+
+    def _write(self) -> None:
+        """Write down the replies that came in one turn of the event loop, in one transaction: a transaction of its own
+        for each would cost more than all other work on it."""
+        if self.broken is not None:
+            raise self.broken
+        answered, self.answered = self.answered, []
+        if not answered:
+            return
+        items = [(waiting.row, waiting.keys, judgements, reply) for waiting, judgements, reply in answered]
+        try:
+            self.journal.record_replies(self.identity, items)
+        except JournalError as error:
+            self.broken = error
+            raise
+        for waiting, judgements, _ in answered:
+            self.in_flight.difference_update(waiting.keys.values())
+            self.count(judgements)
 
     def _keep_failures(self) -> None:
         """Write down the failures so far. They wait until the server has answered somebody: where it answers nobody

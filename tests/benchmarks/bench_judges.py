@@ -81,7 +81,7 @@ def trained_cross_encoder(source: Source, truth_file: Path, scratch: Path, steps
         judge(source, [Stage("truth", TruthJudge(str(truth_file)))], journal)
         build_configs(source, journal, BuildSettings(out=str(scratch / "even"), limit=NO_LIMIT))
     base = str(model_folder(PACKAGED_TEACHER))
-    recipe = load_recipe("reranker-small", model=base, max_steps=steps, max_length=128)
+    recipe = load_recipe("reranker-small", model=base, max_steps=steps, max_length=128, batch_size=4)
     train(recipe, open_training_data(str(scratch / "even"), "relabel"), scratch / "reranker")
     return CrossEncoderJudge(str(scratch / "reranker"))
 

@@ -285,3 +285,17 @@ def test_example_of_a_folder_that_was_built(tmp_path: Path) -> None:
     assert found is not None
     assert found.candidate.docid == "n00"
     assert found.stages[0] == Judgement(Label.BETTER, rationale="it answers")
+
+
+def test_texts_that_were_cut_are_told_of_and_suspects_are_listed() -> None:
+    told = manifest()
+    told["verdicts"]["total"]["cut"] = {"cheap": 0, "accurate": 17}
+    told["settings"]["suspects"] = True
+    told["files"] = {"suspects/train-00000-of-00001.parquet": {"bytes": 9, "rows": 5, "sha256": "0" * 64}}
+
+    card = Page.of(render_card(facts(manifest=told), None)).text
+
+    assert "Judged on a part of the text, as query or passage was too long for the judge: accurate 17." in card
+    assert "suspects: 5 positives that judges rank below several candidates" in card
+    assert "part of the text" not in Page.of(render_card(facts(), None)).text
+    assert "suspects" not in Page.of(render_card(facts(), None)).text
