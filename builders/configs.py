@@ -264,12 +264,12 @@ class _ConfigWriter:
     def _open(self) -> None:
         path = self._path(len(self._shard_rows))
         path.parent.mkdir(exist_ok=True)
-        self._writer = _parquet_writer(path, self.schema)
+        self._writer = parquet_writer(path, self.schema)
         self._shard_rows.append(0)
         self._shard_bytes = 0
 
 
-def _parquet_writer(path: Path, schema: pa.Schema) -> Any:
+def parquet_writer(path: Path, schema: pa.Schema) -> Any:
     """A writer whose every setting is fixed here, because equal inputs must give equal bytes.
 
     Chunk boundaries follow the content, with the sizes that `datasets` uses, so that the Hub stores pages that configs

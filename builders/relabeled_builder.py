@@ -25,6 +25,8 @@ from hf_relabel.builders.arrow_batches import batches
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import manifest_text, package_version, read_manifest
+from hf_relabel.builders.released import release_from_folder
+from hf_relabel.builders.rewriting import rewritten_tables
 from hf_relabel.builders.rows import NumberedRow, arrow_schema
 from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
 
@@ -45,7 +47,7 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
     Attributes:
         name: the technique.
         limit: most distinct false negatives in a row, see `techniques.account`. A built folder has its own.
-        configs_folder: a folder that `write_configs` wrote.
+        configs_folder: a folder that `write_configs` wrote. A technique that was not built follows from its `original`.
         source: gives the rows, from the first, each time it is called.
         verdicts: gives the verdicts on the negatives of a row.
         data_digest: changes whenever `source` or `verdicts` would give something else, such as a digest of the source's
@@ -119,15 +121,19 @@ class RelabeledBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         if self.config.configs_folder is None:
             if self.config.source is None:
                 raise ConfigError("Give RelabeledBuilder a configs_folder, or a source and verdicts.")
-            return [datasets.SplitGenerator(name="train", gen_kwargs={"files": None})]
+            return [datasets.SplitGenerator(name="train", gen_kwargs={"files": None, "folder": None})]
         folder = Path(self.config.configs_folder)
         manifest = read_manifest(folder)
         files = _files_of(self.config.name, folder, manifest)
-        return [datasets.SplitGenerator(name=manifest["settings"]["split"], gen_kwargs={"files": files})]
+        given = {"files": files, "folder": None if files is not None else str(folder)}
+        return [datasets.SplitGenerator(name=manifest["settings"]["split"], gen_kwargs=given)]
 
-    def _generate_tables(self, files: list[str] | None) -> Iterator[tuple[Key, pa.Table]]:
+    def _generate_tables(self, files: list[str] | None, folder: str | None) -> Iterator[tuple[Key, pa.Table]]:
         if files is not None:
             yield from _tables_of_files(files)
+            return
+        if folder is not None:
+            yield from _rewritten(Path(folder), self.config.technique)
             return
         config = self.config
         read = batches(
@@ -150,16 +156,29 @@ class RelabeledBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             return datasets.Dataset(empty, info=self.info.copy(), split=datasets.NamedSplit(name))
         return super()._as_dataset(split=split, in_memory=in_memory)
 
-    def _generate_shards(self, files: list[str] | None) -> Iterator[str]:
-        yield from files if files is not None else ["source"]
+    def _generate_shards(self, files: list[str] | None, folder: str | None) -> Iterator[str]:
+        yield from files if files is not None else [folder or "source"]
 
 
-def _files_of(name: str, folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+def _files_of(name: str, folder: Path, manifest: Mapping[str, Any]) -> list[str] | None:
+    """The files of a config; None for one that was not built, but follows from `original` and `verdicts`."""
     files = sorted(file for file in manifest["files"] if file.startswith(f"{name}/"))
-    if not files:
-        built = ", ".join(manifest["settings"]["techniques"])
-        raise BuildError(f"{folder} has no config {name!r}. It has: {built}.")
-    return [str(folder / file) for file in files]
+    if files:
+        return [str(folder / file) for file in files]
+    if any(file.startswith(f"{Technique.ORIGINAL}/") for file in manifest["files"]):
+        return None
+    built = ", ".join(manifest["settings"]["techniques"])
+    raise BuildError(
+        f"{folder} has neither the config {name!r} nor `original`, from which it follows. It has: {built}."
+    )
+
+
+def _rewritten(folder: Path, technique: Technique) -> Iterator[tuple[Key, pa.Table]]:
+    release = release_from_folder(folder)
+    limit = int(release.manifest["settings"]["limit"])
+    for index, rewritten in enumerate(rewritten_tables(release, technique, limit)):
+        if rewritten.table.num_rows:
+            yield Key(0, index), rewritten.table
 
 
 def _tables_of_files(files: Sequence[str]) -> Iterator[tuple[Key, pa.Table]]:

@@ -19,7 +19,7 @@ from enum import StrEnum
 
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Outcome, Verdict
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import Row
 
 DEFAULT_LIMIT = 7
 """Most false negatives in a row before its query counts as ambiguous (the paper's k, section 3)."""
@@ -137,14 +137,39 @@ def account_all(
     if not outcomes:
         unchanged = Change(kept=tuple(range(len(row.negative_passages))))
         return dict.fromkeys(techniques, unchanged)
-    distinct = _distinct_false_negatives(row, outcomes)
-    return {technique: _account(technique, row, outcomes, distinct, limit) for technique in techniques}
+    positives = [(passage.docid, passage.text) for passage in row.positive_passages]
+    names = {
+        position: (row.negative_passages[position].docid, row.negative_passages[position].text) for position in outcomes
+    }
+    distinct = _distinct_false_negatives(positives, names, outcomes)
+    size = len(row.negative_passages)
+    return {technique: _account(technique, size, outcomes, distinct, limit) for technique in techniques}
+
+
+def account_named(
+    technique: Technique,
+    outcomes: Mapping[int, Outcome],
+    positives: Sequence[tuple[str, str]],
+    names: Mapping[int, tuple[str, str]],
+    *,
+    negatives: int,
+    limit: int = DEFAULT_LIMIT,
+) -> Change:
+    """`account` for those who hold no row, but what decides.
+
+    Args:
+        outcomes: by position, ascending, without `NEGATIVE` and `UNJUDGED`.
+        positives: docid and text of each positive.
+        names: docid and text of the negatives that have an outcome here.
+        negatives: how many the row has.
+    """
+    return _account(technique, negatives, outcomes, _distinct_false_negatives(positives, names, outcomes), limit)
 
 
 def _account(
-    technique: Technique, row: Row, outcomes: Mapping[int, Outcome], distinct: tuple[int, ...], limit: int
+    technique: Technique, negatives: int, outcomes: Mapping[int, Outcome], distinct: tuple[int, ...], limit: int
 ) -> Change:
-    everything = range(len(row.negative_passages))
+    everything = range(negatives)
     if technique is Technique.ORIGINAL:
         return Change(kept=tuple(everything))
     row_dropped = _row_dropped(technique, outcomes, distinct, limit)
@@ -194,22 +219,24 @@ def _outcomes(row: Row, verdicts: Sequence[Verdict]) -> dict[int, Outcome]:
     return outcomes
 
 
-def _distinct_false_negatives(row: Row, outcomes: Mapping[int, Outcome]) -> tuple[int, ...]:
+def _distinct_false_negatives(
+    positives: Sequence[tuple[str, str]], negatives: Mapping[int, tuple[str, str]], outcomes: Mapping[int, Outcome]
+) -> tuple[int, ...]:
     """Positions of the false negatives that are neither a positive nor an earlier false negative."""
     known: set[tuple[str, str]] = set()
-    for passage in row.positive_passages:
-        known.update(_names(passage))
+    for docid, text in positives:
+        known.update(_names(docid, text))
     distinct: list[int] = []
     for position, outcome in outcomes.items():
         if outcome is not Outcome.FALSE_NEGATIVE:
             continue
-        names = _names(row.negative_passages[position])
+        names = _names(*negatives[position])
         if known.isdisjoint(names):
             distinct.append(position)
         known.update(names)
     return tuple(distinct)
 
 
-def _names(passage: Passage) -> list[tuple[str, str]]:
+def _names(docid: str, text: str) -> list[tuple[str, str]]:
     """What makes two passages the same: their docid (if there is one), or their text."""
-    return [(kind, name) for kind, name in (("docid", passage.docid), ("text", passage.text)) if name]
+    return [(kind, name) for kind, name in (("docid", docid), ("text", text)) if name]

@@ -90,6 +90,18 @@ def test_a_config_from_a_built_folder(technique: str, cache: str, tmp_path: Path
     assert list(builder.as_streaming_dataset(split="train")) == data.expected(technique)
 
 
+@pytest.mark.parametrize("technique", list(Technique))
+def test_a_folder_with_the_original_gives_every_technique(technique: str, cache: str, tmp_path: Path) -> None:
+    data = Data()
+    judged = ((numbered, data.verdicts(numbered)) for numbered in data.rows())
+    write_configs(
+        judged, tmp_path / "built", stage_names=[], techniques=[Technique.ORIGINAL], default_config="original"
+    )
+    builder = RelabeledBuilder(config_name=technique, cache_dir=cache, configs_folder=tmp_path / "built")
+
+    assert prepared(builder) == data.expected(technique)
+
+
 def test_several_processes_prepare_the_shards_of_a_folder(cache: str, tmp_path: Path) -> None:
     data = Data()
     judged = ((numbered, data.verdicts(numbered)) for numbered in data.rows())
