@@ -165,8 +165,8 @@ def _check_fit(lines: pa.Table, negatives: pa.StructArray, starts: Numbers, firs
         )
     if not fits:
         raise BuildError(
-            f"{name}: rows {first} to {first + len(sizes) - 1} of `original` have other negatives than `verdicts` speaks"
-            " of. The two configs are not of one build, or a file was changed."
+            f"{name}: rows {first} to {first + len(sizes) - 1} of `original` have other negatives than `verdicts`"
+            " speaks of. The two configs are not of one build, or a file was changed."
         )
 
 

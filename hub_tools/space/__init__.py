@@ -1,0 +1,1 @@
+"""The Space: see a release, compare two, and judge its candidates blind."""
