@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -128,9 +128,9 @@ def _target(figure: Mapping[str, Any]) -> str:
 def _short(value: float | None) -> str:
     if value is None:
         return ""
-    return (
-        f"{value:,.0f}" if abs(value) >= 1000 or value == 0 else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    )
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def emit(name: str, figures: Sequence[Figure], *, as_json: bool, peak_mb: float | None = None, **more: Any) -> None:
@@ -299,7 +299,6 @@ class Machine:
     python: str
     libraries: Mapping[str, str]
     load: float
-    gpus: Sequence[str] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
