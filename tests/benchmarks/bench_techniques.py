@@ -1,10 +1,11 @@
 """What each technique is worth on sets whose false negatives are known.
 
     python -m tests.benchmarks.bench_techniques ../shared/data/banking77 ../shared/data/classic [--judge similarity]
+    python -m tests.benchmarks.bench_techniques FOLDER --recipe e5-base --set model=MODEL --device cuda
 
 Each folder holds rows.jsonl, truth.jsonl and beir/. The judge is the truth file, or MiniLM similarity; configs are
-built without a limit on false negatives per row; the static student is trained on each, and evaluated on beir/. With
-`--held-out`, the technique is chosen on every other query and measured on the rest.
+built without a limit on false negatives per row; the static student, or what `--recipe` names, is trained on each, and
+evaluated on beir/. With `--held-out`, the technique is chosen on every other query and measured on the rest.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.hub_tools.commands.train_command import recipe_changes
 from hf_relabel.trainers.compare import compare, default_student
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
-from hf_relabel.trainers.recipes import load_recipe
+from hf_relabel.trainers.recipes import Recipe, load_recipe
 from hf_relabel.trainers.student import PACKAGED_TEACHER
 from tests.benchmarks.judged_sets import STEPS, built_by, built_from_truth
 
@@ -34,11 +36,20 @@ def part_of(data: RetrievalSet, query_ids: Sequence[str]) -> RetrievalSet:
     )
 
 
+def student_for(folder: str, recipe: str | None, changes: Sequence[str]) -> Recipe:
+    if recipe is None:
+        return load_recipe(default_student().model_dump(), max_steps=STEPS.get(folder, 200))
+    return load_recipe(recipe, **recipe_changes(changes))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare the techniques.")
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--judge", choices=["truth", "similarity"], default="truth")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--recipe", help="of what is trained; the static student when not given")
+    parser.add_argument("--set", dest="changes", action="append", default=[], help="NAME=VALUE, a field of the recipe")
+    parser.add_argument("--device")
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -50,11 +61,18 @@ def main() -> None:
             else:
                 release = built_by("similarity", folder, Path(scratch), model=PACKAGED_TEACHER)
             data = read_beir(folder / "beir")
-            student = load_recipe(default_student().model_dump(), max_steps=STEPS.get(folder.name, 200))
+            student = student_for(folder.name, options.recipe, options.changes)
             query_ids = list(data.queries)
             parts = [query_ids[::2], query_ids[1::2]] if options.held_out else [query_ids]
             reports = [
-                compare(release, [part_of(data, part)], recipe=student, seeds=range(options.seeds)) for part in parts
+                compare(
+                    release,
+                    [part_of(data, part)],
+                    recipe=student,
+                    seeds=range(options.seeds),
+                    device=options.device,
+                )
+                for part in parts
             ]
             outcome[folder.name] = [report.evidence() for report in reports]
             if not options.json:
