@@ -1,12 +1,18 @@
 """A judge that asks a reranker: any cross-encoder of sentence-transformers.
 
 The score is the probability that the reranker gives to the pair of query and candidate (the sigmoid of its logit, for
-yes/no LLM rerankers the probability of yes), or with `relative` how far that lies above or below its probability for
-the row's best ground truth, moved to [0, 1]: 0.5 is a tie. Nothing is calibrated; audit before relabelling.
+yes/no LLM rerankers the probability of yes against no), or with `relative` how far that lies above or below its
+probability for the row's best ground truth, moved to [0, 1]: 0.5 is a tie. Nothing is calibrated; audit before
+relabelling.
+
+An LLM reranker is a causal model whose chat template takes the roles `query` and `document`. A text that spells one of
+the model's special tokens (`<|im_end|>`, `[SEP]`) is shown with that token broken, so that no passage can end the
+prompt and answer in the model's place.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -78,7 +84,7 @@ class CrossEncoderJudge(LocalModel):
 
     def settings(self) -> dict[str, JSON]:
         return {
-            "formula": "relative/1" if self.relative else "probability/1",
+            "formula": "relative/2" if self.relative else "probability/2",
             "better": self.better,
             "worse": self.worse,
             "max_chars": self.max_chars,
@@ -116,20 +122,39 @@ class CrossEncoderJudge(LocalModel):
     def _pair(self, row: Row, passage: Passage) -> tuple[_Pair, bool]:
         """Query and passage as the model gets them, and whether either was cut."""
         text = f"{passage.title}\n{passage.text}" if passage.title else passage.text
-        return (row.query[: self.max_chars], text[: self.max_chars]), max(len(row.query), len(text)) > self.max_chars
+        shown = self._disarmed(row.query[: self.max_chars]), self._disarmed(text[: self.max_chars])
+        return shown, max(len(row.query), len(text)) > self.max_chars
+
+    def _disarmed(self, text: str) -> str:
+        """The text without the model's special tokens: each has a space after its first character."""
+        if self._special is None:
+            return text
+        return self._special.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text)
+
+    @cached_property
+    def _special(self) -> re.Pattern[str] | None:
+        """What matches any special token of the tokenizer, the longest first."""
+        tokenizer = getattr(self._loaded, "tokenizer", None)
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        tokens = {str(token) for token in added if token.special} | set(getattr(tokenizer, "all_special_tokens", ()))
+        spelled = sorted((token for token in tokens if len(token) > 1), key=lambda token: (-len(token), token))
+        return re.compile("|".join(map(re.escape, spelled))) if spelled else None
 
     def _scores(self, pairs: list[_Pair]) -> list[float]:
         import torch
 
         if not pairs:
             return []
-        logits = self._loaded.predict(
-            [list(pair) for pair in pairs],
-            batch_size=self.batch_size,
-            show_progress_bar=False,
-            activation_fn=torch.nn.Sigmoid(),
-            convert_to_numpy=True,
-        )
+        try:
+            logits = self._loaded.predict(
+                [list(pair) for pair in pairs],
+                batch_size=self.batch_size,
+                show_progress_bar=False,
+                activation_fn=torch.nn.Sigmoid(),
+                convert_to_numpy=True,
+            )
+        except ValueError as error:  # such as a chat template that shows no document
+            raise ConfigError(f"The model {self.name!r} cannot score pairs: {_first_line(error)}") from error
         if logits.ndim != 1:
             raise ConfigError(f"The model {self.name!r} gives {logits.shape[-1]} scores for a pair; a judge needs one.")
         return [float(score) for score in logits.astype("float64")]
@@ -140,13 +165,30 @@ class CrossEncoderJudge(LocalModel):
         window, tokenizer = getattr(model, "max_seq_length", None), getattr(model, "tokenizer", None)
         if not pairs or not window or tokenizer is None:
             return set()
-        # No text has more tokens than characters, but for a few around it.
-        doubtful = [pair for pair in pairs if len(pair[0]) + len(pair[1]) + 8 > window]
+        # No text has more tokens than characters, but for a few around it; a chat template has any number.
+        around = window if self._has_template else 8
+        doubtful = [pair for pair in pairs if len(pair[0]) + len(pair[1]) + around > window]
         if not doubtful:
             return set()
-        first, second = zip(*doubtful, strict=True)
-        lengths = tokenizer(list(first), list(second), truncation=False, return_length=True, verbose=False)["length"]
-        return {pair for pair, length in zip(doubtful, lengths, strict=True) if length > window}
+        return {pair for pair, length in zip(doubtful, self._lengths(doubtful), strict=True) if length > window}
+
+    def _lengths(self, pairs: list[_Pair]) -> list[int]:
+        """Tokens of each pair before the model cuts it, with those of its chat template where it has one."""
+        model = self._loaded
+        if not self._has_template:
+            first, second = zip(*pairs, strict=True)
+            tokens = model.tokenizer(list(first), list(second), truncation=False, return_length=True, verbose=False)
+            return [int(length) for length in tokens["length"]]
+        uncut = {"text": {"truncation": False, "verbose": False}}
+        lengths: list[int] = []
+        for start in range(0, len(pairs), self.batch_size):
+            part = [list(pair) for pair in pairs[start : start + self.batch_size]]
+            lengths += model.preprocess(part, processing_kwargs=uncut)["attention_mask"].sum(dim=1).tolist()
+        return lengths
+
+    @property
+    def _has_template(self) -> bool:
+        return "message" in getattr(self._loaded[0], "modality_config", ())
 
     @cached_property
     def _model(self) -> Any:
@@ -162,9 +204,12 @@ class CrossEncoderJudge(LocalModel):
         try:
             return CrossEncoder(str(self._folder or self.name), revision=self.revision, device=self.device)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or ["no reason given"])[0]
-            raise ConfigError(f"The model {self.name!r} cannot be loaded: {reason}") from error
+            raise ConfigError(f"The model {self.name!r} cannot be loaded: {_first_line(error)}") from error
 
     @property
     def _loaded(self) -> Any:
         return self._model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0]
