@@ -12,7 +12,8 @@
     ├── JournalError                 5   the journal cannot be read or written
     ├── BuildError                   6   configs cannot be written
     ├── ReleaseError                 7   the Hub would not take or give a release
-    └── TrainingError                8   a training run failed
+    ├── TrainingError                8   a training run failed
+    └── JobError                     9   a Job on the Hub was refused, or did not complete
 
 The command line prints `str(error)` as one line and exits with `exit_code`. Messages say what was found, where, and
 what to do about it. They never hold a token.
@@ -94,3 +95,9 @@ class TrainingError(RelabelError):
     """A training run failed on the way. Its checkpoints are kept."""
 
     exit_code = 8
+
+
+class JobError(RelabelError):
+    """A Job on the Hub was refused, cannot be asked about, or did not complete."""
+
+    exit_code = 9

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "judge-bench": ("judge_bench", "Measure judges on a set whose false negatives are known."),
     "build": ("build", "Build the cleaned configs from a training set and a journal."),
     "run": ("run", "Do all of it from one job file."),
+    "jobs": ("jobs", "Run a job file on HF Jobs, with a judge server if wanted."),
     "push": ("push", "Release the cleaned configs on the Hub as one tagged version."),
     "pull": ("pull", "Download a release and check it against its manifest."),
     "diff": ("diff", "Show what changed between two releases, row by row and verdict by verdict."),
@@ -76,7 +77,7 @@ def cli() -> None:
     build cleaned, versioned configs.
 
     Exit codes: 0 done, 1 other errors, 2 bad input, 3 a judge server, 4 judging stopped early (kept, run again),
-    5 the journal, 6 building, 7 a release, 8 training, 130 Ctrl-C.
+    5 the journal, 6 building, 7 a release, 8 training, 9 a Job on the Hub, 130 Ctrl-C.
     """
 
 

@@ -1,0 +1,295 @@
+"""`hf relabel jobs`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, print_json
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi, JobInfo
+
+    from hf_relabel.hub_tools.jobs.submission import Submission
+
+EPILOG = """\b
+Examples:
+  hf relabel jobs submit job.yaml --dry-run
+  hf relabel jobs submit job.yaml --flavor cpu-upgrade --timeout 12h
+  hf relabel jobs submit rlhn-fever --judge-server Qwen/Qwen3-32B --judge-flavor a100-large --judge-image vllm
+  hf relabel jobs list
+  hf relabel jobs logs 687f911eaea852de79c4a50a --follow"""
+
+SUBMIT_EPILOG = """\b
+Examples:
+  hf relabel jobs submit job.yaml --dry-run
+  hf relabel jobs submit job.yaml --flavor cpu-upgrade --timeout 12h --detach
+  hf relabel jobs submit job.yaml --carry calibration.json --carry beir/fiqa
+  hf relabel jobs submit rlhn-fever --judge-server Qwen/Qwen3-32B --judge-flavor a100-large --judge-image vllm"""
+
+_STOPPED = 130
+_namespace = click.option("--namespace", help="User or organization of the Job; you, unless given.")
+
+
+@click.group("jobs", epilog=EPILOG)
+def command() -> None:
+    """Run whole job files on HF Jobs. Jobs are paid for by the minute.
+
+    A Job's journal and outputs are kept in a private data set of yours (NAMESPACE/relabel-job-NAME): a job that was
+    stopped goes on where it was when it is submitted again.
+    """
+
+
+@command.command("submit", epilog=SUBMIT_EPILOG)
+@click.argument("job_file")
+@click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of the job file.")
+@click.option("--flavor", default="cpu-basic", show_default=True, help="Machine; see `hf jobs hardware`.")
+@click.option("--timeout", default="6h", show_default=True, help="The Job is stopped after this: 90m, 6h, 1d.")
+@_namespace
+@click.option("--keep-in", metavar="REPO", help="Private data set that keeps journal and outputs.")
+@click.option("--carry", multiple=True, metavar="PATH", help="File or folder to take along. May be repeated.")
+@click.option("--judge-server", metavar="MODEL", help="Start a judge server of this model with the Job.")
+@click.option("--judge-flavor", default="a10g-large", show_default=True, help="Machine of the judge server.")
+@click.option("--judge-image", default="tgi", show_default=True, help="tgi, vllm, or an image of one of them.")
+@click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@click.option("--detach", is_flag=True, help="Do not follow the log.")
+@click.option("--dry-run", is_flag=True, help="Start nothing; show what would be sent.")
+@json_option
+def submit(
+    job_file: str,
+    parameters: tuple[str, ...],
+    flavor: str,
+    timeout: str,
+    namespace: str | None,
+    keep_in: str | None,
+    carry: tuple[str, ...],
+    judge_server: str | None,
+    judge_flavor: str,
+    judge_image: str,
+    retry_failed: bool,
+    detach: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Run JOB_FILE, a path or the name of a ready one, as a Job on the Hub, and follow its log.
+
+    The Job brings this package along and installs everything else in the versions that are installed here. The judge
+    server, if one is asked for, is a second Job in the same network group; its URL fills the parameter of the job file
+    that stands for a server's URL, and it ends with the Job. Ctrl-C leaves the Job running.
+
+    The exit code is 0 if the Job completed and 9 if it did not.
+    """
+    from huggingface_hub import HfApi
+
+    from hf_relabel.hub_tools.jobs.judge_server import JudgeServer
+    from hf_relabel.hub_tools.jobs.submission import SubmitOptions, prepare
+    from hf_relabel.hub_tools.jobs.submission import submit as send
+
+    options = SubmitOptions(
+        parameters=parse_parameters(parameters),
+        flavor=flavor,
+        timeout=timeout,
+        namespace=namespace,
+        keep_in=keep_in,
+        carry=carry,
+        judge=JudgeServer(judge_server, judge_flavor, judge_image) if judge_server else None,
+        retry_failed=retry_failed,
+    )
+    api = HfApi()
+    submission = prepare(api, job_file, options)
+    if dry_run:
+        _show_submission(submission, as_json)
+        return 0
+    job = send(api, submission)
+    if not as_json:
+        click.echo(f"Job {job.id} was submitted: {job.url}\nIts journal and outputs are kept in {submission.repo_id}.")
+    if detach:
+        _show_job(api, job, submission.namespace, as_json, brief=True)
+        return 0
+    return _follow(api, job.id, submission.namespace, as_json)
+
+
+@command.command("status")
+@click.argument("job_id")
+@_namespace
+@json_option
+def status(job_id: str, namespace: str | None, as_json: bool) -> None:
+    """Show how far the Job JOB_ID is, and what it has cost."""
+    from hf_relabel.hub_tools.jobs.service import inspect
+
+    api, name = _api(namespace)
+    _show_job(api, inspect(api, job_id, name), name, as_json)
+
+
+@command.command("logs")
+@click.argument("job_id")
+@click.option("--follow", is_flag=True, help="Go on until the Job is over; the exit code is 9 if it did not complete.")
+@_namespace
+def logs(job_id: str, follow: bool, namespace: str | None) -> int:
+    """Show the log of the Job JOB_ID. With --follow, Ctrl-C leaves the Job running."""
+    from hf_relabel.hub_tools.jobs.service import log_lines
+
+    api, name = _api(namespace)
+    if follow:
+        return _follow(api, job_id, name, as_json=False)
+    for line in log_lines(api, job_id, name):
+        _show_line(line)
+    return 0
+
+
+@command.command("cancel")
+@click.argument("job_id")
+@_namespace
+@json_option
+def cancel(job_id: str, namespace: str | None, as_json: bool) -> None:
+    """Cancel the Job JOB_ID, and its judge server."""
+    from hf_relabel.hub_tools.jobs.service import cancel as stop
+
+    api, name = _api(namespace)
+    ids = stop(api, job_id, name)
+    if as_json:
+        print_json({"cancelled": ids})
+    elif ids:
+        click.echo(f"Cancelled {', '.join(ids)}. Submit the job again to go on from the last save.")
+    else:
+        click.echo(f"{job_id} is over already.")
+
+
+@command.command("list")
+@click.option("--all", "also_over", is_flag=True, help="Those that are over too.")
+@_namespace
+@json_option
+def list_(also_over: bool, namespace: str | None, as_json: bool) -> None:
+    """List the Jobs that were submitted with `hf relabel jobs`."""
+    from tabulate import tabulate
+
+    from hf_relabel.hub_tools.jobs.service import ours
+
+    api, name = _api(namespace)
+    found = [_job_to_dict(job, None) for job in ours(api, name, active=not also_over)]
+    if as_json:
+        print_json(found)
+    elif found:
+        columns = ("id", "name", "stage", "flavor", "created", "seconds")
+        click.echo(tabulate([{column: job[column] for column in columns} for job in found], "keys"))
+    else:
+        click.echo("There is none." if also_over else "None is active. --all lists those that are over too.")
+
+
+def _api(namespace: str | None) -> tuple[HfApi, str]:
+    from huggingface_hub import HfApi
+
+    from hf_relabel.hub_tools.jobs.service import job_errors
+
+    api = HfApi()
+    if namespace is not None:
+        return api, namespace
+    with job_errors("whoami"):
+        return api, str(api.whoami()["name"])
+
+
+def _follow(api: HfApi, job_id: str, namespace: str, as_json: bool) -> int:
+    """Show the log until the Job is over; its judge server does not outlive it."""
+    from hf_relabel.builders.errors import JobError
+    from hf_relabel.hub_tools.jobs.service import COMPLETED, cancel_servers, stage_of
+    from hf_relabel.hub_tools.jobs.service import follow as follow_log
+
+    try:
+        job = follow_log(api, job_id, namespace, lambda line: _show_line(line, err=as_json))
+        cancel_servers(api, job, namespace)
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nNo longer following; Job {job_id} goes on. Follow it with `hf relabel jobs logs {job_id} --follow`, "
+            f"stop it with `hf relabel jobs cancel {job_id}`.",
+            err=True,
+        )
+        return _STOPPED
+    _show_job(api, job, namespace, as_json)
+    return 0 if stage_of(job) == COMPLETED else JobError.exit_code
+
+
+def _show_line(line: str, *, err: bool = False) -> None:
+    """A line of the log, without what would steer the terminal."""
+    from hf_relabel.hub_tools.redaction import redact
+
+    text = "".join(character if character.isprintable() or character == "\t" else "?" for character in line.rstrip())
+    click.echo(redact(text), err=err)
+    (sys.stderr if err else sys.stdout).flush()
+
+
+def _show_job(api: HfApi, job: JobInfo, namespace: str, as_json: bool, *, brief: bool = False) -> None:
+    told = _job_to_dict(job, None if brief else _cost(api, job))
+    if as_json:
+        print_json({**told, "namespace": namespace})
+        return
+    if brief:
+        click.echo(f"Follow it with: hf relabel jobs logs {job.id} --follow")
+        return
+    message = f" ({told['message']})" if told["message"] else ""
+    click.echo(f"Job {job.id}: {told['stage']}{message}")
+    if told["seconds"] is not None:
+        cost = f", about ${told['cost']:.2f}" if told["cost"] is not None else ""
+        click.echo(f"{told['flavor']}, {told['seconds'] / 60:.1f} minutes{cost}: {told['url']}")
+
+
+def _job_to_dict(job: JobInfo, cost: float | None) -> dict[str, Any]:
+    from hf_relabel.hub_tools.jobs.service import GROUP_LABEL, KEPT_LABEL, stage_of
+    from hf_relabel.hub_tools.releases.shown import shown
+
+    labels = job.labels or {}
+    seconds = job.durations.running_secs if job.durations else None
+    return {
+        "id": job.id,
+        "name": shown(labels.get("name", "")),
+        "stage": stage_of(job),
+        "message": shown(job.status.message, 300) if job.status.message else None,
+        "flavor": str(getattr(job.flavor, "value", job.flavor)),
+        "created": job.created_at.isoformat() if job.created_at else None,
+        "seconds": seconds,
+        "cost": cost,
+        "url": job.url,
+        "group": labels.get(GROUP_LABEL),
+        "kept_in": labels.get(KEPT_LABEL),
+    }
+
+
+def _cost(api: HfApi, job: JobInfo) -> float | None:
+    """What the Job has cost so far, in US dollars; None where the service does not tell."""
+    from hf_relabel.builders.errors import JobError
+    from hf_relabel.hub_tools.jobs.service import job_errors
+
+    seconds = job.durations.running_secs if job.durations else None
+    if seconds is None:
+        return None
+    try:
+        with job_errors("hardware"):
+            prices = {machine.name: machine for machine in api.list_jobs_hardware()}
+    except JobError:
+        return None
+    machine = prices.get(str(getattr(job.flavor, "value", job.flavor)))
+    return machine.unit_cost_usd * seconds / 60 if machine and machine.unit_label == "minute" else None
+
+
+def _show_submission(submission: Submission, as_json: bool) -> None:
+    told = submission.to_dict()
+    if as_json:
+        print_json(told)
+        return
+    click.echo(f"Nothing was sent. Into the private data set {submission.repo_id} would go:")
+    for path, size in told["files"].items():
+        click.echo(f"  {size:>10,} {path}")
+    for title, job in (("judge server", told["judge_server"]), ("job", told["job"])):
+        if job is None:
+            continue
+        command = [part if "\n" not in part else "(watches the job)" for part in job["command"]]
+        click.echo(f"\nThe {title}: {job['image']} on {job['flavor']}, stopped after {job['timeout']}")
+        click.echo(f"  {' '.join(command)}")
+        click.echo(f"  secrets: {', '.join(job['secrets'])}")
+        if job["network_group"]:
+            click.echo(f"  network group {job['network_group']}, as {', '.join(job['network_aliases'])}")
+    pinned = sum("==" in line for line in submission.requirements)
+    click.echo(f"\n{pinned} of {len(submission.requirements)} packages are pinned.")
+    if told["most_cost"] is not None:
+        click.echo(f"At most ${told['most_cost']:.2f}, if everything runs until it is stopped.")

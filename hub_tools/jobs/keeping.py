@@ -1,0 +1,214 @@
+"""Where a Job's journal and outputs are kept: a private data set of the user, below `work/`.
+
+A Job's own disk is gone when it ends. So the journal is saved at intervals and everything at the end, and the next Job
+over the same repository starts from what is there: what was judged is not judged again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.errors import JobError
+from hf_relabel.hub_tools.hub_errors import hub_errors
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+WORK = "work"
+"""Folder of the repository that holds what is kept."""
+MOST_ATTEMPTS = 5
+FIRST_WAIT = 2.0
+"""Seconds before the second attempt to save; doubled each time."""
+_UNFINISHED = ["**/.*", ".*", "**/*.tmp", "*.tmp", "**/*-wal", "**/*-shm", "**/*.lock"]
+
+
+@dataclass
+class Kept:
+    """The kept state of one job.
+
+    Attributes:
+        repo_id: of the private data set.
+        folder: where the run works.
+        journal, outputs: paths in it, as `portable.written` gives them.
+    """
+
+    api: HfApi
+    repo_id: str
+    folder: Path
+    journal: str
+    outputs: Sequence[str]
+    _head: str | None = None
+    _remote_journal: str | None = None
+    _saved: str | None = None
+    wait: Callable[[float], None] = field(default=time.sleep)
+
+    def restore(self) -> int:
+        """Fetch what is kept into the folder, and give how many files that was.
+
+        Raises:
+            JobError: the repository cannot be read.
+        """
+        with hub_errors(self.repo_id, None, self.api.token, JobError), tempfile.TemporaryDirectory() as fetched:
+            self._head = str(self.api.dataset_info(self.repo_id).sha)
+            self.api.snapshot_download(
+                self.repo_id,
+                repo_type="dataset",
+                revision=self._head,
+                allow_patterns=[f"{WORK}/**", f"{WORK}/*"],
+                local_dir=fetched,
+            )
+            self._remote_journal = self._journal_at(self._head)
+            source = Path(fetched, WORK)
+            files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else []
+            if files:
+                shutil.copytree(source, self.folder, dirs_exist_ok=True)
+        if (self.folder / self.journal).is_file():
+            self._saved = _digest(self.folder / self.journal)
+        return len(files)
+
+    def save_journal(self) -> int | None:
+        """Save the journal as it is now, written to or not, and give how many judgements it holds; None where nothing
+        is new.
+
+        Raises:
+            JobError: the Hub would not take it, or another run saves into the same repository.
+        """
+        path = self.folder / self.journal
+        if not path.is_file():
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, "journal.sqlite")
+            judgements = _snapshot(path, copy)
+            digest = _digest(copy)
+            if digest == self._saved:
+                return None
+            self._retry(lambda: self._send_journal(copy))
+            self._saved = digest
+        return judgements
+
+    def save_outputs(self) -> list[str]:
+        """Save what the run has written besides the journal, and give the paths.
+
+        Raises:
+            JobError: the Hub would not take it, or another run saves into the same repository.
+        """
+        there = [path for path in self.outputs if (self.folder / path).exists()]
+        for path in there:
+            self._retry(lambda path=path: self._send_output(path))  # type: ignore[misc]
+        return there
+
+    def _send_journal(self, copy: Path) -> None:
+        from huggingface_hub import CommitOperationAdd
+
+        operation = CommitOperationAdd(f"{WORK}/{self.journal}", str(copy))
+        done: Any = self.api.create_commit(
+            self.repo_id,
+            [operation],
+            repo_type="dataset",
+            commit_message="Save the journal",
+            parent_commit=self._head,
+        )
+        self._head = done.oid
+        self._remote_journal = self._journal_at(self._head)
+
+    def _send_output(self, path: str) -> None:
+        source, target = self.folder / path, f"{WORK}/{path}"
+        if source.is_file():
+            done: Any = self.api.upload_file(
+                path_or_fileobj=str(source),
+                path_in_repo=target,
+                repo_id=self.repo_id,
+                repo_type="dataset",
+                commit_message=f"Save {path}",
+                parent_commit=self._head,
+            )
+        else:
+            done = self.api.upload_folder(
+                folder_path=str(source),
+                path_in_repo=target,
+                repo_id=self.repo_id,
+                repo_type="dataset",
+                commit_message=f"Save {path}",
+                parent_commit=self._head,
+                ignore_patterns=_UNFINISHED,
+                delete_patterns=["*", "**/*"],
+            )
+        self._head = done.oid
+
+    def _retry(self, send: Callable[[], None]) -> None:
+        """Try again while the Hub cannot be reached or somebody else was first."""
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            try:
+                with hub_errors(self.repo_id, None, self.api.token, JobError):
+                    return self._unless_moved(send)
+            except JobError as error:
+                if isinstance(error, _Taken) or attempt == MOST_ATTEMPTS:
+                    raise
+            self.wait(FIRST_WAIT * 2 ** (attempt - 1))
+        return None
+
+    def _unless_moved(self, send: Callable[[], None]) -> None:
+        """Send; where the repository has moved on, look at what moved. A card that somebody wrote is no harm, another
+        run's journal is: two runs would overwrite each other's judgements."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            send()
+        except HfHubHTTPError as error:
+            if getattr(error.response, "status_code", None) != 412:
+                raise
+            self._head = str(self.api.dataset_info(self.repo_id).sha)
+            if self._journal_at(self._head) != self._remote_journal:
+                raise _Taken(
+                    f"{self.repo_id}: another run saves its journal there. Stop one of the two; `hf relabel jobs list` "
+                    "shows them."
+                ) from None
+            send()
+
+    def _journal_at(self, revision: str | None) -> str | None:
+        found = self.api.get_paths_info(
+            self.repo_id, [f"{WORK}/{self.journal}"], revision=revision, repo_type="dataset"
+        )
+        return str(found[0].blob_id) if found and hasattr(found[0], "blob_id") else None
+
+
+class _Taken(JobError):
+    """Another run uses the repository."""
+
+
+def _snapshot(journal: Path, copy: Path) -> int:
+    """A consistent copy of a journal that may be written to, and how many judgements it holds.
+
+    Raises:
+        JobError: it is no journal.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True, timeout=60)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")
+            tables = {name for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not {"answers", "failures"} <= tables:
+                return 0
+            (count,) = target.execute(
+                "SELECT (SELECT COUNT(*) FROM answers) + (SELECT COUNT(*) FROM failures)"
+            ).fetchone()
+            return int(count)
+    except sqlite3.Error as error:
+        raise JobError(f"{journal.name}: the journal cannot be copied ({error}).") from error
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
