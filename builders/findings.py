@@ -70,9 +70,10 @@ def is_blank(passage: Passage) -> bool:
 
 def normalised(text: str) -> str:
     """The text in NFKC, case-folded, without punctuation and white space."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return text.casefold().translate(_dropped_characters())
+    if text.isascii():
+        # The same, in half the time: the first letters of most texts are ASCII.
+        return text.lower().encode().translate(None, _dropped_ascii()).decode()
+    return unicodedata.normalize("NFKC", text).casefold().translate(_dropped_characters())
 
 
 def numbers(text: str) -> list[str]:
@@ -158,9 +159,24 @@ def _nearly_same(one: _Text, other: _Text) -> bool:
         return False
     from rapidfuzz import fuzz
 
+    if _begin_differently(first, second):
+        return False
     if fuzz.ratio(first, second, score_cutoff=100 * NEAR_DUPLICATE_RATIO) == 0:
         return False
     return numbers(first) == numbers(second)
+
+
+def _begin_differently(one: str, other: str) -> bool:
+    """Whether the first third shows that two texts are no near-duplicates, at a ninth of what comparing all costs.
+
+    Where n insertions and deletions turn one text into the other, at most n turn the beginning of one into some
+    beginning of the other, and as many more give it the length that is looked at.
+    """
+    from rapidfuzz.distance import Indel
+
+    allowed = 2 * round((1 - NEAR_DUPLICATE_RATIO) * (len(one) + len(other)) + 1)
+    looked_at = min(len(one), len(other)) // 3
+    return Indel.distance(one[:looked_at], other[:looked_at], score_cutoff=allowed) > allowed
 
 
 @cache
@@ -173,3 +189,8 @@ def _dropped_characters() -> dict[int, None]:
     characters = (chr(code) for code in range(0x20000))
     dropped = ("Cc", "Cf", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Zl", "Zp", "Zs")
     return {ord(character): None for character in characters if unicodedata.category(character) in dropped}
+
+
+@cache
+def _dropped_ascii() -> bytes:
+    return bytes(code for code in _dropped_characters() if code < 128)

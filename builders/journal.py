@@ -12,7 +12,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ _LABEL_CODES = {Label.BETTER: 0, Label.WORSE: 1, Label.IRRELEVANT: 2, Label.UNPA
 _LABELS = {code: label for label, code in _LABEL_CODES.items()}
 _KEY_BYTES = 16
 _MOST_KEYS_PER_QUERY = 900  # SQLite's oldest limit on bound values is 999
+_CHECKPOINT_PAGES = 8_000
+"""Pages of 4 KiB written ahead before they go to their places in the file, where a page that was written again and
+again goes once. SQLite's 1,000 cost a tenth more."""
 
 
 def _m001_judgements(database: sqlite3.Connection) -> None:
@@ -57,7 +60,9 @@ def _m003_places(database: sqlite3.Connection) -> None:
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_m001_judgements, _m002_runs, _m003_places)
 
-_ANSWER_COLUMNS = "key, judge, label, score, rationale, prompt_tokens, completion_tokens, reply, place, cut"
+_COLUMNS = "key, judge, label, score, rationale, prompt_tokens, completion_tokens, reply, place, cut"
+_INSERT_ANSWER = f"INSERT OR IGNORE INTO answers ({_COLUMNS}) VALUES ({', '.join('?' * 10)})"  # noqa: S608
+_INSERT_FAILURE = f"INSERT OR REPLACE INTO failures ({_COLUMNS}, query_id, docid) VALUES ({', '.join('?' * 12)})"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +98,23 @@ class Failure:
 
 
 def candidate_keys(judge_digest: bytes, row: Row, positions: Sequence[int]) -> list[bytes]:
-    """The journal keys of some candidates of a row, 16 bytes each. Ids play no part: they say nothing of the text."""
-    row_hash = hashlib.blake2b(judge_digest, digest_size=_KEY_BYTES)
+    """The journal keys of some candidates of a row, 16 bytes each. Ids play no part: they say nothing of the text.
+
+    The first half is the row's, so that the answers of one reply lie side by side in the file: writing them touches one
+    page of it, and reading them too, however many millions there are. The second half is of row and candidate.
+    """
+    row_hash = hashlib.blake2b(judge_digest, digest_size=_KEY_BYTES // 2)
     _feed(row_hash, row.subset, row.query, str(len(row.positive_passages)))
     for passage in row.positive_passages:
         _feed(row_hash, passage.title, passage.text)
-    return [_candidate_key(row_hash, row.negative_passages[position]) for position in positions]
+    prefix = row_hash.digest()
+    return [prefix + _candidate_hash(row_hash, row.negative_passages[position]) for position in positions]
 
 
-def _candidate_key(row_hash: hashlib.blake2b, passage: Passage) -> bytes:
-    key_hash = row_hash.copy()
-    _feed(key_hash, passage.title, passage.text)
-    return key_hash.digest()
+def _candidate_hash(row_hash: hashlib.blake2b, passage: Passage) -> bytes:
+    candidate_hash = row_hash.copy()
+    _feed(candidate_hash, passage.title, passage.text)
+    return candidate_hash.digest()
 
 
 def _feed(target: hashlib.blake2b, *texts: str) -> None:
@@ -113,6 +123,11 @@ def _feed(target: hashlib.blake2b, *texts: str) -> None:
         data = text.encode("utf-8", "surrogatepass")
         target.update(len(data).to_bytes(8, "little"))
         target.update(data)
+
+
+def _storable(text: str) -> str:
+    """Untrusted text may hold lone surrogates, which SQLite cannot store."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 class Journal:
@@ -146,6 +161,7 @@ class Journal:
             database = sqlite3.connect(self.path, isolation_level=None, timeout=30)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
+            database.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             return database
         if not self.path.is_file():
             raise JournalError(f"There is no journal at {self.path}. Run `hf relabel judge` first, or check the path.")
@@ -179,26 +195,17 @@ class Journal:
         """What is known under these keys: answers, and failures where there is no answer."""
         found: dict[bytes, Judgement] = {}
         with self._errors():
-            for start in range(0, len(keys), _MOST_KEYS_PER_QUERY):
-                part = keys[start : start + _MOST_KEYS_PER_QUERY]
-                marks = ",".join("?" * len(part))
-                for table in ("failures", "answers"):  # an answer replaces an older failure
-                    columns = "key, label, score, rationale, prompt_tokens, completion_tokens, place, cut"
-                    query = f"SELECT {columns} FROM {table} WHERE key IN ({marks})"  # noqa: S608 - all ours
-                    for (
-                        key,
-                        label,
-                        score,
-                        rationale,
-                        prompt_tokens,
-                        completion_tokens,
-                        place,
-                        cut,
-                    ) in self._database.execute(query, part):
-                        found[key] = Judgement(
-                            _LABELS[label], score, rationale, prompt_tokens, completion_tokens, place, bool(cut)
-                        )
+            self._look_up("answers", keys, found)
+            self._look_up("failures", [key for key in keys if key not in found], found)
         return found
+
+    def _look_up(self, table: str, keys: Sequence[bytes], found: dict[bytes, Judgement]) -> None:
+        columns = "key, label, score, rationale, prompt_tokens, completion_tokens, place, cut"
+        for start in range(0, len(keys), _MOST_KEYS_PER_QUERY):
+            part = keys[start : start + _MOST_KEYS_PER_QUERY]
+            query = f"SELECT {columns} FROM {table} WHERE key IN ({','.join('?' * len(part))})"  # noqa: S608 - all ours
+            for key, label, *said, cut in self._database.execute(query, part):
+                found[key] = Judgement(_LABELS[label], *said, bool(cut))
 
     def record(
         self,
@@ -225,9 +232,8 @@ class Journal:
         """Store the judgements of several rows in one transaction."""
         judge = self.judge_number(identity)
         with self._errors(), self._transaction():
-            reply_number = self._insert_reply(judge, reply) if reply is not None else None
-            for row, keys, judgements in items:
-                self._insert_judgements(judge, row, keys, judgements, reply_number)
+            number = self._insert_reply(judge, reply) if reply is not None else None
+            self._insert_judgements(judge, [(*item, number) for item in items])
 
     def record_replies(
         self,
@@ -237,8 +243,7 @@ class Journal:
         """Store what several replies said, in one transaction."""
         judge = self.judge_number(identity)
         with self._errors(), self._transaction():
-            for row, keys, judgements, reply in items:
-                self._insert_judgements(judge, row, keys, judgements, self._insert_reply(judge, reply))
+            self._insert_judgements(judge, [(*judged, self._insert_reply(judge, reply)) for *judged, reply in items])
 
     def _insert_reply(self, judge: int, reply: Reply) -> int | None:
         body = zlib.compress(reply.text.encode("utf-8", "surrogatepass"), 6)
@@ -252,40 +257,32 @@ class Journal:
     def _insert_judgements(
         self,
         judge: int,
-        row: Row,
-        keys: Mapping[int, bytes],
-        judgements: Mapping[int, Judgement],
-        reply: int | None,
+        items: Iterable[tuple[Row, Mapping[int, bytes], Mapping[int, Judgement], int | None]],
     ) -> None:
+        """Each item with the number of its reply, if it has one."""
         answers: list[tuple[Any, ...]] = []
         failures: list[tuple[Any, ...]] = []
-        for position, judgement in judgements.items():
-            # Untrusted text may hold lone surrogates, which SQLite cannot store.
-            rationale = judgement.rationale.encode("utf-8", "replace").decode()
-            record = (
-                keys[position],
-                judge,
-                _LABEL_CODES[judgement.label],
-                judgement.score,
-                rationale,
-                judgement.prompt_tokens,
-                judgement.completion_tokens,
-                reply,
-                judgement.place,
-                judgement.cut,
-            )
-            if judgement.label.is_answer:
-                answers.append(record)
-            else:
-                failures.append((*record, row.query_id, row.negative_passages[position].docid))
-        for verb, table, more, records in (
-            ("IGNORE", "answers", "", answers),
-            ("REPLACE", "failures", ", query_id, docid", failures),
-        ):
-            marks = ", ".join("?" * (len(_ANSWER_COLUMNS.split(",")) + more.count(",")))
-            insert = f"INSERT OR {verb} INTO {table} ({_ANSWER_COLUMNS}{more}) VALUES ({marks})"  # noqa: S608 - all ours
-            self._database.executemany(insert, records)
-        self._database.executemany("DELETE FROM failures WHERE key = ?", [(record[0],) for record in answers])
+        for row, keys, judgements, reply in items:
+            for position, judgement in judgements.items():
+                record = (
+                    keys[position],
+                    judge,
+                    _LABEL_CODES[judgement.label],
+                    judgement.score,
+                    _storable(judgement.rationale),
+                    judgement.prompt_tokens,
+                    judgement.completion_tokens,
+                    reply,
+                    judgement.place,
+                    judgement.cut,
+                )
+                if judgement.label.is_answer:
+                    answers.append(record)
+                else:
+                    failures.append((*record, row.query_id, row.negative_passages[position].docid))
+        self._database.executemany(_INSERT_FAILURE, failures)
+        self._database.executemany(_INSERT_ANSWER, answers)
+        self._database.executemany("DELETE FROM failures WHERE key = ?", [record[:1] for record in answers])
 
     def record_run(self, settings: Mapping[str, Any]) -> None:
         """Remember the settings of a run, so that `build` knows which judgements to read. The same settings again are

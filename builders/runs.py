@@ -6,18 +6,22 @@ combining the same judges or another threshold costs no judge calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from hf_relabel.builders.cascade import Findings, Rule, StageAnswers, candidates_of_stage, conclude
 from hf_relabel.builders.combining import Combine
 from hf_relabel.builders.findings import free_findings
 from hf_relabel.builders.journal import Journal, JudgeIdentity, candidate_keys
-from hf_relabel.builders.judgements import Judgement, Label, Verdict
+from hf_relabel.builders.judgements import Label, Verdict
 from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
+
+ROWS_AT_ONCE = 32
+"""Rows that are looked up in the journal together, and so the most that are read ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +117,34 @@ class StageView:
     word: StageAnswers
 
 
-def stage_views(row: Row, findings: Findings, stages: Sequence[RunStage], journal: Journal) -> list[StageView]:
-    """What each stage is asked about a row, and what the journal knows of it."""
-    views: list[StageView] = []
+def stage_views(
+    rows: Sequence[tuple[Row, Findings]], stages: Sequence[RunStage], journal: Journal
+) -> list[list[StageView]]:
+    """For each row and stage, what the stage is asked about the row and what the journal knows of it.
+
+    The journal is asked once per stage for all rows: a question for each row would cost as much as the rest of the work
+    on it.
+    """
     rules = [stage.rule for stage in stages]
+    views: list[list[StageView]] = [[] for _ in rows]
     for stage in stages:
-        asked = candidates_of_stage(row, findings, rules, [view.word for view in views])
-        keys = tuple(
-            dict(zip(asked, candidate_keys(judge.digest(), row, asked), strict=True)) for judge in stage.judges
-        )
-        said = tuple(_known(judge_keys, journal) for judge_keys in keys)
-        views.append(StageView(keys, said, stage.combined(said)))
+        digests = [judge.digest() for judge in stage.judges]
+        keys: list[tuple[dict[int, bytes], ...]] = []
+        for (row, findings), before in zip(rows, views, strict=True):
+            asked = candidates_of_stage(row, findings, rules, [view.word for view in before])
+            keys.append(tuple(dict(zip(asked, candidate_keys(digest, row, asked), strict=True)) for digest in digests))
+        known = journal.look_up([key for of_row in keys for of_judge in of_row for key in of_judge.values()])
+        for of_row, before in zip(keys, views, strict=True):
+            said = tuple({place: known[key] for place, key in of_judge.items() if key in known} for of_judge in of_row)
+            before.append(StageView(of_row, said, stage.combined(said)))
     return views
 
 
-def _known(keys: Mapping[int, bytes], journal: Journal) -> dict[int, Judgement]:
-    found = journal.look_up(list(keys.values())) if keys else {}
-    return {position: found[key] for position, key in keys.items() if key in found}
+def in_batches(rows: Iterable[NumberedRow]) -> Iterator[list[NumberedRow]]:
+    """Rows by as many as are looked up in a journal at once."""
+    left = iter(rows)
+    while batch := list(islice(left, ROWS_AT_ONCE)):
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +167,16 @@ def judged_rows(source: Source, journal: Journal, run: Mapping[str, Any] | None 
     stages = stages_of_run(settings)
     rules = [stage.rule for stage in stages]
     exempt = frozenset(settings["exempt"])
-    for numbered in source.rows():
-        row = numbered.row
-        findings = free_findings(row)
-        if is_exempt(row, exempt):
-            nothing: list[StageAnswers] = [{} for _ in rules]
-            yield JudgedRow(numbered, conclude(row, findings, rules, nothing, exempt=True), findings)
-            continue
-        views = stage_views(row, findings, stages, journal)
-        said = conclude(row, findings, rules, [view.word for view in views])
-        yield JudgedRow(numbered, said, findings, tuple(views))
+    for batch in in_batches(source.rows()):
+        findings = [free_findings(numbered.row) for numbered in batch]
+        asked = [not is_exempt(numbered.row, exempt) for numbered in batch]
+        to_look_up = [(batch[index].row, findings[index]) for index in range(len(batch)) if asked[index]]
+        views = iter(stage_views(to_look_up, stages, journal))
+        for numbered, found, is_asked in zip(batch, findings, asked, strict=True):
+            of_row = next(views) if is_asked else []
+            words: list[StageAnswers] = [view.word for view in of_row] if is_asked else [{} for _ in rules]
+            said = conclude(numbered.row, found, rules, words, exempt=not is_asked)
+            yield JudgedRow(numbered, said, found, tuple(of_row))
 
 
 def verdicts(

@@ -26,7 +26,7 @@ from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.runs import RunStage, is_exempt, run_settings, stage_views, verdicts
+from hf_relabel.builders.runs import RunStage, in_batches, is_exempt, run_settings, stage_views, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.suspects import SEVERAL, Hidden, Rows, suspects_run
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
@@ -150,17 +150,20 @@ class _StageRun:
         self.broken: JournalError | None = None
 
     def needed(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
-        """Rows with the candidates this stage has no answer for, with their keys by position."""
-        for numbered in self.source.rows():
-            row = numbered.row
-            self.report.rows += 1
+        """Rows with the candidates this stage has no answer for, with their keys by position.
+
+        The keys are in flight from then on, until their answers are written down.
+        """
+        for batch in in_batches(self.source.rows()):
+            rows = [numbered.row for numbered in batch if not is_exempt(numbered.row, self.exempt)]
+            views = stage_views([(row, free_findings(row)) for row in rows], self.run_stages, self.journal)
+            # For all rows before the first is given away: what was looked up is out of date after that.
+            missing = [self._missing(of_row[-1].keys[self.number], of_row[-1].said[self.number]) for of_row in views]
+            self.report.rows += len(batch)
             self._show()
-            if is_exempt(row, self.exempt):
-                continue
-            view = stage_views(row, free_findings(row), self.run_stages, self.journal)[-1]
-            keys = self._missing(view.keys[self.number], view.said[self.number])
-            if keys:
-                yield row, keys
+            for row, keys in zip(rows, missing, strict=True):
+                if keys:
+                    yield row, keys
 
     def _missing(self, asked: Mapping[int, bytes], known: StageAnswers) -> dict[int, bytes]:
         keys: dict[int, bytes] = {}
@@ -168,9 +171,10 @@ class _StageRun:
             judgement = known.get(position)
             if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
                 self.report.known += 1
-            elif key not in self.in_flight and key not in keys.values():
+            elif key not in self.in_flight:
                 # The same text twice, in this row or in another, is asked once.
                 keys[position] = key
+                self.in_flight.add(key)
         return keys
 
     def record(
@@ -204,7 +208,6 @@ class _StageRun:
         batch: list[tuple[Row, dict[int, bytes]]] = []
         for item in self.needed():
             batch.append(item)
-            self.in_flight.update(item[1].values())
             if len(batch) >= judge.batch_rows:
                 self._compute_batch(judge, batch)
                 batch = []
@@ -270,7 +273,6 @@ class _StageRun:
     def _requests(self, judge: PromptJudge) -> Iterator[Request]:
         constrained = all(endpoint.constrains for endpoint in self.member.endpoints)
         for row, keys in self.needed():
-            self.in_flight.update(keys.values())
             for ask in judge.asks(row, list(keys), constrained=constrained):
                 waiting = _Waiting(ask, row, {position: keys[position] for position in ask.positions})
                 yield replace(ask.request, tag=waiting)

@@ -39,6 +39,8 @@ from hf_relabel.hub_tools.judging import Stage, judge
 CANDIDATES = 16
 PASSAGE_CHARACTERS = 700
 IN_FLIGHT = 64
+LETTERS = "eeeeeetttttaaaaooooiiiinnnnssshhhrrrdddlllccuummwwffggyyppbbvk"
+"""About as often as in English: how alike two passages look decides what comparing them costs."""
 _INFO = {"model_id": "bench/model", "model_sha": "0" * 40, "max_concurrent_requests": 128, "version": "3.3.5"}
 
 
@@ -93,15 +95,15 @@ class Rows(Source):
     count: int = 0
 
     def rows(self) -> Iterator[NumberedRow]:
-        words = [f"word{number}" for number in range(500)]
         chance = random.Random(0)
-        texts = [" ".join(chance.choices(words, k=200))[:PASSAGE_CHARACTERS] for _ in range(400)]
+        words = ["".join(chance.choices(LETTERS, k=chance.randint(2, 11))) for _ in range(5_000)]
+        texts = [" ".join(chance.choices(words, k=200))[:PASSAGE_CHARACTERS] for _ in range(500)]
         for number in range(self.count):
             negatives = tuple(
-                Passage(f"d{number}-{place}", "", f"{number} {texts[(number * 7 + place) % len(texts)]}")
+                Passage(f"d{number}-{place}", "", f"{number} {texts[(number * 7 + place) % 400]}")
                 for place in range(CANDIDATES)
             )
-            positive = Passage(f"p{number}", "", f"{number} is the answer")
+            positive = Passage(f"p{number}", "", f"The answer is {number} {texts[number % 97 + 400]}")
             yield NumberedRow(number, Row(f"q{number}", f"what is {number}", (positive,), negatives, "bench"))
 
     def record(self) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rapidfuzz import fuzz
 
-from hf_relabel.builders.findings import free_findings, ids_with_two_texts
+from hf_relabel.builders.findings import free_findings, ids_with_two_texts, normalised
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.rows import Passage, Row
 from tests.shared_data import SHARED, needs_shared_data
@@ -122,3 +123,22 @@ def test_what_is_found_in_real_sets_is_a_known_false_negative(name: str) -> None
         negatives = numbered.row.negative_passages
         for position, (outcome, _) in free_findings(numbered.row).items():
             assert outcome is Outcome.EMPTY or negatives[position].docid in truth[numbered.row.query_id]
+
+
+@given(
+    st.text("abc ", min_size=100, max_size=200), st.lists(st.tuples(st.integers(0, 250), st.text("abxy", max_size=3)))
+)
+def test_looking_at_the_beginning_first_misses_no_near_duplicate(text: str, edits: list[tuple[int, str]]) -> None:
+    other = text
+    for place, put_in in edits:
+        other = other[:place] + put_in + other[place + len(put_in) % 2 :]
+    texts = [content.strip() for content in (text, other)]
+    lengths = sorted(map(len, texts))
+    is_near = lengths[0] >= 100 and fuzz.ratio(*texts) >= 95 and "".join(texts[0].split()) != "".join(texts[1].split())
+    assert (reason(*texts) == "near-duplicate") == is_near
+
+
+@given(st.text(st.characters(codec="ascii")))
+def test_ascii_texts_are_normalised_like_all_others(text: str) -> None:
+    # The dotted circle is a symbol and stays, and keeps the text from being ASCII.
+    assert normalised(f"{text}\u25cc") == f"{normalised(text)}\u25cc"
