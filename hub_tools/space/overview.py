@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.evidence import LEAST_PRECISION
 from hf_relabel.builders.released import Release
+from hf_relabel.builders.suspects import SUSPECTS
+from hf_relabel.builders.techniques import Technique
+from hf_relabel.cards.tables import cohens_kappa, judges_of
+
+WHAT_IT_DOES = {
+    Technique.ORIGINAL: "The rows as they were.",
+    Technique.REMOVE: "Without the rows that have a false negative.",
+    Technique.REMOVE_HN: "Without the false negatives.",
+    Technique.RELABEL: "With the false negatives among the positives.",
+    Technique.RELABEL_FILTER: "With the false negatives among the positives, and without the doubtful negatives.",
+}
+_SOURCE = ("name", "revision", "fingerprint", "config", "split", "format", "subset", "sample", "limit", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +176,152 @@ def overview_of(release: Release, *, prices: Mapping[str, Mapping[str, float]] |
     Raises:
         BuildError: the manifest lacks what every build writes.
     """
-    raise NotImplementedError
+    manifest = release.manifest
+    try:
+        return _overview(release, manifest, prices or {})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BuildError(f"{release.name}: its manifest.json lacks what every build writes ({error!r}).") from error
+
+
+def _overview(release: Release, manifest: Mapping[str, Any], prices: Mapping[str, Mapping[str, float]]) -> Overview:
+    settings, verdicts = manifest["settings"], manifest["verdicts"]
+    names = [str(name) for name in settings["techniques"]]
+    default = str(settings["default_config"])
+    evidence = manifest.get("evidence") or {}
+    subsets = [_subset(name, counts) for name, counts in verdicts["subsets"].items()]
+    made = manifest.get("tool", {})
+    return Overview(
+        name=release.name,
+        revision=release.revision,
+        version=(manifest.get("release") or {}).get("version"),
+        rows=int(manifest["rows"]["count"]),
+        first_row=int(manifest["rows"]["first"]),
+        source={name: manifest["source"][name] for name in _SOURCE if manifest.get("source", {}).get(name)},
+        default_config=default,
+        default_reason=_default_reason(default, evidence),
+        limit=int(settings["limit"]),
+        configs=tuple(_config(name, manifest["configs"][name]["total"], name == default) for name in names),
+        config_subsets={
+            name: tuple(
+                _config(subset, counts) for subset, counts in sorted(manifest["configs"][name]["subsets"].items())
+            )
+            for name in names
+        },
+        total=_subset("", verdicts["total"]),
+        subsets=tuple(sorted(subsets, key=lambda subset: (-subset.rows, subset.name))),
+        stages=tuple(_stage(name, manifest, prices.get(name)) for name in settings["stages"]),
+        agreement=tuple(map(_agreement, verdicts["total"].get("agreement") or ())),
+        techniques=tuple(_technique(name, manifest, evidence.get("compare")) for name in names),
+        metric=(evidence.get("compare") or {}).get("metric"),
+        audit=evidence.get("audit"),
+        zones=evidence.get("zones"),
+        suspects=_suspects(manifest),
+        packages={str(made.get("name", "hf-relabel")): str(made.get("version", "")), **manifest.get("packages", {})},
+    )
+
+
+def _default_reason(default: str, evidence: Mapping[str, Any]) -> str:
+    """Why a config is the default, as far as the manifest says."""
+    compared, audit = evidence.get("compare"), evidence.get("audit")
+    if compared is not None and compared["chosen"] == default:
+        return f"A student was trained on each config: {compared['reason']}."
+    if compared is not None:
+        return f"Chosen by hand: the comparison of students speaks for {compared['chosen']} ({compared['reason']})."
+    if audit is None:
+        return (
+            "Unaudited: nobody has compared these labels with people's, and no student was trained to compare configs."
+        )
+    precision = audit["verdict"]["precision"]
+    if precision["low"] is None:
+        return "People audited the verdicts, but too few of them to tell how precise they are."
+    found = (
+        f"people found a precision of {precision['value']:.3f} (at least {precision['low']:.3f}, with 95 % confidence)"
+    )
+    enough = "enough" if precision["low"] >= LEAST_PRECISION else "not enough"
+    return f"Audited: {found}, {enough} to relabel on ({LEAST_PRECISION} is needed)."
+
+
+def _config(name: str, counts: Mapping[str, Any], is_default: bool = False) -> ConfigCounts:
+    return ConfigCounts(
+        name=name,
+        rows=counts["rows_out"],
+        rows_changed=counts["rows_changed"],
+        rows_dropped=sum(counts["rows_dropped"].values()),
+        positives=counts["positives"],
+        negatives=counts["negatives"],
+        moved=counts["moved"],
+        negatives_dropped=sum(number for reason, number in counts["dropped"].items() if reason != "row"),
+        is_default=is_default,
+    )
+
+
+def _subset(name: str, counts: Mapping[str, Any]) -> SubsetCounts:
+    spread = {int(number): int(rows) for number, rows in counts["false_negatives_per_row"].items()}
+    return SubsetCounts(
+        name=name,
+        rows=sum(spread.values()),
+        rows_with_false_negatives=counts["rows_with_false_negatives"],
+        candidates=counts["candidates"],
+        outcomes={outcome: sum(reasons.values()) for outcome, reasons in counts["outcomes"].items()},
+        spread=dict(sorted(spread.items())),
+    )
+
+
+def _stage(name: str, manifest: Mapping[str, Any], price: Mapping[str, float] | None) -> StageCounts:
+    total = manifest["verdicts"]["total"]
+    tokens = (total.get("tokens") or {}).get(name, {})
+    prompt, completion = float(tokens.get("prompt", 0)), float(tokens.get("completion", 0))
+    cost = None if price is None else (prompt * price["prompt"] + completion * price["completion"]) / 1e6
+    return StageCounts(
+        name=name,
+        judge=_judge(name, manifest),
+        labels=dict(total["stages"].get(name, {})),
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cost=cost,
+        cut=int((total.get("cut") or {}).get(name, 0)),
+    )
+
+
+def _judge(name: str, manifest: Mapping[str, Any]) -> str:
+    """Kind and model of a stage's judges."""
+    for stage in manifest.get("run", {}).get("stages", ()):
+        if stage["name"] == name:
+            return " + ".join(dict.fromkeys(f"{judge['kind']} {judge['model']}".strip() for judge in judges_of(stage)))
+    return ""
+
+
+def _agreement(pair: Mapping[str, Any]) -> StagesAgreement:
+    answers = [pair[name] for name in ("both", "only_first", "only_second", "neither")]
+    candidates = sum(answers)
+    return StagesAgreement(
+        pair["first"],
+        pair["second"],
+        candidates,
+        *answers,
+        agree=(pair["both"] + pair["neither"]) / candidates if candidates else None,
+        kappa=cohens_kappa(*answers),
+    )
+
+
+def _technique(name: str, manifest: Mapping[str, Any], compared: Mapping[str, Any] | None) -> TechniqueEvidence:
+    arms: Sequence[Mapping[str, Any]] = (compared or {}).get("arms", ())
+    arm = next((each for each in arms if each["name"] == name), {})
+    return TechniqueEvidence(
+        name=name,
+        what=WHAT_IT_DOES.get(Technique(name), "") if name in list(Technique) else "",
+        is_default=name == manifest["settings"]["default_config"],
+        rows=manifest["configs"][name]["total"]["rows_out"],
+        mean=arm.get("mean"),
+        difference=arm.get("difference"),
+        low=arm.get("low"),
+        high=arm.get("high"),
+        p=arm.get("p_holm"),
+        is_chosen=compared is not None and compared["chosen"] == name,
+    )
+
+
+def _suspects(manifest: Mapping[str, Any]) -> int | None:
+    if not manifest["settings"].get("suspects"):
+        return None
+    return sum(int(entry["rows"]) for path, entry in manifest["files"].items() if path.startswith(f"{SUSPECTS}/"))
