@@ -97,6 +97,9 @@ class LocalHub:
         try:
             hub = Hub.at(self.root, self._given)
             listening = socket.create_server((HOST, self._port))
+            # Connections take it over. asyncio sets it only on sockets that were made with the protocol's number, and
+            # without it the body of a small answer waits 40 ms for the client's delayed acknowledgement of its head.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             app = LocalHubApp(hub, self._log)
         except (OSError, ValueError, HubError) as error:
             raise ConfigError(f"The local Hub cannot be started in {self.root}: {error}") from error
