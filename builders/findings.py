@@ -157,10 +157,10 @@ def _nearly_same(one: _Text, other: _Text) -> bool:
     # Even if all of the shorter text were found in the longer one, the ratio would be at most this.
     if shorter < NEAR_DUPLICATE_CHARACTERS or 2 * shorter / (shorter + longer) < NEAR_DUPLICATE_RATIO:
         return False
-    from rapidfuzz import fuzz
-
     if _begin_differently(first, second):
         return False
+    from rapidfuzz import fuzz
+
     if fuzz.ratio(first, second, score_cutoff=100 * NEAR_DUPLICATE_RATIO) == 0:
         return False
     return numbers(first) == numbers(second)
@@ -172,11 +172,17 @@ def _begin_differently(one: str, other: str) -> bool:
     Where n insertions and deletions turn one text into the other, at most n turn the beginning of one into some
     beginning of the other, and as many more give it the length that is looked at.
     """
+    allowed = 2 * int((1 - NEAR_DUPLICATE_RATIO) * (len(one) + len(other)) + 1)
+    looked_at = min(len(one), len(other)) // 3
+    return _distance()(one[:looked_at], other[:looked_at], score_cutoff=allowed) > allowed
+
+
+@cache
+def _distance() -> Callable[..., int]:
+    """Insertions and deletions between two texts. An import statement of its own for each pair would cost a third."""
     from rapidfuzz.distance import Indel
 
-    allowed = 2 * round((1 - NEAR_DUPLICATE_RATIO) * (len(one) + len(other)) + 1)
-    looked_at = min(len(one), len(other)) // 3
-    return Indel.distance(one[:looked_at], other[:looked_at], score_cutoff=allowed) > allowed
+    return Indel.distance
 
 
 @cache

@@ -151,6 +151,10 @@ class Journal:
             with self._errors():
                 self._database = self._connect()
                 self._migrate()
+                # This is the only writer: where there is none now, there is none but those it writes itself.
+                self._has_failures = bool(
+                    self._database.execute("SELECT EXISTS (SELECT * FROM failures)").fetchone()[0]
+                )
         except BaseException:
             self.close()
             raise
@@ -280,9 +284,11 @@ class Journal:
                     answers.append(record)
                 else:
                     failures.append((*record, row.query_id, row.negative_passages[position].docid))
+        self._has_failures = self._has_failures or bool(failures)
         self._database.executemany(_INSERT_FAILURE, failures)
         self._database.executemany(_INSERT_ANSWER, answers)
-        self._database.executemany("DELETE FROM failures WHERE key = ?", [record[:1] for record in answers])
+        if self._has_failures:
+            self._database.executemany("DELETE FROM failures WHERE key = ?", [record[:1] for record in answers])
 
     def record_run(self, settings: Mapping[str, Any]) -> None:
         """Remember the settings of a run, so that `build` knows which judgements to read. The same settings again are

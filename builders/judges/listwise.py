@@ -129,10 +129,13 @@ def shuffled(row: Row, positions: Sequence[int], digest: bytes, permutation: int
     pair, is_reversed = divmod(permutation, 2)
     hash_key = digest if not pair else blake2b(bytes([pair]), key=digest, digest_size=32).digest()
 
+    keyed = blake2b(key=hash_key, digest_size=8)
+
     def place(position: int) -> tuple[bytes, int]:
         passage = row.negative_passages[position]
-        text = f"{passage.title}\n{passage.text}".encode("utf-8", "surrogatepass")
-        return blake2b(text, key=hash_key, digest_size=8).digest(), position
+        text_hash = keyed.copy()  # reading the key once for all
+        text_hash.update(f"{passage.title}\n{passage.text}".encode("utf-8", "surrogatepass"))
+        return text_hash.digest(), position
 
     return sorted(dict.fromkeys(positions), key=place, reverse=bool(is_reversed))
 

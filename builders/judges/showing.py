@@ -38,7 +38,7 @@ def check_cut_rule(value: object) -> None:
 
 def shown_passage(passage: Passage, query: str, *, max_chars: int, rule: CutRule) -> tuple[Shown, bool]:
     """The passage as a prompt shows it, and whether any of it was cut. Titles are cut at their end in any case."""
-    title, title_cut = shown_text(passage.title, max_chars=max_chars)
+    title, title_cut = shown_text(passage.title, max_chars=max_chars) if passage.title else ("", False)
     window = rule == "window" and len(passage.text) > max_chars
     text, text_cut = (
         (_window(passage.text, query, max_chars), True) if window else shown_text(passage.text, max_chars=max_chars)

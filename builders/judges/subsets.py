@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from hf_relabel.builders.errors import ConfigError
 
 
+@lru_cache(maxsize=1024)
 def subset_key(name: str) -> str:
     """The name without case and punctuation: `SciDocsRR`, `scidocs-rr` and `scidocs_rr` are one subset."""
     return "".join(char for char in name.casefold() if char.isalnum())
