@@ -1,0 +1,184 @@
+"""What a running app holds: the open release, the adjudication and the comparisons.
+
+All are opened when they are first asked for, so that the server answers at once, and a release that cannot be opened is
+tried again later: its pages say why.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hf_relabel.builders.errors import ConfigError, RelabelError
+from hf_relabel.hub_tools.hub_source import HubLocation
+from hf_relabel.hub_tools.space.adjudication import Adjudication
+from hf_relabel.hub_tools.space.browsing import Browser
+from hf_relabel.hub_tools.space.differences import Comparison
+from hf_relabel.hub_tools.space.people import Permission
+from hf_relabel.hub_tools.space.settings import SpaceSettings, is_on_hub
+from hf_relabel.hub_tools.space.sign_in import SignIn
+
+Thing = TypeVar("Thing")
+
+RETRY_SECONDS = 10
+"""So long a failure is repeated before another attempt."""
+MOST_COMPARISONS = 4
+"""Kept at a time; the oldest goes. Each reads two releases to their ends."""
+MOST_VERSIONS = 100
+
+
+class _Opened(Generic[Thing]):
+    """Something that is opened once, when it is first asked for; a failure is kept for a while."""
+
+    def __init__(self, open_: Callable[[], Thing]) -> None:
+        self._open = open_
+        self._lock = threading.Lock()
+        self._thing: Thing | None = None
+        self._failed: tuple[float, RelabelError] | None = None
+
+    def get(self) -> Thing:
+        with self._lock:
+            if self._thing is not None:
+                return self._thing
+            if self._failed is not None and time.monotonic() - self._failed[0] < RETRY_SECONDS:
+                raise self._failed[1]
+            try:
+                self._thing = self._open()
+            except RelabelError as error:
+                self._failed = (time.monotonic(), error)
+                raise
+            return self._thing
+
+    def taken(self) -> Thing | None:
+        """What is open, which from now on is not."""
+        with self._lock:
+            thing, self._thing = self._thing, None
+            return thing
+
+
+class Running:
+    """The parts of a running app. Safe to use from several threads."""
+
+    def __init__(self, settings: SpaceSettings) -> None:
+        self.settings = settings
+        self._browser = _Opened(self._open_browser)
+        self._adjudication = _Opened(self._open_adjudication)
+        self._sign_in = _Opened(lambda: SignIn(settings, self.browser().repo_id))
+        self._versions = _Opened(self._read_versions)
+        self._comparisons: dict[tuple[str, str], Comparison] = {}
+        self._lock = threading.Lock()
+
+    def browser(self) -> Browser:
+        """The release.
+
+        Raises:
+            ReleaseError, BuildError: it cannot be opened.
+        """
+        return self._browser.get()
+
+    def adjudication(self) -> Adjudication:
+        """People's answers.
+
+        Raises:
+            RelabelError: the release or the answers cannot be opened.
+        """
+        return self._adjudication.get()
+
+    def who(self, request: object) -> Permission:
+        """Who sent a request, and whether they may write."""
+        return self._sign_in.get().who(request)
+
+    def versions(self) -> list[str]:
+        """The tags of the release's data set, the newest first; none for a folder."""
+        return self._versions.get()
+
+    def comparison(self, before: str, after: str) -> Comparison:
+        """The comparison of two releases, begun unless it is there.
+
+        Args:
+            before, after: a version of this release, or, as far as `_location` lets them be, other releases.
+
+        Raises:
+            ConfigError: there is nothing of that name that may be opened here.
+            ReleaseError, BuildError: a side cannot be opened.
+        """
+        sides = self._location(before), self._location(after)
+        with self._lock:
+            if sides in self._comparisons:
+                return self._comparisons[sides]
+            while len(self._comparisons) >= MOST_COMPARISONS:
+                self._comparisons.pop(next(iter(self._comparisons))).close()
+            # The server's token may read what a visitor may not, so it only opens the release's own data set.
+            is_own = not self.settings.is_space or all(self._is_own(side) for side in sides)
+            started = Comparison.start(*sides, token=self.settings.token if is_own else False)
+            self._comparisons[sides] = started
+            return started
+
+    def _location(self, text: str) -> str:
+        """A version or a release as somebody wrote it, as a location that may be opened."""
+        name = text.strip()
+        repo_id = self.browser().repo_id
+        if not name:
+            raise ConfigError("Name two versions or releases to compare.")
+        if repo_id is not None and "/" not in name:
+            return f"{repo_id}@{name}"
+        if self.settings.is_space and not is_on_hub(name):
+            raise ConfigError(
+                "Give a version of this release, or a data set on the Hub: user/repo or user/repo@v1.0.0."
+            )
+        return name
+
+    def _is_own(self, location: str) -> bool:
+        hub = HubLocation.parse(location)
+        return hub is not None and hub.repo_id == self.browser().repo_id
+
+    def _open_browser(self) -> Browser:
+        settings = self.settings
+        return Browser.open(settings.release, revision=settings.revision, token=settings.token)
+
+    def _open_adjudication(self) -> Adjudication:
+        settings = self.settings
+        return Adjudication.open(
+            self.browser(),
+            Path(settings.answers),
+            size=settings.sample,
+            seed=settings.seed,
+            token=settings.token,
+        )
+
+    def _read_versions(self) -> list[str]:
+        from huggingface_hub import HfApi
+
+        from hf_relabel.hub_tools.hub_errors import hub_errors
+
+        repo_id = self.browser().repo_id
+        if repo_id is None:
+            return []
+        with hub_errors(repo_id, None, self.settings.token):
+            refs = HfApi(token=self.settings.token).list_repo_refs(repo_id, repo_type="dataset")
+        return _newest_first([tag.name for tag in refs.tags])[:MOST_VERSIONS]
+
+    def close(self) -> None:
+        """Send the answers that are not on the Hub yet, and stop."""
+        adjudication = self._adjudication.taken()
+        if adjudication is not None:
+            adjudication.close()
+        with self._lock:
+            comparisons = list(self._comparisons.values())
+            self._comparisons.clear()
+        for comparison in comparisons:
+            comparison.close()
+        browser = self._browser.taken()
+        if browser is not None:
+            browser.close()
+
+
+def _newest_first(tags: list[str]) -> list[str]:
+    """Versions from the highest down, then other tags."""
+    from hf_relabel.hub_tools.releases.versions import Version
+
+    versions = {tag: version for tag in tags if (version := Version.parse(tag))}
+    return sorted(versions, key=lambda tag: versions[tag], reverse=True) + sorted(set(tags) - set(versions))

@@ -1,0 +1,125 @@
+"""Starting the app, on this machine or as a Space, and ending it without losing an answer."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.space.guard import LOCAL_NAMES, Guard
+from hf_relabel.hub_tools.space.settings import SpaceSettings, settings_of_space
+
+HOST = "127.0.0.1"
+"""Never another on this machine: whoever reaches the server answers in the name of its token."""
+_FRAMES = ("https://huggingface.co", "https://*.huggingface.co")
+"""Pages that show a Space in a frame."""
+_LARGEST_UPLOAD = 1
+"""Bytes. gradio takes uploads of anybody, and no page here has use for one."""
+
+
+def serve(
+    settings: SpaceSettings,
+    *,
+    port: int | None = None,
+    open_browser: bool = False,
+    started: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the app until Ctrl-C or SIGTERM, then send what is not on the Hub yet.
+
+    Args:
+        port: None for one that is free.
+        open_browser: show it in the user's browser.
+        started: called with the address once it answers.
+
+    Raises:
+        ConfigError: gradio is not installed, or the port is taken.
+    """
+    with running_app(settings, port=port, open_browser=open_browser) as url:
+        if started is not None:
+            started(url)
+        wait_for_end()
+
+
+def main() -> None:
+    """Entry point of a Space: its settings are variables, its port is gradio's."""
+    with running_app(settings_of_space()) as url:
+        print(f"Serving on {url}", file=sys.stderr)  # noqa: T201 - the log of the Space
+        wait_for_end()
+
+
+@contextmanager
+def running_app(settings: SpaceSettings, *, port: int | None = None, open_browser: bool = False) -> Iterator[str]:
+    """The app, serving in threads of its own. Gives its address."""
+    try:
+        from hf_relabel.hub_tools.space.app import build
+    except ImportError as error:
+        raise ConfigError(f"The Space needs {error.name}: pip install 'hf-relabel[space]'") from None
+    from hf_relabel.hub_tools.space.running import Running
+
+    running = Running(settings)
+    try:
+        demo = build(running)
+        url = _launched(demo, settings, port, open_browser)
+        threading.Thread(target=_opened, args=(running,), name="opening", daemon=True).start()
+        yield url
+        demo.close(verbose=False)
+    finally:
+        running.close()
+
+
+def _opened(running: Any) -> None:
+    """Open the release before anybody asks for it. What goes wrong here is told on the pages."""
+    from hf_relabel.builders.errors import RelabelError
+
+    try:
+        running.adjudication()
+    except RelabelError:
+        return
+
+
+def _launched(demo: Any, settings: SpaceSettings, port: int | None, open_browser: bool) -> str:
+    from starlette.middleware import Middleware
+
+    from hf_relabel.hub_tools.space.app import theme
+    from hf_relabel.hub_tools.space.views import static_text
+
+    guard = Middleware(Guard, names=None, frames=_FRAMES) if settings.is_space else Middleware(Guard, names=LOCAL_NAMES)
+    try:
+        _, url, _ = demo.launch(
+            server_name=None if settings.is_space else HOST,
+            server_port=port,
+            inbrowser=open_browser,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            show_error=False,
+            footer_links=[],
+            run_history=False,
+            max_file_size=_LARGEST_UPLOAD,
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            theme=theme(),
+            css=static_text("space.css"),
+            head=f"<script>{static_text('space.js')}</script>",
+            app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        )
+    except OSError as error:
+        raise ConfigError(f"The port {port or 'that gradio wants'} cannot be used: {error}") from error
+    return str(url).rstrip("/")
+
+
+def wait_for_end() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    end = threading.Event()
+    before = {number: signal.signal(number, lambda *_: end.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        end.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
