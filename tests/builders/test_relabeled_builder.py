@@ -186,11 +186,11 @@ def test_without_data_there_is_nothing_to_prepare(cache: str) -> None:
         builder.download_and_prepare()
 
 
-def test_a_folder_without_the_config_says_which_it_has(cache: str, tmp_path: Path) -> None:
-    write_configs([], tmp_path / "built", stage_names=[], techniques=[Technique.ORIGINAL], default_config="original")
+def test_a_folder_that_cannot_give_the_config_says_which_it_has(cache: str, tmp_path: Path) -> None:
+    write_configs([], tmp_path / "built", stage_names=[], techniques=[Technique.REMOVE], default_config="remove")
     builder = RelabeledBuilder(config_name="relabel", cache_dir=cache, configs_folder=tmp_path / "built")
 
-    with pytest.raises(BuildError, match="no config 'relabel'"):
+    with pytest.raises(BuildError, match="neither the config 'relabel' nor `original`.* It has: remove"):
         builder.download_and_prepare()
 
 
