@@ -1,6 +1,7 @@
 """Time of a training step on our rows, next to plain sentence-transformers on as many texts.
 
-    python -m tests.benchmarks.bench_training_step [--json] [--device cuda]
+    python -m tests.benchmarks.bench_training_step [--json]
+    python -m tests.benchmarks.bench_training_step --device cuda --size 768 --layers 12 --tokens 200 --batch 64
 
 Both train the same model with batches of the same queries, positives and hard negatives: RowTrainer with
 MultiPositiveLoss on a config's rows, SentenceTransformerTrainer with MultipleNegativesRankingLoss on
@@ -67,7 +68,7 @@ def bert(size: int, layers: int, device: str) -> SentenceTransformer:
         num_hidden_layers=layers,
         num_attention_heads=size // 32,
         intermediate_size=size * 4,
-        max_position_embeddings=128,
+        max_position_embeddings=512,
     )
     with tempfile.TemporaryDirectory() as folder:
         BertModel(config).save_pretrained(folder)
@@ -173,12 +174,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--size", type=int, default=64, help="dimensions of the transformer, of 2 layers")
+    parser.add_argument("--size", type=int, default=64, help="dimensions of the transformer")
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=40, help="of the longest texts")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)  # threads that wait for cores others use would be most of what is measured
-    short, long = rows(NEGATIVES, 40), rows(20, 40)
-    small = bert(options.size, 2, options.device)
+    short, long = rows(NEGATIVES, options.tokens), rows(20, options.tokens)
+    small = bert(options.size, options.layers, options.device)
     lines = [
         compare("transformer", small, short, options),
         compare("transformer, 7 drawn of 20", small, long, options),
