@@ -15,7 +15,7 @@ import hashlib
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,12 +109,14 @@ class AuditSample:
     Attributes:
         items: in the order of their ids, which is random.
         left_out: candidates that are not audited (duplicates, empty, unjudged), by outcome.
+        calibrated: whether the verdicts follow the thresholds of an earlier audit, and not the judges' labels.
     """
 
     items: tuple[Item, ...]
     strata: tuple[Stratum, ...]
     seed: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    calibrated: bool = False
 
     @property
     def judges(self) -> list[str]:
@@ -128,7 +130,8 @@ class AuditSample:
             for item in self.items:
                 file.write(json.dumps(item.model_dump(mode="json")).encode() + b"\n")
         strata = [stratum.model_dump(mode="json") for stratum in self.strata]
-        about = {"version": 1, "seed": self.seed, "left_out": dict(self.left_out), "strata": strata}
+        told = {"seed": self.seed, "calibrated": self.calibrated, "left_out": dict(self.left_out)}
+        about = {"version": 1, **told, "strata": strata}
         with written_whole(folder / STRATA_NAME) as file:
             file.write(json.dumps(about, indent=1).encode() + b"\n")
 
@@ -144,7 +147,7 @@ class AuditSample:
             about = json.loads((folder / STRATA_NAME).read_text(encoding="utf-8"))
             lines = (folder / SAMPLE_NAME).read_text(encoding="utf-8").split("\n")
             strata = tuple(Stratum.model_validate(each) for each in about["strata"])
-            seed, left_out = int(about["seed"]), dict(about["left_out"])
+            seed, left_out, calibrated = int(about["seed"]), dict(about["left_out"]), bool(about.get("calibrated"))
         except OSError as error:
             raise ConfigError(
                 f"{folder} holds no sample of an audit ({error.strerror}). `hf relabel audit sample` draws one."
@@ -152,7 +155,7 @@ class AuditSample:
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{folder / STRATA_NAME} cannot be read: {' '.join(str(error).split())[:200]}") from None
         items = tuple(_item(folder, number, line, len(strata)) for number, line in enumerate(lines, start=1) if line)
-        return cls(items, strata, seed, left_out)
+        return cls(items, strata, seed, left_out, calibrated)
 
 
 def _item(folder: Path, number: int, line: str, strata: int) -> Item:
@@ -167,7 +170,8 @@ def _item(folder: Path, number: int, line: str, strata: int) -> Item:
     return item
 
 
-_Key = tuple[str, Outcome, str, tuple[tuple[str, str | None], ...]]
+StratumKey = tuple[str, Outcome, str, tuple[tuple[str, str | None], ...]]
+"""Subset, verdict, the stage that had the last word, and each judge's label by its name."""
 
 
 @dataclass(order=True, slots=True)
@@ -178,21 +182,29 @@ class _Drawn:
     candidate: JudgedCandidate = field(compare=False)
 
 
-def draw(candidates: Iterable[JudgedCandidate], size: int, *, seed: int = 0, by_subset: bool = True) -> AuditSample:
+def draw(
+    candidates: Iterable[JudgedCandidate],
+    size: int,
+    *,
+    seed: int = 0,
+    by_subset: bool = True,
+    calibrated: bool = False,
+) -> AuditSample:
     """Draw the sample of an audit, reading the candidates once.
 
     Args:
         size: how many to draw; all where there are fewer.
         seed: another seed draws others.
         by_subset: whether each subset has strata of its own, which gives each its own figures.
+        calibrated: whether the verdicts follow thresholds, which the sample remembers.
 
     Raises:
         ConfigError: no candidate was judged, or the size is below 1.
     """
     if size < 1:
         raise ConfigError(f"The size of a sample must be at least 1, found {size}.")
-    heaps: dict[_Key, list[_Drawn]] = {}
-    sizes: Counter[_Key] = Counter()
+    heaps: dict[StratumKey, list[_Drawn]] = {}
+    sizes: Counter[StratumKey] = Counter()
     left_out: Counter[str] = Counter()
     for candidate in candidates:
         if not _is_audited(candidate):
@@ -208,6 +220,32 @@ def draw(candidates: Iterable[JudgedCandidate], size: int, *, seed: int = 0, by_
             heapq.heapreplace(heap, drawn)
     if not sizes:
         raise ConfigError("There is nothing to audit: no candidate has a verdict of a judge. Judge first.")
+    return sample_of(
+        sizes,
+        lambda key, number: [drawn.candidate for drawn in sorted(heaps[key], reverse=True)[:number]],
+        size,
+        seed=seed,
+        left_out=left_out,
+        calibrated=calibrated,
+    )
+
+
+def sample_of(
+    sizes: Mapping[StratumKey, int],
+    drawn: Callable[[StratumKey, int], Iterable[JudgedCandidate]],
+    size: int,
+    *,
+    seed: int,
+    left_out: Mapping[str, int],
+    calibrated: bool = False,
+) -> AuditSample:
+    """A sample from strata whose sizes are known.
+
+    Args:
+        drawn: gives so many candidates of a stratum, drawn at random by the seed.
+        size: how many to draw in all.
+        left_out, calibrated: see `AuditSample`.
+    """
     # In a fixed order, so that the order of the rows plays no part.
     keys = sorted(sizes, key=repr)
     taken = allocate({key: sizes[key] for key in keys}, {key: key[1] for key in keys}, size)
@@ -215,9 +253,9 @@ def draw(candidates: Iterable[JudgedCandidate], size: int, *, seed: int = 0, by_
     for index, key in enumerate(keys):
         number = taken[key]
         strata.append(_stratum(key, sizes[key], number))
-        for drawn in sorted(heaps[key], reverse=True)[:number]:
-            items.append(_made_item(drawn.candidate, index, sizes[key] / number, seed))
-    return AuditSample(tuple(sorted(items, key=lambda item: item.id)), tuple(strata), seed, dict(left_out))
+        for candidate in drawn(key, number) if number else ():
+            items.append(_made_item(candidate, index, sizes[key] / number, seed))
+    return AuditSample(tuple(sorted(items, key=lambda item: item.id)), tuple(strata), seed, dict(left_out), calibrated)
 
 
 def _is_audited(candidate: JudgedCandidate) -> bool:
@@ -226,7 +264,7 @@ def _is_audited(candidate: JudgedCandidate) -> bool:
     return candidate.outcome in AUDITED and bool(said) and all(judgement.label.is_answer for judgement in said)
 
 
-def _key(candidate: JudgedCandidate, by_subset: bool) -> _Key:
+def _key(candidate: JudgedCandidate, by_subset: bool) -> StratumKey:
     labels = tuple(
         (name, None if judgement is None else str(judgement.label)) for name, judgement in candidate.judges.items()
     )
@@ -243,17 +281,19 @@ def _hash(candidate: JudgedCandidate, seed: int) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def allocate(sizes: Mapping[_Key, int], outcomes: Mapping[_Key, Outcome], size: int) -> dict[_Key, int]:
+def allocate(
+    sizes: Mapping[StratumKey, int], outcomes: Mapping[StratumKey, Outcome], size: int
+) -> dict[StratumKey, int]:
     """How many to draw from each stratum: at most its size, together `size` or all there are."""
-    by_outcome: dict[Outcome, list[_Key]] = {}
+    by_outcome: dict[Outcome, list[StratumKey]] = {}
     for key, outcome in outcomes.items():
         by_outcome.setdefault(outcome, []).append(key)
     totals = {outcome: sum(sizes[key] for key in keys) for outcome, keys in by_outcome.items()}
     budgets = _filled(dict.fromkeys(by_outcome, 1), totals, size)
-    taken: dict[_Key, int] = {}
+    taken: dict[StratumKey, int] = {}
     for outcome, keys in by_outcome.items():
         budget = budgets[outcome]
-        least: dict[_Key, int] = {}
+        least: dict[StratumKey, int] = {}
         for key in sorted(keys, key=lambda key: (-sizes[key], repr(key))):
             least[key] = min(LEAST_PER_STRATUM, sizes[key], budget - sum(least.values()))
         rest = {key: sizes[key] - least[key] for key in keys}
@@ -280,7 +320,7 @@ def _filled(shares: Mapping[Any, float], room: Mapping[Any, int], amount: int) -
     return given
 
 
-def _stratum(key: _Key, size: int, drawn: int) -> Stratum:
+def _stratum(key: StratumKey, size: int, drawn: int) -> Stratum:
     subset, outcome, settled_by, labels = key
     return Stratum(subset=subset, outcome=outcome, settled_by=settled_by, labels=dict(labels), size=size, drawn=drawn)
 

@@ -7,7 +7,10 @@ the config `human` of the data set in the background.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import re
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +18,21 @@ from typing import Any, Self
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES, QUESTION
-from hf_relabel.builders.audit.sampling import AuditSample
+from hf_relabel.builders.audit.people import agreement as agreement_of
+from hf_relabel.builders.audit.people import kappa
+from hf_relabel.builders.audit.report import VERDICT, audit_report
+from hf_relabel.builders.audit.sampling import AuditSample, Item, Text
+from hf_relabel.builders.errors import ConfigError, RelabelError
+from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.hub_tools.space.browsing import Browser
-from hf_relabel.hub_tools.space.human import SyncState
+from hf_relabel.hub_tools.space.drawing import draw_blind
+from hf_relabel.hub_tools.space.human import ANSWER, UNDO, Answers, EventLog, SyncState, events_in
+from hf_relabel.hub_tools.space.sending import DELAY, HumanConfig, Sender
+
+REFRESH_SECONDS = 60.0
+"""How often other servers' answers are looked for on the Hub."""
+_LAST_SECONDS = 15.0
+"""How long `close` tries to send what is unsent."""
 
 __all__ = ["CHOICES", "QUESTION", "Adjudication", "Agreement", "Progress", "Question", "SampleState", "Shown"]
 
@@ -68,7 +83,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class SampleState:
-    """How far the sample is: `lines` of the verdicts read, `of` all.
+    """How far the sample is: `lines` of the verdicts, and then rows of what was drawn, read `of` all.
 
     Attributes:
         is_ready: questions can be asked.
@@ -106,6 +121,21 @@ class Agreement:
 class Adjudication:
     """The adjudication of one release by any number of people. Safe to use from several threads."""
 
+    def __init__(self, browser: Browser, folder: Path, size: int, seed: int, config: HumanConfig | None) -> None:
+        self._browser, self._size, self._seed, self._config = browser, size, seed, config
+        self._folder = folder
+        self._log = EventLog(folder / "answers")
+        self._answers = Answers()
+        self._read: dict[str, int] = {}
+        self._sender: Sender | None = None
+        self._sample: AuditSample | None = None
+        self._items: dict[str, Item] = {}
+        self._orders: dict[str, list[Item]] = {}
+        self._state = SampleState(0, 1, False, None)
+        self._agreement: tuple[int, Agreement] | None = None
+        self._change = threading.Condition(threading.RLock())
+        self._closing = threading.Event()
+
     @classmethod
     def open(
         cls,
@@ -116,28 +146,46 @@ class Adjudication:
         seed: int = 0,
         token: str | None = None,
         push: bool = True,
+        delay: float = DELAY,
+        refresh: float = REFRESH_SECONDS,
     ) -> Adjudication:
         """Begin, or go on: reads what is in `folder` and in the config `human`, and draws the sample in the background.
 
         Args:
-            folder: where answers are kept on this machine. Several processes may share it.
+            folder: where answers are kept on this machine, in a folder of its own for each data set. Several processes
+                may share it.
             size, seed: of the sample.
             token: with which answers are committed, the server's own; None takes the stored token or `HF_TOKEN`.
             push: commit answers to the data set that was opened (its main branch); never for a folder.
+            delay: seconds from an answer to its commit, so that a commit holds several.
+            refresh: seconds from one look at other servers' answers to the next.
 
         Raises:
             ConfigError: the folder cannot be written to, or the size is below 1.
             ReleaseError: the config `human` cannot be read.
         """
-        raise NotImplementedError
+        if size < 1:
+            raise ConfigError(f"The size of a sample must be at least 1, found {size}.")
+        config = HumanConfig(browser.repo_id, token) if browser.repo_id is not None else None
+        found = cls(browser, Path(folder) / folder_of(browser), size, seed, config)
+        found.refresh()
+        if config is not None and push:
+            found._sender = Sender(found._log, config, delay)
+            found._sender.start()
+        threading.Thread(target=found._draw, name="space-sample", daemon=True).start()
+        threading.Thread(target=found._keep_fresh, args=(refresh,), name="space-refresh", daemon=True).start()
+        return found
 
     def sample_state(self) -> SampleState:
         """How far the drawing of the sample is."""
-        raise NotImplementedError
+        with self._change:
+            return self._state
 
     def wait_for_sample(self, seconds: float | None = None) -> SampleState:
         """Wait until the sample is drawn, has failed, or the time is over."""
-        raise NotImplementedError
+        with self._change:
+            self._change.wait_for(lambda: self._state.is_ready or self._state.error is not None, seconds)
+            return self._state
 
     def next(self, person: str) -> Question | None:
         """The first item in the person's order that they have not answered; None where none is left.
@@ -145,7 +193,12 @@ class Adjudication:
         Raises:
             ConfigError: the sample is not ready, see `sample_state`.
         """
-        raise NotImplementedError
+        with self._change:
+            order, mine = self._order(person), self._answers.of(person)
+            for number, item in enumerate(order, start=1):
+                if item.id not in mine:
+                    return self._question(person, number, item)
+            return None
 
     def answer(self, person: str, item: str, value: str) -> Progress:
         """Keep an answer. It is on the disk when this returns.
@@ -158,45 +211,101 @@ class Adjudication:
             value: one of `CHOICES`.
 
         Raises:
-            ConfigError: no such item, or no such answer.
+            ConfigError: no such item or answer, no name of a person, or the sample is not ready.
             BuildError: the disk would not take it; nothing was kept.
         """
-        raise NotImplementedError
+        with self._change:
+            self._order(checked_person(person))
+            if item not in self._items:
+                raise ConfigError(f"There is no item {ascii(item)[:60]} in this sample. Reload the page.")
+            if value not in CHOICES:
+                raise ConfigError(f"{ascii(value)[:60]} is no answer. Answers are {', '.join(CHOICES)}.")
+            self._read_local()
+            standing = self._answers.of(person).get(item)
+            if standing is None or standing.answer != value:
+                self._keep(person, self._items[item], ANSWER, value, "")
+            return self.progress(person)
 
     def undo(self, person: str) -> Question | None:
         """Take the person's last answer back and give its question again; None where there is nothing to take back.
 
+        Where that answer had taken the place of an earlier one, the earlier one stands again.
+
         Raises:
+            ConfigError: the sample is not ready.
             BuildError: the disk would not take it; nothing was taken back.
         """
-        raise NotImplementedError
+        with self._change:
+            order = self._order(checked_person(person))
+            self._read_local()
+            last = self._answers.last(person, self._items)
+            if last is None:
+                return None
+            self._keep(person, self._items[last.item], UNDO, "", last.event)
+            number = next(place for place, item in enumerate(order, start=1) if item.id == last.item)
+            return self._question(person, number, self._items[last.item])
 
     def progress(self, person: str) -> Progress:
-        raise NotImplementedError
+        """How far a person is. Everything is 0 until the sample is ready."""
+        with self._change:
+            mine = [item for item in self._answers.of(person) if item in self._items]
+            everybody = self._answers.answered(self._items)
+            return Progress(person, len(mine), len(self._items), everybody, bool(mine))
 
     def agreement(self) -> Agreement:
-        """How people and judges agree by now. Kept until the next answer, so it may be asked for often."""
-        raise NotImplementedError
+        """How people and judges agree by now. Kept until the next answer, so it may be asked for often.
+
+        Raises:
+            ConfigError: the sample is not ready, or a library of audits is missing.
+        """
+        with self._change:
+            sample, answers = self.to_audit()
+            known, version = self._agreement, len(self._answers)
+        if known is not None and known[0] == version:
+            return known[1]
+        found = _agreement(sample, answers)
+        with self._change:
+            self._agreement = (version, found)
+        return found
 
     def sync_state(self) -> SyncState:
         """How many answers are not yet on the Hub, and why."""
-        raise NotImplementedError
+        if self._sender is None:
+            return SyncState(True, 0, None, None, None)
+        return self._sender.state()
 
     def flush(self, seconds: float = 30) -> SyncState:
         """Send what is unsent now and wait for it, at most so long."""
-        raise NotImplementedError
+        if self._sender is not None:
+            self._sender.flush(seconds)
+        return self.sync_state()
 
     def refresh(self) -> None:
-        """Read what other servers have committed and other processes have written since."""
-        raise NotImplementedError
+        """Read what other servers have committed and other processes have written since.
+
+        Raises:
+            ReleaseError: the Hub cannot be asked.
+        """
+        events = [] if self._config is None else self._config.new_events()
+        with self._change:
+            self._take(events)
+            self._read_local()
 
     def to_audit(self) -> tuple[AuditSample, list[Answer]]:
-        """The sample and all answers, as `builders.audit.report.report` takes them. Not blind."""
-        raise NotImplementedError
+        """The sample and all answers, as `builders.audit.report.audit_report` takes them. Not blind.
+
+        Raises:
+            ConfigError: the sample is not ready.
+        """
+        with self._change:
+            return self._ready(), self._answers.to_audit(self._items)
 
     def close(self) -> None:
         """Send what is unsent, for some seconds at most, and stop. What could not be sent is sent the next time."""
-        raise NotImplementedError
+        self._closing.set()
+        if self._sender is not None:
+            self._sender.close(_LAST_SECONDS)
+        self._log.close()
 
     def __enter__(self) -> Self:
         return self
@@ -205,3 +314,162 @@ class Adjudication:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _ready(self) -> AuditSample:
+        if self._sample is None:
+            raise ConfigError(self._state.error or "The sample is being drawn. Try again in a moment.")
+        return self._sample
+
+    def _order(self, person: str) -> list[Item]:
+        """The items in the order in which this person is asked, which is nobody else's."""
+        sample = self._ready()
+        known = self._orders.get(person)
+        if known is None:
+
+            def place(item: Item) -> bytes:
+                return hashlib.blake2b(f"{person}\0{item.id}".encode("utf-8", "replace"), digest_size=16).digest()
+
+            known = self._orders[person] = sorted(sample.items, key=place)
+        return known
+
+    def _question(self, person: str, number: int, item: Item) -> Question:
+        standing = self._answers.of(person).get(item.id) or self._answers.last_undone(person, item.id)
+        return Question(
+            item=item.id,
+            number=number,
+            of=len(self._items),
+            query=item.query,
+            positives=tuple(map(_shown, item.positives)),
+            candidate=_shown(item.candidate),
+            earlier=None if standing is None else standing.answer,
+        )
+
+    def _keep(self, person: str, item: Item, action: str, answer: str, undoes: str) -> None:
+        event = self._log.write(
+            person=person,
+            action=action,
+            item=item.id,
+            answer=answer,
+            undoes=undoes,
+            query_id=item.query_id,
+            subset=item.subset,
+            docid=item.docid,
+            position=item.position,
+            release=self._browser.release.revision or "",
+            seed=self._seed,
+        )
+        self._take([event])
+        if self._sender is not None:
+            self._sender.notice()
+
+    def _read_local(self) -> None:
+        """Take what other processes have written to the folder."""
+        for name, content in self._log.contents(self._read).items():
+            self._take(events_in(content))
+            self._read[name] = self._read.get(name, 0) + len(content)
+
+    def _take(self, events: Any) -> None:
+        for event in events:
+            if self._answers.add(event):
+                self._log.catch_up(event.time)
+
+    def _draw(self) -> None:
+        """Draw the sample, or read it where it was drawn before."""
+        kept = self._folder / f"sample-{(self._browser.release.revision or 'folder')[:12]}-{self._size}-{self._seed}"
+        try:
+            sample = self._kept_sample(kept) or self._drawn(kept)
+        except RelabelError as error:
+            self._set_state(SampleState(0, 1, False, str(error)))
+        except Exception as error:  # a thread has nobody to raise to
+            self._set_state(SampleState(0, 1, False, f"The sample cannot be drawn: {type(error).__name__}."))
+        else:
+            with self._change:
+                self._sample, self._items = sample, {item.id: item for item in sample.items}
+                self._set_state(SampleState(self._state.of, self._state.of, True, None))
+
+    def _kept_sample(self, folder: Path) -> AuditSample | None:
+        # A folder may be built again under the same name; a commit never changes.
+        if self._browser.release.revision is None or not folder.is_dir():
+            return None
+        try:
+            return AuditSample.read(folder)
+        except RelabelError:
+            return None
+
+    def _drawn(self, folder: Path) -> AuditSample:
+        def progress(done: int, of: int) -> None:
+            if self._closing.is_set():
+                raise ConfigError("The Space is being closed.")
+            self._set_state(SampleState(done, of, False, None))
+
+        sample = draw_blind(self._browser, self._size, seed=self._seed, progress=progress)
+        if self._browser.release.revision is not None:
+            sample.write(folder)
+        return sample
+
+    def _set_state(self, state: SampleState) -> None:
+        with self._change:
+            self._state = state
+            self._change.notify_all()
+
+    def _keep_fresh(self, seconds: float) -> None:
+        while not self._closing.wait(seconds):
+            try:
+                self.refresh()
+            except RelabelError:
+                continue  # the sender tells when the Hub cannot be reached
+
+
+def folder_of(browser: Browser) -> str:
+    """The name of the folder that the answers for a data set are kept in."""
+    if browser.repo_id is not None:
+        return browser.repo_id.replace("/", "--")
+    path = Path(browser.release.name).resolve()
+    digest = hashlib.blake2b(str(path).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+    return f"folder-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)[:40]}-{digest}"
+
+
+def checked_person(person: str) -> str:
+    """A name by which answers are kept.
+
+    Raises:
+        ConfigError: it is empty, longer than 96 characters or holds what cannot be shown.
+    """
+    if not person.strip() or len(person) > 96 or not person.isprintable():
+        raise ConfigError("A person needs a name of 1 to 96 characters that can be shown.")
+    return person
+
+
+def _shown(text: Text) -> Shown:
+    return Shown(text.title, text.text)
+
+
+def _agreement(sample: AuditSample, answers: Sequence[Answer]) -> Agreement:
+    people = agreement_of(answers)
+    by_person = {
+        person: _kappas(sample, [answer for answer in answers if answer.person == person])
+        for person in people["people"]
+    }
+    try:
+        found = audit_report(sample, answers)
+    except ConfigError as error:
+        return Agreement(len(answers), people, None, "", by_person, str(error))
+    return Agreement(len(answers), people, found.to_dict(), found.to_text(), by_person, None)
+
+
+def _kappas(sample: AuditSample, answers: Sequence[Answer]) -> dict[str, float | None]:
+    """How far each judge and the verdict agree with one person."""
+    said = {answer.id: answer.value is Label.BETTER for answer in answers if answer.value is not None}
+    items = [item for item in sample.items if item.id in said]
+    kappas: dict[str, float | None] = {}
+    for judge in (VERDICT, *sample.judges):
+        seen = [item for item in items if judge == VERDICT or item.labels.get(judge) is not None]
+        pairs = [(int(_is_better(item, judge)), int(said[item.id])) for item in seen]
+        kappas[judge] = kappa(pairs, weights=[item.weight for item in seen])
+    return kappas
+
+
+def _is_better(item: Item, judge: str) -> bool:
+    if judge == VERDICT:
+        return item.outcome is Outcome.FALSE_NEGATIVE
+    return item.labels[judge] == Label.BETTER

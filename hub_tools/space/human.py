@@ -1,19 +1,49 @@
 """People's answers as events: kept on the disk before they count, and in the config `human` of the data set.
 
-    human/<run>.jsonl          one file for each run of a server, which only ever grows
+On the Hub, files that only ever grow, each written by one run of one server:
 
-A line is one thing that a person did, see `Event`. An answer stands unless an event takes it back (`undoes`) or the
-same person answers the same item later, so the order in which files are read never matters, lines that arrive twice
-count once, and two servers that write at the same time write to two files.
+    human/<run>.parquet
+
+A line is one thing that a person did, see `Event`. An answer stands unless an event of the same person takes it back
+(`undoes`) or they answer the same item later. So the order in which files are read never matters, lines that arrive
+twice count once, and two servers that write at the same time write to two files. (Parquet, because `load_dataset`
+reads all configs of a repository in one format.)
+
+On the disk of a server, the same as a line of JSON each, in `<run>.jsonl`. What comes after the last line feed is a
+line that a crash cut short: it was never acknowledged, and nobody reads it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import io
+import json
+import os
+import re
+import secrets
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.audit.answers import Answer
+from hf_relabel.builders.audit.exports import CHOICES
+from hf_relabel.builders.errors import BuildError, ConfigError
+from hf_relabel.builders.judgements import Label
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 HUMAN = "human"
 """The name of the config, and of its folder."""
+ANSWER, UNDO = "answer", "undo"
+MOST_BYTES = 1_000_000
+"""A file that is larger is followed by another, so that a commit never sends much again."""
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,80}\.jsonl")
+_MOST_TEXT = 10_000
+_MOST_LINES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +58,8 @@ class Event:
         item: of the sample, see `builders.audit.sampling.Item`.
         answer: better, worse, irrelevant or cannot tell; "" for an undo.
         undoes: the event that is taken back; "" for an answer.
-        query_id, subset, docid, row, position: the candidate.
-        release: the commit it was shown from.
+        query_id, subset, docid, position: the candidate.
+        release: the commit it was shown from, "" for a folder.
         seed: of the sample.
     """
 
@@ -43,7 +73,6 @@ class Event:
     query_id: str
     subset: str
     docid: str
-    row: int
     position: int
     release: str
     seed: int
@@ -69,3 +98,270 @@ class SyncState:
     commit: str | None
     error: str | None
     retry_in: float | None
+
+
+def event_of(values: Any) -> Event | None:
+    """A line as an event; None where it is none, as people with the right to write could put anything there."""
+    if not isinstance(values, dict):
+        return None
+    found = {}
+    for field in fields(Event):
+        value = values.get(field.name)
+        wanted = int if field.type == "int" else str
+        if not isinstance(value, wanted) or isinstance(value, bool) or len(str(value)) > _MOST_TEXT:
+            return None
+        found[field.name] = value
+    event = Event(**found)
+    if event.action not in (ANSWER, UNDO) or not (event.event and event.person):
+        return None
+    if event.action == ANSWER and event.answer not in CHOICES:
+        return None
+    return event
+
+
+def events_in(content: bytes) -> Iterator[Event]:
+    """The events in a file. What follows the last line feed is a line cut short, and lines that are no events are
+    passed over."""
+    for line in content[: content.rfind(b"\n") + 1].split(b"\n"):
+        try:
+            event = event_of(json.loads(line)) if line.strip() else None
+        except (ValueError, RecursionError):
+            continue
+        if event is not None:
+            yield event
+
+
+def line_of(event: Event) -> bytes:
+    """An event as a line of a file."""
+    return json.dumps(event.to_dict()).encode("ascii") + b"\n"
+
+
+class Answers:
+    """Events, and what follows from them. The same events give the same answers, in whatever order they come."""
+
+    def __init__(self) -> None:
+        self._events: set[Event] = set()
+        self._undone: set[tuple[str, str]] = set()
+        self._people: dict[str, dict[str, list[Event]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def add(self, event: Event) -> bool:
+        """Take an event. Returns whether it is new."""
+        if event in self._events:
+            return False
+        self._events.add(event)
+        if event.action == UNDO:
+            self._undone.add((event.person, event.undoes))
+        else:
+            self._people.setdefault(event.person, {}).setdefault(event.item, []).append(event)
+        return True
+
+    def people(self) -> list[str]:
+        """Who has an answer that stands, by name."""
+        return sorted(person for person in self._people if self.of(person))
+
+    def of(self, person: str) -> dict[str, Event]:
+        """A person's answers that stand, by item."""
+        items = self._people.get(person, {})
+        standing = {item: self._standing(events) for item, events in items.items()}
+        return {item: event for item, event in standing.items() if event is not None}
+
+    def last(self, person: str, items: Collection[str]) -> Event | None:
+        """The person's last answer that stands, to one of these items."""
+        mine = [event for item, event in self.of(person).items() if item in items]
+        return max(mine, key=_order, default=None)
+
+    def last_undone(self, person: str, item: str) -> Event | None:
+        """The last answer to an item that the person took back, where none of theirs stands."""
+        events = self._people.get(person, {}).get(item, [])
+        return None if self._standing(events) else max(events, key=_order, default=None)
+
+    def answered(self, items: Collection[str]) -> int:
+        """How many of these items have an answer of anybody."""
+        return len({item for person in self._people for item in self.of(person) if item in items})
+
+    def to_audit(self, items: Collection[str]) -> list[Answer]:
+        """All answers that stand to these items, as audits take them."""
+        return [
+            Answer(item, person, None if event.answer == CHOICES[-1] else Label(event.answer))
+            for person in sorted(self._people)
+            for item, event in sorted(self.of(person).items())
+            if item in items
+        ]
+
+    def _standing(self, events: Iterable[Event]) -> Event | None:
+        kept = [event for event in events if (event.person, event.event) not in self._undone]
+        return max(kept, key=_order, default=None)
+
+
+def _order(event: Event) -> tuple[str, str]:
+    return event.time, event.event
+
+
+class EventLog:
+    """The files of events in one folder, which several processes may share: each writes to a file of its own.
+
+    Args:
+        folder: made if it is missing.
+
+    Raises:
+        ConfigError: it cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._run, self._number, self._size = "", 0, 0
+        self._descriptor: int | None = None
+        self._last = datetime.min.replace(tzinfo=UTC)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._probe()
+        except OSError as error:
+            raise ConfigError(f"Answers cannot be kept in {folder}: {error.strerror}. Give another folder.") from error
+
+    def _probe(self) -> None:
+        probe = self.folder / f".{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+
+    def write(self, **values: Any) -> Event:
+        """Make an event of these fields, and keep it. It is on the disk when this returns.
+
+        Raises:
+            BuildError: the disk would not take it, and it was taken back.
+        """
+        with self._lock:
+            try:
+                self._open()
+                event = Event(event=f"{self._run}-{self._number + 1}", time=self._now(), **values)
+                self._append(line_of(event))
+            except OSError as error:
+                self._take_back()
+                raise BuildError(
+                    f"The answer was not kept: {self.folder} cannot be written to ({error.strerror})."
+                ) from error
+            self._number += 1
+            return event
+
+    def _open(self) -> None:
+        if self._descriptor is not None and self._size < MOST_BYTES:
+            return
+        self._abandon()
+        now = datetime.now(UTC)
+        self._run, self._number, self._size = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(5)}", 0, 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self._descriptor = os.open(self.folder / f"{self._run}.jsonl", flags, 0o600)
+        _sync_folder(self.folder)
+
+    def _append(self, line: bytes) -> None:
+        assert self._descriptor is not None
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        os.fsync(self._descriptor)
+        self._size += len(line)
+
+    def _take_back(self) -> None:
+        """Remove what there is of a line that could not be written, and write no more to this file: what follows a line
+        that was cut short would be lost with it."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def catch_up(self, time: str) -> None:
+        """Make sure that events from now on are later than this one. Clocks that differ by a day are not believed."""
+        with suppress(ValueError), self._lock:
+            known = datetime.fromisoformat(time)
+            if known.tzinfo is not None and known < datetime.now(UTC) + timedelta(days=1):
+                self._last = max(self._last, known)
+
+    def _now(self) -> str:
+        """The time, later than that of the event before, whatever the clock does."""
+        self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
+        return self._last.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def contents(self, known: Mapping[str, int] | None = None) -> dict[str, bytes]:
+        """The whole lines of every file, by the file's name.
+
+        Args:
+            known: bytes of each file that are not wanted again; files without more are left out.
+        """
+        found = {}
+        for path in sorted(self.folder.glob("*.jsonl")):
+            start = 0 if known is None else known.get(path.name, 0)
+            if not _FILE_NAME.fullmatch(path.name) or (known is not None and path.stat().st_size <= start):
+                continue
+            with path.open("rb") as file:
+                file.seek(start)
+                content = file.read()
+            content = content[: content.rfind(b"\n") + 1]
+            if content or known is None:
+                found[path.name] = content
+        return found
+
+    def close(self) -> None:
+        with self._lock:
+            self._abandon()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def events_schema() -> pa.Schema:
+    """The Arrow schema of the config, with the fields of `Event`."""
+    import pyarrow as pa
+
+    return pa.schema([(field.name, pa.int64() if field.type == "int" else pa.string()) for field in fields(Event)])
+
+
+def parquet_of(events: Iterable[Event]) -> bytes:
+    """Events as a Parquet file that tells `load_dataset` its features. The same events give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from hf_relabel.builders.configs import with_features
+
+    table = pa.Table.from_pylist([event.to_dict() for event in events], events_schema())
+    out = io.BytesIO()
+    pq.write_table(table.cast(with_features(events_schema())), out, compression="zstd", compression_level=3)
+    return out.getvalue()
+
+
+def events_in_parquet(content: bytes) -> tuple[list[Event], int]:
+    """The events in a file of the config, and how many of its lines are none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(io.BytesIO(content)) as file:
+            if file.metadata.num_rows > _MOST_LINES:
+                return [], int(file.metadata.num_rows)
+            lines = file.read().to_pylist()
+    except (OSError, pa.ArrowException, UnicodeDecodeError, ValueError):
+        return [], 1
+    events = [event for event in map(event_of, lines) if event is not None]
+    return events, len(lines) - len(events)
+
+
+def human_config(configs: Sequence[Any]) -> list[Any]:
+    """The `configs` of a front matter with the config `human` in its place, or at the end."""
+    ours = {"config_name": HUMAN, "data_files": [{"split": "train", "path": f"{HUMAN}/*.parquet"}]}
+    names = [each.get("config_name") if isinstance(each, dict) else None for each in configs]
+    if HUMAN not in names:
+        return [*configs, ours]
+    place = names.index(HUMAN)
+    return [*configs[:place], ours, *configs[place + 1 :]]

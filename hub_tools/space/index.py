@@ -362,7 +362,7 @@ class RowIndex:
             suspects = self._suspect_counts()
             lines = _LineReader(self._line_groups(pool), self._verdicts.release.name)
             names = ["query_id", "query", "subset"]
-            read = _ordered(pool, lambda group: self._original.read(group, names), self._original.groups())
+            read = ordered(pool, lambda group: self._original.read(group, names), self._original.groups())
             place = 0
             for table in read:
                 if self._stop:
@@ -378,7 +378,7 @@ class RowIndex:
         def read(group: Group) -> _Lines:
             return _lines_of(self._verdicts.read(group, columns), group.first, self._verdicts)
 
-        return _ordered(pool, read, self._verdicts.groups())
+        return ordered(pool, read, self._verdicts.groups())
 
     def _suspect_counts(self) -> Mapping[int, int]:
         import numpy as np
@@ -641,10 +641,10 @@ def _on_disk(segments: list[Segment], folder: Path) -> Segment:
     return Segment(segments[0].first, pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
 
-def _ordered(
+def ordered(
     pool: ThreadPoolExecutor, make: Callable[[Given], Made], items: Iterable[Given], ahead: int = _READERS
 ) -> Iterator[Made]:
-    """What `make` gives for each item, in order; a few are made ahead."""
+    """What `make` gives for each item, in order; a few are made ahead, in the threads of the pool."""
     waiting: deque[Future[Made]] = deque()
     try:
         for item in items:
