@@ -73,10 +73,23 @@ def audited_default(manifest: Mapping[str, Any], audit: Mapping[str, Any]) -> st
     Args:
         audit: as `AuditReport.to_dict` gives it.
     """
-    compared = (manifest.get("evidence") or {}).get("compare")
+    evidence = manifest.get("evidence") or {}
+    compared = evidence.get("compare")
     if compared is not None:
         return str(compared["chosen"])
-    low = audit["verdict"]["precision"]["low"]
+    low = relabelled_precision(evidence.get("zones"), audit)["low"]
     built = manifest["settings"]["techniques"]
     backed = "relabel" if low is not None and low >= LEAST_PRECISION else "remove-hn"
     return backed if backed in built else str(manifest["settings"]["default_config"])
+
+
+def relabelled_precision(zones: Mapping[str, Any] | None, audit: Mapping[str, Any]) -> Mapping[str, float | None]:
+    """The audited precision of what is relabelled, `{value, low, high}`; None where nothing is, or nobody answered.
+
+    It is that of the verdict, unless thresholds decide and the audited verdict is still that of the judges' labels:
+    then it is that of the sure zone.
+    """
+    if zones is None or audit.get("calibrated"):
+        precision: Mapping[str, float | None] = audit["verdict"]["precision"]
+        return precision
+    return zones["zones"]["precision"] or {"value": None, "low": None, "high": None}

@@ -8,6 +8,8 @@ default, or `null` where it must be given:
     stages:
       - judge: {kind: listwise}
         endpoints: [{url: "${tgi_url}"}]
+    suspects: {}
+    audit: {out: out/audit, answers: [anna.csv, ben.csv], precision: 0.9}
     build: {out: out/fever}
     compare: {eval: [beir/fever]}
     push: {repo: user/fever-relabeled, license: cc-by-4.0}
@@ -143,6 +145,44 @@ class StageSettings(_Settings):
         return _judge_with_kind(value)
 
 
+class SuspectsSettings(_Settings):
+    """A search for ground truths that no judge stands by. See `hf relabel suspects --help`."""
+
+    stages: tuple[StageSettings, ...] = ()
+    """Whose judges are asked; those of the job when not given."""
+    several: int = Field(default=3, ge=1)
+    """So many candidates must be ranked above a ground truth."""
+
+
+class AuditSettings(_Settings):
+    """A blind sample for people, and what follows from their answers. See `hf relabel audit --help`."""
+
+    out: str
+    """Folder of the sample, of the files for people, and of `calibration.json`."""
+    size: int = Field(default=400, ge=1)
+    seed: int = 0
+    export: tuple[Literal["csv", "label-studio", "argilla"], ...] = ("csv",)
+    answers: tuple[str, ...] = ()
+    """Files with people's answers. Once there are any, the sample in `out` is the one they answer, and stays."""
+    truth: str | None = None
+    """Known false negatives in place of people."""
+    precision: float | None = Field(default=None, gt=0, lt=1)
+    """Fit thresholds that hold this precision and let them decide what is built."""
+    method: Literal["auto", "isotonic", "platt"] = "auto"
+
+    @property
+    def is_answered(self) -> bool:
+        return bool(self.answers) or self.truth is not None
+
+    @model_validator(mode="after")
+    def _one_kind_of_answers(self) -> Self:
+        if self.answers and self.truth is not None:
+            raise ValueError("give `answers` or `truth`, not both")
+        if self.precision is not None and not self.is_answered:
+            raise ValueError("`precision` needs `answers` or `truth` to fit thresholds on")
+        return self
+
+
 class BuildSettings(_Settings):
     """What is built from the verdicts."""
 
@@ -221,6 +261,10 @@ class Job(_Settings):
     source: SourceSettings
     journal: str = "journal.sqlite"
     stages: tuple[StageSettings, ...] = Field(min_length=1)
+    suspects: SuspectsSettings | None = None
+    """Before `build`, which writes what was found to a config of its own."""
+    audit: AuditSettings | None = None
+    """Before `build`; the figures go into its manifest and card, and choose its default config."""
     build: BuildSettings | None = None
     push: PushSettings | None = None
     """Pushes what `build` wrote; without `build`, each shard is built, sent and deleted in turn."""
@@ -234,6 +278,11 @@ class Job(_Settings):
     def _in_order(self) -> Self:
         if self.compare is not None and self.build is None:
             raise ValueError("`compare` needs `build`")
+        if self.audit is not None and self.audit.is_answered:
+            if self.build is None and self.push is not None:
+                raise ValueError("an `audit` with answers needs `build`, so that `push` can show it")
+            if self.audit.precision is not None and self.build is not None and self.build.calibration is not None:
+                raise ValueError("`audit.precision` and `build.calibration` both give thresholds: keep one")
         if self.train is not None and self.build is None and self.push is None:
             raise ValueError("`train` needs `build` or `push`")
         if self.push_model is not None and self.train is None:

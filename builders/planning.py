@@ -4,7 +4,9 @@ Three things are kept apart, and each plan says which is which: what was counted
 prompts), what was measured on a sample of them (tokens, replies, escalation), and what is merely assumed.
 
 Totals measured on a sample are ratio estimates (W. G. Cochran, Sampling Techniques, 3rd ed., chapter 6): what the
-sampled rows took for each candidate or character they have, times the candidates or characters of all rows.
+sampled rows took for each candidate or character they have, times the candidates or characters of all rows. From 30
+rows on they are regression estimates (chapter 7): a linear function of a row's candidates and of the characters of its
+first prompts is fitted to the sample and summed over all rows, of which both are counted.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from heapq import heappush, heapreplace
-from math import sqrt
+from math import ceil, sqrt
 from statistics import NormalDist
 from typing import Any
 
@@ -40,6 +42,12 @@ SAMPLED_PROMPTS = 200
 """Prompts whose tokens are counted."""
 
 CONFIDENCE = 0.95
+
+REGRESSED_ROWS = 30
+"""Totals are estimated by regression from so many rows on; with fewer it would fit itself to chance."""
+
+SURE = 0.99
+"""Confidence at which a probe that goes on until the cost is known well enough stops."""
 
 Range = tuple[float, float]
 
@@ -191,8 +199,37 @@ class JobPlan:
     completion_tokens_range: Range | None = None
     cost_range: Range | None = None
 
+    def off(self, confidence: float = CONFIDENCE) -> float | None:
+        """By what share the cost may be off, without prices the tokens; None where a part of it is assumed."""
+        if self.cost is not None:
+            measured = [(self.cost, self.cost_range)]
+        else:
+            measured = [
+                (self.prompt_tokens, self.prompt_tokens_range),
+                (self.completion_tokens, self.completion_tokens_range),
+            ]
+        shares = [None if limits is None else _share_off(value, limits) for value, limits in measured]
+        wider = _normal(confidence) / _normal(CONFIDENCE)
+        return None if None in shares else wider * max(share for share in shares if share is not None)
+
+    def rows_to_probe(self, within: float) -> int:
+        """So many rows must be probed, as far as this plan can tell, for `off(SURE)` to come down to `within`."""
+        off = self.off(SURE)
+        if off is None or off <= within or not self.probed:
+            return self.probed
+        left_out = 1 / self.probed - 1 / self.rows  # the variance is in proportion to it
+        return min(self.rows, ceil(1.1 / (1 / self.rows + left_out * (within / off) ** 2)))
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _share_off(value: float, limits: Range) -> float:
+    return (limits[1] - value) / value if value else 0.0
+
+
+def _normal(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def plan(
@@ -312,7 +349,8 @@ def _share(rule: Rule, escalated: float | None) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Estimate:
-    """A total, and by how much each unit of the sample strays from the ratio; None for a total that is a guess."""
+    """A total, and by how much each unit of the sample strays from what it was expected to take; None for a total that
+    is a guess."""
 
     value: float
     strays: tuple[float, ...] | None
@@ -334,7 +372,7 @@ class _Estimate:
             return None
         left_out = max(0.0, 1 - len(strays) / population) if population else 0.0
         variance = sum(stray * stray for stray in strays) / (len(strays) - 1)
-        half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * population * sqrt(left_out * variance / len(strays))
+        half = _normal(CONFIDENCE) * population * sqrt(left_out * variance / len(strays))
         return max(0.0, self.value - half), self.value + half
 
 
@@ -342,6 +380,27 @@ def _ratio(of: Sequence[float], by: Sequence[float], total: float) -> _Estimate:
     """The total of `of`, when that of `by` is known."""
     ratio = sum(of) / sum(by) if sum(by) else 0.0
     return _Estimate(ratio * total, tuple(one - ratio * other for one, other in zip(of, by, strict=True)))
+
+
+def _regressed(of: Sequence[float], by: Sequence[Sequence[float]], totals: Sequence[float]) -> _Estimate:
+    """The total of `of` as a linear function of several numbers of each unit, whose totals are known.
+
+    The first of them is taken for the variance of a unit, as in a ratio estimate; where it is 0 a unit takes nothing.
+    Strays are those that each unit has when it is left out (the jackknife): what a function was fitted to strays less.
+    """
+    import numpy as np
+
+    values, known = np.asarray(of, dtype=np.float64), np.asarray(by, dtype=np.float64)
+    root = np.sqrt(np.divide(1.0, known[:, 0], out=np.zeros(len(known)), where=known[:, 0] > 0))
+    scale = np.abs(known).max(axis=0)
+    scale[scale == 0] = 1.0
+    left, sizes, right = np.linalg.svd(known / scale * root[:, None], full_matrices=False)
+    used = sizes > 1e-9 * max(sizes[0], 1e-300)
+    weights = right[used].T @ (left[:, used].T @ (values * root) / sizes[used])
+    strays = values - known / scale @ weights
+    own = (left[:, used] ** 2).sum(axis=1)
+    strays = strays / np.maximum(1 - own, 1 / len(values))
+    return _Estimate(max(0.0, float(np.asarray(totals) / scale @ weights)), tuple(strays.tolist()))
 
 
 def make_plan(
@@ -431,10 +490,11 @@ def _measured(
 ) -> _Totals:
     """From what the probed rows took. The first stage is counted over all rows, and only its tokens are estimated."""
     usages = [row.stages[number] for row in probed]
-    candidates = [float(row.candidates) for row in probed]
 
     def total_of(values: Sequence[float]) -> _Estimate:
-        return _ratio(values, candidates, survey.candidates)
+        if len(probed) < REGRESSED_ROWS:
+            return _ratio(values, [float(row.candidates) for row in probed], survey.candidates)
+        return _regressed(values, [_known_of(row) for row in probed], _known_of_all(survey))
 
     whole = survey.stages[number]
     if not first:
@@ -457,6 +517,16 @@ def _measured(
     }
     prompt_range, completion_range = prompt.range(survey.rows), completion.range(survey.rows)
     return _Totals(whole, prompt, completion, prompt_range, completion_range, basis if whole.requests else {})
+
+
+def _known_of(row: ProbedRow) -> tuple[float, float, float]:
+    """What is counted of every row: its candidates, whether it has any, the characters of its first prompts."""
+    return float(row.candidates), float(row.candidates > 0), row.stages[0].characters
+
+
+def _known_of_all(survey: Survey) -> tuple[float, float, float]:
+    first = survey.stages[0]
+    return survey.candidates, first.rows, first.characters
 
 
 def _prompts_of(usages: Sequence[Usage], counted: TokenSample | None) -> tuple[list[float], str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade import Findings, Rule, StageAnswers, candidates_of_stage, conclude
 from hf_relabel.builders.combining import Combine
@@ -19,6 +19,10 @@ from hf_relabel.builders.judgements import Label, Verdict
 from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
+from hf_relabel.builders.zoning import zoned
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.calibration import Calibration
 
 ROWS_AT_ONCE = 32
 """Rows that are looked up in the journal together, and so the most that are read ahead."""
@@ -157,11 +161,18 @@ class JudgedRow:
     views: tuple[StageView, ...] = ()
 
 
-def judged_rows(source: Source, journal: Journal, run: Mapping[str, Any] | None = None) -> Iterator[JudgedRow]:
+def judged_rows(
+    source: Source,
+    journal: Journal,
+    run: Mapping[str, Any] | None = None,
+    *,
+    calibration: Calibration | None = None,
+) -> Iterator[JudgedRow]:
     """Every row of a source with what the journal says of it. Calls no judge.
 
     Args:
         run: the settings of the run to read, as `Journal.last_run` gives them; None for the last one.
+        calibration: its thresholds decide instead of the judges' labels, see hf_relabel.builders.zoning.
     """
     settings = run if run is not None else journal.last_run()
     stages = stages_of_run(settings)
@@ -176,21 +187,27 @@ def judged_rows(source: Source, journal: Journal, run: Mapping[str, Any] | None 
             of_row = next(views) if is_asked else []
             words: list[StageAnswers] = [view.word for view in of_row] if is_asked else [{} for _ in rules]
             said = conclude(numbered.row, found, rules, words, exempt=not is_asked)
+            if calibration is not None:
+                said = zoned(said, calibration.zones.zone)
             yield JudgedRow(numbered, said, found, tuple(of_row))
 
 
 def verdicts(
-    source: Source, journal: Journal, run: Mapping[str, Any] | None = None
+    source: Source,
+    journal: Journal,
+    run: Mapping[str, Any] | None = None,
+    *,
+    calibration: Calibration | None = None,
 ) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
     """The verdicts on every row of a source, worked out from the journal. Calls no judge.
 
     Args:
-        run: see `judged_rows`.
+        run, calibration: see `judged_rows`.
 
     Yields:
         Each row with one verdict per negative, in their order.
     """
-    for judged in judged_rows(source, journal, run):
+    for judged in judged_rows(source, journal, run, calibration=calibration):
         yield judged.numbered, judged.verdicts
 
 

@@ -17,7 +17,6 @@ from hf_relabel.builders.runs import stages_of_run, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.suspects import SUSPECTS, Suspect, suspect_finder
 from hf_relabel.builders.techniques import Technique
-from hf_relabel.builders.zoning import zoned
 
 if TYPE_CHECKING:
     from hf_relabel.builders.calibration import Calibration
@@ -45,10 +44,9 @@ def build_configs(
     _check_names(settings)
     run = journal.last_run()
     stages = stages_of_run(run)
-    calibration = _calibration(settings)
-    decided = _decided(verdicts(source, journal, run), calibration)
+    calibration = calibration_of(settings)
     return write_configs(
-        _counted(decided, progress),
+        _counted(verdicts(source, journal, run, calibration=calibration), progress),
         Path(settings.out),
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
@@ -67,21 +65,17 @@ def build_configs(
     )
 
 
-def _calibration(settings: BuildSettings) -> Calibration | None:
+def calibration_of(settings: BuildSettings) -> Calibration | None:
+    """The calibration that the settings name.
+
+    Raises:
+        ConfigError: there is none at that place.
+    """
     if settings.calibration is None:
         return None
     from hf_relabel.builders.calibration import Calibration
 
     return Calibration.read(Path(settings.calibration))
-
-
-def _decided(
-    items: Iterable[tuple[NumberedRow, list[Verdict]]], calibration: Calibration | None
-) -> Iterable[tuple[NumberedRow, list[Verdict]]]:
-    if calibration is None:
-        return items
-    zone = calibration.zones.zone
-    return ((numbered, zoned(found, zone)) for numbered, found in items)
 
 
 def _suspects(journal: Journal, run: Mapping[str, Any]) -> Callable[[NumberedRow], list[Suspect]] | None:

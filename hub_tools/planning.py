@@ -30,12 +30,19 @@ from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.endpoints.tokens import by_characters, characters, token_counter
 from hf_relabel.hub_tools.judging import Progress, Stage, judge
 
+FIRST_PROBED = 50
+"""Rows of the first round of a probe that goes on until the cost is known."""
+
+MOST_PROBED = 2_000
+"""Rows such a probe judges at most, unless told otherwise. They are held in memory."""
+
 
 def plan_job(
     source: Source,
     stages: Sequence[Stage],
     *,
     probe: int = 0,
+    within: float | None = None,
     journal: Journal | None = None,
     seed: int = 0,
     prompts: int = SAMPLED_PROMPTS,
@@ -51,6 +58,8 @@ def plan_job(
 
     Args:
         probe: judge so many rows for real, through all stages, to measure replies and escalation. 0 judges none.
+        within: judge as many rows as it takes to know the cost to this share (0.05 for 5 %; without prices both kinds
+            of tokens) with 99 % confidence, but no more than `probe` or 2,000.
         journal: where those judgements go, so that the run itself finds them; needed for a probe.
         seed: another one samples other rows.
         prompts: of each judge, how many prompts to count the tokens of.
@@ -63,17 +72,30 @@ def plan_job(
         ConfigError: a probe has no journal, or `escalated` is given beside it.
         JudgingStopped, EndpointError: the sample cannot be judged. What was judged is in the journal.
     """
-    if probe and journal is None:
+    if within is not None and not 0 < within < 1:
+        raise ConfigError(f"within: expected a share between 0 and 1, such as 0.05, found {within!r}.")
+    most = probe or (0 if within is None else MOST_PROBED)
+    if most and journal is None:
         raise ConfigError("A probe judges rows for real and needs a journal to keep what they say.")
-    if probe and escalated is not None:
+    if most and escalated is not None:
         raise ConfigError("A probe measures what goes on to the next stage: leave out either the probe or the share.")
     to_plan = stages_to_plan(stages)
-    survey = survey_source(source, to_plan, keep=max(probe, prompts), seed=seed, escalated=escalated)
-    probed: list[ProbedRow] = []
-    if probe and journal is not None:
-        probed = _probe(_some_of(source, survey, probe, seed), stages, to_plan, journal, progress)
-    tokens = asyncio.run(_count_tokens(survey, stages, to_plan, prompts, probed))
-    return make_plan(survey, to_plan, tokens=tokens, probed=probed, rows=rows, tokens_per_second=tokens_per_second)
+    survey = survey_source(source, to_plan, keep=max(most, prompts), seed=seed, escalated=escalated)
+
+    def planned(probing: int) -> JobPlan:
+        probed: list[ProbedRow] = []
+        if probing and journal is not None:
+            probed = _probe(_some_of(source, survey, probing, seed), stages, to_plan, journal, progress)
+        tokens = asyncio.run(_count_tokens(survey, stages, to_plan, prompts, probed))
+        return make_plan(survey, to_plan, tokens=tokens, probed=probed, rows=rows, tokens_per_second=tokens_per_second)
+
+    if within is None:
+        return planned(most)
+    most = min(most, survey.rows)
+    found = planned(min(FIRST_PROBED, most))
+    while found.probed < (wanted := min(most, found.rows_to_probe(within))):
+        found = planned(wanted)
+    return found
 
 
 def stages_to_plan(stages: Sequence[Stage]) -> list[StageToPlan]:

@@ -76,10 +76,18 @@ class JudgeFigures:
 
 
 @dataclass(slots=True)
-class _Answers:
-    """The answers of one judge, flat."""
+class Answers:
+    """The answers of one judge, flat: one entry of each list per candidate.
+
+    Attributes:
+        rows, positions: number of the row, and 0-based place among its negatives.
+        better: whether it calls the candidate better.
+        truth: whether the candidate is a known false negative.
+        unanswered: candidates it was asked about without an answer.
+    """
 
     rows: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
     docids: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     better: list[bool] = field(default_factory=list)
@@ -87,15 +95,16 @@ class _Answers:
     unanswered: int = 0
     tokens: float = 0.0
 
-    def add(self, row: int, docid: str, judgement: Judgement | None, is_relevant: bool) -> None:
+    def add(self, row: int, position: int, docid: str, judgement: Judgement | None, is_relevant: bool) -> None:
         if judgement is None or not judgement.label.is_answer:
             self.unanswered += 1
             return
-        self.append(row, docid, level(judgement), judgement.label is Label.BETTER, is_relevant)
+        self.append(row, position, docid, level(judgement), judgement.label is Label.BETTER, is_relevant)
         self.tokens += (judgement.prompt_tokens or 0) + (judgement.completion_tokens or 0)
 
-    def append(self, row: int, docid: str, score: float, better: bool, is_relevant: bool) -> None:
+    def append(self, row: int, position: int, docid: str, score: float, better: bool, is_relevant: bool) -> None:
         self.rows.append(row)
+        self.positions.append(position)
         self.docids.append(docid)
         self.scores.append(score)
         self.better.append(better)
@@ -121,19 +130,27 @@ def judge_figures(
     Raises:
         ConfigError: the truth has none of the rows, or a library is missing.
     """
+    answers = answers_of(judged, stages, truth)
+    return [figures_of(name, found, resamples=resamples, seed=seed) for name, found in answers.items()]
+
+
+def answers_of(
+    judged: Iterable[JudgedRow], stages: Sequence[RunStage], truth: Mapping[str, frozenset[str]]
+) -> dict[str, Answers]:
+    """The answers of every judge of a run, by its name. See `judge_figures` for arguments and errors."""
     names = member_names(stages)
-    answers: dict[str, _Answers] = {}
+    answers: dict[str, Answers] = {}
     for judged_row in judged:
         row = judged_row.numbered.row
         if row.query_id in truth and judged_row.views:
             _add_row(answers, judged_row, stages, names, truth[row.query_id])
     if not answers:
         raise ConfigError("No row that was judged is in the truth file: their query ids have nothing in common.")
-    return [_figures(name, found, resamples, seed) for name, found in answers.items()]
+    return answers
 
 
 def _add_row(
-    answers: dict[str, _Answers],
+    answers: dict[str, Answers],
     judged: JudgedRow,
     stages: Sequence[RunStage],
     names: Sequence[Sequence[str]],
@@ -145,20 +162,21 @@ def _add_row(
         if stage.combine is not None:
             said[stage.name] = view.word
         for name, judgements in said.items():
-            into = answers.setdefault(name, _Answers())
+            into = answers.setdefault(name, Answers())
             for position in view.keys[0]:
                 docid = row.negative_passages[position].docid
-                into.add(number, docid, judgements.get(position), docid in relevant)
+                into.add(number, position, docid, judgements.get(position), docid in relevant)
     if len(stages) > 1:
-        into = answers.setdefault(VERDICT, _Answers())
+        into = answers.setdefault(VERDICT, Answers())
         for verdict in judged.verdicts:
             value = signal(verdict)
             if value is not None:
                 is_found = verdict.outcome is Outcome.FALSE_NEGATIVE
-                into.append(number, verdict.docid, value, is_found, verdict.docid in relevant)
+                into.append(number, verdict.position, verdict.docid, value, is_found, verdict.docid in relevant)
 
 
-def _figures(name: str, answers: _Answers, resamples: int, seed: int) -> JudgeFigures:
+def figures_of(name: str, answers: Answers, *, resamples: int = RESAMPLES, seed: int = 0) -> JudgeFigures:
+    """Measure one judge. See `judge_figures`."""
     import numpy as np
 
     rows, of_row = np.unique(np.array(answers.rows, dtype=np.int64), return_inverse=True)
@@ -184,6 +202,50 @@ def _figures(name: str, answers: _Answers, resamples: int, seed: int) -> JudgeFi
         tokens=round(answers.tokens),
         figures=figures | _ranked(answers, rows, draws),
     )
+
+
+def auc_gain(first: Answers, draws: Sequence[Answers], *, resamples: int = RESAMPLES, seed: int = 0) -> Figure:
+    """By how much the AUC of a judge lies above that of the first, on the candidates that both answered.
+
+    Args:
+        draws: the judge, once for each time it was made (a student of other labels, a model of another seed); the
+            figure is the mean over them.
+
+    The interval is paired: each resample takes the same rows for all, and one of the draws at random.
+    """
+    import numpy as np
+
+    paired = [_paired(first, each) for each in draws]
+    rows = sorted(set(first.rows))
+    place = {row: number for number, row in enumerate(rows)}
+    of_row = [np.array([place[row] for row, *_ in pairs]) for pairs in paired]
+    values = [np.array([pair[1:] for pair in pairs], dtype=np.float64) for pairs in paired]
+
+    def gain(draw: int, times: Values) -> float | None:
+        weights = times[of_row[draw]]
+        kept = weights > 0
+        one, other, truth = values[draw][kept].T
+        if not len(truth) or truth.all() or not truth.any():
+            return None
+        auc = _sklearn().roc_auc_score
+        return float(auc(truth, other, sample_weight=weights[kept]) - auc(truth, one, sample_weight=weights[kept]))
+
+    found = [gain(draw, np.ones(len(rows))) for draw in range(len(draws))]
+    known = [each for each in found if each is not None]
+    chance = np.random.default_rng(seed)
+    share = np.full(len(rows), 1 / len(rows))
+    resampled = [
+        gain(int(chance.integers(len(draws))), chance.multinomial(len(rows), share).astype(float))
+        for _ in range(resamples)
+    ]
+    return _with_interval(float(np.mean(known)) if known else None, resampled)
+
+
+def _paired(first: Answers, second: Answers) -> list[tuple[int, float, float, bool]]:
+    """(row, score of the first, score of the second, truth) of the candidates that both answered."""
+    scores = dict(zip(zip(second.rows, second.positions, strict=True), second.scores, strict=True))
+    mine = zip(first.rows, first.positions, first.scores, first.truth, strict=True)
+    return [(row, score, scores[row, place], truth) for row, place, score, truth in mine if (row, place) in scores]
 
 
 def _with_interval(value: float | None, resampled: Sequence[float | None]) -> Figure:
@@ -221,7 +283,7 @@ def _measured(
     return values
 
 
-def _ranked(answers: _Answers, rows: npt.NDArray[np.int64], draws: Sequence[Values]) -> dict[str, Figure]:
+def _ranked(answers: Answers, rows: npt.NDArray[np.int64], draws: Sequence[Values]) -> dict[str, Figure]:
     """mAP@10 and P@L(GT), means over the rows with false negatives."""
     import numpy as np
 

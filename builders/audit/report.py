@@ -114,6 +114,7 @@ class AuditReport:
         prevalence: share of the candidates that are.
         undecided: items on which people are tied.
         unanswered_strata: strata without an answer, and `unanswered_candidates` in them.
+        calibrated: whether the verdicts follow the thresholds of an earlier audit.
     """
 
     verdict: Measured
@@ -128,6 +129,7 @@ class AuditReport:
     unanswered_strata: int
     unanswered_candidates: int
     seed: int
+    calibrated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON. Items are named by their ids."""
@@ -144,6 +146,7 @@ class AuditReport:
             "unanswered_strata": self.unanswered_strata,
             "unanswered_candidates": self.unanswered_candidates,
             "seed": self.seed,
+            "calibrated": self.calibrated,
         }
 
     def to_text(self) -> str:
@@ -195,7 +198,7 @@ def _count(estimate: Estimate) -> str:
     return f"{estimate.value:.0f} [{estimate.low:.0f}, {estimate.high:.0f}]" if estimate.value is not None else "-"
 
 
-def report(sample: AuditSample, answers: Sequence[Answer], *, seed: int = 0) -> AuditReport:
+def audit_report(sample: AuditSample, answers: Sequence[Answer], *, seed: int = 0) -> AuditReport:
     """Report what the answers say.
 
     Args:
@@ -257,6 +260,7 @@ class _Reporting:
             unanswered_strata=len(silent),
             unanswered_candidates=sum(stratum.size for stratum in silent),
             seed=self.sample.seed,
+            calibrated=self.sample.calibrated,
         )
 
     def _judges(self) -> Iterator[Measured]:

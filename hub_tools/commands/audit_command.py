@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from hf_relabel.hub_tools.commands.common import json_option, print_json, progre
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.answers import Answer
     from hf_relabel.builders.audit.report import AuditReport
-    from hf_relabel.builders.audit.sampling import AuditSample, JudgedCandidate
+    from hf_relabel.builders.audit.sampling import AuditSample
+    from hf_relabel.builders.calibration import Calibration
+    from hf_relabel.builders.job import AuditSettings
     from hf_relabel.builders.journal import Journal
-    from hf_relabel.builders.judgements import Judgement
     from hf_relabel.builders.sources import Source
 
 EPILOG = """\b
@@ -28,7 +30,8 @@ Examples:
 SAMPLE_EPILOG = """\b
 Examples:
   hf relabel audit sample train.jsonl --size 400 --out audit
-  hf relabel audit sample train.jsonl --size 400 --out audit --export label-studio --export argilla"""
+  hf relabel audit sample train.jsonl --size 400 --out audit --export label-studio --export argilla
+  hf relabel audit sample train.jsonl --out again --seed 1 --calibration calibration.json   # of what is built by it"""
 
 REPORT_EPILOG = """\b
 Examples:
@@ -38,6 +41,8 @@ Examples:
   hf relabel audit report audit anna.csv --write cleaned"""
 
 FORMATS = ("csv", "label-studio", "argilla")
+CALIBRATION_NAME = "calibration.json"
+"""Of the thresholds that the step of a job file fits, in the folder of its audit."""
 
 
 @click.group("audit", epilog=EPILOG)
@@ -54,35 +59,52 @@ def command() -> None:
 @click.option(
     "--export", "formats", multiple=True, type=click.Choice(FORMATS), help="Files for people; csv when not given."
 )
+@click.option(
+    "--calibration", metavar="FILE", help="Audit the verdicts of these thresholds, and not those of the judges' labels."
+)
 @json_option
 def sample_command(
-    journal_path: str, size: int, seed: int, out: str, formats: tuple[str, ...], as_json: bool, **options: Any
+    journal_path: str,
+    size: int,
+    seed: int,
+    out: str,
+    formats: tuple[str, ...],
+    calibration: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Draw a blind, stratified sample of the judged candidates of SOURCE.
 
     All labels are drawn, not only hits, and none is shown in the files for people. Keep sample.jsonl from them: it
     holds the labels, and `audit report` needs it.
     """
-    from hf_relabel.builders.audit.sampling import draw
+    from hf_relabel.builders.calibration import Calibration
     from hf_relabel.builders.journal import Journal
     from hf_relabel.hub_tools.assembly import source_of
 
     source = source_of(source_settings(options))
-    with Journal(journal_path, write=False) as journal, progress_bar("drawing") as bar:
-        sample = draw((bar.update() or item for item in judged_candidates(source, journal)), size, seed=seed)
-    folder = Path(out)
-    sample.write(folder)
-    written = [_export(sample, folder, name) for name in formats or ("csv",)]
+    thresholds = None if calibration is None else Calibration.read(Path(calibration))
+    with Journal(journal_path, write=False) as journal:
+        sample = drawn_sample(source, journal, Path(out), size=size, seed=seed, calibration=thresholds)
+    written = [export(sample, Path(out), name) for name in formats or ("csv",)]
     if as_json:
         print_json({"size": len(sample.items), "strata": len(sample.strata), "files": written})
         return
-    click.echo(f"{len(sample.items)} candidates of {len(sample.strata)} strata. Files for people:")
-    for path in written:
-        click.echo(f"  {path}")
-    click.echo("Each is blind. Answers go back with: hf relabel audit report " + out + " FILE …")
+    show_sample(sample, written, f"hf relabel audit report {out} FILE …")
 
 
-def _export(sample: AuditSample, folder: Path, name: str) -> str:
+def drawn_sample(source: Source, journal: Journal, folder: Path, **how: Any) -> AuditSample:
+    """Draw a sample, with a progress bar, and write it. See `draw_audit`."""
+    from hf_relabel.builders.audit.drawing import draw_audit
+
+    with progress_bar("drawing", unit=" candidates") as bar:
+        sample = draw_audit(source, journal, progress=lambda done: bar.update(done - bar.n), **how)
+    sample.write(folder)
+    return sample
+
+
+def export(sample: AuditSample, folder: Path, name: str) -> str:
+    """Write the files for people in one format, and return where they are."""
     from hf_relabel.builders.audit import exports
 
     if name == "csv":
@@ -94,32 +116,12 @@ def _export(sample: AuditSample, folder: Path, name: str) -> str:
     return str(path)
 
 
-def judged_candidates(source: Source, journal: Journal) -> Iterator[JudgedCandidate]:
-    """Every candidate of the last run with its verdict and what each judge says of it."""
-    from hf_relabel.builders.audit.sampling import JudgedCandidate
-    from hf_relabel.builders.judging_report import member_names
-    from hf_relabel.builders.runs import judged_rows, stages_of_run
-    from hf_relabel.builders.zoning import signal
-
-    run = journal.last_run()
-    stages = stages_of_run(run)
-    names = member_names(stages)
-    for judged in judged_rows(source, journal, run):
-        for verdict in judged.verdicts:
-            said: dict[str, Judgement | None] = {}
-            for stage, members, view in zip(stages, names, judged.views, strict=False):
-                said |= {name: answers.get(verdict.position) for name, answers in zip(members, view.said, strict=True)}
-                if stage.combine is not None:
-                    said[stage.name] = view.word.get(verdict.position)
-            asked = [stage.name for stage, word in zip(stages, verdict.stages, strict=False) if word is not None]
-            yield JudgedCandidate(
-                row=judged.numbered.row,
-                position=verdict.position,
-                outcome=verdict.outcome,
-                judges=said,
-                settled_by=asked[-1] if asked else "",
-                signal=signal(verdict),
-            )
+def show_sample(sample: AuditSample, written: Sequence[str], then: str) -> None:
+    """Print where the files for people are, and how their answers go back."""
+    click.echo(f"{len(sample.items)} candidates of {len(sample.strata)} strata. Files for people:")
+    for path in written:
+        click.echo(f"  {path}")
+    click.echo(f"Each is blind. Answers go back with: {then}")
 
 
 @command.command("report", epilog=REPORT_EPILOG)
@@ -158,7 +160,7 @@ def report_command(
     AUDIT is the folder of `audit sample`; ANSWERS are filled-in CSV files and exports of Label Studio or Argilla, from
     one person or several. Precision, recall, F1 and kappa are of the whole set, not of the sample.
     """
-    from hf_relabel.builders.audit.report import report
+    from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.audit.sampling import AuditSample
     from hf_relabel.builders.errors import ConfigError
 
@@ -166,10 +168,10 @@ def report_command(
         raise ConfigError("--figure shows a calibration: give --calibrate too.")
     sample = AuditSample.read(Path(audit))
     given = read_all_answers(sample, answers, truth)
-    found = report(sample, given)
+    found = audit_report(sample, given)
     if calibrate:
         _calibrate(sample, found, Path(calibrate), precision, method, figure)
-    written = None if built is None else _write(Path(built), found)
+    written = None if built is None else write_audit(Path(built), found)
     if as_json:
         print_json({**found.to_dict(), "written_to": built if written else None})
         return
@@ -201,14 +203,9 @@ def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | Non
 def _calibrate(
     sample: AuditSample, found: AuditReport, path: Path, precision: float, method: Any, figure: str | None
 ) -> None:
-    from hf_relabel.builders.calibration import LabelledScore, fit
+    from hf_relabel.builders.audit.drawing import calibrate
 
-    labelled = [
-        LabelledScore(item.signal, found.truth[item.id], item.weight)
-        for item in sample.items
-        if item.signal is not None and item.id in found.truth
-    ]
-    calibration = fit(labelled, method=method, precision=precision)
+    calibration = calibrate(sample, found, precision=precision, method=method)
     calibration.write(path)
     if figure:
         from hf_relabel.builders.whole_file import written_whole
@@ -218,7 +215,7 @@ def _calibrate(
             file.write(reliability_png(calibration.to_dict()))
 
 
-def _write(folder: Path, found: AuditReport) -> str:
+def write_audit(folder: Path, found: AuditReport) -> str:
     """Put the audit into the folder's manifest and card. Returns the default config that follows."""
     from hf_relabel.builders.evidence import audited_default, write_evidence
     from hf_relabel.builders.manifest import read_manifest
@@ -227,3 +224,84 @@ def _write(folder: Path, found: AuditReport) -> str:
     default = audited_default(read_manifest(folder), evidence)
     write_evidence(folder, "audit", evidence, default=default)
     return default
+
+
+# The step of a job file
+
+
+@dataclass(frozen=True)
+class AuditStep:
+    """What the step did: `report` and `calibration` (a file) once there are answers."""
+
+    sample: AuditSample
+    files: Sequence[str]
+    report: AuditReport | None = None
+    calibration: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "size": len(self.sample.items),
+            "strata": len(self.sample.strata),
+            "files": list(self.files),
+            "report": None if self.report is None else self.report.to_dict(),
+            "calibration": self.calibration,
+        }
+
+    def show(self) -> None:
+        """Print what the answers say, or how to answer."""
+        if self.report is None:
+            show_sample(self.sample, self.files, "the same job with `answers` in its step `audit`")
+            return
+        click.echo(self.report.to_text())
+        if self.calibration is not None:
+            click.echo(f"\nThresholds are in {self.calibration}.")
+
+
+def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by: str | None) -> AuditStep:
+    """Draw the sample, or with answers read what they say of it, and fit thresholds where a precision is wanted.
+
+    Args:
+        built_by: the calibration that `build` follows anyway: then its verdicts are audited.
+
+    Raises:
+        ConfigError: the answers are to a sample of other judgements, or too few to fit thresholds on.
+        BadRow: a file of answers cannot be read.
+    """
+    from hf_relabel.builders.audit.drawing import calibrate
+    from hf_relabel.builders.audit.report import audit_report
+    from hf_relabel.builders.calibration import Calibration
+
+    folder = Path(settings.out)
+    thresholds = None if built_by is None else Calibration.read(Path(built_by))
+    sample, files = _sample_of(settings, source, journal, thresholds)
+    if not settings.is_answered:
+        return AuditStep(sample, files)
+    report = audit_report(sample, read_all_answers(sample, settings.answers, settings.truth))
+    if settings.precision is None:
+        return AuditStep(sample, files, report)
+    calibration = calibrate(sample, report, precision=settings.precision, method=settings.method)
+    calibration.write(folder / CALIBRATION_NAME)
+    return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME))
+
+
+def _sample_of(
+    settings: AuditSettings, source: Source, journal: Journal, thresholds: Calibration | None
+) -> tuple[AuditSample, list[str]]:
+    """The sample that people answered, if there is one, else a new one with files for people."""
+    from hf_relabel.builders.audit.drawing import draw_audit
+    from hf_relabel.builders.audit.sampling import STRATA_NAME, AuditSample
+    from hf_relabel.builders.errors import ConfigError
+
+    folder = Path(settings.out)
+    if not (settings.answers and (folder / STRATA_NAME).exists()):
+        how = {"size": settings.size, "seed": settings.seed, "calibration": thresholds}
+        sample = drawn_sample(source, journal, folder, **how)
+        return sample, [export(sample, folder, name) for name in settings.export]
+    sample = AuditSample.read(folder)
+    now = draw_audit(source, journal, size=len(sample.items), seed=sample.seed, calibration=thresholds)
+    if (now.items, now.strata) != (sample.items, sample.strata):
+        raise ConfigError(
+            f"The sample in {folder} was drawn from other judgements than those of this job, so its answers do not"
+            " measure them. Go back to that source, journal and seed, or audit again with another `out`."
+        )
+    return sample, []

@@ -10,7 +10,9 @@ from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, 
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
+    from hf_relabel.builders.configs import BuildReport
     from hf_relabel.cards.training_report import TrainingReport
+    from hf_relabel.hub_tools.commands.audit_command import AuditStep
     from hf_relabel.hub_tools.releases.models import ModelPushReport
     from hf_relabel.hub_tools.releases.push import PushReport
     from hf_relabel.trainers.compare import CompareReport
@@ -38,7 +40,7 @@ def command(
     retry_failed: bool,
     as_json: bool,
 ) -> None:
-    """Judge, build, compare, release and train from one JOB_FILE: a path, or the name of a ready one."""
+    """Judge, audit, build, compare, release and train from one JOB_FILE: a path, or the name of a ready one."""
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.builders.job import load_job, shipped_job_files
 
@@ -54,6 +56,8 @@ def command(
         from hf_relabel.hub_tools.commands.plan_command import show_plan
 
         show_plan(job, as_json)
+        if job.suspects and not as_json:
+            click.echo("The step `suspects` asks about the ground truths too; it is not in this plan.")
         return
     _run(job, retry_failed, as_json)
 
@@ -61,7 +65,8 @@ def command(
 def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
     from hf_relabel.builders.journal import Journal
     from hf_relabel.hub_tools.assembly import source_of, stages_of
-    from hf_relabel.hub_tools.commands.build_command import build, show_build
+    from hf_relabel.hub_tools.commands import suspects_command
+    from hf_relabel.hub_tools.commands.build_command import show_build
     from hf_relabel.hub_tools.commands.judge_command import reports_to_dict, show_reports
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
@@ -71,7 +76,11 @@ def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
     with Journal(job.journal) as journal:
         with judging_progress(rows_expected(source)) as progress:
             reports = judge(source, stages_of(job), journal, retry_failed=retry_failed, progress=progress)
-        built = build(source, journal, job.build) if job.build else None
+        if job.suspects:
+            suspects_command.run_step(job, source, journal, retry_failed=retry_failed)
+        suspects = list(suspects_command.found_suspects(source, journal)) if job.suspects else []
+        audited = _audit(job, source, journal) if job.audit else None
+        built = _build(job, source, journal, audited) if job.build else None
         compared = _compare(job) if job.compare else None
         pushed = _push(job, source, journal) if job.push else None
         trained = _train(job, pushed) if job.train else None
@@ -79,6 +88,8 @@ def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
         if as_json:
             outcome = reports_to_dict(reports, journal)
             done = {
+                "suspects": [suspect.to_dict() for suspect in suspects] if job.suspects else None,
+                "audit": audited.to_dict() if audited else None,
                 "build": built.to_dict() if built else None,
                 "compare": compared.evidence() if compared else None,
                 "push": pushed.to_dict() if pushed else None,
@@ -88,6 +99,12 @@ def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
             print_json({**outcome, **done})
             return
         show_reports(reports, journal, as_json=False)
+        if job.suspects:
+            click.echo("")
+            suspects_command.show_suspects(iter(suspects))
+        if audited:
+            click.echo("")
+            audited.show()
         if built:
             click.echo("")
             show_build(built, job.build.out, as_json=False)
@@ -101,6 +118,28 @@ def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
             show_training(trained, job.train.out, as_json=False)
         if model:
             click.echo(f"\n{model.to_text()}")
+
+
+def _audit(job: Any, source: Any, journal: Any) -> AuditStep:
+    from hf_relabel.hub_tools.commands.audit_command import run_step
+
+    return run_step(job.audit, source, journal, job.build.calibration if job.build else None)
+
+
+def _build(job: Any, source: Any, journal: Any, audited: AuditStep | None) -> BuildReport:
+    """By the thresholds of the job's own audit, if it has any; what the audit says goes into manifest and card."""
+    from pathlib import Path
+
+    from hf_relabel.hub_tools.commands.audit_command import write_audit
+    from hf_relabel.hub_tools.commands.build_command import build
+
+    settings = job.build
+    if audited is not None and audited.calibration is not None:
+        settings = settings.model_copy(update={"calibration": audited.calibration})
+    built = build(source, journal, settings)
+    if audited is not None and audited.report is not None:
+        write_audit(Path(settings.out), audited.report)
+    return built
 
 
 def _compare(job: Any) -> CompareReport:

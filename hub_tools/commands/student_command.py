@@ -80,13 +80,13 @@ def command(
 
 def audited_examples(source: Source, audit: str, answers: Iterable[str]) -> Iterator[StudentExample]:
     """The candidates that people answered for."""
-    from hf_relabel.builders.audit.report import report
+    from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.audit.sampling import AuditSample
     from hf_relabel.hub_tools.commands.audit_command import read_all_answers
     from hf_relabel.trainers.judge_student import StudentExample
 
     sample = AuditSample.read(Path(audit))
-    truth = report(sample, read_all_answers(sample, tuple(answers), None)).truth
+    truth = audit_report(sample, read_all_answers(sample, tuple(answers), None)).truth
     wanted: dict[tuple[str, str], Any] = {(item.query_id, item.docid): item for item in sample.items}
     for numbered in source.rows():
         for position, passage in enumerate(numbered.row.negative_passages):

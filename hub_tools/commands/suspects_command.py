@@ -18,6 +18,7 @@ from hf_relabel.hub_tools.commands.common import (
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
+    from hf_relabel.builders.job import Job
     from hf_relabel.builders.journal import Journal
     from hf_relabel.builders.sources import Source
     from hf_relabel.builders.suspects import Suspect
@@ -50,26 +51,40 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
     The judges see the ground truths among the candidates, without being told. Suspects are reported, never changed;
     `build` with the same journal writes them to a config of their own.
     """
-    from hf_relabel.builders.job import Job
+    from hf_relabel.builders.job import Job, SuspectsSettings
     from hf_relabel.builders.journal import Journal
-    from hf_relabel.hub_tools.assembly import source_of, stages_of
-    from hf_relabel.hub_tools.judging import search_suspects
+    from hf_relabel.hub_tools.assembly import source_of
 
-    job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
+    job = Job(
+        source=source_settings(options),
+        journal=journal_path,
+        stages=stage_settings(options),
+        suspects=SuspectsSettings(several=several),
+    )
     source = source_of(job.source)
     with Journal(job.journal) as journal:
-        with judging_progress(rows_expected(source)) as progress:
-            search_suspects(
-                source, stages_of(job), journal, several=several, retry_failed=retry_failed, progress=progress
-            )
-        found = _found(source, journal)
+        run_step(job, source, journal, retry_failed=retry_failed)
+        found = found_suspects(source, journal)
         if as_json:
             print_json([suspect.to_dict() for suspect in found])
         else:
-            _show(found)
+            show_suspects(found)
 
 
-def _found(source: Source, journal: Journal) -> Iterator[Suspect]:
+def run_step(job: Job, source: Source, journal: Journal, *, retry_failed: bool) -> None:
+    """Ask the judges of a job's step `suspects`, or those of the job, about the ground truths."""
+    from hf_relabel.hub_tools.assembly import stages_of
+    from hf_relabel.hub_tools.judging import search_suspects
+
+    assert job.suspects is not None
+    stages = stages_of(job.model_copy(update={"stages": job.suspects.stages or job.stages}))
+    several = job.suspects.several
+    with judging_progress(rows_expected(source)) as progress:
+        search_suspects(source, stages, journal, several=several, retry_failed=retry_failed, progress=progress)
+
+
+def found_suspects(source: Source, journal: Journal) -> Iterator[Suspect]:
+    """The suspects of the last search."""
     from hf_relabel.builders.suspects import SUSPECTS, suspect_finder
 
     run = journal.last_run_of_kind(SUSPECTS)
@@ -79,7 +94,8 @@ def _found(source: Source, journal: Journal) -> Iterator[Suspect]:
             yield from find(numbered)
 
 
-def _show(found: Iterator[Suspect]) -> None:
+def show_suspects(found: Iterator[Suspect]) -> None:
+    """Print the first suspects, and how many there are."""
     from tabulate import tabulate
 
     lines, count = [], 0

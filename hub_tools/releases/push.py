@@ -184,7 +184,7 @@ def push_source(
         ReleaseError, CardError, ConfigError, BuildError: as `push`.
     """
     from hf_relabel.builders.runs import verdicts
-    from hf_relabel.hub_tools.building import build_configs
+    from hf_relabel.hub_tools.building import build_configs, calibration_of
 
     chosen = PushOptions(**options)
     pusher = _Pusher(repo_id, chosen, token, progress)
@@ -207,7 +207,8 @@ def push_source(
             [name for name in manifest["files"] if name.startswith(f"{config}/")], shards, strict=True
         )
     }
-    example = example_of(verdicts(source, journal), limit=settings.limit)
+    decided = verdicts(source, journal, calibration=calibration_of(settings))
+    example = example_of(decided, limit=settings.limit)
 
     def named(path: str) -> CommitOperationAdd:
         addition = additions[path]

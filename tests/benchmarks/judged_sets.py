@@ -1,12 +1,19 @@
-"""Configs of a set whose false negatives are known."""
+"""Sets whose false negatives are known: their configs, and vectors of their texts that several judges share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
 
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judges.registry import make_judge
+from hf_relabel.builders.judges.similarity import SimilarityJudge
 from hf_relabel.builders.released import Release, release_from_folder
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.building import build_configs
@@ -30,3 +37,35 @@ def built_by(stage_judge: str, folder: Path, scratch: Path, **settings: object) 
 def built_from_truth(folder: Path, scratch: Path) -> Release:
     """With `truth.jsonl` for a judge."""
     return built_by("truth", folder, scratch, file=str(folder / "truth.jsonl"))
+
+
+ENCODED_AT_ONCE = 256
+
+
+@contextmanager
+def vectors_kept(file: Path) -> Iterator[None]:
+    """Within it no bi-encoder encodes a text twice, and what it encoded is in `file` the next time. Of one model only.
+
+    Judges of quality need no fresh vectors, and on one core those of some thousand abstracts take a quarter of an hour.
+    """
+    known: dict[tuple[str, str], Any] = {}
+    if file.exists():
+        held = np.load(file)
+        known = dict(zip(map(tuple, held["texts"].tolist()), held["vectors"], strict=True))
+    before, encode = len(known), SimilarityJudge._encode
+
+    def remembered(self: SimilarityJudge, texts: list[str], side: Any) -> Any:
+        unique = list(dict.fromkeys(self._cut(text) for text in texts))
+        missing = [text for text in unique if (side, text) not in known]
+        for start in range(0, len(missing), ENCODED_AT_ONCE):
+            found = encode(self, missing[start : start + ENCODED_AT_ONCE], side)
+            known.update({(side, text): vector for text, vector in found.items()})
+        return {text: known[side, text] for text in unique}
+
+    try:
+        with patch.object(SimilarityJudge, "_encode", remembered):
+            yield
+    finally:
+        if len(known) > before:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(file, texts=np.array(list(known)), vectors=np.stack(list(known.values())))

@@ -21,7 +21,7 @@ from statsmodels.stats.inter_rater import fleiss_kappa
 from hf_relabel.builders.audit.answers import Answer, answers_from_truth, read_answers
 from hf_relabel.builders.audit.exports import COLUMNS, export_argilla, export_csv, export_label_studio
 from hf_relabel.builders.audit.people import agreement, consensus
-from hf_relabel.builders.audit.report import report
+from hf_relabel.builders.audit.report import audit_report
 from hf_relabel.builders.audit.sampling import AuditSample, JudgedCandidate, draw
 from hf_relabel.builders.errors import BadRow, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
@@ -297,7 +297,7 @@ def test_intervals_hold_the_truth_and_the_plain_shares_of_the_sample_do_not() ->
     plain = []
     for seed in range(60):
         sample = draw(candidates, 300, seed=seed)
-        found = report(sample, answers_from_truth(truth, sample))
+        found = audit_report(sample, answers_from_truth(truth, sample))
         for name, value in (("precision", hits / len(positives)), ("recall", hits / real)):
             estimate = getattr(found.verdict, name)
             held[name] += estimate.low <= value <= estimate.high
@@ -312,7 +312,7 @@ def test_a_census_is_exact() -> None:
     candidates, truth = population(400)
     sample = draw(candidates, 10_000)
 
-    verdict = report(sample, answers_from_truth(truth, sample)).verdict
+    verdict = audit_report(sample, answers_from_truth(truth, sample)).verdict
 
     positives = [c for c in candidates if c.outcome is Outcome.FALSE_NEGATIVE]
     hits = sum(bool(truth[c.row.query_id]) for c in positives)
@@ -326,7 +326,7 @@ def test_judges_subsets_and_stages_have_figures_of_their_own() -> None:
     candidates, truth = population(3000)
     sample = draw(candidates, 600)
 
-    found = report(sample, answers_from_truth(truth, sample))
+    found = audit_report(sample, answers_from_truth(truth, sample))
 
     assert [judge.name for judge in found.judges] == ["cheap", "accurate"]
     cheap, accurate = found.judges
@@ -382,4 +382,4 @@ def test_the_majority_speaks_and_ties_go_to_those_who_err_less() -> None:
 def test_without_an_answer_there_is_nothing_to_report() -> None:
     sample = draw([candidate(n, B) for n in range(3)], 3)
     with pytest.raises(ConfigError, match="no answer yet"):
-        report(sample, [Answer(sample.items[0].id, "anna", None)])
+        audit_report(sample, [Answer(sample.items[0].id, "anna", None)])

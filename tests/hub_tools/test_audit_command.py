@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hf_relabel.builders.calibration import Calibration
+from hf_relabel.builders.evidence import relabelled_precision
 from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judgements import Judgement, Label, Outcome
+from hf_relabel.builders.judges.registry import JUDGES
 from hf_relabel.builders.manifest import read_manifest
 from hf_relabel.builders.rows import Row
+from hf_relabel.builders.runs import verdicts
 from hf_relabel.builders.sources import open_source
 from hf_relabel.cards.data_card import CardFacts, figures, render_card
 from hf_relabel.hub_tools.commands import run
@@ -147,23 +151,28 @@ def test_a_precise_judge_backs_relabelling(folder: Path, tmp_path: Path, capfd: 
     capfd.readouterr()
 
 
+def fill_in(folder: Path, audit: Path, out: Path) -> None:
+    """The file for people, answered as the truth has it."""
+    truth = known(folder)
+    items = [json.loads(line) for line in (audit / "sample.jsonl").read_text().splitlines()]
+    by_id = {item["id"]: item for item in items}
+    with (
+        (audit / "questions.csv").open(encoding="utf-8-sig", newline="") as asked,
+        out.open("w", encoding="utf-8", newline="") as file,
+    ):
+        reader = csv.DictReader(asked)
+        writer = csv.DictWriter(file, reader.fieldnames or ())
+        writer.writeheader()
+        for line in reader:
+            item = by_id[line["id"]]
+            is_relevant = item["docid"] in truth[item["query_id"]]
+            writer.writerow({**line, "answer": "better" if is_relevant else "irrelevant"})
+
+
 def test_people_fill_in_the_csv(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["audit", "sample", *arguments(folder, "--size", "60", "--out", str(tmp_path / "audit"))]) == 0
-    truth = known(folder)
-    lines = [json.loads(line) for line in (tmp_path / "audit" / "sample.jsonl").read_text().splitlines()]
-    by_id = {line["id"]: line for line in lines}
     for person in ("anna", "ben"):
-        with (
-            (tmp_path / "audit" / "questions.csv").open(encoding="utf-8-sig", newline="") as asked,
-            (tmp_path / f"{person}.csv").open("w", encoding="utf-8", newline="") as file,
-        ):
-            reader = csv.DictReader(asked)
-            writer = csv.DictWriter(file, reader.fieldnames or ())
-            writer.writeheader()
-            for line in reader:
-                item = by_id[line["id"]]
-                is_relevant = item["docid"] in truth[item["query_id"]]
-                writer.writerow({**line, "answer": "better" if is_relevant else "irrelevant"})
+        fill_in(folder, tmp_path / "audit", tmp_path / f"{person}.csv")
     capfd.readouterr()
 
     people = [str(tmp_path / "anna.csv"), str(tmp_path / "ben.csv")]
@@ -172,6 +181,130 @@ def test_people_fill_in_the_csv(folder: Path, tmp_path: Path, capfd: pytest.Capt
     values = json.loads(capfd.readouterr().out)
     assert values["people"]["people"] == ["anna", "ben"]
     assert values["people"]["fleiss"]["binary"] == 1.0
+
+
+# In job files
+
+
+def write_job(folder: Path, tmp_path: Path, **steps: Any) -> str:
+    """A job with the noisy judge, in a folder of its own."""
+    job = {
+        "source": {"location": str(folder / "rows.jsonl")},
+        "journal": str(tmp_path / "journal.sqlite"),
+        "stages": [{"name": "noisy", "judge": {"kind": "noisy"}}],
+        **steps,
+    }
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    return str(tmp_path / "job.yaml")
+
+
+@pytest.fixture
+def noisy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(JUDGES, "noisy", NoisyScores)
+
+
+@pytest.mark.usefixtures("noisy")
+def test_a_job_waits_for_people_and_follows_their_answers(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    audit: dict[str, Any] = {"out": str(tmp_path / "audit"), "size": 700, "export": ["csv", "label-studio"]}
+    built = {"out": str(tmp_path / "built")}
+    assert run(["run", write_job(folder, tmp_path, audit=audit, build=built)]) == 0
+    shown = capfd.readouterr().out
+    assert "Each is blind" in shown
+    assert "`answers` in its step `audit`" in shown
+    assert (tmp_path / "audit" / "label-studio" / "tasks.json").is_file()
+    assert "evidence" not in read_manifest(tmp_path / "built")
+
+    fill_in(folder, tmp_path / "audit", tmp_path / "anna.csv")
+    drawn = (tmp_path / "audit" / "sample.jsonl").read_bytes()
+    audit |= {"answers": [str(tmp_path / "anna.csv")], "precision": 0.8}
+    assert run(["run", write_job(folder, tmp_path, audit=audit, build=built), "--json"]) == 0
+    done = json.loads(capfd.readouterr().out)
+
+    assert done["audit"]["report"]["verdict"]["answers"] == 700
+    assert (tmp_path / "audit" / "sample.jsonl").read_bytes() == drawn, "it stays the one that was answered"
+    calibration = str(tmp_path / "audit" / "calibration.json")
+    assert done["audit"]["calibration"] == calibration
+    evidence = read_manifest(tmp_path / "built")["evidence"]
+    assert set(evidence) == {"audit", "zones"}
+    assert evidence["zones"] == json.loads(Path(calibration).read_text())
+    by_hand = ["--journal", str(tmp_path / "journal.sqlite"), "--out", str(tmp_path / "by-hand")]
+    assert run(["build", str(folder / "rows.jsonl"), *by_hand, "--calibration", calibration]) == 0
+    assert relabelled(tmp_path / "built") == relabelled(tmp_path / "by-hand")
+    source, thresholds = open_source(folder / "rows.jsonl"), Calibration.read(Path(calibration))
+    with Journal(tmp_path / "journal.sqlite", write=False) as journal:
+        found = [
+            (numbered.row.query_id, verdict.docid)
+            for numbered, row in verdicts(source, journal, calibration=thresholds)
+            for verdict in row
+            if verdict.outcome is Outcome.FALSE_NEGATIVE
+        ]
+    assert found == relabelled(tmp_path / "built")
+    capfd.readouterr()
+
+    # Other judgements than those that people were asked about: the answers do not measure them.
+    fewer = {"source": {"location": str(folder / "rows.jsonl"), "limit": 100}}
+    assert run(["run", write_job(folder, tmp_path, audit=audit, build=built, **fewer)]) == 2
+    assert "was drawn from other judgements than those of this job" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("noisy")
+def test_a_job_takes_a_truth_file_in_place_of_people(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    audit = {"out": str(tmp_path / "audit"), "truth": str(folder / "truth.jsonl")}
+    assert run(["run", write_job(folder, tmp_path, audit=audit, build={"out": str(tmp_path / "built")})]) == 0
+    assert "400 of 400 candidates answered" in capfd.readouterr().out
+    manifest = read_manifest(tmp_path / "built")
+    assert set(manifest["evidence"]) == {"audit"}
+    assert manifest["settings"]["default_config"] == "remove-hn"
+
+
+@pytest.mark.usefixtures("noisy")
+def test_what_follows_thresholds_is_audited_as_what_it_is(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By its own thresholds the release relabels less, and more precisely, than by the judge's labels."""
+    truth = str(folder / "truth.jsonl")
+    audit = {"out": str(tmp_path / "audit"), "truth": truth, "size": 900, "precision": 0.8}
+    assert run(["run", write_job(folder, tmp_path, audit=audit, build={"out": str(tmp_path / "built")})]) == 0
+    calibration = str(tmp_path / "audit" / "calibration.json")
+    again = ["--journal", str(tmp_path / "journal.sqlite"), "--out", str(tmp_path / "again"), "--size", "900"]
+    assert run(["audit", "sample", str(folder / "rows.jsonl"), *again, "--calibration", calibration]) == 0
+    capfd.readouterr()
+    assert run(["audit", "report", str(tmp_path / "again"), "--truth", truth, "--json"]) == 0
+    by_thresholds = json.loads(capfd.readouterr().out)
+    manifest = read_manifest(tmp_path / "built")
+    by_labels = manifest["evidence"]["audit"]
+
+    assert (by_labels["calibrated"], by_thresholds["calibrated"]) == (False, True)
+    assert by_thresholds["verdict"]["positives"] == len(relabelled(tmp_path / "built"))
+    assert by_thresholds["verdict"]["precision"]["value"] > by_labels["verdict"]["precision"]["value"] + 0.1
+    zones = manifest["evidence"]["zones"]
+    assert relabelled_precision(zones, by_labels) == zones["zones"]["precision"]
+    assert relabelled_precision(zones, by_thresholds) == by_thresholds["verdict"]["precision"]
+    assert relabelled_precision(None, by_labels) == by_labels["verdict"]["precision"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ({"audit": {"out": "a", "answers": ["b.csv"], "truth": "t"}}, "give `answers` or `truth`, not both"),
+        ({"audit": {"out": "a", "precision": 0.9}}, "`precision` needs `answers` or `truth`"),
+        ({"audit": {"out": "a", "export": ["word"]}}, "audit.export"),
+        ({"audit": {"out": "a", "truth": "t"}, "push": {"repo": "u/r"}}, "needs `build`, so that `push` can show it"),
+        (
+            {"audit": {"out": "a", "truth": "t", "precision": 0.9}, "build": {"out": "b", "calibration": "c"}},
+            "both give thresholds",
+        ),
+    ],
+)
+def test_steps_that_make_no_sense_are_refused(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], steps: dict[str, Any], message: str
+) -> None:
+    assert run(["run", write_job(folder, tmp_path, **steps)]) == 2
+    assert message in capfd.readouterr().err
 
 
 def test_mistakes_are_one_line(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,19 +10,23 @@ import datasets
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers import CrossEncoder
 
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.listwise import ListwiseJudge
+from hf_relabel.builders.manifest import read_manifest
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.builders.suspects import hidden, suspects_of
+from hf_relabel.cards.data_card import CardFacts, render_card
 from hf_relabel.hub_tools.building import build_configs, rebuild_configs, settings_of
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.judging import Stage, judge, search_suspects
 from hf_relabel.hub_tools.releases.opening import open_release
 from tests.hub_tools.test_report import ScriptedEndpoint
+from tests.trainers.tiny_models import tiny_bert
 
 ROW = NumberedRow(
     7,
@@ -161,3 +165,36 @@ def test_the_command_lists_suspects(
 
     assert "10 suspected ground truths. None was changed." in text
     assert [suspect["docid"] for suspect in suspects] == [f"p{number}" for number in range(10)]
+
+
+def test_a_job_file_searches_for_suspects_and_its_card_tells_of_them_and_of_cut_texts(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With a real reranker, which reads no more than 15 characters of a text."""
+    write_rows(tmp_path / "rows.jsonl")
+    CrossEncoder(tiny_bert(tmp_path / "bert"), num_labels=1).save(str(tmp_path / "reranker"))
+    reranker = {"kind": "cross-encoder", "model": str(tmp_path / "reranker"), "max_chars": 15}
+    truth = {"kind": "truth", "file": str(tmp_path / "truth.jsonl")}
+    found = [json.dumps({"query_id": f"q{n}", "false_negatives": [f"n{n}-0", f"n{n}-1"]}) for n in range(10)]
+    (tmp_path / "truth.jsonl").write_text("\n".join(found), encoding="utf-8")
+    job = {
+        "source": {"location": str(tmp_path / "rows.jsonl")},
+        "journal": str(tmp_path / "journal.sqlite"),
+        "stages": [{"name": "reranker", "judge": reranker}],
+        "suspects": {"several": 2, "stages": [{"judge": truth}]},
+        "build": {"out": str(tmp_path / "built")},
+    }
+    (tmp_path / "job.yaml").write_text(json.dumps(job), encoding="utf-8")
+
+    assert run(["run", str(tmp_path / "job.yaml"), "--json"]) == 0
+    done = json.loads(capfd.readouterr().out)
+    assert run(["run", str(tmp_path / "job.yaml")]) == 0
+    assert "10 suspected ground truths. None was changed." in capfd.readouterr().out
+
+    assert [suspect["docid"] for suspect in done["suspects"]] == [f"p{number}" for number in range(10)]
+    manifest = read_manifest(tmp_path / "built")
+    assert manifest["settings"]["suspects"] is True
+    assert manifest["verdicts"]["total"]["cut"] == {"reranker": 30}
+    card = render_card(CardFacts("user/rows", None, manifest), None)
+    assert "suspects" in card
+    assert "30" in next(line for line in card.splitlines() if "part of" in line and "reranker" in line)
