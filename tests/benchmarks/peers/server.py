@@ -56,6 +56,7 @@ GENERATE = response("200 OK", generate_answer(), "x-prompt-tokens: 3000\r\n")
 REFUSED = response(
     "429 Too Many Requests", {"error": {"message": "Model is overloaded", "type": "overloaded", "code": "429"}}
 )
+EMPTY = response("400 Bad Request", {"error": {"message": "no messages", "type": "invalid_request_error"}})
 NOT_FOUND = response("404 Not Found", {"error": "not found"})
 INFO = {"model_id": MODEL, "model_sha": "0" * 40, "max_concurrent_requests": 128, "version": "3.3.5"}
 MODELS = {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "bench"}]}
@@ -102,17 +103,18 @@ class Slots:
         return total / (self.slots * (end - begin)) if end > begin else 0.0
 
     def stats(self) -> dict[str, Any]:
-        """`busy` is from the first request taken to the last one done, `busy_middle` between 10 % and 90 % of those."""
-        told = {"answered": self.answered, "refused": self.turned_away}
+        """`busy` is from the first request taken to the last one done; `busy_middle` is between 10 % and 90 % of those,
+        and so are the answers `per_second`."""
+        told: dict[str, Any] = {"answered": self.answered, "refused": self.turned_away}
         if len(self.done) < 10:
             return told
         done = sorted(self.done)
-        return {
-            **told,
-            "busy": self.busy(self.changes[0][0], done[-1]),
-            "busy_middle": self.busy(done[len(done) // 10], done[len(done) * 9 // 10]),
-            "seconds": done[-1] - self.changes[0][0],
-        }
+        first, last = done[len(done) // 10], done[len(done) * 9 // 10]
+        told |= {"per_second": (len(done) * 9 // 10 - len(done) // 10) / (last - first)}
+        if not self.changes:
+            return told
+        begin = self.changes[0][0]
+        return {**told, "busy": self.busy(begin, done[-1]), "busy_middle": self.busy(first, last)}
 
 
 class Connection(asyncio.Protocol):
@@ -135,14 +137,17 @@ class Connection(asyncio.Protocol):
             length = int(head[found + 17 :].split(b"\r\n", 1)[0]) if found >= 0 else 0
             if len(self.buffer) < end + 4 + length:
                 return
+            start = bytes(self.buffer[end + 4 : end + 4 + min(length, 200)])
             del self.buffer[: end + 4 + length]
             method, path, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
-            self.answer(method, path, close=b"connection: close" in lower)
+            self.answer(method, path, start, close=b"connection: close" in lower)
 
-    def answer(self, method: bytes, path: bytes, *, close: bool) -> None:
+    def answer(self, method: bytes, path: bytes, start: bytes, *, close: bool) -> None:
         fixed = {b"/v1/models": MODELS, b"/info": INFO, b"/health": {}}
         slots = self.slots
-        if method == b"POST" and path.endswith(b"/chat/completions"):
+        if b'"messages": []' in start or b'"messages":[]' in start:
+            self.send(EMPTY, close)  # some clients look for headers that way
+        elif method == b"POST" and path.endswith(b"/chat/completions"):
             self.work(CHAT, close)
         elif method == b"POST" and path in (b"/generate", b"/"):
             self.work(GENERATE, close)
@@ -158,6 +163,7 @@ class Connection(asyncio.Protocol):
         slots = self.slots
         if not slots.mean:
             slots.answered += 1
+            slots.done.append(time.perf_counter())
             self.send(answer, close)
             return
         latency = slots.latency()
