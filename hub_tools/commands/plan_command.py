@@ -24,7 +24,7 @@ EPILOG = """\b
 Examples:
   hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080
   hf relabel plan user/repo --stages rlhn-two-stage --set stage1_url=http://a --set stage2_url=http://b --probe 150
-  hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --price-prompt 0.15 --price-completion 0.6
+  hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --price-prompt 0.15 --price-completion 0.6 --within 0.05
   hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --tokens-per-second 20000 --rows 10_000_000"""
 
 FEWEST_PROBED = 30
@@ -41,6 +41,13 @@ FEWEST_PROBED = 30
     help="Judge so many rows for real, drawn by chance, to measure what replies and escalation take. This costs money.",
 )
 @click.option(
+    "--within",
+    type=click.FloatRange(0.001, 0.5),
+    metavar="SHARE",
+    help="Judge as many rows for real as it takes to know the cost to this share (0.05 for 5 %), 2,000 at most, or"
+    " --probe ROWS. Without prices: both kinds of tokens.",
+)
+@click.option(
     "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where a probe's judgements go."
 )
 @click.option("--rows", type=click.IntRange(min=1), help="Scale to so many rows like these.")
@@ -49,6 +56,7 @@ FEWEST_PROBED = 30
 @json_option
 def command(
     probe: int | None,
+    within: float | None,
     journal_path: str,
     rows: int | None,
     tokens_per_second: float | None,
@@ -59,12 +67,21 @@ def command(
     """Work out requests, tokens, cost and time of judging SOURCE.
 
     The servers are asked how many tokens some of the prompts have, and nothing else. Replies and what goes on to later
-    stages are assumed, unless --probe measures them; what a probe judges is kept, and judging finds it there.
+    stages are assumed, unless --probe or --within measures them on some rows; what is judged then is kept, and judging
+    finds it there.
     """
     from hf_relabel.builders.job import Job
 
     job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
-    show_plan(job, as_json, probe=probe or 0, rows=rows, tokens_per_second=tokens_per_second, escalated=escalated)
+    show_plan(
+        job,
+        as_json,
+        probe=probe or 0,
+        within=within,
+        rows=rows,
+        tokens_per_second=tokens_per_second,
+        escalated=escalated,
+    )
 
 
 def show_plan(
@@ -72,6 +89,7 @@ def show_plan(
     as_json: bool,
     *,
     probe: int = 0,
+    within: float | None = None,
     rows: int | None = None,
     tokens_per_second: float | None = None,
     escalated: float | None = None,
@@ -82,11 +100,13 @@ def show_plan(
     from hf_relabel.hub_tools.commands.live import judging_progress
     from hf_relabel.hub_tools.planning import plan_job
 
-    with Journal(job.journal) if probe else nullcontext() as journal, judging_progress(probe or None) as progress:
+    probes = bool(probe) or within is not None
+    with Journal(job.journal) if probes else nullcontext() as journal, judging_progress(probe or None) as progress:
         plan = plan_job(
             source_of(job.source),
             stages_of(job),
             probe=probe,
+            within=within,
             journal=journal,
             seed=job.source.sample_seed,
             rows=rows,
@@ -97,10 +117,10 @@ def show_plan(
     if as_json:
         print_json(plan.to_dict())
         return
-    _print(plan)
+    _print(plan, within)
 
 
-def _print(plan: JobPlan) -> None:
+def _print(plan: JobPlan, within: float | None) -> None:
     from tabulate import tabulate
 
     header = ["stage", "judge", "rows", "candidates", "requests", "prompt tokens", "completion tokens", "USD", "hours"]
@@ -114,6 +134,11 @@ def _print(plan: JobPlan) -> None:
         click.echo(f"  USD                {plan.cost:,.2f}{_within(plan.cost_range, '{:,.2f}')}")
     if plan.hours is not None:
         click.echo(f"  hours              {plan.hours:,.1f}")
+    off = plan.off()
+    if within is not None and off is not None:
+        what = "The cost is" if plan.cost is not None else "Tokens are"
+        short = "" if off <= within else f"; to know it to {within:.1%} takes about {plan.rows_to_probe(within):,} rows"
+        click.echo(f"{what} known to {off:.1%} (95 %){short}.")
     for stage in plan.stages:
         for name, basis in stage.basis.items():
             click.echo(f"{stage.name}: {name.replace('_', ' ')}: {basis}")

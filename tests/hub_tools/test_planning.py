@@ -151,6 +151,36 @@ def test_a_probe_of_a_fifth_comes_within_five_percent_of_the_real_run(
     assert {*first.basis.values(), *second.basis.values()} == {"counted", "120 rows probed"}
 
 
+@pytest.mark.parametrize("escalate", ["candidate", "row"])
+def test_a_probe_goes_on_until_the_cost_is_known(servers: tuple[Facade, Facade], tmp_path: Path, escalate: Any) -> None:
+    """Whatever rows chance gives it: the cost is within 5 % of the real run, and the range is no wider."""
+    source = write_rows(tmp_path / "rows.jsonl", 400)
+    stages = cascade(servers, Rule(escalate=escalate))
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        reports = judge(source, stages, journal)
+        plans = [plan_job(source, stages, within=0.05, journal=journal, seed=seed) for seed in range(5)]
+    for planned in plans:
+        assert off_by(planned, reports)[2] < 0.05
+        assert 50 <= planned.probed < 400
+        assert (planned.off() or 1) < 0.05
+    assert sum(inside(planned.cost_range, used(reports)[2]) for planned in plans) >= 4
+
+
+def test_a_probe_that_may_not_go_on_says_how_far_it_may_be_off(servers: tuple[Facade, Facade], tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 200)
+    stages = cascade(servers, Rule(escalate="row"))
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        capped = plan_job(source, stages, within=0.01, probe=60, journal=journal)
+        whole = plan_job(source, stages, within=0.01, journal=journal)
+        with pytest.raises(ConfigError, match="a share between 0 and 1"):
+            plan_job(source, stages, within=5, journal=journal)
+    assert capped.probed == 60
+    assert (capped.off() or 0) > 0.01
+    assert capped.rows_to_probe(0.01) > 60
+    assert 60 < whole.probed <= 200
+    assert (whole.off() or 0) <= 0.01
+
+
 def test_what_a_probe_judged_is_kept_and_nothing_is_asked_twice(servers: tuple[Facade, Facade], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", 100)
     stages = cascade(servers)
@@ -316,6 +346,24 @@ def test_ranges_hold_the_truth_as_often_as_they_say() -> None:
     assert 0.92 <= held / 400 <= 0.98
 
 
+def test_replies_that_are_as_long_for_few_candidates_as_for_many_are_foreseen() -> None:
+    """A ratio to the candidates would be off by a sixth of what they differ in; the regression knows better."""
+    chance = random.Random(3)
+    rows = []
+    for _ in range(500):
+        candidates = chance.randint(2, 20)
+        usage = Usage(1, candidates, 1, 480 * candidates + 900, 120 * candidates + 225, chance.randint(190, 210))
+        rows.append(ProbedRow(candidates, (usage,)))
+    totals = [sum(values) for values in zip(*map(astuple_of, rows), strict=True)]
+    survey = Survey(500, sum(row.candidates for row in rows), (Usage(*totals),), ())
+    for _ in range(20):
+        planned = make_plan(survey, ONE, probed=chance.sample(rows, 60))
+        assert planned.completion_tokens == pytest.approx(totals[5], rel=0.01)
+        assert planned.prompt_tokens == pytest.approx(totals[4], rel=0.001)
+        low, high = planned.completion_tokens_range or (0.0, 0.0)
+        assert high - low < 0.02 * totals[5]
+
+
 def astuple_of(row: ProbedRow) -> tuple[float, ...]:
     (usage,) = row.stages
     return (
@@ -392,3 +440,6 @@ def test_the_command_probes_and_says_what_is_measured(
     assert stage["known"] > 0
     assert stage["rows"] == 50
     assert run(["plan", "rows.jsonl", *endpoint, "--probe", "5"]) == 2
+    capfd.readouterr()
+    assert run(["plan", "rows.jsonl", *endpoint, *priced, "--within", "0.03"]) == 0
+    assert "The cost is known to " in capfd.readouterr().out
