@@ -77,6 +77,12 @@ def _location(recipe: Recipe) -> str:
     return str(model_folder(recipe.model) or recipe.model)
 
 
+def _weights(recipe: Recipe) -> dict[str, Any]:
+    """How weights are loaded: those that are trained themselves in 32 bits, whatever the file holds. Steps as small as
+    these are lost or overflow in 16; `precision` is that of the arithmetic. Beneath adapters they stay as they are."""
+    return {} if recipe.lora is not None else {"dtype": "float32"}
+
+
 def _prompts(recipe: Recipe) -> dict[str, str]:
     return {"query": recipe.query_prompt, "document": recipe.passage_prompt}
 
@@ -86,7 +92,13 @@ def _bi_encoder(recipe: Recipe, device: str | None) -> Any:
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    loaded = SentenceTransformer(_location(recipe), revision=recipe.revision, prompts=_prompts(recipe), device=device)
+    loaded = SentenceTransformer(
+        _location(recipe),
+        revision=recipe.revision,
+        prompts=_prompts(recipe),
+        device=device,
+        model_kwargs=_weights(recipe),
+    )
     transformer = loaded[0]
     if not isinstance(transformer, Transformer):
         raise ConfigError(f"{recipe.model!r} is not a transformer: use a recipe of `kind: static`.")
@@ -105,19 +117,33 @@ def _static(recipe: Recipe, device: str | None) -> Any:
 def _sparse(recipe: Recipe, device: str | None) -> Any:
     from sentence_transformers import SparseEncoder
 
-    return SparseEncoder(_location(recipe), revision=recipe.revision, prompts=_prompts(recipe), device=device)
+    return SparseEncoder(
+        _location(recipe),
+        revision=recipe.revision,
+        prompts=_prompts(recipe),
+        device=device,
+        model_kwargs=_weights(recipe),
+    )
 
 
 def _late_interaction(recipe: Recipe, device: str | None) -> Any:
     from sentence_transformers import MultiVectorEncoder
 
-    return MultiVectorEncoder(_location(recipe), revision=recipe.revision, prompts=_prompts(recipe), device=device)
+    return MultiVectorEncoder(
+        _location(recipe),
+        revision=recipe.revision,
+        prompts=_prompts(recipe),
+        device=device,
+        model_kwargs=_weights(recipe),
+    )
 
 
 def _reranker(recipe: Recipe, device: str | None) -> Any:
     from sentence_transformers import CrossEncoder
 
-    return CrossEncoder(_location(recipe), revision=recipe.revision, num_labels=1, device=device)
+    return CrossEncoder(
+        _location(recipe), revision=recipe.revision, num_labels=1, device=device, model_kwargs=_weights(recipe)
+    )
 
 
 def _add_adapters(model: Any, recipe: Recipe) -> None:
