@@ -67,10 +67,14 @@ def test_prompts_and_lengths_are_the_recipes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["e5-base", "sparse", "late-interaction", "reranker-small"])
 def test_weights_that_are_trained_have_32_bits_whatever_the_file_holds(name: str, tmp_path: Path) -> None:
+    import json
+
     from safetensors.torch import load_file, save_file
 
     file = Path(RECIPES[name](tmp_path / "base")) / "model.safetensors"
     save_file({key: value.half() for key, value in load_file(file).items()}, file, metadata={"format": "pt"})
+    config = file.with_name("config.json")
+    config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float16"}))
     model = build_model(load_recipe(name, model=str(file.parent)), device="cpu")
     assert {str(weights.dtype) for weights in model.parameters()} == {"torch.float32"}
 
