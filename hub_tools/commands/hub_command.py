@@ -18,6 +18,7 @@ EPILOG = """\b
 Examples:
   hf relabel hub serve hub-folder
   hf relabel hub serve hub-folder --port 7860 --user alice --user bob
+  hf relabel hub serve hub-folder --user alice --user bob --member acme:bob:write
 \b
 Then, in another terminal, with what it prints:
   export HF_ENDPOINT=http://127.0.0.1:7860 HF_TOKEN=hf_local_…
@@ -34,22 +35,44 @@ def command() -> None:
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0 for a free one.")
 @click.option("--user", "users", multiple=True, help="Name of a user, who gets a token. May be repeated.")
 @click.option(
+    "--member",
+    "members",
+    multiple=True,
+    metavar="ORG:USER:ROLE",
+    help="A user's role in an organisation: admin, write, contributor or read. May be repeated.",
+)
+@click.option(
     "--log",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that gets a JSON line per request: method, path,"
     " status, bytes received, and of uploads whether the content was new.",
 )
 @json_option
-def serve(root: Path, port: int, users: tuple[str, ...], log: Path | None, as_json: bool) -> None:
-    """Serve a Hub from the folder ROOT until Ctrl-C: repositories, large files, branches, tags, pull requests.
+def serve(
+    root: Path, port: int, users: tuple[str, ...], members: tuple[str, ...], log: Path | None, as_json: bool
+) -> None:
+    """Serve a Hub from the folder ROOT until Ctrl-C: repositories, large files, branches, tags, pull requests,
+    sign-in.
 
     It is for development and tests, speaks to this machine only (127.0.0.1), and is no place to keep data.
     """
     from hf_relabel.hub_tools.local_hub import LocalHub
 
     tokens = {name: f"hf_local_{secrets.token_hex(12)}" for name in users}
-    hub = LocalHub(root, port=port, users=tokens, log=log)
+    hub = LocalHub(root, port=port, users=tokens, log=log, organisations=_organisations(members))
     hub.serve(lambda started: _show(started, as_json))
+
+
+def _organisations(members: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    from hf_relabel.builders.errors import ConfigError
+
+    organisations: dict[str, dict[str, str]] = {}
+    for member in members:
+        parts = member.split(":")
+        if len(parts) != 3:
+            raise ConfigError(f"--member is ORG:USER:ROLE, such as acme:bob:write, not {member!r}.")
+        organisations.setdefault(parts[0], {})[parts[1]] = parts[2]
+    return organisations
 
 
 def _show(hub: LocalHub, as_json: bool) -> None:

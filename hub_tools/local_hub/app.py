@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hf_relabel.hub_tools.local_hub import discussions, reading, writing
+from hf_relabel.hub_tools.local_hub import discussions, oauth, reading, spaces, writing
 from hf_relabel.hub_tools.local_hub.call import Call, Hub, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
+from hf_relabel.hub_tools.local_hub.oauth import Grant
 from hf_relabel.hub_tools.local_hub.store import REPO_TYPES, Repository, check_path
 
 MAX_BODY = 256 << 20
@@ -30,10 +31,11 @@ class LocalHubApp:
 
     Args:
         log: a file that gets one JSON line per request, see `hf relabel hub serve --help`.
+        fail: see `LocalHub`.
     """
 
-    def __init__(self, hub: Hub, log: Path | None = None) -> None:
-        self.hub = hub
+    def __init__(self, hub: Hub, log: Path | None = None, fail: Callable[[str, str], int | None] | None = None) -> None:
+        self.hub, self._fail = hub, fail
         self._log = log.open("a", encoding="utf-8", buffering=1) if log is not None else None
         self._log_lock = threading.Lock()
 
@@ -70,30 +72,38 @@ class LocalHubApp:
             raise HubError(421, "This server answers to 127.0.0.1 and localhost only.")
         url = f"http://{host}"
         raw = request.scope["raw_path"].decode("ascii", "replace").strip("/")
+        refused = self._fail(request.method, f"/{raw}") if self._fail is not None else None
+        if refused is not None:
+            raise HubError(refused, "Refused for a test.")
         parts = [unquote(part, errors="surrogateescape") for part in raw.split("/")] if raw else []
         if any("\0" in part for part in parts):
             raise HubError(400, "A path may not hold NUL.")
         if parts[:1] == ["lfs"] and request.method == "PUT" and len(parts) == 3:
             return await self._take_lfs(request, parts[1], parts[2], told)
-        user = self._user(request, is_xet=parts[:1] == ["xet"])
+        user, grant = self._user(request, parts)
         if parts[:4] == ["xet", "v1", "xorbs", "default"] and request.method == "POST" and len(parts) == 5:
             return await self._take_xorb(request, parts[4], told)
         body = await _body(request, told)
-        call = Call(self.hub, request.method, parts, dict(request.query_params), request.headers, body, url, user)
+        call = Call(
+            self.hub, request.method, parts, dict(request.query_params), request.headers, body, url, user, grant
+        )
         return await run_in_threadpool(route, call)
 
-    def _user(self, request: Request, *, is_xet: bool) -> str | None:
+    def _user(self, request: Request, parts: list[str]) -> tuple[str | None, Grant | None]:
+        """Who asks, and what they allowed the client that asks for them."""
+        is_xet = parts[:1] == ["xet"]
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             if is_xet:
                 raise HubError(401, "A token is needed.")
-            return None
+            return None, None
         if is_xet:
-            return self.hub.check_signed(token.strip(), "xet")
-        user = self.hub.store.user_of(token.strip())
+            return self.hub.check_signed(token.strip(), "xet"), None
+        grant = self.hub.grants.of_token(token.strip())
+        user = grant.user if grant is not None else self.hub.store.user_of(token.strip())
         if user is None:
             raise HubError(401, "Invalid user token.")
-        return user
+        return user, grant
 
     async def _take_lfs(self, request: Request, oid: str, size: str, told: dict[str, Any]) -> Response:
         self.hub.check_signed(request.query_params.get("signed", ""), f"lfs {oid} {size}")
@@ -162,6 +172,14 @@ def route(call: Call) -> Response:
         ("DELETE", "api", "repos", "delete"): writing.delete_repository,
         ("POST", "api", "repos", "move"): writing.move_repository,
         ("POST", "xet", "v1", "shards"): writing.take_shard,
+        ("GET", ".well-known", "openid-configuration"): oauth.configuration,
+        ("GET", ".well-known", "jwks.json"): oauth.keys,
+        ("POST", "oauth", "register"): oauth.register,
+        ("GET", "oauth", "authorize"): oauth.ask,
+        ("POST", "oauth", "authorize"): oauth.allow,
+        ("POST", "oauth", "token"): oauth.exchange,
+        ("GET", "oauth", "userinfo"): oauth.userinfo,
+        ("POST", "oauth", "userinfo"): oauth.userinfo,
     }
     handler = fixed.get((method, *parts))
     if handler is not None:
@@ -212,6 +230,16 @@ def _repository_api(call: Call, repository: Repository, rest: list[str]) -> Resp
             return discussions.create(call, repository)
         case "POST" if len(rest) == 3 and head == "discussions":
             return discussions.change(call, repository, rest[1], rest[2])
+        case "GET" if at is None and head in spaces.KINDS:
+            return spaces.list_entries(call, repository, head)
+        case "POST" if at is None and head in spaces.KINDS:
+            return spaces.put_entry(call, repository, head)
+        case "DELETE" if at is None and head in spaces.KINDS:
+            return spaces.delete_entry(call, repository, head)
+        case "POST" if rest == ["hardware"]:
+            return spaces.request_hardware(call, repository)
+        case "GET" if rest == ["runtime"]:
+            return spaces.runtime(call, repository)
         case "PUT" if rest == ["settings"]:
             return writing.change_settings(call, repository)
         case "DELETE" if at is not None and head in ("branch", "tag"):

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.responses import JSONResponse, Response
 
 from hf_relabel.hub_tools.local_hub.errors import HubError
+from hf_relabel.hub_tools.local_hub.oauth import Grant, Grants
 from hf_relabel.hub_tools.local_hub.store import Objects, Repository, Store
 from hf_relabel.hub_tools.local_hub.xet import Xorbs
 
@@ -27,11 +28,17 @@ class Hub:
 
     store: Store
     xorbs: Xorbs
+    grants: Grants
 
     @classmethod
-    def at(cls, root: Path, users: Mapping[str, str] | None = None) -> Hub:
-        store = Store(root, users)
-        return cls(store, Xorbs(root / "xorbs"))
+    def at(
+        cls,
+        root: Path,
+        users: Mapping[str, str] | None = None,
+        organisations: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Hub:
+        store = Store(root, users, organisations)
+        return cls(store, Xorbs(root / "xorbs"), Grants(store))
 
     @property
     def objects(self) -> Objects:
@@ -69,6 +76,7 @@ class Call:
         parts: the parts of the path, decoded one by one, so that `refs%2Fpr%2F1` is one part.
         url: where this server is, without a slash at the end.
         user: who asks, None for nobody.
+        grant: what they allowed the client that asks for them, None where they ask themselves.
     """
 
     hub: Hub
@@ -79,6 +87,7 @@ class Call:
     body: bytes
     url: str
     user: str | None
+    grant: Grant | None = None
 
     def json(self) -> dict[str, Any]:
         try:
@@ -109,14 +118,14 @@ class Call:
             HubError: it does not exist or is private: 401 to nobody, 404 to a user, as the Hub has it.
         """
         found = self.hub.store.find(repo_type, repo_id)
-        if found is None or (found.settings["private"] and self.user != found.owner):
+        if found is None or (found.settings["private"] and not self.hub.store.may_read(self.user, found.owner)):
             status, message = (401, "Invalid username or password.") if self.user is None else (404, "Not found")
             raise HubError(status, message, "RepoNotFound")
         return found
 
     def readable(self, repository: Repository) -> None:
         """Raises: HubError 401 or 403 GatedRepo, its files have to be asked for."""
-        if repository.settings["gated"] and self.user != repository.owner:
+        if repository.settings["gated"] and not self.hub.store.may_read(self.user, repository.owner):
             message = f"Access to {repository.repo_id} is restricted. Ask for access on its page."
             raise HubError(401 if self.user is None else 403, message, "GatedRepo")
 
@@ -127,9 +136,13 @@ class Call:
             HubError: 401 nobody, 403 somebody else.
         """
         user = self.signed_in()
-        if user != repository.owner:
+        if not self.may_write_for(repository.owner):
             raise HubError(403, "You don't have the rights to write to this repository.")
         return user
+
+    def may_write_for(self, owner: str) -> bool:
+        """Whether who asks may write to what a user or an organisation owns."""
+        return (self.grant is None or self.grant.can_write) and self.hub.store.may_write(self.user, owner)
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

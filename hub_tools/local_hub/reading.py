@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from hf_relabel.hub_tools.local_hub.call import Call, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
+from hf_relabel.hub_tools.local_hub.oauth import subject
 from hf_relabel.hub_tools.local_hub.store import Entry, Repository, pointer
 
 PAGE_ENTRIES, PAGE_COMMITS, PAGE_REPOSITORIES = 1000, 50, 1000
@@ -20,15 +21,34 @@ _FRONT_MATTER = re.compile(r"\A﻿?\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)"
 
 def whoami(call: Call) -> Response:
     user = call.signed_in()
+    told = {"type": "user", "id": subject(user), "name": user, "fullname": user, "avatarUrl": _avatar(call, user)}
+    organisations = [
+        {
+            "type": "org",
+            "id": subject(name),
+            "name": name,
+            "fullname": name,
+            "avatarUrl": _avatar(call, name),
+            "isEnterprise": False,
+            "roleInOrg": role,
+        }
+        for name, role in call.hub.store.roles(user).items()
+    ]
+    if call.grant is not None:
+        return answer({**told, "orgs": organisations, "auth": {"type": "oauth", "expiresAt": call.grant.expires}})
     token = {"accessToken": {"displayName": "local", "role": "write"}}
-    return answer({"type": "user", "id": user, "name": user, "fullname": user, "orgs": [], "auth": token})
+    return answer({**told, "orgs": organisations, "auth": token})
+
+
+def _avatar(call: Call, name: str) -> str:
+    return f"{call.url}/avatars/{name}.svg"
 
 
 def list_repositories(call: Call, repo_type: str) -> Response:
     """All repositories of a type that the user may see."""
     wanted = []
     for repository in call.hub.store.repositories(repo_type):
-        if repository.settings["private"] and call.user != repository.owner:
+        if repository.settings["private"] and not call.hub.store.may_read(call.user, repository.owner):
             continue
         if call.query.get("author", repository.owner) != repository.owner:
             continue

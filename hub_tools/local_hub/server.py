@@ -33,18 +33,29 @@ class LocalHub:
         users: names and tokens of users that the folder may not know yet; those it knows keep their tokens. Without any
             there is one, `user`.
         log: a file that gets a JSON line per request.
+        organisations: roles of users by organisation, such as `{"acme": {"alice": "write"}}`; roles are admin, write,
+            contributor and read.
+        fail: for tests of clients: given the method and the path of each request, the HTTP status to refuse it with, or
+            None to answer it.
 
     Raises:
         ConfigError: starlette, uvicorn or lz4 is not installed, the port is taken, or the folder cannot be used.
     """
 
     def __init__(
-        self, root: str | Path, *, port: int = 0, users: Mapping[str, str] | None = None, log: Path | None = None
+        self,
+        root: str | Path,
+        *,
+        port: int = 0,
+        users: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        organisations: Mapping[str, Mapping[str, str]] | None = None,
+        fail: Callable[[str, str], int | None] | None = None,
     ) -> None:
         self.root, self._port, self._log = Path(root), port, log
         self.tokens: dict[str, str] = {}
         self.url = ""
-        self._given = users
+        self._given, self._organisations, self._fail = users, organisations, fail
         self._server: Any = None
         self._thread: threading.Thread | None = None
 
@@ -95,12 +106,12 @@ class LocalHub:
         except ImportError as error:
             raise ConfigError(f"The local Hub needs {error.name}: pip install 'hf-relabel[hub]'") from None
         try:
-            hub = Hub.at(self.root, self._given)
+            hub = Hub.at(self.root, self._given, self._organisations)
             listening = socket.create_server((HOST, self._port))
             # Connections take it over. asyncio sets it only on sockets that were made with the protocol's number, and
             # without it the body of a small answer waits 40 ms for the client's delayed acknowledgement of its head.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            app = LocalHubApp(hub, self._log)
+            app = LocalHubApp(hub, self._log, self._fail)
         except (OSError, ValueError, HubError) as error:
             raise ConfigError(f"The local Hub cannot be started in {self.root}: {error}") from error
         self.tokens = dict(hub.store.users)

@@ -1,6 +1,7 @@
 """What the local Hub keeps on disk.
 
     users.json                      user name -> token
+    organisations.json              organisation -> user name -> role
     objects/ab/abcdef…              contents of files, named by their SHA-256
     xorbs/…                         what Xet clients have sent, see `xet`
     repos/datasets/user/name/
@@ -32,6 +33,8 @@ from typing import IO, Any
 from hf_relabel.hub_tools.local_hub.errors import HubError
 
 REPO_TYPES = ("models", "datasets", "spaces")
+ROLES = ("admin", "write", "contributor", "read")
+WRITING_ROLES = ("admin", "write")
 NAME = re.compile(r"(?!.*(--|\.\.))(?!.*\.git$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
 REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock(/|$)|/\.|\.(/|$)))[A-Za-z0-9_][A-Za-z0-9_./-]{0,250}(?<!/)")
 SHA = re.compile(r"[0-9a-f]{40}")
@@ -280,7 +283,12 @@ class Repository:
 class Store:
     """All repositories under one folder."""
 
-    def __init__(self, root: Path, users: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        users: Mapping[str, str] | None = None,
+        organisations: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.temporary = root / "incoming"
@@ -290,6 +298,7 @@ class Store:
             leftover.unlink(missing_ok=True)
         self.objects = Objects(root / "objects", self.temporary)
         self.users = self._users(users)
+        self.organisations = self._organisations(organisations)
         self.lock = threading.RLock()
         self._repositories: dict[tuple[str, str], Repository] = {}
         (root / "repos").mkdir(exist_ok=True)
@@ -305,6 +314,31 @@ class Store:
             write_json(path, users)
             path.chmod(0o600)
         return users
+
+    def _organisations(self, given: Mapping[str, Mapping[str, str]] | None) -> dict[str, dict[str, str]]:
+        path = self.root / "organisations.json"
+        known = dict(read_json(path)) if path.is_file() else {}
+        organisations = {**known, **{name: dict(members) for name, members in (given or {}).items()}}
+        for name, members in organisations.items():
+            if not NAME.fullmatch(name) or name in self.users:
+                raise HubError(400, f"{name!r} cannot name an organisation.")
+            if not members.keys() <= self.users.keys() or not set(members.values()) <= set(ROLES):
+                raise HubError(400, f"Members of {name!r} must be users, with a role of {', '.join(ROLES)}.")
+        if organisations != known:
+            write_json(path, organisations)
+        return organisations
+
+    def roles(self, user: str) -> dict[str, str]:
+        """A user's role in each of their organisations."""
+        return {name: members[user] for name, members in self.organisations.items() if user in members}
+
+    def may_write(self, user: str | None, owner: str) -> bool:
+        """Whether a user may write to what a user or an organisation owns."""
+        return user is not None and (user == owner or self.roles(user).get(owner) in WRITING_ROLES)
+
+    def may_read(self, user: str | None, owner: str) -> bool:
+        """Whether a user may read what a user or an organisation keeps private."""
+        return user is not None and (user == owner or owner in self.roles(user))
 
     def user_of(self, token: str | None) -> str | None:
         if not token:

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from hf_relabel.hub_tools.local_hub import discussions
+from hf_relabel.hub_tools.local_hub import discussions, spaces
 from hf_relabel.hub_tools.local_hub.call import Call, answer, text_of
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.store import (
@@ -52,7 +52,7 @@ def create_repository(call: Call) -> Response:
     values = call.json()
     user = call.signed_in()
     repo_type, repo_id = _named(call, values)
-    if repo_id.split("/")[0] != user:
+    if not call.may_write_for(repo_id.split("/")[0]):
         raise HubError(403, "You don't have the rights to create a repository under this namespace.")
     private = values.get("visibility") == "private" or values.get("private") is True
     if repo_type == "spaces" and not isinstance(values.get("sdk"), str):
@@ -60,7 +60,8 @@ def create_repository(call: Call) -> Response:
     existing = call.hub.store.find(repo_type, repo_id)
     if existing is not None:
         return answer({"error": "You already created this repo", "url": page_of(call, existing)}, 409)
-    repository = call.hub.store.create(repo_type, repo_id, author=user, private=private, sdk=values.get("sdk"))
+    extra = spaces.settings_of_new(values) if repo_type == "spaces" else {}
+    repository = call.hub.store.create(repo_type, repo_id, author=user, private=private, sdk=values.get("sdk"), **extra)
     return answer({"url": page_of(call, repository), "name": repo_id, "id": repo_id})
 
 
@@ -74,9 +75,9 @@ def delete_repository(call: Call) -> Response:
 def move_repository(call: Call) -> Response:
     values = call.json()
     repository = call.repository(f"{text_of(values, 'type', 'model')}s", text_of(values, "fromRepo"))
-    user = call.writable(repository)
+    call.writable(repository)
     target = text_of(values, "toRepo")
-    if target.split("/")[0] != user:
+    if not call.may_write_for(target.split("/")[0]):
         raise HubError(403, "You don't have the rights to move a repository there.")
     call.hub.store.move(repository, target)
     return answer({})
