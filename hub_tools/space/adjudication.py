@@ -27,6 +27,7 @@ from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.hub_tools.space.browsing import Browser
 from hf_relabel.hub_tools.space.drawing import draw_blind
 from hf_relabel.hub_tools.space.human import ANSWER, UNDO, Answers, EventLog, SyncState, events_in
+from hf_relabel.hub_tools.space.people import local_person
 from hf_relabel.hub_tools.space.sending import DELAY, HumanConfig, Sender
 
 REFRESH_SECONDS = 60.0
@@ -215,7 +216,7 @@ class Adjudication:
             BuildError: the disk would not take it; nothing was kept.
         """
         with self._change:
-            self._order(checked_person(person))
+            self._order(checked(person))
             if item not in self._items:
                 raise ConfigError(f"There is no item {ascii(item)[:60]} in this sample. Reload the page.")
             if value not in CHOICES:
@@ -236,7 +237,7 @@ class Adjudication:
             BuildError: the disk would not take it; nothing was taken back.
         """
         with self._change:
-            order = self._order(checked_person(person))
+            order = self._order(checked(person))
             self._read_local()
             last = self._answers.last(person, self._items)
             if last is None:
@@ -429,14 +430,9 @@ def folder_of(browser: Browser) -> str:
     return f"folder-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)[:40]}-{digest}"
 
 
-def checked_person(person: str) -> str:
-    """A name by which answers are kept.
-
-    Raises:
-        ConfigError: it is empty, longer than 96 characters or holds what cannot be shown.
-    """
-    if not person.strip() or len(person) > 96 or not person.isprintable():
-        raise ConfigError("A person needs a name of 1 to 96 characters that can be shown.")
+def checked(person: str) -> str:
+    """A name by which answers are kept. Raises as `local_person`."""
+    local_person(person)
     return person
 
 

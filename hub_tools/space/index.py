@@ -470,11 +470,13 @@ def _places(table: pa.Table, wanted: Filter, subsets: Mapping[str, int]) -> Numb
 
 
 def _with_word(table: pa.Table, word: str) -> Any:
+    import numpy as np
     import pyarrow.compute as pc
 
-    # What is no Unicode occurs in no query.
-    pattern = word.encode("utf-8", "replace").decode()
-    masks = [pc.match_substring(table[name], pattern, ignore_case=True) for name in ("query", "query_id")]
+    try:
+        masks = [pc.match_substring(table[name], word, ignore_case=True) for name in ("query", "query_id")]
+    except UnicodeEncodeError:  # half of a surrogate pair, which no text of a file holds
+        return np.zeros(table.num_rows, dtype=bool)
     return pc.or_(*masks).fill_null(False).to_numpy()
 
 
