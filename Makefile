@@ -1,13 +1,15 @@
 # make quickstart   build .venv and run the main job on the set that ships with the package, offline
 # make test         build .venv and run all tests
 # make check        lint, types and import contracts
+# make bench        run the benchmarks and print their table (BENCH="--quick" for a smoke run, "--full" for full sizes)
+# make pages        write the pages of the commands anew
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 
-.PHONY: quickstart test lint types check clean
+.PHONY: quickstart test lint types check bench pages clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/hf-relabel quickstart
@@ -24,6 +26,12 @@ types: $(VENV)/.installed
 	$(BIN)/mypy
 
 check: lint types
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks --out bench.json $(BENCH)
+
+pages: $(VENV)/.installed
+	$(BIN)/python -m hf_relabel.hub_tools.commands.pages
 
 # torch comes first and by itself: anything newer than the pinned one would bring CUDA with it.
 # text-generation asks for an old huggingface_hub, so it is installed without its dependencies.
