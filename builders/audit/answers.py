@@ -36,8 +36,9 @@ def read_answers(path: Path, sample: AuditSample) -> list[Answer]:
     - CSV with the columns `id` and `answer`, and `person`; where that is empty, the file's name without its ending.
     - Label Studio's JSON export: tasks with `annotations`. Skipped tasks give no answer; of several annotations by
       one person the last updated counts.
-    - Argilla's `records.json`, or a list of records as `dataset.records.to_json` writes it. Only submitted responses
-      count.
+    - Argilla's `records.json`, as `dataset.to_disk` and `dataset.records.to_json` write it, or a list of what
+      `record.serialize()` gives. Only submitted responses count. The first two leave out who has submitted and who only
+      saved a draft (argilla 2.8), so that a draft counts there too; `serialize` tells.
 
     Raises:
         ConfigError: the file is missing or of none of these formats.
@@ -163,7 +164,8 @@ def _person(value: Any) -> str:
 
 def _argilla(path: Path, number: int, record: Mapping[str, Any]) -> Iterator[_Raw]:
     try:
-        item, responses = str(record["id"]), record["responses"]
+        # What `serialize` gives has the server's own id under this name.
+        item, responses = str(record.get("external_id") or record["id"]), record["responses"]
         found = responses.get("answer", ()) if isinstance(responses, Mapping) else responses
         for response in found:
             name = response.get("question_name", "answer")

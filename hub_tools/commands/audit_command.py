@@ -158,7 +158,8 @@ def report_command(
     """Report what the answers say of the judges.
 
     AUDIT is the folder of `audit sample`; ANSWERS are filled-in CSV files and exports of Label Studio or Argilla, from
-    one person or several. Precision, recall, F1 and kappa are of the whole set, not of the sample.
+    one person or several. Precision, recall, F1 and kappa are of the whole set, not of the sample. Argilla's to_disk
+    does not tell drafts from answers; a JSON list of [record.serialize() for record in dataset.records] does.
     """
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.audit.sampling import AuditSample

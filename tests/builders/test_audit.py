@@ -204,6 +204,25 @@ def argilla_export(records: Path, values: Sequence[str], person: str = "a-user")
     return json.dumps(found)
 
 
+def test_a_draft_in_argilla_is_no_answer_where_the_file_tells(tmp_path: Path) -> None:
+    sample = draw([candidate(n, B) for n in range(3)], 3)
+    records = []
+    for number, item in enumerate(sample.items):
+        said = [("anna", "worse", "submitted"), ("ben", "better", "draft"), ("eva", None, "discarded")]
+        responses = [
+            {"question_name": "answer", "value": value, "user_id": person, "status": status}
+            for person, value, status in said
+        ]
+        # As `record.serialize()` gives it: the server has an id of its own.
+        records.append({"id": f"server-{number}", "external_id": item.id, "responses": responses})
+    (tmp_path / "serialized.json").write_text(json.dumps(records))
+
+    found = read_answers(tmp_path / "serialized.json", sample)
+
+    assert {(answer.person, answer.value) for answer in found} == {("anna", W)}
+    assert {answer.id for answer in found} == {item.id for item in sample.items}
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60)), min_size=3, max_size=8), data=st.data()
