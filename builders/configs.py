@@ -47,6 +47,9 @@ __all__ = ["BuildReport", "Shard", "verdicts_from_records", "write_configs"]
 VERDICTS = "verdicts"
 README_NAME = "README.md"
 
+ROW_GROUP_BYTES = 16_000_000
+"""Of Arrow, in a row group. What is in memory at a time is a multiple of it, and readers take no longer over small row
+groups than over large ones: pages end at 1 MiB at most anyway."""
 MAX_ROW_GROUP_ROWS = 10_000
 """So that rows of a few bytes do not make row groups that take long to read."""
 WRITER_THREADS = 2
@@ -106,7 +109,7 @@ def write_configs(
     stage_judges: Sequence[str] = (),
     split: str = "train",
     max_shard_bytes: int = 500_000_000,
-    row_group_bytes: int = 32_000_000,
+    row_group_bytes: int = ROW_GROUP_BYTES,
     default_config: str = Technique.REMOVE_HN,
     manifest_extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
     suspects: Callable[[NumberedRow], Sequence[Suspect]] | None = None,
@@ -363,6 +366,7 @@ def _write_all(
                     list(pool.map(lambda writer, batch=batch: writer.write(batch), in_pool))
                     for writer in in_turn:
                         writer.write(batch)
+                del batch  # not to be in memory beside the next one
     except BaseException:
         _abandon(writers)
         raise

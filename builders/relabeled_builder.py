@@ -18,13 +18,13 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets.builder import Key
 
 from hf_relabel.builders.arrow_batches import batches
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import manifest_text, package_version, read_manifest
+from hf_relabel.builders.parquet import record_batches
 from hf_relabel.builders.released import release_from_folder
 from hf_relabel.builders.rewriting import rewritten_tables
 from hf_relabel.builders.rows import NumberedRow, arrow_schema
@@ -183,6 +183,5 @@ def _rewritten(folder: Path, technique: Technique) -> Iterator[tuple[Key, pa.Tab
 
 def _tables_of_files(files: Sequence[str]) -> Iterator[tuple[Key, pa.Table]]:
     for index, path in enumerate(files):
-        with pq.ParquetFile(path) as file:
-            for group, batch in enumerate(file.iter_batches(batch_size=_BATCH_ROWS)):
-                yield Key(index, group), pa.Table.from_batches([batch])
+        for group, batch in enumerate(record_batches(Path(path), _BATCH_ROWS)):
+            yield Key(index, group), pa.Table.from_batches([batch])

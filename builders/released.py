@@ -17,13 +17,14 @@ from hf_relabel.builders.configs import VERDICTS
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import read_manifest
+from hf_relabel.builders.parquet import record_batches
 from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.suspects import SUSPECTS, Opinion, Suspect
 from hf_relabel.builders.techniques import Technique
 
-_BATCH_ROWS = 256
-_BATCH_LINES = 4096
+_BATCH_ROWS = 64
+_BATCH_LINES = 1024
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,12 @@ class Release:
 
     def _records(self, config: str, batch: int) -> Iterator[dict[str, Any]]:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         for name in self.files(config):
             path = self.open_file(name)
             try:
-                with pq.ParquetFile(path) as file:
-                    for some in file.iter_batches(batch_size=batch):
-                        yield from some.to_pylist()
+                for some in record_batches(path, batch):
+                    yield from some.to_pylist()
             except (OSError, pa.ArrowInvalid, KeyError) as error:
                 reason = " ".join(str(error).split())
                 raise BuildError(f"{self.name}: {name} cannot be read: {reason}") from error

@@ -118,6 +118,7 @@ def rebuild_configs(
         stage_judges=_judges_of(release, stages),
         split=release.manifest["settings"]["split"],
         max_shard_bytes=settings.max_shard_bytes,
+        row_group_bytes=release.manifest["settings"]["row_group_bytes"],
         default_config=settings.default,
         manifest_extra={
             **{name: release.manifest[name] for name in kept if name in release.manifest},

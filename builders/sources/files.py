@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 import orjson
 
 from hf_relabel.builders.errors import BadRow, SourceError
+from hf_relabel.builders.parquet import record_batches
 
 Record: TypeAlias = dict[str, Any]
 
@@ -23,7 +24,7 @@ COMPRESSED = (".gz", ".zst")
 LONGEST_LINE = 64 * 2**20
 """Bytes. A longer line is no row: refusing it keeps a file without line ends from filling the memory."""
 
-PARQUET_BATCH_ROWS = 256
+PARQUET_BATCH_ROWS = 64
 WHOLE_ROW = "(the whole row)"
 
 # Written beside data by other tools, and never rows.
@@ -226,13 +227,9 @@ def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
 def _read_parquet(
     file: SourceFile, columns: frozenset[str] | None, batch_rows: int
 ) -> Iterator[tuple[int, Record | BadRow]]:
-    import pyarrow.parquet as pq
-
     number = 0
-    # pre_buffer would hold a whole row group, which may be the whole file.
-    with opened(file) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
-        names = [name for name in parquet.schema_arrow.names if columns is None or name in columns]
-        for batch in parquet.iter_batches(batch_size=batch_rows, columns=names, use_threads=False):
+    with opened(file) as stream:
+        for batch in record_batches(stream, batch_rows, columns):
             for record in _batch_records(file, number, batch):
                 number += 1
                 yield number, record

@@ -45,7 +45,15 @@ def test_the_same_settings_give_the_same_bytes(
     row_group_bytes: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("release")
-    built(folder / "one", rows, seed, limit=limit, techniques=techniques, max_shard_bytes=20_000)
+    built(
+        folder / "one",
+        rows,
+        seed,
+        limit=limit,
+        techniques=techniques,
+        max_shard_bytes=20_000,
+        row_group_bytes=row_group_bytes,
+    )
     release = open_release(folder / "one", verify=True)
     read = [(numbered, verdicts) for numbered, verdicts in release.judged_rows()]
     assert read == [(numbered, verdicts) for numbered, verdicts in judged_rows(rows, seed)]
