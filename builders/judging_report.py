@@ -117,9 +117,11 @@ class JudgingReport:
 
         parts = [f"{self.rows} rows, {self.candidates} candidates for the judges."]
         if self.positions:
-            lines = [_position_line(bias) for bias in self.positions]
-            header = ["judge of lists", "first", "middle", "last", "spread", "trend", "p", ""]
-            parts.append("Share called relevant, by place in the prompt\n" + tabulate(lines, header, floatfmt=".3f"))
+            lines = [[bias.judge, bias.spread, bias.trend, bias.p_value, _bias_note(bias)] for bias in self.positions]
+            header = ["judge of lists", "spread", "trend", "p", ""]
+            parts.append("Bias of position\n" + tabulate(lines, header, floatfmt=".3f"))
+            header = ["place", *(bias.judge for bias in self.positions)]
+            parts.append("Share called relevant, by place in the prompt\n" + tabulate(self._by_place(), header))
         if self.agreement:
             pairs = [[pair.first, pair.second, pair.both, pair.same_label, pair.kappa] for pair in self.agreement]
             header = ["judge", "judge", "both answered", "same label", "kappa"]
@@ -136,11 +138,22 @@ class JudgingReport:
             parts.append(f"Judged on a part of the text: {cut}.")
         return "\n\n".join(parts)
 
+    def _by_place(self) -> list[list[Any]]:
+        """A line for each place: for each judge the share and how many answers it is of."""
+        shares = [
+            {
+                each.place: f"{each.relevant / each.answers:.3f} of {each.answers}"
+                for each in bias.places
+                if each.answers
+            }
+            for bias in self.positions
+        ]
+        places = sorted({place for share in shares for place in share})
+        return [[place, *(share.get(place, "") for share in shares)] for place in places]
 
-def _position_line(bias: PositionBias) -> list[Any]:
-    rates = [place.relevant / place.answers for place in bias.places]
-    note = "biased" if bias.is_biased else ""
-    return [bias.judge, rates[0], rates[len(rates) // 2], rates[-1], bias.spread, bias.trend, bias.p_value, note]
+
+def _bias_note(bias: PositionBias) -> str:
+    return "biased" if bias.is_biased else ""
 
 
 def _note(way: Escalation) -> str:

@@ -76,17 +76,18 @@ def answered(source: Source, stage: Stage, truth: Truth, work: Path) -> Answers:
         return answers_of(judged_rows(source, journal, run), stages_of_run(run), truth)[stage.name]
 
 
-def trained_student(source: Source, truth: Truth, labels: int, out: Path, seed: int) -> StudentJudge:
-    def candidates() -> Iterator[tuple[Row, int]]:
-        for numbered in source.rows():
-            yield from ((numbered.row, place) for place in range(len(numbered.row.negative_passages)))
+def labelled_candidates(source: Source, truth: Truth, labels: int, seed: int) -> Iterator[tuple[Row, int, bool]]:
+    """So many candidates drawn at random, and whether each is a known false negative."""
+    candidates = [
+        (numbered.row, place) for numbered in source.rows() for place in range(len(numbered.row.negative_passages))
+    ]
+    for row, place in random.Random(seed).sample(candidates, labels):
+        yield row, place, row.negative_passages[place].docid in truth[row.query_id]
 
+
+def trained_student(source: Source, truth: Truth, labels: int, out: Path, seed: int) -> StudentJudge:
     if not (out / STUDENT_NAME).exists():
-        drawn = random.Random(seed).sample(list(candidates()), labels)
-        examples = (
-            StudentExample(row, place, row.negative_passages[place].docid in truth[row.query_id])
-            for row, place in drawn
-        )
+        examples = (StudentExample(*labelled) for labelled in labelled_candidates(source, truth, labels, seed))
         train_student(examples, out, model=PACKAGED_TEACHER, seed=seed)
     return StudentJudge(str(out))
 

@@ -1,18 +1,20 @@
 """Whether thresholds that were chosen for a wanted precision hold it on rows that nobody audited.
 
-    python -m tests.benchmarks.bench_zones ../shared/data/banking77 ../shared/data/classic
+    python -m tests.benchmarks.bench_zones ../shared/data/banking77 ../shared/data/classic [--work FOLDER]
 
 Each folder holds rows.jsonl and truth.jsonl. The scores are those of the similarity judge. In each seed so many
 candidates of the rows with an even number are drawn at random and labelled by the truth file; thresholds are fitted on
 them and measured on all candidates of the odd rows. A seed holds if the wanted precision is not above the upper end of
 the 95 % interval (bootstrap over rows) of the precision of what lies in the sure zone; a seed without a sure zone
-relabels nothing, holds trivially, and is counted apart.
+relabels nothing, holds trivially, and is counted apart. With --work the vectors of texts are kept (bench_judges takes
+the same folder).
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from hf_relabel.builders.judges.similarity import SimilarityJudge
 from hf_relabel.builders.judges.truth import TruthJudge
 from hf_relabel.builders.sources import open_source
 from hf_relabel.trainers.student import PACKAGED_TEACHER
+from tests.benchmarks.judged_sets import vectors_kept
 
 RESAMPLES = 500
 
@@ -56,10 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--labels", type=int, nargs="+", default=[500, 2000])
     parser.add_argument("--precision", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9])
+    parser.add_argument("--work", type=Path, help="keep vectors here")
     options = parser.parse_args(arguments)
     table = []
     for folder in options.folders:
-        found = scored(folder)
+        vectors = nullcontext() if options.work is None else vectors_kept(options.work / folder.name / "vectors.npz")
+        with vectors:
+            found = scored(folder)
         seen, unseen = found[found[:, 0] % 2 == 0], found[found[:, 0] % 2 == 1]
         for labels in options.labels:
             for wanted in options.precision:

@@ -50,6 +50,15 @@ class NoisyScores:
         return Judgement(Label.BETTER if score > 0.5 else Label.WORSE if score > 0.3 else Label.IRRELEVANT, score)
 
 
+class Guesses(NoisyScores):
+    """A judge that calls every second candidate better, whatever it is."""
+
+    kind = "guesses"
+
+    def judged(self, text: str) -> Judgement:
+        return Judgement(Label.BETTER if int(text.split()[-2]) % 2 else Label.IRRELEVANT)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 rows of 8 candidates, their truth, and a journal of judgements."""
@@ -201,6 +210,7 @@ def write_job(folder: Path, tmp_path: Path, **steps: Any) -> str:
 @pytest.fixture
 def noisy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(JUDGES, "noisy", NoisyScores)
+    monkeypatch.setitem(JUDGES, "guesses", Guesses)
 
 
 @pytest.mark.usefixtures("noisy")
@@ -285,6 +295,31 @@ def test_what_follows_thresholds_is_audited_as_what_it_is(
     assert relabelled_precision(zones, by_labels) == zones["zones"]["precision"]
     assert relabelled_precision(zones, by_thresholds) == by_thresholds["verdict"]["precision"]
     assert relabelled_precision(None, by_labels) == by_labels["verdict"]["precision"]
+
+
+@pytest.mark.usefixtures("noisy")
+def test_judges_weigh_as_much_as_an_audit_found_them_worth(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    panel = {"name": "panel", "judge": {"kind": "noisy"}, "others": [{"judge": {"kind": "guesses"}}]}
+    audit = {"out": str(tmp_path / "audit"), "truth": str(folder / "truth.jsonl"), "size": 600}
+
+    def found(**combine: Any) -> Any:
+        job = write_job(folder, tmp_path, stages=[{**panel, "combine": combine}], audit=audit)
+        assert run(["run", job, "--json"]) == 0
+        return json.loads(capfd.readouterr().out)["audit"]["report"]
+
+    together = found(rule="majority")
+    (tmp_path / "report.json").write_text(json.dumps(together))
+    weighted = found(rule="weighted", weights=str(tmp_path / "report.json"))
+
+    noisy, guesses = weighted["judges"][:2]
+    assert (noisy["name"], guesses["name"]) == ("panel · noisy noisy@1", "panel · guesses noisy@1")
+    # Who guesses says nothing, so the other one's word counts: as many are found as it finds, and not half of them.
+    assert weighted["verdict"]["positives"] == noisy["positives"]
+    assert together["verdict"]["positives"] < 0.6 * noisy["positives"]
+    assert weighted["verdict"]["f1"]["value"] > together["verdict"]["f1"]["value"] + 0.1
+    assert weighted["verdict"]["kappa"]["value"] > guesses["kappa"]["value"] + 0.2
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,9 @@ def test_the_report_finds_a_judge_that_prefers_the_first_places(tmp_path: Path) 
     assert bias.places[0].relevant == bias.places[0].answers == 200
     assert bias.places[-1].relevant / bias.places[-1].answers < 0.3
     assert len(found) > 2 * len(relevant_docids(source)) / 1.5
+    shown = [line.split() for line in report.to_text().splitlines()]
+    assert ["1", "1.000", "of", "200"] in shown
+    assert sum(line[-2:] == ["of", "200"] for line in shown) == 10, "a line for each place"
 
 
 def test_two_permutations_take_the_bias_out(tmp_path: Path) -> None:
