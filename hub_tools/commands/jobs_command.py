@@ -82,6 +82,7 @@ def submit(
     The exit code is 0 if the Job completed and 9 if it did not.
     """
     from huggingface_hub import HfApi
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from hf_relabel.hub_tools.jobs.judge_server import JudgeServer
     from hf_relabel.hub_tools.jobs.submission import SubmitOptions, prepare
@@ -97,6 +98,8 @@ def submit(
         judge=JudgeServer(judge_server, judge_flavor, judge_image) if judge_server else None,
         retry_failed=retry_failed,
     )
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     api = HfApi()
     submission = prepare(api, job_file, options)
     if dry_run:

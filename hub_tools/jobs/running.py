@@ -39,6 +39,8 @@ JUDGE_JOB_VARIABLE = "RELABEL_JUDGE_JOB"
 """Holds the id of the judge server's Job, which is not known when the settings are written."""
 JUDGE_FAILED = 3
 """Exit code where the judge server never came up, as for any judge server that fails."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the judge server's Job while waiting for it."""
 GRACE = 20.0
 """Seconds the run has to stop after it was told to."""
 
@@ -49,6 +51,7 @@ class JudgeAddress:
 
     Attributes:
         parameter: of the job file, which gets its URL.
+        watched: port of the main Job that the server watches.
         wait: seconds it may take until the model is loaded.
     """
 
@@ -56,6 +59,7 @@ class JudgeAddress:
     alias: str
     port: int
     health: str
+    watched: int = WATCHED_PORT
     wait: float = 3600.0
 
 
@@ -118,7 +122,7 @@ class _Run:
             parameters = dict(self.settings.parameters)
             if self.settings.judge is not None:
                 stack.callback(self._cancel_judge)
-                stack.enter_context(watched_port())
+                stack.enter_context(watched_port(self.settings.judge.watched))
             files = self.kept.restore()
             _say(f"{files} kept files were fetched from {self.settings.repo_id}." if files else "Nothing is kept yet.")
             if self.settings.judge is not None:
@@ -191,7 +195,7 @@ class _Run:
             if _answers(health):
                 _say("The judge server is ready.")
                 return True
-            if time.monotonic() - looked > 15:
+            if time.monotonic() - looked > LOOK_EVERY:
                 looked = time.monotonic()
                 stage = self._judge_stage()
                 if stage is not None:
@@ -240,7 +244,7 @@ class _Run:
 
 
 @contextlib.contextmanager
-def watched_port(port: int = WATCHED_PORT) -> Iterator[int]:
+def watched_port(port: int) -> Iterator[int]:
     """Keep a port open that says nothing and reads nothing: the judge server sees by it that this Job lives.
 
     It has to be open to the other Job, so not on this machine's own address alone; outside a network group it is not

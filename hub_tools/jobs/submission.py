@@ -24,7 +24,7 @@ from hf_relabel.builders.errors import ConfigError, JobError, SourceError
 from hf_relabel.builders.job import Job, find_job_file, parse_job
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.jobs import portable
-from hf_relabel.hub_tools.jobs.judge_server import JUDGE, MAIN, JudgeServer
+from hf_relabel.hub_tools.jobs.judge_server import JUDGE, MAIN, WATCHED_PORT, JudgeServer
 from hf_relabel.hub_tools.jobs.keeping import WORK
 from hf_relabel.hub_tools.jobs.running import (
     JOB_NAME,
@@ -158,7 +158,7 @@ def prepare(api: HfApi, job_file: str | Path, options: SubmitOptions) -> Submiss
     address = None
     if options.judge is not None and parameter is not None:
         kind = options.judge.kind
-        address = JudgeAddress(parameter, JUDGE, kind.port, kind.health)
+        address = JudgeAddress(parameter, JUDGE, kind.port, kind.health, WATCHED_PORT)
     settings = RunSettings(
         repo_id, namespace, journal, tuple(outputs), dict(options.parameters), options.retry_failed, options.save_every,
         address,
