@@ -126,7 +126,7 @@ def measured(folder: Path, work: Path, options: argparse.Namespace) -> dict[str,
     even, odd_file = halves(folder, work)
     odd = open_source(odd_file)
     base = answered(odd, Stage("similarity", SimilarityJudge(PACKAGED_TEACHER)), truth, work)
-    found, gains = [figures_of("similarity", base)], {}
+    found, gains, is_through = [figures_of("similarity", base)], {}, True
     for labels in LABELS:
         draws = []
         for draw in range(options.draws):
@@ -142,10 +142,11 @@ def measured(folder: Path, work: Path, options: argparse.Namespace) -> dict[str,
     if options.model_rows:
         part = open_source(odd_file, sample=Sample.total(options.model_rows, options.seed))
         said = asked_model(part, truth, work, options.seconds)
+        is_through = said is not None
         if said is not None:
             same = answered(part, Stage("similarity", SimilarityJudge(PACKAGED_TEACHER)), truth, work)
             found += [figures_of("SmolLM2, pointwise", said), figures_of("similarity, same rows", same)]
-    return {"figures": found, "gains": gains}
+    return {"figures": found, "gains": gains, "is_through": is_through}
 
 
 def shown(name: str, figures: Sequence[JudgeFigures], gains: Mapping[str, Any]) -> str:
@@ -171,16 +172,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     outcome: dict[str, Any] = {}
+    is_through = True
     with tempfile.TemporaryDirectory() if options.work is None else nullcontext(options.work) as work:
         for folder in options.folders:
             with vectors_kept(Path(work) / folder.name / "vectors.npz"):
                 found = measured(folder, Path(work) / folder.name, options)
+            is_through &= found["is_through"]
             gains = {name: {**gain, "mean": asdict(gain["mean"])} for name, gain in found["gains"].items()}
             outcome[folder.name] = {"judges": [each.to_dict() for each in found["figures"]], "gains": gains}
             if not options.json:
                 print(shown(folder.name, found["figures"], found["gains"]), flush=True)
     if options.json:
         print(json.dumps(outcome, indent=1))
+    if not is_through:
+        raise SystemExit(4)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, cohen_kappa_score, roc_auc_score
 
@@ -17,7 +19,7 @@ from hf_relabel.builders.runs import judged_rows, stages_of_run
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.judging import Stage, judge
-from hf_relabel.trainers.judge_bench import VERDICT, JudgeFigures, figures_table, judge_figures
+from hf_relabel.trainers.judge_bench import VERDICT, Answers, JudgeFigures, auc_gain, figures_table, judge_figures
 
 TRUTH = {"q0": frozenset({"0-0", "0-2"}), "q1": frozenset({"1-1"}), "q2": frozenset[str]()}
 SCORES = {"q0": (0.9, 0.8, 0.3), "q1": (0.2, 0.6, 0.1), "q2": (0.7, 0.4, 0.0)}
@@ -106,6 +108,36 @@ def test_a_cascade_is_measured_as_a_whole_too(tmp_path: Path) -> None:
     assert list(found) == ["cheap", "accurate", VERDICT]
     assert found["accurate"].candidates < found["cheap"].candidates == found[VERDICT].candidates
     assert "map@10" in figures_table(list(found.values()))
+
+
+def answers(scores: Sequence[float], truth: Sequence[bool], per_row: int = 10, skip: int = 0) -> Answers:
+    """Answers for rows of so many candidates; the first `skip` candidates have none."""
+    found = Answers()
+    for number, (score, is_relevant) in enumerate(zip(scores, truth, strict=True)):
+        if number >= skip:
+            row, place = divmod(number, per_row)
+            found.append(row, place, f"d{place}", score, score > 0.5, is_relevant)
+    return found
+
+
+def test_two_judges_are_compared_on_the_same_candidates() -> None:
+    chance = np.random.default_rng(0)
+    truth = chance.random(2000) < 0.2
+    poor = np.clip(truth * 0.3 + chance.normal(0.3, 0.3, 2000), 0, 1)
+    good = np.clip(truth * 0.5 + chance.normal(0.3, 0.3, 2000), 0, 1)
+    first, second = answers(poor, truth), answers(good, truth, skip=500)
+
+    gain = auc_gain(first, [second])
+    draws = auc_gain(first, [second, first])
+
+    expected = roc_auc_score(truth[500:], good[500:]) - roc_auc_score(truth[500:], poor[500:])
+    assert gain.value == pytest.approx(expected)
+    assert gain.low is not None
+    assert gain.high is not None
+    assert 0 < gain.low < expected < gain.high < 2 * expected
+    assert draws.value == pytest.approx(expected / 2)
+    assert draws.low == 0, "an interval over draws holds the poorer of them"
+    assert auc_gain(first, [first]).high == 0
 
 
 def test_a_truth_of_other_rows_is_refused(tmp_path: Path) -> None:
