@@ -1,0 +1,548 @@
+"""Blind adjudication: what people see, what they answered, and that it arrives."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_relabel.builders.audit.sampling import AUDITED, JudgedCandidate, draw
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judgements import Outcome
+from hf_relabel.hub_tools.releases.diff import diff
+from hf_relabel.hub_tools.space.adjudication import CHOICES, Adjudication
+from hf_relabel.hub_tools.space.browsing import Browser
+from hf_relabel.hub_tools.space.drawing import draw_blind
+from hf_relabel.hub_tools.space.human import events_in_parquet
+from tests.hub_tools.space_data import HOSTILE, REPO, Here, built, hub_here, judged_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx2.*")  # how huggingface_hub sends files
+
+ROWS = 120
+SIZE = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("space") / "release", ROWS)
+
+
+@pytest.fixture
+def browser(folder: Path) -> Iterator[Browser]:
+    with Browser.open(folder) as found:
+        yield found
+
+
+@pytest.fixture
+def here(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    with hub_here(tmp_path, monkeypatch, organisations={"acme": {"alice": "write", "bob": "read"}}) as found:
+        found.push(folder)
+        yield found
+
+
+def opened(browser: Browser, folder: Path, **options: Any) -> Adjudication:
+    found = Adjudication.open(browser, folder, **{"size": SIZE, "delay": 0.05, "refresh": 600, **options})
+    assert found.wait_for_sample(60).is_ready, found.sample_state()
+    return found
+
+
+def answer_some(adjudication: Adjudication, person: str, number: int, seed: int = 0) -> dict[str, str]:
+    """Answer the next few questions, at random. Returns what was answered."""
+    chance = random.Random(seed)
+    given = {}
+    for _ in range(number):
+        question = adjudication.next(person)
+        assert question is not None
+        given[question.item] = chance.choice(CHOICES)
+        adjudication.answer(person, question.item, given[question.item])
+    return given
+
+
+def answers_of(adjudication: Adjudication, person: str) -> dict[str, str]:
+    found = adjudication.to_audit()[1]
+    return {each.id: str(each.value or CHOICES[-1]) for each in found if each.person == person}
+
+
+def test_nothing_that_is_asked_depends_on_what_judges_said(folder: Path, tmp_path: Path) -> None:
+    """The same rows, judged the other way round, give questions that differ in nothing but which are asked."""
+    texts = {}
+    for numbered, verdicts in judged_rows(ROWS):
+        for verdict in verdicts:
+            passage = numbered.row.negative_passages[verdict.position]
+            texts[numbered.row.query, passage.title, passage.text] = numbered.row.positive_passages
+    with Browser.open(folder) as browser, opened(browser, tmp_path) as adjudication:
+        numbers = []
+        for _ in range(SIZE):
+            question = adjudication.next("anna")
+            assert question is not None
+            assert set(asdict(question)) == {"item", "number", "of", "query", "positives", "candidate", "earlier"}
+            assert len(question.item) == 16
+            positives = texts[question.query, question.candidate.title, question.candidate.text]
+            assert [(each.title, each.text) for each in question.positives] == [
+                (each.title, each.text) for each in positives
+            ]
+            numbers.append(question.number)
+            adjudication.answer("anna", question.item, "worse")
+        assert numbers == list(range(1, SIZE + 1))
+        assert adjudication.next("anna") is None
+
+
+def test_the_order_says_nothing_of_the_verdicts(browser: Browser, tmp_path: Path) -> None:
+    """Over many people each verdict comes as often in the first half as in the second."""
+    with opened(browser, tmp_path) as adjudication:
+        outcomes = {item.id: item.outcome for item in adjudication.to_audit()[0].items}
+        orders = [[item.id for item in adjudication._order(f"person {number}")] for number in range(200)]
+        assert len(set(map(tuple, orders))) == 200
+        for outcome in AUDITED:
+            first = sum(outcomes[item] is outcome for order in orders for item in order[: SIZE // 2])
+            everywhere = 200 * list(outcomes.values()).count(outcome)
+            assert abs(first / everywhere - 0.5) < 0.03
+
+
+def test_the_sample_is_that_of_an_audit(browser: Browser) -> None:
+    """Same strata, sizes and numbers drawn as the audit has from the same candidates, all of them or few."""
+    candidates = [
+        JudgedCandidate(
+            row=numbered.row,
+            position=verdict.position,
+            outcome=verdict.outcome,
+            judges=dict(zip(("cheap", "accurate"), (*verdict.stages, None, None), strict=False)),
+            settled_by=[name for name, word in zip(("cheap", "accurate"), verdict.stages, strict=False) if word][-1:][0]
+            if any(verdict.stages)
+            else "",
+        )
+        for numbered, verdicts in judged_rows(ROWS)
+        for verdict in verdicts
+    ]
+    for size in (7, SIZE, 10_000):
+        mine, theirs = draw_blind(browser, size), draw(candidates, size)
+        assert [stratum.model_dump() for stratum in mine.strata] == [each.model_dump() for each in theirs.strata]
+        assert mine.left_out == theirs.left_out
+        assert len({item.id for item in mine.items}) == len(mine.items) == len(theirs.items)
+    # All of them are the same items, down to the id.
+    weightless = {item.id: item.model_dump(exclude={"signal"}) for item in theirs.items}
+    assert {item.id: item.model_dump(exclude={"signal"}) for item in mine.items} == weightless
+
+
+def test_another_seed_draws_others_and_the_same_seed_the_same(browser: Browser) -> None:
+    first, again, other = (draw_blind(browser, SIZE, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    pairs = {(item.query_id, item.position) for item in first.items}
+    assert pairs != {(item.query_id, item.position) for item in other.items}
+
+
+def test_what_is_drawn_is_random_within_a_stratum(browser: Browser) -> None:
+    """Each candidate of a stratum is drawn about as often as the others."""
+    seen: Counter[tuple[str, int]] = Counter()
+    sizes = {}
+    for seed in range(60):
+        sample = draw_blind(browser, 60, seed=seed)
+        large = max(range(len(sample.strata)), key=lambda number: sample.strata[number].size)
+        sizes[large] = sample.strata[large]
+        seen.update((item.query_id, item.position) for item in sample.items if item.stratum == large)
+    ((_, stratum),) = sizes.items()
+    expected = 60 * stratum.drawn / stratum.size
+    assert len(seen) > 0.95 * stratum.size
+    assert max(seen.values()) < 5 * expected
+
+
+def test_hostile_texts_come_as_they_are(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, tmp_path, size=10_000) as adjudication:
+        questions = [adjudication._question("anna", 1, item) for item in adjudication.to_audit()[0].items]
+        assert any(question.query.startswith(HOSTILE) for question in questions)
+        for name in ("<b>eve</b>", "../../etc/passwd", "Ærø, 東京", "=1+1"):
+            question = adjudication.next(name)
+            assert question is not None
+            assert adjudication.answer(name, question.item, "better").answered == 1
+        assert set(adjudication.agreement().by_person) == {"<b>eve</b>", "../../etc/passwd", "Ærø, 東京", "=1+1"}
+
+
+@pytest.mark.parametrize("person", ["", "  ", "x" * 97, "new\nline", "\u202eeve"])
+def test_names_that_cannot_be_shown_are_refused(browser: Browser, tmp_path: Path, person: str) -> None:
+    with opened(browser, tmp_path) as adjudication:
+        question = adjudication.next("anna")
+        assert question is not None
+        with pytest.raises(ConfigError, match="name"):
+            adjudication.answer(person, question.item, "better")
+
+
+def test_answers_that_are_none(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, tmp_path) as adjudication:
+        question = adjudication.next("anna")
+        assert question is not None
+        with pytest.raises(ConfigError, match="is no answer"):
+            adjudication.answer("anna", question.item, "<script>")
+        with pytest.raises(ConfigError, match="no item"):
+            adjudication.answer("anna", "0" * 16, "better")
+        assert adjudication.progress("anna").answered == 0
+
+
+def test_an_answer_sent_twice_counts_once(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, tmp_path) as adjudication:
+        question = adjudication.next("anna")
+        assert question is not None
+        for _ in range(3):
+            assert adjudication.answer("anna", question.item, "better").answered == 1
+        assert len(adjudication._answers) == 1
+        adjudication.answer("anna", question.item, "worse")
+        assert answers_of(adjudication, "anna") == {question.item: "worse"}
+
+
+def test_undo_goes_back_one_by_one(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, tmp_path) as adjudication:
+        assert adjudication.undo("anna") is None
+        given = answer_some(adjudication, "anna", 5)
+        answer_some(adjudication, "ben", 3)
+        for item, value in reversed(given.items()):
+            again = adjudication.undo("anna")
+            assert again is not None
+            assert (again.item, again.earlier) == (item, value)
+            after = adjudication.next("anna")
+            assert after is not None
+            assert after.item == again.item
+        assert adjudication.undo("anna") is None
+        assert not adjudication.progress("anna").can_undo
+        assert adjudication.progress("ben").answered == 3
+
+
+def test_progress_goes_on_after_a_restart(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, tmp_path) as adjudication:
+        given = answer_some(adjudication, "anna", 9)
+        adjudication.undo("anna")
+        given.popitem()
+        before = adjudication.next("anna")
+    with opened(browser, tmp_path) as adjudication:
+        assert answers_of(adjudication, "anna") == given
+        assert adjudication.next("anna") == before
+        assert adjudication.progress("anna").answered == 8
+
+
+def test_answers_for_a_folder_stay_on_this_machine(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, tmp_path) as adjudication:
+        answer_some(adjudication, "anna", 2)
+        state = adjudication.flush(1)
+    assert (state.is_local, state.unsent) == (True, 0)
+
+
+def test_judges_are_measured_on_what_people_say(browser: Browser, tmp_path: Path) -> None:
+    """One person agrees with the verdict on everything, one says the opposite."""
+    with opened(browser, tmp_path) as adjudication:
+        empty = adjudication.agreement()
+        assert (empty.answers, empty.report, empty.reason is None) == (0, None, False)
+        outcomes = {item.id: item.outcome for item in adjudication.to_audit()[0].items}
+        for item, outcome in outcomes.items():
+            real = outcome is Outcome.FALSE_NEGATIVE
+            adjudication.answer("agreeing", item, "better" if real else "irrelevant")
+        agreeing = adjudication.agreement()
+        assert agreeing.report is not None
+        assert agreeing.report["verdict"]["precision"]["value"] == 1.0
+        assert agreeing.report["verdict"]["kappa"]["value"] == pytest.approx(1.0)
+        for item, outcome in outcomes.items():
+            adjudication.answer("opposing", item, "irrelevant" if outcome is Outcome.FALSE_NEGATIVE else "better")
+        both = adjudication.agreement()
+        assert both.by_person["agreeing"]["verdict"] == pytest.approx(1.0)
+        assert both.by_person["opposing"]["verdict"] < 0
+        assert set(both.by_person["agreeing"]) == {"verdict", "cheap", "accurate"}
+        assert both.people["pairs"][0]["same"] == 0
+        assert both is adjudication.agreement()
+
+
+def test_answers_are_committed_and_load_as_a_config(here: Here, folder: Path, tmp_path: Path) -> None:
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    before = Path(api.hf_hub_download(REPO, "README.md", repo_type="dataset")).read_text()
+    with Browser.open(REPO) as browser, opened(browser, tmp_path / "disk") as adjudication:
+        given = {person: answer_some(adjudication, person, 4, seed) for seed, person in enumerate(("anna", "ben"))}
+        undone = adjudication.undo("ben")
+        assert undone is not None
+        del given["ben"][undone.item]
+        state = adjudication.flush(20)
+        assert (state.unsent, state.error, state.is_local) == (0, None, False)
+    readme = Path(api.hf_hub_download(REPO, "README.md", repo_type="dataset")).read_text()
+    assert readme.split("---\n", 2)[2] == before.split("---\n", 2)[2]
+    loaded = loaded_config(tmp_path, here)
+    assert loaded["features"]["time"] == "string"
+    assert len(loaded["lines"]) == 9
+    assert len({line["event"] for line in loaded["lines"]}) == 9
+    standing = {
+        (line["person"], line["item"]): line["answer"] for line in loaded["lines"] if line["action"] == "answer"
+    }
+    standing.pop(("ben", undone.item))
+    assert standing == {(person, item): value for person, mine in given.items() for item, value in mine.items()}
+    assert loaded["others"]["relabel"] > 0
+
+
+LOAD = """
+import json, sys, datasets
+datasets.disable_progress_bars()
+found = datasets.load_dataset(sys.argv[1], "human", split="train")
+others = {name: len(datasets.load_dataset(sys.argv[1], name, split="train")) for name in ("relabel", "verdicts")}
+features = {name: kind.dtype for name, kind in found.features.items()}
+print(json.dumps({"features": features, "lines": list(found), "others": others}))
+"""
+
+
+def loaded_config(folder: Path, here: Here) -> Any:
+    done = run(LOAD, here, folder, REPO)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run(code: str, here: Here, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=environment(here, folder), capture_output=True, text=True, timeout=120)
+
+
+def environment(here: Here, folder: Path) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return {**clean, "HF_ENDPOINT": here.hub.url, "HF_TOKEN": here.hub.tokens["alice"], "HF_HOME": str(folder / "home")}
+
+
+def test_a_release_keeps_the_answers_and_an_equal_one_changes_nothing(here: Here, folder: Path, tmp_path: Path) -> None:
+    from huggingface_hub import HfApi
+
+    with Browser.open(REPO) as browser, opened(browser, tmp_path / "disk") as adjudication:
+        answer_some(adjudication, "anna", 3)
+        assert adjudication.flush(20).unsent == 0
+    head = HfApi().dataset_info(REPO).sha
+    assert here.push(folder) == "v1.0.0"
+    assert HfApi().dataset_info(REPO).sha == head
+    built(tmp_path / "next", ROWS, seed=5)
+    assert here.push(tmp_path / "next") == "v1.1.0"
+    assert len(loaded_config(tmp_path, here)["lines"]) == 3
+    # The new release asks about other candidates, and the answers to the old ones are still there.
+    with Browser.open(f"{REPO}@v1.0.0") as browser, opened(browser, tmp_path / "other disk") as adjudication:
+        assert adjudication.progress("anna").answered == 3
+
+
+@pytest.mark.parametrize("status", [409, 412, 429, 500, 503])
+def test_a_hub_that_refuses_for_a_while_gets_everything_once(
+    here: Here, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_relabel.hub_tools.space import sending
+
+    monkeypatch.setattr(sending, "LONGEST_WAIT", 0.2)
+    with Browser.open(REPO) as browser, opened(browser, tmp_path / "disk") as adjudication:
+        here.failing += [("POST", "/commit/main", status)] * 3
+        given = answer_some(adjudication, "anna", 6)
+        for _ in range(50):
+            if not adjudication.flush(5).unsent:
+                break
+        state = adjudication.sync_state()
+        assert (state.unsent, state.error) == (0, None)
+        assert here.failing == []
+    assert events_on_hub() == {("anna", item, value): 1 for item, value in given.items()}
+
+
+def events_on_hub(repo: str = REPO) -> Counter[tuple[str, str, str]]:
+    """What is in the config, whatever the files."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    found: Counter[tuple[str, str, str]] = Counter()
+    for path in api.list_repo_files(repo, repo_type="dataset"):
+        if path.startswith("human/"):
+            content = Path(api.hf_hub_download(repo, path, repo_type="dataset")).read_bytes()
+            found.update((each.person, each.item, each.answer) for each in events_in_parquet(content)[0])
+    return found
+
+
+def test_a_hub_that_refuses_for_good_is_said_and_nothing_is_lost(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's token may not write. With another one, the same disk sends all of it."""
+    token = here.hub.tokens["bob"]
+    with Browser.open(REPO) as browser:
+        with opened(browser, tmp_path / "disk", token=token) as adjudication:
+            given = answer_some(adjudication, "anna", 4)
+            state = adjudication.flush(10)
+            assert state.unsent == 4
+            assert state.error is not None
+            assert "the Hub answered 403" in state.error
+            assert token not in state.error
+            assert state.retry_in is not None
+        with opened(browser, tmp_path / "disk") as adjudication:
+            assert adjudication.flush(10).unsent == 0
+    assert events_on_hub() == {("anna", item, value): 1 for item, value in given.items()}
+
+
+def test_a_server_whose_disk_is_gone_goes_on_from_the_hub(here: Here, tmp_path: Path) -> None:
+    with Browser.open(REPO) as browser:
+        with opened(browser, tmp_path / "first") as adjudication:
+            given = answer_some(adjudication, "anna", 7)
+            assert adjudication.flush(20).unsent == 0
+        with opened(browser, tmp_path / "second") as adjudication:
+            assert answers_of(adjudication, "anna") == given
+            undone = adjudication.undo("anna")
+            assert undone is not None
+            assert adjudication.flush(20).unsent == 0
+        with opened(browser, tmp_path / "third") as adjudication:
+            assert adjudication.progress("anna").answered == 6
+
+
+def test_servers_hear_of_each_others_answers(here: Here, tmp_path: Path) -> None:
+    with (
+        Browser.open(REPO) as browser,
+        opened(browser, tmp_path / "one") as one,
+        opened(browser, tmp_path / "two", refresh=0.1) as two,
+    ):
+        given = answer_some(one, "anna", 3)
+        one.flush(20)
+        for _ in range(100):
+            if two.progress("anna").answered == 3:
+                break
+            threading.Event().wait(0.1)
+        assert answers_of(two, "anna") == given
+
+
+def test_many_people_at_once_lose_nothing(here: Here, tmp_path: Path) -> None:
+    """Four people on two servers, at the same time, while somebody else commits to the data set."""
+    from huggingface_hub import HfApi
+
+    given: dict[str, dict[str, str]] = {}
+    with (
+        Browser.open(REPO) as browser,
+        opened(browser, tmp_path / "one") as one,
+        opened(browser, tmp_path / "two") as two,
+    ):
+
+        def answer(person: str, adjudication: Adjudication, seed: int) -> None:
+            given[person] = answer_some(adjudication, person, SIZE, seed)
+
+        people = {"anna": one, "ben": one, "cleo": two, "dan": two}
+        threads = [
+            threading.Thread(target=answer, args=(person, adjudication, seed))
+            for seed, (person, adjudication) in enumerate(people.items())
+        ]
+        for thread in threads:
+            thread.start()
+        for number in range(5):
+            HfApi().upload_file(
+                path_or_fileobj=b"x", path_in_repo=f"notes/{number}.txt", repo_id=REPO, repo_type="dataset"
+            )
+        for thread in threads:
+            thread.join()
+        for adjudication in (one, two):
+            assert adjudication.flush(60).unsent == 0, adjudication.sync_state()
+        one.refresh()
+        assert all(answers_of(one, person) == mine for person, mine in given.items())
+    assert events_on_hub() == {(who, item, value): 1 for who, mine in given.items() for item, value in mine.items()}
+
+
+ANSWER = """
+import sys
+from pathlib import Path
+from hf_relabel.hub_tools.space.adjudication import Adjudication
+from hf_relabel.hub_tools.space.browsing import Browser
+repo, folder, person, number = sys.argv[1:]
+with Browser.open(repo, index=False) as browser:
+    adjudication = Adjudication.open(browser, Path(folder), size=40, delay=0.05)
+    adjudication.wait_for_sample(60)
+    for _ in range(int(number)):
+        question = adjudication.next(person)
+        adjudication.answer(person, question.item, "better")
+        print(question.item, flush=True)
+    adjudication.close()
+print("done", flush=True)
+"""
+
+
+def test_processes_that_share_a_disk_and_are_killed_lose_nothing(here: Here, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    acknowledged: dict[str, list[str]] = {"anna": [], "ben": []}
+    for turn in range(2):
+        running = {
+            person: subprocess.Popen(
+                [sys.executable, "-c", ANSWER, REPO, str(disk), person, "15"],
+                env=environment(here, tmp_path),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for person in acknowledged
+        }
+        for person, process in running.items():
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line.strip())
+                if turn == 0 and len(lines) == 5:
+                    process.kill()
+            _, errors = process.communicate()
+            assert turn == 0 or "done" in lines, errors[-2000:]
+            acknowledged[person] += [line for line in lines if len(line) == 16]
+    with Browser.open(REPO) as browser, opened(browser, disk) as adjudication:
+        assert adjudication.flush(20).unsent == 0
+        for person, items in acknowledged.items():
+            assert len(set(items)) == len(items)
+            found = answers_of(adjudication, person)
+            assert set(items) <= set(found)
+            assert len(found) <= len(items) + 10
+    assert set(events_on_hub().values()) == {1}
+
+
+def test_what_somebody_changed_by_hand_stays(here: Here, tmp_path: Path) -> None:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    with Browser.open(REPO) as browser:
+        with opened(browser, tmp_path / "disk") as adjudication:
+            given = answer_some(adjudication, "anna", 3)
+            adjudication.flush(20)
+            (path,) = [each for each in api.list_repo_files(REPO, repo_type="dataset") if each.startswith("human/")]
+            changed = io.BytesIO()
+            pq.write_table(pa.table({"mine": [1, 2]}), changed)
+            api.upload_file(path_or_fileobj=changed.getvalue(), path_in_repo=path, repo_id=REPO, repo_type="dataset")
+            given |= answer_some(adjudication, "anna", 1)
+            assert adjudication.flush(20).unsent == 0
+        kept = Path(api.hf_hub_download(REPO, path, repo_type="dataset")).read_bytes()
+        assert kept == changed.getvalue()
+        with opened(browser, tmp_path / "other") as adjudication:
+            assert answers_of(adjudication, "anna") == given
+
+
+def test_the_sample_is_kept_where_it_was_drawn(here: Here, tmp_path: Path) -> None:
+    with Browser.open(REPO) as browser, opened(browser, tmp_path) as adjudication:
+        sample = adjudication.to_audit()[0]
+    with Browser.open(REPO, index=False) as browser:
+        browser.files.files = None  # type: ignore[assignment] - nothing may be read
+        with opened(browser, tmp_path) as adjudication:
+            assert adjudication.to_audit()[0] == sample
+
+
+def test_a_release_that_nobody_judged(tmp_path: Path) -> None:
+    from hf_relabel.builders.configs import write_configs
+
+    rows = ((numbered, []) for numbered, _ in judged_rows(20))
+    write_configs(rows, tmp_path / "plain", stage_names=[])
+    with Browser.open(tmp_path / "plain") as browser:
+        adjudication = Adjudication.open(browser, tmp_path / "disk")
+        state = adjudication.wait_for_sample(30)
+        assert state.error is not None
+        assert "nothing to answer for" in state.error
+        with pytest.raises(ConfigError, match="nothing to answer for"):
+            adjudication.next("anna")
+        adjudication.close()
+
+
+def test_nothing_differs_but_the_answers(here: Here, folder: Path, tmp_path: Path) -> None:
+    """A diff, a pull and a load of a release with answers are as without."""
+    with Browser.open(REPO) as browser, opened(browser, tmp_path / "disk") as adjudication:
+        answer_some(adjudication, "anna", 2)
+        adjudication.flush(20)
+    assert not diff(f"{REPO}@v1.0.0", REPO).differ
