@@ -1,10 +1,17 @@
-"""Measures of a ranking, as trec_eval computes them: by pytrec_eval, which is trec_eval itself."""
+"""Measures of a ranking, bit for bit as trec_eval computes them.
+
+All of them follow from the ranks of the relevant documents, so that only these are looked for: no ranking is sorted by
+document, and nothing is converted for a library. The tests compare every value with pytrec_eval, which is trec_eval.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from operator import index
 
@@ -12,10 +19,10 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.evaluation.sets import Qrels, Run
 
 _NAME = re.compile(r"(ndcg|map|recall|precision|hit|mrr|rprec)(?:@([1-9]\d{0,5}))?")
-_AT_DEPTH = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P", "hit": "success"}
-_WHOLE = {"ndcg": "ndcg", "map": "map", "mrr": "recip_rank", "rprec": "Rprec"}
+_WHOLE = ("ndcg", "map", "mrr", "rprec")
 MAX_GRADE = 1_000
-"""pytrec_eval 0.5.11 takes minutes over grades of a hundred thousand, and much higher ones crash it."""
+"""trec_eval's bindings take minutes over grades of a hundred thousand and crash over higher ones: with more than this
+nobody could compare."""
 
 
 def ranking_metrics(run: Run, qrels: Qrels, metrics: Sequence[str] = ("ndcg@10",)) -> dict[str, dict[str, float]]:
@@ -32,27 +39,21 @@ def ranking_metrics(run: Run, qrels: Qrels, metrics: Sequence[str] = ("ndcg@10",
         By query id: values in [0, 1] by name of the metric.
 
     Raises:
-        ConfigError: a metric is not known, a score is no number, a grade is no whole number or above `MAX_GRADE`, an
-            id is no text, or pytrec_eval is not installed.
+        ConfigError: a metric is not known, a score is no number, a grade is no whole number or above `MAX_GRADE`, or an
+            id is no text.
     """
-    names = {metric: _parsed(metric) for metric in metrics}
-    try:
-        import pytrec_eval
-    except ImportError:
-        raise ConfigError("Measuring needs pytrec_eval: pip install 'hf-relabel[evaluate]'") from None
+    measures = [(metric, *_parsed(metric)) for metric in metrics]
+    nothing = dict.fromkeys(metrics, 0.0)
     _check_ids(qrels)
-    judged = {query_id: _grades(query_id, grades) for query_id, grades in qrels.items()}
-    found = {query_id: _scores(query_id, run[query_id]) for query_id in judged if run.get(query_id)}
-    measures = {_measure(*name) for name in names.values()}
-    values = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(found)
-    keys = [(metric, _measure(*name).replace(".", "_"), _floor(*name)) for metric, name in names.items()]
-    nothing = dict.fromkeys(names, 0.0)
-    return {
-        query_id: {metric: value if (value := line[key]) >= floor else 0.0 for metric, key, floor in keys}
-        if (line := values.get(query_id))
-        else dict(nothing)
-        for query_id in judged
-    }
+    measured = {}
+    for query_id, grades in qrels.items():
+        relevant = _relevant(query_id, grades)
+        scores = run.get(query_id)
+        found = _found(query_id, scores, relevant) if scores else None
+        measured[query_id] = (
+            {metric: measure(found, depth) for metric, measure, depth in measures} if found else nothing.copy()
+        )
+    return measured
 
 
 def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -61,7 +62,74 @@ def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, floa
     return {name: math.fsum(line[name] for line in per_query.values()) / len(per_query) for name in names}
 
 
-def _parsed(metric: str) -> tuple[str, int]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The relevant documents of a query that a ranking has; there is at least one.
+
+    Attributes:
+        ranks: from 1, in order.
+        gains: their grades, in the same order.
+        ideal: grades of all relevant documents, the highest first.
+    """
+
+    ranks: list[int]
+    gains: list[int]
+    ideal: list[int]
+
+    def within(self, depth: int) -> int:
+        """How many are among the first `depth`; 0 for all."""
+        return bisect_right(self.ranks, depth) if depth else len(self.ranks)
+
+
+def _ndcg(found: _Found, depth: int) -> float:
+    reached = ideal = 0.0
+    # Added up one by one in the order of ranks, as trec_eval does: `sum` and `fsum` differ in the last digit.
+    for rank, gain in zip(found.ranks[: found.within(depth)], found.gains, strict=False):
+        reached += gain / math.log2(rank + 1)
+    for rank, gain in enumerate(found.ideal[: depth or None], start=1):
+        ideal += gain / math.log2(rank + 1)
+    return reached / ideal
+
+
+def _map(found: _Found, depth: int) -> float:
+    total = 0.0
+    for place, rank in enumerate(found.ranks[: found.within(depth)], start=1):
+        total += place / rank
+    return total / len(found.ideal)
+
+
+def _recall(found: _Found, depth: int) -> float:
+    return found.within(depth) / len(found.ideal)
+
+
+def _precision(found: _Found, depth: int) -> float:
+    return found.within(depth) / depth
+
+
+def _hit(found: _Found, depth: int) -> float:
+    return float(found.ranks[0] <= depth)
+
+
+def _mrr(found: _Found, depth: int) -> float:
+    return 1.0 / found.ranks[0] if not depth or found.ranks[0] <= depth else 0.0
+
+
+def _rprec(found: _Found, depth: int) -> float:
+    return found.within(len(found.ideal)) / len(found.ideal)
+
+
+_MEASURES: dict[str, Callable[[_Found, int], float]] = {
+    "ndcg": _ndcg,
+    "map": _map,
+    "recall": _recall,
+    "precision": _precision,
+    "hit": _hit,
+    "mrr": _mrr,
+    "rprec": _rprec,
+}
+
+
+def _parsed(metric: str) -> tuple[Callable[[_Found, int], float], int]:
     """The measure and the depth; 0 for the whole ranking."""
     match = _NAME.fullmatch(metric)
     if match is None or (match[2] is None and match[1] not in _WHOLE) or (match[2] and match[1] == "rprec"):
@@ -69,52 +137,61 @@ def _parsed(metric: str) -> tuple[str, int]:
             f"There is no metric {metric!r}. There are ndcg@10, map@100, recall@100, precision@10, hit@10 and mrr@10,"
             " with any depth, and ndcg, map, mrr and rprec."
         )
-    return match[1], int(match[2] or 0)
+    return _MEASURES[match[1]], int(match[2] or 0)
 
 
-def _measure(kind: str, depth: int) -> str:
-    """What trec_eval calls it. It has no reciprocal rank at a depth, see `_floor`."""
-    return f"{_AT_DEPTH[kind]}.{depth}" if depth and kind in _AT_DEPTH else _WHOLE[kind]
-
-
-def _floor(kind: str, depth: int) -> float:
-    """The least value that counts: a reciprocal rank below 1/k is that of a document after the first k."""
-    return 1.0 / depth if depth and kind == "mrr" else 0.0
-
-
-def _grades(query_id: str, grades: Mapping[str, int]) -> dict[str, int]:
-    """As trec_eval can take them. A negative grade is not relevant, like 0, but makes pytrec_eval 0.5.11 hang."""
+def _relevant(query_id: str, grades: Mapping[str, int]) -> dict[str, int]:
+    """The relevant documents and their grades. A negative grade is not relevant, like 0."""
     _check_ids(grades)
     try:
-        plain = {docid: max(0, index(grade)) for docid, grade in grades.items()}
+        relevant = {docid: plain for docid, grade in grades.items() if (plain := index(grade)) > 0}
     except TypeError:
         raise ConfigError(f"A grade of query {query_id!r} is no whole number.") from None
-    if max(plain.values(), default=0) > MAX_GRADE:
+    if relevant and max(relevant.values()) > MAX_GRADE:
         raise ConfigError(f"A grade of query {query_id!r} is above {MAX_GRADE}.")
-    return plain
+    return relevant
 
 
-def _scores(query_id: str, scores: Mapping[str, float]) -> dict[str, float]:
-    """As trec_eval can take them: a dict of Python's own numbers, the same one where it is that already."""
+def _found(query_id: str, scores: Mapping[str, float], relevant: Mapping[str, int]) -> _Found | None:
+    """Where the relevant documents are in a ranking; None if none is there."""
     _check_ids(scores)
-    plain = scores if isinstance(scores, dict) else dict(scores)
+    singles = array("f", _numbers(query_id, scores))
+    known = [docid for docid in relevant if docid in scores]
+    if not known:
+        return None
+    ordered = sorted(singles)
+    placed = []
+    for docid, score in zip(known, array("f", [scores[docid] for docid in known]), strict=True):
+        after = bisect_right(ordered, score)
+        rank = len(ordered) - after + 1
+        if after - bisect_left(ordered, score) > 1:
+            rank += sum(other > docid for other, value in zip(scores, singles, strict=True) if value == score)
+        placed.append((rank, relevant[docid]))
+    placed.sort()
+    ranks, gains = zip(*placed, strict=True)
+    return _Found(list(ranks), list(gains), sorted(relevant.values(), reverse=True))
+
+
+def _numbers(query_id: str, scores: Mapping[str, float]) -> list[float]:
+    """The scores as Python's own numbers."""
+    values = list(scores.values())
     try:
         # A sum of Python's floats is a float, and finite only where all its parts are.
-        if type(total := sum(plain.values())) is float and math.isfinite(total):
-            return plain
+        if type(total := sum(values)) is float and math.isfinite(total):
+            return values
     except (TypeError, ArithmeticError, Warning):  # NumPy warns of a sum too large, which may be an error
         pass
     try:
-        numbers = {docid: float(score) if isinstance(score, Real) else math.nan for docid, score in plain.items()}
+        numbers = [float(score) if isinstance(score, Real) else math.nan for score in values]
     except OverflowError:
-        numbers = {"": math.nan}
-    if all(map(math.isfinite, numbers.values())):
+        numbers = [math.nan]
+    if all(map(math.isfinite, numbers)):
         return numbers
     raise ConfigError(f"A score of query {query_id!r} is no number: the run cannot be measured.")
 
 
 def _check_ids(ids: Iterable[str]) -> None:
-    """pytrec_eval 0.5.11 crashes over an id that UTF-8 cannot hold, and takes one with a NUL for its first part."""
+    """What no file of trec_eval can hold is no id: an id that UTF-8 cannot hold, or with a NUL."""
     try:
         joined = "".join(ids)
         if not joined.isascii():
