@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job import Job
+from hf_relabel.builders.job import Job, MemberSettings, StageSettings
 from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
 from hf_relabel.builders.judges.similarity import SimilarityJudge
 from hf_relabel.builders.judges.student import StudentJudge
@@ -49,9 +49,15 @@ def problems(job: Job, carried: Sequence[str] = ()) -> list[str]:
     return [line for place, text in _texts(job) if (line := _problem(place, text, taken))]
 
 
+def _judges(job: Job) -> list[StageSettings | MemberSettings]:
+    """All judges of a job, with those that look for suspects."""
+    stages = [*job.stages, *(job.suspects.stages if job.suspects else ())]
+    return [*stages, *(member for stage in stages for member in stage.others)]
+
+
 def extras(job: Job) -> list[str]:
     """The extras of the package that a job needs."""
-    judges = [*job.stages, *(member for stage in job.stages for member in stage.others)]
+    judges = _judges(job)
     found = set()
     if any(judge.judge["kind"] in _WITH_TORCH for judge in judges):
         found.add("similarity")
@@ -88,7 +94,7 @@ def model_packages(job: Job) -> list[str]:
 
 def token_names(job: Job) -> list[str]:
     """Names of the environment variables that hold tokens of judge servers."""
-    judges = [*job.stages, *(member for stage in job.stages for member in stage.others)]
+    judges = _judges(job)
     return sorted({endpoint.token_env for judge in judges for endpoint in judge.endpoints if endpoint.token_env})
 
 
