@@ -20,8 +20,10 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -44,17 +46,18 @@ LETTERS = "eeeeeetttttaaaaooooiiiinnnnssshhhrrrdddlllccuummwwffggyyppbbvk"
 _INFO = {"model_id": "bench/model", "model_sha": "0" * 40, "max_concurrent_requests": 128, "version": "3.3.5"}
 
 
-def answer() -> bytes:
+def answer(better: Sequence[int] = (3,)) -> bytes:
+    """TGI's answer to a listwise prompt."""
     thinking = "\n".join(f"[{number}] says nothing of the question" for number in range(1, CANDIDATES + 1))
-    text = json.dumps({"thinking": thinking, "better": [3], "worse": []})
+    text = json.dumps({"thinking": thinking, "better": list(better), "worse": []})
     details = {"finish_reason": "eos_token", "generated_tokens": 180, "prefill": [], "tokens": []}
     return json.dumps({"generated_text": text, "details": details}).encode()
 
 
 class FixedServer(asyncio.Protocol):
-    """Answers every request of a connection as soon as its body is whole."""
+    """Answers every request of a connection as soon as its body is whole, with the next of its replies."""
 
-    replies: dict[bytes, bytes]
+    replies: dict[bytes, Iterator[bytes]]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -70,15 +73,18 @@ class FixedServer(asyncio.Protocol):
                 return
             del self.buffer[: end + 4 + length]
             kind = b"GET" if head.startswith(b"GET") else b"POST"
-            self.transport.write(self.replies[kind])
+            self.transport.write(next(self.replies[kind]))
 
 
-def serve(pipe: Connection) -> None:
+def serve(pipe: Connection, answers: Sequence[bytes]) -> None:
+    """Give the answers in turn, until something comes through the pipe, which gets the port."""
+
     def reply(body: bytes) -> bytes:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-prompt-tokens: 3000\r\nContent-Length: "
         return head + str(len(body)).encode() + b"\r\n\r\n" + body
 
-    FixedServer.replies = {b"GET": reply(json.dumps(_INFO).encode()), b"POST": reply(answer())}
+    info = json.dumps(_INFO).encode()
+    FixedServer.replies = {b"GET": cycle([reply(info)]), b"POST": cycle([reply(answer) for answer in answers])}
 
     async def run() -> None:
         server = await asyncio.get_running_loop().create_server(FixedServer, "127.0.0.1", 0)
@@ -86,6 +92,20 @@ def serve(pipe: Connection) -> None:
         await asyncio.to_thread(pipe.recv)
 
     asyncio.run(run())
+
+
+@contextmanager
+def server(*answers: bytes) -> Iterator[str]:
+    """The address of a server in a process of its own."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there, answers), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{here.recv()}"
+    finally:
+        here.send(None)
+        process.join(5)
+        process.kill()
 
 
 @dataclass
@@ -154,21 +174,13 @@ def bare(url: str, rows: int) -> float:
 
 
 def measure(rows: int) -> dict[str, float]:
-    here, there = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
-    server.start()
-    try:
-        url = f"http://127.0.0.1:{here.recv()}"
+    with server(answer()) as url:
         with tempfile.TemporaryDirectory() as folder:
             judged(url, 200, Path(folder))
             figures = judged(url, rows, Path(folder))
         figures["bare_per_cpu_second"] = bare(url, rows)
         figures["ratio_to_bare"] = figures["requests_per_cpu_second"] / figures["bare_per_cpu_second"]
         return figures
-    finally:
-        here.send(None)
-        server.join(5)
-        server.kill()
 
 
 def main() -> None:
