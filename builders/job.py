@@ -162,6 +162,8 @@ class AuditSettings(_Settings):
     size: int = Field(default=400, ge=1)
     seed: int = 0
     export: tuple[Literal["csv", "label-studio", "argilla"], ...] = ("csv",)
+    people: int = Field(default=1, ge=1)
+    """How many are to answer each item; for Argilla, which else takes it away once one has."""
     answers: tuple[str, ...] = ()
     """Files with people's answers. Once there are any, the sample in `out` is the one they answer, and stays."""
     truth: str | None = None

@@ -72,8 +72,12 @@ def label_studio_config() -> str:
     )
 
 
-def export_argilla(sample: AuditSample, folder: Path) -> None:
-    """A folder that Argilla 2 reads with `rg.Dataset.from_disk(folder)`."""
+def export_argilla(sample: AuditSample, folder: Path, *, people: int = 1) -> None:
+    """A folder that Argilla 2 reads with `rg.Dataset.from_disk(folder)`.
+
+    Args:
+        people: how many are to answer each item; Argilla takes it away from the others once so many have.
+    """
     records = [
         {
             "id": item.id,
@@ -87,13 +91,13 @@ def export_argilla(sample: AuditSample, folder: Path) -> None:
         }
         for item in sample.items
     ]
-    _write(folder / ".argilla" / "settings.json", json.dumps(argilla_settings(), indent=1))
+    _write(folder / ".argilla" / "settings.json", json.dumps(argilla_settings(people), indent=1))
     _write(folder / ".argilla" / "dataset.json", json.dumps({"name": "hf-relabel-audit"}, indent=1))
     _write(folder / "records.json", json.dumps(records, ensure_ascii=False, indent=1))
 
 
-def argilla_settings() -> dict[str, Any]:
-    """Fields without markdown, and one question."""
+def argilla_settings(people: int = 1) -> dict[str, Any]:
+    """Fields without markdown, and one question that so many people answer."""
     fields = [
         {"name": name, "title": title, "required": True, "settings": {"type": "text", "use_markdown": False}}
         for name, title in (("query", "Query"), ("ground_truth", "Ground truth"), ("candidate", "Candidate"))
@@ -109,7 +113,7 @@ def argilla_settings() -> dict[str, Any]:
     return {
         "guidelines": QUESTION,
         "allow_extra_metadata": False,
-        "distribution": {"strategy": "overlap", "min_submitted": 1},
+        "distribution": {"strategy": "overlap", "min_submitted": people},
         "fields": fields,
         "questions": [question],
         "metadata": [],

@@ -60,6 +60,13 @@ def command() -> None:
     "--export", "formats", multiple=True, type=click.Choice(FORMATS), help="Files for people; csv when not given."
 )
 @click.option(
+    "--people",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many are to answer each item. Argilla is told; in Label Studio set it as annotations per task.",
+)
+@click.option(
     "--calibration", metavar="FILE", help="Audit the verdicts of these thresholds, and not those of the judges' labels."
 )
 @json_option
@@ -69,6 +76,7 @@ def sample_command(
     seed: int,
     out: str,
     formats: tuple[str, ...],
+    people: int,
     calibration: str | None,
     as_json: bool,
     **options: Any,
@@ -86,7 +94,7 @@ def sample_command(
     thresholds = None if calibration is None else Calibration.read(Path(calibration))
     with Journal(journal_path, write=False) as journal:
         sample = drawn_sample(source, journal, Path(out), size=size, seed=seed, calibration=thresholds)
-    written = [export(sample, Path(out), name) for name in formats or ("csv",)]
+    written = [export(sample, Path(out), name, people) for name in formats or ("csv",)]
     if as_json:
         print_json({"size": len(sample.items), "strata": len(sample.strata), "files": written})
         return
@@ -103,7 +111,7 @@ def drawn_sample(source: Source, journal: Journal, folder: Path, **how: Any) -> 
     return sample
 
 
-def export(sample: AuditSample, folder: Path, name: str) -> str:
+def export(sample: AuditSample, folder: Path, name: str, people: int = 1) -> str:
     """Write the files for people in one format, and return where they are."""
     from hf_relabel.builders.audit import exports
 
@@ -112,7 +120,10 @@ def export(sample: AuditSample, folder: Path, name: str) -> str:
         exports.export_csv(sample, path)
         return str(path)
     path = folder / name
-    (exports.export_label_studio if name == "label-studio" else exports.export_argilla)(sample, path)
+    if name == "label-studio":
+        exports.export_label_studio(sample, path)
+    else:
+        exports.export_argilla(sample, path, people=people)
     return str(path)
 
 
@@ -297,7 +308,7 @@ def _sample_of(
     if not (settings.answers and (folder / STRATA_NAME).exists()):
         how = {"size": settings.size, "seed": settings.seed, "calibration": thresholds}
         sample = drawn_sample(source, journal, folder, **how)
-        return sample, [export(sample, folder, name) for name in settings.export]
+        return sample, [export(sample, folder, name, settings.people) for name in settings.export]
     sample = AuditSample.read(folder)
     now = draw_audit(source, journal, size=len(sample.items), seed=sample.seed, calibration=thresholds)
     if (now.items, now.strata) != (sample.items, sample.strata):

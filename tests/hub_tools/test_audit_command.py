@@ -101,10 +101,14 @@ def test_an_audit_from_the_sample_to_the_card(folder: Path, tmp_path: Path, capf
     audit, built = str(tmp_path / "audit"), str(tmp_path / "built")
     calibration = str(tmp_path / "calibration.json")
     formats = [part for name in ("csv", "label-studio", "argilla") for part in ("--export", name)]
-    assert run(["audit", "sample", *arguments(folder, "--size", "900", "--out", audit), *formats]) == 0
+    sample = ["audit", "sample", *arguments(folder, "--size", "900", "--out", audit), *formats, "--people", "2"]
+    assert run(sample) == 0
     assert "blind" in capfd.readouterr().out
     for name in ("questions.csv", "label-studio/tasks.json", "argilla/records.json", "sample.jsonl"):
         assert (tmp_path / "audit" / name).is_file()
+
+    setup = json.loads((tmp_path / "audit" / "argilla" / ".argilla" / "settings.json").read_text())
+    assert setup["distribution"] == {"strategy": "overlap", "min_submitted": 2}
 
     report = ["audit", "report", audit, "--truth", str(folder / "truth.jsonl")]
     thresholds = ["--calibrate", calibration, "--precision", "0.7", "--figure", str(tmp_path / "reliability.png")]
