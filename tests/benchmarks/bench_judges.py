@@ -99,7 +99,8 @@ def trained_cross_encoder(source: Source, truth_file: Path, work: Path, options:
             judge(source, [Stage("truth", TruthJudge(str(truth_file)))], journal)
             build_configs(source, journal, BuildSettings(out=str(built), limit=NO_LIMIT))
     changes = {"max_steps": options.steps, "max_length": options.max_length, "batch_size": 4, "seed": options.seed}
-    recipe = load_recipe("reranker-small", model=str(model_folder(PACKAGED_TEACHER)), learning_rate=1e-4, **changes)
+    base = {"model": str(model_folder(PACKAGED_TEACHER)), "loss": {"negatives": 3}, "learning_rate": 1e-4}
+    recipe = load_recipe("reranker-small", **base, **changes)
     train(recipe, open_training_data(str(built), "relabel"), work / "reranker")
     return CrossEncoderJudge(str(work / "reranker"))
 
@@ -108,7 +109,7 @@ def asked_model(source: Source, truth: Truth, work: Path, seconds: float | None)
     """What SmolLM2 says; None where it was stopped before the end, and goes on in the next run."""
     stage = Stage(
         "smollm2",
-        PointwiseJudge(max_passage_chars=600, cut="window", min_mass=0.0),
+        PointwiseJudge(max_passage_chars=400, cut="window", min_mass=0.0),
         endpoints=(make_endpoint(SERVED, dialect="auto"),),
         limits=Limits(deadline=seconds),
     )
@@ -166,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=10, help="students of each size")
     parser.add_argument("--steps", type=int, default=100, help="of the cross-encoder; 0 leaves it out")
     parser.add_argument("--max-length", type=int, default=128, help="tokens of a pair for the cross-encoder")
-    parser.add_argument("--model-rows", type=int, default=40, help="rows for SmolLM2; 0 leaves it out")
+    parser.add_argument("--model-rows", type=int, default=30, help="rows for SmolLM2; 0 leaves it out")
     parser.add_argument("--seconds", type=float, help="stop SmolLM2 after so long")
     parser.add_argument("--work", type=Path, help="keep models and judgements here")
     parser.add_argument("--json", action="store_true")
