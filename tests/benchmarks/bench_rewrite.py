@@ -1,41 +1,44 @@
 """Rewriting rows by a technique, next to a plain copy of the same Parquet file and to the straightforward way.
 
-    python -m tests.benchmarks.bench_rewrite [--rows 100000] [--straightforward-rows 10000] [--json]
+    python -m tests.benchmarks.bench_rewrite [--rows 100000] [--build-rows 20000] [--json]
 
 Rows have the size of those of rlhn/default-680K (25 passages, 20 KB); 3 % of the negatives, in every other row, are
-false. Each way runs in a process of its own, in turn, on the same files:
+false. Each way runs in a process of its own, in turns, on the same files:
 
 - copy: pyarrow reads each row group of `original` and writes it, with the settings of our files;
 - rewrite: `original` and `verdicts` become the config `relabel`, and nothing else is written;
+- rewrite, nothing ahead: the same without reading a row group ahead in a second thread;
 - build: the whole folder again, all five configs and the verdicts;
-- straightforward: `load_dataset`, a list of dicts, a loop, `Dataset.from_list`, `to_parquet` (on fewer rows).
+- straightforward: `load_dataset`, a list of dicts, a loop, `Dataset.from_list`, `to_parquet`.
 
-Shown are seconds, the ratio to the copy for as many rows, and the peak memory of the process.
+Ratios are medians over the rounds, each to the copy of the same round.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
 import random
-import sys
+import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from hf_relabel.builders.configs import write_configs
+# All ways need them, and importing them takes as long however many rows there are.
+import datasets
+import pyarrow.parquet as pq
+
+from hf_relabel.builders import rewriting
+from hf_relabel.builders.configs import parquet_writer, write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.released import release_from_folder
 from hf_relabel.builders.rewriting import rewrite_config
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.building import rebuild_configs, settings_of
+from tests.benchmarks.measuring import Called, Figure, called, emit, median_ratio, parser_of
 
 NEGATIVES = 24
 CHARACTERS = 780
+LIMIT_MB = 500
 
 
 def judged(rows: int) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
@@ -64,10 +67,6 @@ def make(folder: Path, rows: int) -> None:
 
 
 def copy(folder: Path, out: Path) -> None:
-    import pyarrow.parquet as pq
-
-    from hf_relabel.builders.configs import parquet_writer
-
     for name in release_from_folder(folder).files("original"):
         with pq.ParquetFile(folder / name) as file:
             writer = parquet_writer(out.with_suffix(f".{Path(name).name}"), file.schema_arrow)
@@ -81,6 +80,11 @@ def rewrite(folder: Path, out: Path) -> None:
     rewrite_config(release_from_folder(folder), Technique.RELABEL, out)
 
 
+def rewrite_nothing_ahead(folder: Path, out: Path) -> None:
+    rewriting._ahead = iter  # type: ignore[assignment]
+    rewrite(folder, out)
+
+
 def build(folder: Path, out: Path) -> None:
     release = release_from_folder(folder)
     names = tuple(str(technique) for technique in Technique)
@@ -88,8 +92,6 @@ def build(folder: Path, out: Path) -> None:
 
 
 def straightforward(folder: Path, out: Path) -> None:
-    import datasets
-
     datasets.disable_progress_bars()
     found = {
         (line["row"], line["position"])
@@ -108,65 +110,68 @@ def straightforward(folder: Path, out: Path) -> None:
 WAYS: dict[str, Callable[[Path, Path], None]] = {
     "copy": copy,
     "rewrite": rewrite,
+    "rewrite, nothing ahead": rewrite_nothing_ahead,
     "build": build,
     "straightforward": straightforward,
 }
+TARGETS = {"rewrite": "<= 0.95", "rewrite, nothing ahead": "<= 1.10"}
 
 
-def _run(way: str, folder: str, out: str, queue: Any) -> None:
-    begin = time.perf_counter()
-    WAYS[way](Path(folder), Path(out))
-    # Not ru_maxrss, which a new process takes over from the one that started it.
-    status = Path("/proc/self/status").read_text()
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
-    queue.put({"seconds": time.perf_counter() - begin, "peak_mb": peak})
+def in_turns(folder: Path, ways: Sequence[str], rounds: int) -> dict[str, list[Called]]:
+    """Each way, round by round, in an order that changes. What it wrote is thrown away."""
+    taken: dict[str, list[Called]] = {way: [] for way in ways}
+    for number in range(rounds):
+        for way in ways if number % 2 == 0 else reversed(ways):
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                taken[way].append(called(WAYS[way], folder, Path(scratch) / "out"))
+    return taken
 
 
-def timed(way: str, folder: Path, out: Path) -> dict[str, float]:
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=_run, args=(way, str(folder), str(out), queue))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise SystemExit(f"{way} failed")
-    found: dict[str, float] = queue.get()
-    return found
-
-
-def measure(rows: int, straightforward_rows: int, rounds: int = 2) -> dict[str, dict[str, float]]:
-    figures: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        for count, ways in ((rows, ("copy", "rewrite", "build")), (straightforward_rows, ("copy", "straightforward"))):
-            if not count:
-                continue
-            folder = scratch / f"rows-{count}"
-            make(folder, count)
-            taken = [
-                {way: timed(way, folder, scratch / f"{way}-{count}-{turn}") for way in ways} for turn in range(rounds)
-            ]
-            for way in ways:
-                best = min(turn[way]["seconds"] for turn in taken)
-                ratio = min(turn[way]["seconds"] / turn["copy"]["seconds"] for turn in taken)
-                peak = max(turn[way]["peak_mb"] for turn in taken)
-                figures[f"{way}, {count} rows"] = {"seconds": best, "ratio_to_copy": ratio, "peak_mb": peak}
-    return figures
+def measure(scratch: Path, rows: int, ways: Sequence[str], rounds: int) -> Iterator[Figure]:
+    """The ways beside a copy."""
+    folder = scratch / f"rows-{rows}"
+    make(folder, rows)
+    size = sum((folder / name).stat().st_size for name in release_from_folder(folder).files("original")) / 1e6
+    taken = in_turns(folder, ["copy", *ways], rounds)
+    shutil.rmtree(folder)
+    copies = [run.seconds for run in taken["copy"]]
+    for way in ways:
+        seconds = [run.seconds for run in taken[way]]
+        peak = max(run.peak_mb for run in taken[way])
+        cpu = median_ratio([run.cpu_seconds for run in taken[way]], [run.cpu_seconds for run in taken["copy"]])
+        yield Figure(
+            way,
+            min(seconds),
+            "s",
+            f"{rows:,} rows, {size:,.0f} MB",
+            beside=f"copy {min(copies):.2f} s",
+            ratio=median_ratio(seconds, copies),
+            target=TARGETS.get(way, ""),
+            of="ratio",
+            peak_mb=peak,
+            note=f"CPU time {cpu:.2f} times that of the copy",
+        )
+        if way in ("rewrite", "build"):
+            yield Figure(f"memory of {way}", peak, "MB", f"{rows:,} rows, {size:,.0f} MB", target=f"<= {LIMIT_MB}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure rewriting.")
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser = parser_of(__doc__)
+    parser.add_argument("--rows", type=int, default=100_000, help="to rewrite")
+    parser.add_argument("--build-rows", type=int, default=20_000, help="0 leaves it out")
     parser.add_argument("--straightforward-rows", type=int, default=10_000, help="0 leaves it out")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    figures = measure(options.rows, options.straightforward_rows)
-    if options.json:
-        json.dump(figures, sys.stdout)
-        return
-    for way, values in figures.items():
-        shown = "  ".join(f"{name} {value:8.2f}" for name, value in values.items())
-        print(f"{way:32} {shown}")
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="bench-rewrite-") as name:
+        for rows, ways, rounds in (
+            (options.rows, ["rewrite", "rewrite, nothing ahead"], options.rounds),
+            (options.build_rows, ["build"], 1),
+            (options.straightforward_rows, ["straightforward"], 1),
+        ):
+            if rows:
+                figures += measure(Path(name), rows, ways, rounds)
+    emit("rewrite", figures, as_json=options.json)
 
 
 if __name__ == "__main__":
