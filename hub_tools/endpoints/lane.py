@@ -60,7 +60,7 @@ class Lane:
 
     def succeeded(self) -> None:
         """A request was answered. It is no longer counted in flight by now."""
-        self._answered()
+        self.answered()
         self.limiter.succeeded(self.in_flight + 1)
 
     def failed(self, now: float, number: int, error: EndpointError, *, probe: bool) -> None:
@@ -70,11 +70,11 @@ class Lane:
         if error.blame_server:
             self.breaker.failed(now, probe=probe)
         else:
-            self._answered()
+            self.answered()
 
     def overloaded(self, now: float, number: int, error: EndpointError) -> None:
         """The server asked for less: that is the window's business, not the request's fault nor the server's."""
-        self._answered()
+        self.answered()
         if self.limiter.overloaded(number, self.sent):
             pause = self._limits.backoff(self.limiter.storms) * (0.5 + 0.5 * self._rng.random())
             self.hold_until = max(self.hold_until, now + max(pause, error.retry_after or 0.0))
@@ -83,7 +83,8 @@ class Lane:
         """So many requests wait at the server: while it is many, more in flight would only wait there."""
         self.limiter.deep = depth is not None and depth > max(4.0, self.in_flight / 4)
 
-    def _answered(self) -> None:
+    def answered(self) -> None:
+        """The server said something, whatever it was."""
         if self.breaker.answered():
             self.limiter.restart()
 
