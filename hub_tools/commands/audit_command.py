@@ -38,7 +38,8 @@ Examples:
   hf relabel audit report audit anna.csv ben.csv
   hf relabel audit report audit label-studio-export.json --json
   hf relabel audit report audit --truth truth.jsonl --calibrate calibration.json --precision 0.9
-  hf relabel audit report audit anna.csv --write cleaned"""
+  hf relabel audit report audit anna.csv --write cleaned
+  hf relabel audit report user/my-set"""
 
 FORMATS = ("csv", "label-studio", "argilla")
 CALIBRATION_NAME = "calibration.json"
@@ -168,18 +169,25 @@ def report_command(
 ) -> None:
     """Report what the answers say of the judges.
 
-    AUDIT is the folder of `audit sample`; ANSWERS are filled-in CSV files and exports of Label Studio or Argilla, from
-    one person or several. Precision, recall, F1 and kappa are of the whole set, not of the sample. Argilla's to_disk
-    does not tell drafts from answers; a JSON list of [record.serialize() for record in dataset.records] does.
+    AUDIT is the folder of `audit sample`, or a release (user/repo) whose answers people gave in its Space; ANSWERS go
+    with a folder: filled-in CSV files and exports of Label Studio or Argilla, from one person or several. Precision,
+    recall, F1 and kappa are of the whole set, not of the sample. Argilla's to_disk does not tell drafts from answers; a
+    JSON list of [record.serialize() for record in dataset.records] does.
     """
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.audit.sampling import AuditSample
     from hf_relabel.builders.errors import ConfigError
+    from hf_relabel.hub_tools.hub_source import HubLocation
 
     if figure and not calibrate:
         raise ConfigError("--figure shows a calibration: give --calibrate too.")
-    sample = AuditSample.read(Path(audit))
-    given = read_all_answers(sample, answers, truth)
+    if not (answers or truth or Path(audit).exists()) and HubLocation.parse(audit) is not None:
+        from hf_relabel.hub_tools.space.adjudication import audit_of
+
+        sample, given = audit_of(audit)
+    else:
+        sample = AuditSample.read(Path(audit))
+        given = read_all_answers(sample, answers, truth)
     found = audit_report(sample, given)
     if calibrate:
         _calibrate(sample, found, Path(calibrate), precision, method, figure)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -358,6 +359,7 @@ class Adjudication:
             position=item.position,
             release=self._browser.release.revision or "",
             seed=self._seed,
+            size=self._size,
         )
         self._take([event])
         if self._sender is not None:
@@ -419,6 +421,33 @@ class Adjudication:
                 self.refresh()
             except RelabelError:
                 continue  # the sender tells when the Hub cannot be reached
+
+
+def audit_of(location: str | Path, *, token: str | bool | None = None) -> tuple[AuditSample, list[Answer]]:
+    """What people answered in the Space of a release, with the sample that most of the answers are to.
+
+    Args:
+        location: `user/repo` or `user/repo@revision`; answers are always those of the main branch.
+        token: None takes the stored token or `HF_TOKEN`, False sends none.
+
+    Raises:
+        ReleaseError, BuildError: it cannot be read.
+        ConfigError: it is a folder, or nobody has answered.
+    """
+    with Browser.open(location, token=token, index=False) as browser:
+        if browser.repo_id is None:
+            raise ConfigError(f"{location} is a folder: the answers of a Space are with releases on the Hub.")
+        events = HumanConfig(browser.repo_id, token).new_events()
+        samples = Counter((event.size, event.seed) for event in events if event.action == ANSWER and event.size > 0)
+        if not samples:
+            raise ConfigError(f"{browser.repo_id}: nobody has answered in a Space yet (there is no config `human`).")
+        # Of equally many the same one, whatever the order of the files.
+        size, seed = max(samples, key=lambda sample: (samples[sample], sample))
+        sample = draw_blind(browser, size, seed=seed)
+    found = Answers()
+    for event in events:
+        found.add(event)
+    return sample, found.to_audit({item.id for item in sample.items})
 
 
 def folder_of(browser: Browser) -> str:

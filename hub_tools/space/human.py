@@ -60,7 +60,7 @@ class Event:
         undoes: the event that is taken back; "" for an answer.
         query_id, subset, docid, position: the candidate.
         release: the commit it was shown from, "" for a folder.
-        seed: of the sample.
+        seed, size: of the sample.
     """
 
     event: str
@@ -76,6 +76,7 @@ class Event:
     position: int
     release: str
     seed: int
+    size: int
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -79,7 +79,7 @@ class HumanConfig:
         token: None takes the stored token or `HF_TOKEN`.
     """
 
-    def __init__(self, repo_id: str, token: str | None) -> None:
+    def __init__(self, repo_id: str, token: str | bool | None) -> None:
         from huggingface_hub import HfApi
 
         self.repo_id = repo_id

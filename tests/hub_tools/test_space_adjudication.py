@@ -516,6 +516,21 @@ def test_what_somebody_changed_by_hand_stays(here: Here, tmp_path: Path) -> None
             assert answers_of(adjudication, "anna") == given
 
 
+def test_an_audit_is_reported_from_the_answers_on_the_hub(here: Here, tmp_path: Path) -> None:
+    command = "from hf_relabel.hub_tools.commands import main; main()"
+    nobody = run(command, here, tmp_path, "audit", "report", REPO)
+    assert nobody.returncode == 2
+    assert "nobody has answered" in nobody.stderr
+    with Browser.open(REPO) as browser, opened(browser, tmp_path / "disk", seed=3) as adjudication:
+        answer_some(adjudication, "anna", SIZE)
+        answer_some(adjudication, "ben", 5, seed=1)
+        assert adjudication.flush(20).unsent == 0
+        report = adjudication.agreement().report
+    done = run(command, here, tmp_path, "audit", "report", REPO, "--json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {**json.loads(done.stdout), "written_to": None} == {**dict(report or {}), "written_to": None}
+
+
 def test_the_sample_is_kept_where_it_was_drawn(here: Here, tmp_path: Path) -> None:
     with Browser.open(REPO) as browser, opened(browser, tmp_path) as adjudication:
         sample = adjudication.to_audit()[0]

@@ -50,6 +50,7 @@ events = st.builds(
     position=st.integers(0, 2**31),
     release=names,
     seed=st.integers(-(2**31), 2**31),
+    size=st.integers(1, 2**31),
 )
 
 
@@ -57,7 +58,7 @@ def kept(log: EventLog, person: str, item: str, answer: str, undoes: str = "") -
     action = UNDO if undoes else ANSWER
     return log.write(
         person=person, action=action, item=item, answer=answer, undoes=undoes,
-        query_id="q", subset="", docid="d", position=0, release="", seed=0,
+        query_id="q", subset="", docid="d", position=0, release="", seed=0, size=1,
     )  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def test_a_parquet_file_of_somebody_else_holds_nothing_of_ours(content: bytes) -
 @given(st.lists(events, max_size=6), st.randoms())
 def test_the_order_and_repetition_of_events_never_matter(written: list[Event], chance: random.Random) -> None:
     undone = [
-        Event(f"undo {n}", each.person, each.time, UNDO, each.item, "", each.event, "", "", "", 0, "", 0)
+        Event(f"undo {n}", each.person, each.time, UNDO, each.item, "", each.event, "", "", "", 0, "", 0, 1)
         for n, each in enumerate(written[::2])
     ]
     mixed = [*written, *undone] * 2
@@ -169,9 +170,9 @@ def test_people_answer_and_undo_in_any_order_on_two_servers(
 
 def test_an_undo_of_somebody_elses_answer_is_nothing() -> None:
     found = Answers()
-    answer = Event("1", "anna", "t1", ANSWER, "a", "better", "", "", "", "", 0, "", 0)
+    answer = Event("1", "anna", "t1", ANSWER, "a", "better", "", "", "", "", 0, "", 0, 1)
     found.add(answer)
-    found.add(Event("2", "eve", "t2", UNDO, "a", "", "1", "", "", "", 0, "", 0))
+    found.add(Event("2", "eve", "t2", UNDO, "a", "", "1", "", "", "", 0, "", 0, 1))
     assert found.of("anna") == {"a": answer}
 
 
@@ -236,7 +237,7 @@ log = EventLog(Path(sys.argv[1]))
 print("ready", flush=True)
 for number in range(100_000):
     event = log.write(person="anna", action="answer", item=str(number), answer="better", undoes="", query_id="q" * 50,
-                      subset="", docid="", position=0, release="", seed=0)
+                      subset="", docid="", position=0, release="", seed=0, size=1)
     print(event.event, flush=True)
 """
 
