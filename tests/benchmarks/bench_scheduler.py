@@ -1,6 +1,6 @@
 """How busy the scheduler keeps a server's slots, and what it costs in CPU time, next to a bare asyncio loop.
 
-    python tests/benchmarks/bench_scheduler.py [--requests 10000] [--mean 1.0] [--json]
+    python -m tests.benchmarks.bench_scheduler [--requests 10000] [--mean 1.0] [--json]
 
 Busy: 128 slots, log-normal latency (sigma 0.5), 5 % of the requests refused with 429 at once and at random. The share
 of the slots' time in which a request was being worked on, by the server's own count: end to end, and between 10 % and
@@ -11,20 +11,21 @@ CPU: a server that answers at once, 64 in flight; microseconds of CPU time per r
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import heapq
-import json
 import math
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
+from tests.benchmarks.measuring import Figure, emit, median_ratio, own_peak_mb, parser_of, taking_turns
 
 SIGMA = 0.5
+CPU_ROUNDS = 3
 
 
 class FakeEndpoint:
@@ -137,45 +138,62 @@ def measure_busy(loop: Loop, count: int, slots: int, mean: float) -> dict[str, f
 
 
 def measure_cpu(loop: Loop, count: int, slots: int = 64) -> float:
-    """Microseconds of CPU time per request; the best of three."""
-    times = []
-    for _ in range(3):
-        begin = time.process_time()
-        asyncio.run(loop(FakeEndpoint(0.0, 0.0), count, slots, 0.5))
-        times.append((time.process_time() - begin) / count * 1e6)
-    return min(times)
+    """Microseconds of CPU time per request."""
+    begin = time.process_time()
+    asyncio.run(loop(FakeEndpoint(0.0, 0.0), count, slots, 0.5))
+    return (time.process_time() - begin) / count * 1e6
 
 
-def compare(count: int = 10_000, slots: int = 128, mean: float = 1.0, cpu_requests: int = 50_000) -> dict[str, Any]:
-    """Both measurements of both loops, and their ratios (scheduler to bare loop)."""
-    report: dict[str, Any] = {"requests": count, "slots": slots, "mean_seconds": mean, "sigma": SIGMA, "refused": 0.05}
-    for name, loop in (("scheduler", scheduled), ("bare", bare)):
-        report[name] = {**measure_busy(loop, count, slots, mean), "cpu_us": measure_cpu(loop, cpu_requests)}
-    report["ratio"] = {
-        key: report["scheduler"][key] / report["bare"][key] for key in ("busy", "busy_middle", "seconds", "cpu_us")
-    }
-    return report
+def figures(count: int, slots: int, mean: float, cpu_requests: int) -> Iterator[Figure]:
+    """Both measurements of the scheduler, each beside the bare loop's."""
+    size = f"{count:,} requests, {slots} slots, mean {mean:g} s, 5 % refused"
+    loops: dict[str, Loop] = {"scheduler": scheduled, "bare": bare}
+    busy = {name: measure_busy(loop, count, slots, mean) for name, loop in loops.items()}
+    ours, other = busy["scheduler"], busy["bare"]
+    for what, key, target in (
+        ("slots busy, end to end", "busy", ">= 0.95"),
+        ("slots busy, 10 to 90 %", "busy_middle", ">= 0.99"),
+    ):
+        yield Figure(
+            what,
+            ours[key],
+            "of the time",
+            size,
+            beside=f"bare loop {other[key]:.3f}",
+            ratio=ours[key] / other[key],
+            target=target,
+        )
+    yield Figure("requests lost", ours["lost"], "", size, target="= 0")
+    yield Figure(
+        "until the last answer",
+        ours["seconds"],
+        "s",
+        size,
+        beside=f"bare loop {other['seconds']:.1f} s",
+        ratio=ours["seconds"] / other["seconds"],
+    )
+    spent = taking_turns(
+        {name: partial(measure_cpu, loop, cpu_requests) for name, loop in loops.items()}, rounds=CPU_ROUNDS
+    )
+    yield Figure(
+        "CPU time per request",
+        min(spent["scheduler"]),
+        "us",
+        f"{cpu_requests:,} requests, 64 in flight, no latency",
+        beside=f"bare loop {min(spent['bare']):.1f} us",
+        ratio=median_ratio(spent["scheduler"], spent["bare"]),
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--slots", type=int, default=128)
     parser.add_argument("--mean", type=float, default=1.0, help="mean latency in seconds")
     parser.add_argument("--cpu-requests", type=int, default=50_000)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    report = compare(options.requests, options.slots, options.mean, options.cpu_requests)
-    if options.json:
-        print(json.dumps(report, indent=2))
-        return
-    print(f"{'':12}{'busy':>8}{'10-90 %':>9}{'lost':>6}{'seconds':>9}{'CPU us/request':>16}")
-    for name in ("scheduler", "bare", "ratio"):
-        row = report[name]
-        lost = f"{row['lost']:.0f}" if "lost" in row else ""
-        print(
-            f"{name:12}{row['busy']:8.3f}{row['busy_middle']:9.3f}{lost:>6}{row['seconds']:9.2f}{row['cpu_us']:16.2f}"
-        )
+    found = figures(options.requests, options.slots, options.mean, options.cpu_requests)
+    emit("scheduler", list(found), as_json=options.json, peak_mb=own_peak_mb())
 
 
 if __name__ == "__main__":
