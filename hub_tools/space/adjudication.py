@@ -228,10 +228,13 @@ class Adjudication:
                 self._keep(person, self._items[item], ANSWER, value, "")
             return self.progress(person)
 
-    def undo(self, person: str) -> Question | None:
+    def undo(self, person: str, item: str | None = None) -> Question | None:
         """Take the person's last answer back and give its question again; None where there is nothing to take back.
 
         Where that answer had taken the place of an earlier one, the earlier one stands again.
+
+        Args:
+            item: take nothing back unless the last answer is to this item, so that a key pressed twice counts once.
 
         Raises:
             ConfigError: the sample is not ready.
@@ -241,7 +244,7 @@ class Adjudication:
             order = self._order(checked(person))
             self._read_local()
             last = self._answers.last(person, self._items)
-            if last is None:
+            if last is None or item not in (None, last.item):
                 return None
             self._keep(person, self._items[last.item], UNDO, "", last.event)
             number = next(place for place, item in enumerate(order, start=1) if item.id == last.item)

@@ -123,6 +123,11 @@ class _Footer:
     tail: bytes
     tail_start: int
 
+    @property
+    def bytes(self) -> int:
+        """About what it takes: as Python objects, a footer is some twenty times as large as on the disk."""
+        return len(self.tail) + 20 * int(self.metadata.serialized_size)
+
     def leaves(self, names: Iterable[str] | None) -> list[int]:
         """The numbers of the leaf columns that lie under one of these names; of all for None."""
         paths = [self.metadata.schema.column(index).path for index in range(self.metadata.num_columns)]
@@ -188,7 +193,8 @@ class ByteLimited:
 
 @dataclass
 class ConfigFiles:
-    """The Parquet files of one config of a release. Footers are read when they are needed, each once."""
+    """The Parquet files of one config of a release. Footers are read when they are needed, and kept while there is
+    room; where row groups are is kept for good."""
 
     release: Release
     config: str
@@ -197,7 +203,6 @@ class ConfigFiles:
     cache: ByteLimited
     paths: list[str] = field(init=False)
     starts: list[int] = field(init=False)
-    _footers: dict[str, _Footer] = field(default_factory=dict)
     _groups: dict[int, list[Group]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -221,12 +226,13 @@ class ConfigFiles:
         if known is not None:
             return known
         path, first = self.paths[number], self.starts[number]
-        metadata = self._footer(path).metadata
         groups = []
-        for index in range(metadata.num_row_groups):
-            group = metadata.row_group(index)
-            groups.append(Group(path, index, first, group.num_rows, *_bounds(group)))
-            first += group.num_rows
+        with self._reading(path):
+            metadata = self._footer(path).metadata
+            for index in range(metadata.num_row_groups):
+                group = metadata.row_group(index)
+                groups.append(Group(path, index, first, group.num_rows, *_bounds(group)))
+                first += group.num_rows
         if first != self.starts[number + 1]:
             raise BuildError(f"{self.release.name}: {path} has another number of rows than manifest.json says.")
         self._groups[number] = groups
@@ -266,13 +272,13 @@ class ConfigFiles:
         Raises:
             ReleaseError, BuildError: it cannot be read.
         """
-        footer = self._footer(group.path)
-        leaves = footer.leaves(columns)
-        chunks = [footer.metadata.row_group(group.index).column(leaf) for leaf in leaves]
-        parts = self._fetch(group.path, [_chunk_range(chunk) for chunk in chunks])
-        with self._reading(group.path):
-            import pyarrow.parquet as pq
+        import pyarrow.parquet as pq
 
+        with self._reading(group.path):
+            footer = self._footer(group.path)
+            leaves = footer.leaves(columns)
+            chunks = [footer.metadata.row_group(group.index).column(leaf) for leaf in leaves]
+            parts = self._fetch(group.path, [_chunk_range(chunk) for chunk in chunks])
             with pq.ParquetFile(_PartsFile(parts, self._size(group.path)), metadata=footer.metadata) as file:
                 return file.read_row_group(group.index, columns=columns, use_threads=False)
 
@@ -285,23 +291,27 @@ class ConfigFiles:
         Raises:
             ReleaseError, BuildError: they cannot be read.
         """
-        footer = self._footer(group.path)
-        pages = self._pages(footer, group, first, count)
-        if pages is None:
-            key = (group.path, group.index)
-            table = self.cache.get(key)
-            if table is None:
-                table = self.read(group)
-                self.cache.put(key, table, table.nbytes)
-            return cast(list[dict[str, Any]], table.slice(first, count).to_pylist())
-        tables = self._page_tables(footer, group, pages)
-        found: list[dict[str, Any]] = [{} for _ in range(count)]
-        for part, table in zip(pages, tables, strict=True):
-            values = table.slice(first - part.first, count).to_pylist()
-            if len(values) != count:
-                raise BuildError(f"{self.release.name}: the page index of {group.path} does not fit its pages.")
-            found = [_merged(one, other) for one, other in zip(found, values, strict=True)]
-        return found
+        with self._reading(group.path):
+            footer = self._footer(group.path)
+            pages = self._pages(footer, group, first, count)
+            if pages is None:
+                return self._rows_of_group(group, first, count)
+            tables = self._page_tables(footer, group, pages)
+            found: list[dict[str, Any]] = [{} for _ in range(count)]
+            for part, table in zip(pages, tables, strict=True):
+                values = table.slice(first - part.first, count).to_pylist()
+                if len(values) != count:
+                    raise ValueError("the page index does not fit the pages")
+                found = [_merged(one, other) for one, other in zip(found, values, strict=True)]
+            return found
+
+    def _rows_of_group(self, group: Group, first: int, count: int) -> list[dict[str, Any]]:
+        key = (group.path, group.index)
+        table = self.cache.get(key)
+        if table is None:
+            table = self.read(group)
+            self.cache.put(key, table, table.nbytes)
+        return cast(list[dict[str, Any]], table.slice(first, count).to_pylist())
 
     def _page_tables(self, footer: _Footer, group: Group, pages: Sequence[_Pages]) -> list[pa.Table]:
         keys = [(group.path, group.index, part.leaf, part.start, part.stop) for part in pages]
@@ -311,8 +321,7 @@ class ConfigFiles:
         parts = self._fetch(group.path, wanted, footer)
         for number in missing:
             content = [_cut(parts, reach) for reach in pages[number].ranges()]
-            with self._reading(group.path):
-                table = _read_pages(footer, group, pages[number], content)
+            table = _read_pages(footer, group, pages[number], content)
             tables[number] = table
             self.cache.put(keys[number], table, table.nbytes)
         return tables
@@ -347,9 +356,10 @@ class ConfigFiles:
         return found
 
     def _footer(self, path: str) -> _Footer:
-        known = self._footers.get(path)
+        known: _Footer | None = self.cache.get(path)
         if known is None:
-            known = self._footers.setdefault(path, self._read_footer(path))
+            known = self._read_footer(path)
+            self.cache.put(path, known, known.bytes)
         return known
 
     def _read_footer(self, path: str) -> _Footer:
@@ -364,9 +374,11 @@ class ConfigFiles:
         if length > len(tail):
             tail = self.files.fetch(path, size - length, start) + tail
             start = size - length
-        with self._reading(path):
-            metadata = pq.read_metadata(_PartsFile({start: tail}, size))
-        return _Footer(metadata, Reader(tail[-length:-8]).struct(), tail, start)
+        metadata = pq.read_metadata(_PartsFile({start: tail}, size))
+        raw = Reader(tail[-length:-8]).struct()
+        # Of the tail, nothing but the page index is wanted again.
+        kept = max(start, min([size - length, *_page_index_starts(raw)]))
+        return _Footer(metadata, raw, tail[kept - start :], kept)
 
     def _size(self, path: str) -> int:
         return int(self.release.manifest["files"][path]["bytes"])
@@ -379,6 +391,8 @@ class ConfigFiles:
             known = {footer.tail_start: footer.tail} if inside else {}
         else:
             known = {}
+        if any(not 0 <= start <= stop <= self._size(path) for start, stop in ranges):
+            raise ValueError("its footer names a part that it does not have")
         joined = _joined(ranges)
         if len(joined) < 2:
             fetched = [self.files.fetch(path, *reach) for reach in joined]
@@ -390,9 +404,11 @@ class ConfigFiles:
     def _reading(self, path: str) -> Iterator[None]:
         import pyarrow as pa
 
+        # A footer that says what cannot be leads anywhere: to fields that are missing, of another type or too large.
+        broken = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError, OverflowError)
         try:
             yield
-        except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
+        except broken as error:
             reason = " ".join(str(error).split())
             raise BuildError(f"{self.release.name}: {path} cannot be read: {reason}") from error
 
@@ -448,6 +464,12 @@ def _chunk_range(chunk: Any) -> Range:
     if chunk.has_dictionary_page:
         start = min(start, chunk.dictionary_page_offset)
     return start, start + chunk.total_compressed_size
+
+
+def _page_index_starts(footer: Struct) -> list[int]:
+    """Where the page indexes of the columns of all row groups begin."""
+    chunks = [chunk for group in footer.items(4) for chunk in group.items(1)]
+    return [chunk.get(4) for chunk in chunks if chunk.get(4) is not None]
 
 
 def _dictionary(chunk: Struct, first_page: int) -> Range | None:
@@ -511,7 +533,10 @@ def _values_in(pages: bytes) -> int:
         header = reader.struct()
         data = header.get(5) or header.get(8)
         total += data.get(1) if data is not None else 0
-        at = reader.at + int(header.get(3))
+        size = int(header.get(3))
+        if size < 0:
+            raise ValueError("a page of less than no bytes")
+        at = reader.at + size
     return total
 
 

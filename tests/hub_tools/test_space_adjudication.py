@@ -204,12 +204,13 @@ def test_undo_goes_back_one_by_one(browser: Browser, tmp_path: Path) -> None:
         given = answer_some(adjudication, "anna", 5)
         answer_some(adjudication, "ben", 3)
         for item, value in reversed(given.items()):
-            again = adjudication.undo("anna")
+            again = adjudication.undo("anna", item)
             assert again is not None
             assert (again.item, again.earlier) == (item, value)
             after = adjudication.next("anna")
             assert after is not None
             assert after.item == again.item
+            assert adjudication.undo("anna", item) is None  # the key was pressed twice
         assert adjudication.undo("anna") is None
         assert not adjudication.progress("anna").can_undo
         assert adjudication.progress("ben").answered == 3
