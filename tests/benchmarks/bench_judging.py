@@ -1,23 +1,22 @@
 """What the whole path of a judgement costs: read a row, render, send, parse, write down.
 
-    python -m tests.benchmarks.bench_judging [--rows 4000] [--json]
+    python -m tests.benchmarks.bench_judging [--rows 20000] [--full] [--json]
 
 A server in a process of its own answers at once, in TGI's form, with one fixed reply; prompts have 12 KB, 64 requests
 are in flight. Requests per second of CPU time of the client's process (one core) are shown, next to those of a bare
-aiohttp loop that sends the same prompts and does nothing with the answers. Peak memory is the client's. Disk is that of
-the journal without the raw replies.
+aiohttp loop that sends the same prompts and does nothing with the answers; both take turns. All rounds of ours go into
+one journal. Memory is the client's, from the second tenth of the requests to the last. Disk is that of the journal
+without the raw replies. `--full` makes it a million requests.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import random
-import resource
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -36,11 +35,14 @@ from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.formats import FORMATS
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduler import Limits
-from hf_relabel.hub_tools.judging import Stage, judge
+from hf_relabel.hub_tools.judging import Stage, StageReport, judge
+from tests.benchmarks.measuring import Figure, called, emit, median_ratio, parser_of, tree_mb
 
 CANDIDATES = 16
 PASSAGE_CHARACTERS = 700
 IN_FLIGHT = 64
+FULL = 1_000_000
+SAMPLED_EVERY = 500
 LETTERS = "eeeeeetttttaaaaooooiiiinnnnssshhhrrrdddlllccuummwwffggyyppbbvk"
 """About as often as in English: how alike two passages look decides what comparing them costs."""
 _INFO = {"model_id": "bench/model", "model_sha": "0" * 40, "max_concurrent_requests": 128, "version": "3.3.5"}
@@ -113,48 +115,63 @@ class Rows(Source):
     """Rows that are made as they are read, each with texts of its own."""
 
     count: int = 0
+    first: int = 0
+    """The texts are those of rows numbered from here."""
 
     def rows(self) -> Iterator[NumberedRow]:
         chance = random.Random(0)
         words = ["".join(chance.choices(LETTERS, k=chance.randint(2, 11))) for _ in range(5_000)]
         texts = [" ".join(chance.choices(words, k=200))[:PASSAGE_CHARACTERS] for _ in range(500)]
-        for number in range(self.count):
+        for number in range(self.first, self.first + self.count):
             negatives = tuple(
                 Passage(f"d{number}-{place}", "", f"{number} {texts[(number * 7 + place) % 400]}")
                 for place in range(CANDIDATES)
             )
             positive = Passage(f"p{number}", "", f"The answer is {number} {texts[number % 97 + 400]}")
-            yield NumberedRow(number, Row(f"q{number}", f"what is {number}", (positive,), negatives, "bench"))
+            yield NumberedRow(
+                number - self.first, Row(f"q{number}", f"what is {number}", (positive,), negatives, "bench")
+            )
 
     def record(self) -> dict[str, Any]:
         return {"name": "bench", "rows": self.count}
 
 
-def judged(url: str, rows: int, folder: Path) -> dict[str, float]:
-    source = Rows(Path("bench"), (), next(iter(FORMATS.values())), count=rows)
+@dataclass
+class Round:
+    """What some rows took. `memory` has (requests done, MB) every so often."""
+
+    cpu_seconds: float
+    seconds: float
+    memory: list[tuple[int, float]]
+
+
+def judged(url: str, rows: Rows, journal: Journal) -> Round:
+    """Judge some rows by one request each."""
+    memory: list[tuple[int, float]] = []
+
+    def progress(report: StageReport) -> None:
+        done = report.requests + rows.first
+        if not memory or done - memory[-1][0] >= SAMPLED_EVERY:
+            memory.append((done, tree_mb(os.getpid())))
+
     endpoint = make_endpoint(url, dialect="tgi", chat_template="plain")
     stage = Stage("bench", ListwiseJudge(), Rule(), (endpoint,), Limits(concurrency=IN_FLIGHT))
-    path = folder / f"journal-{rows}.sqlite"
     begin, cpu = time.perf_counter(), time.process_time()
-    with Journal(path) as journal:
-        (report,) = judge(source, [stage], journal)
+    (report,) = judge(rows, [stage], journal, progress=progress)
     cpu, seconds = time.process_time() - cpu, time.perf_counter() - begin
-    if report.asked != rows * CANDIDATES:
-        raise SystemExit(f"{rows * CANDIDATES - report.asked} judgements were lost")
-    with sqlite3.connect(path) as database:
-        (raw,) = database.execute("SELECT SUM(LENGTH(body)) FROM replies").fetchone()
-    return {
-        "requests_per_cpu_second": rows / cpu,
-        "requests_per_second": rows / seconds,
-        "disk_per_judgement": (path.stat().st_size - raw) / report.asked,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
+    if report.asked != rows.count * CANDIDATES:
+        raise SystemExit(f"{rows.count * CANDIDATES - report.asked} judgements were lost")
+    return Round(cpu, seconds, memory)
 
 
-async def _bare(url: str, rows: int) -> None:
+def part(first: int, count: int) -> Rows:
+    return Rows("bench", (), next(iter(FORMATS)), count=count, first=first)
+
+
+async def _bare(url: str, rows: Rows) -> None:
     import aiohttp
 
-    texts = iter(Rows(Path("bench"), (), next(iter(FORMATS.values())), count=rows).rows())
+    texts = iter(rows.rows())
 
     async def worker(session: aiohttp.ClientSession) -> None:
         for numbered in texts:
@@ -166,34 +183,85 @@ async def _bare(url: str, rows: int) -> None:
         await asyncio.gather(*(worker(session) for _ in range(IN_FLIGHT)))
 
 
-def bare(url: str, rows: int) -> float:
-    """Requests per second of CPU time."""
+def bare(url: str, rows: Rows) -> float:
+    """Seconds of CPU time."""
     cpu = time.process_time()
     asyncio.run(_bare(url, rows))
-    return rows / (time.process_time() - cpu)
+    return time.process_time() - cpu
 
 
-def measure(rows: int) -> dict[str, float]:
-    with server(answer()) as url:
-        with tempfile.TemporaryDirectory() as folder:
-            judged(url, 200, Path(folder))
-            figures = judged(url, rows, Path(folder))
-        figures["bare_per_cpu_second"] = bare(url, rows)
-        figures["ratio_to_bare"] = figures["requests_per_cpu_second"] / figures["bare_per_cpu_second"]
-        return figures
+def run(url: str, rows: int, rounds: int, folder: str) -> dict[str, Any]:
+    """Ours and the bare loop in turns."""
+    size = rows // rounds
+    path = Path(folder) / "journal.sqlite"
+    ours: list[Round] = []
+    other: list[float] = []
+    with Journal(path) as journal:
+        judged(url, part(rows, 200), journal)  # so that what is imported and compiled once is not counted
+        bare(url, part(0, 200))
+        for number in range(rounds):
+            some = part(number * size, size)
+            if number % 2:
+                other.append(bare(url, some))
+            ours.append(judged(url, some, journal))
+            if not number % 2:
+                other.append(bare(url, some))
+    with sqlite3.connect(path) as database:
+        (raw,) = database.execute("SELECT SUM(LENGTH(body)) FROM replies").fetchone()
+    return {
+        "rows": size * rounds,
+        "cpu": [each.cpu_seconds for each in ours],
+        "seconds": [each.seconds for each in ours],
+        "bare": other,
+        "memory": [sample for each in ours for sample in each.memory],
+        "disk": (path.stat().st_size - raw) / ((size * rounds + 200) * CANDIDATES),
+    }
+
+
+def growth(memory: Sequence[tuple[int, float]]) -> float:
+    """MB per 100,000 requests: the slope of the least-squares line, without the first tenth, in which caches fill."""
+    import numpy as np
+
+    kept = [sample for sample in memory if sample[0] >= memory[-1][0] / 10]
+    requests, megabytes = zip(*kept, strict=True)
+    return float(np.polyfit(requests, megabytes, 1)[0]) * 100_000
+
+
+def figures(rows: int, rounds: int) -> Iterator[Figure]:
+    with server(answer()) as url, tempfile.TemporaryDirectory() as folder:
+        done = called(run, url, rows, rounds, folder)
+    found = done.result
+    count, size = found["rows"], f"{found['rows']:,} requests of 12 KB, {IN_FLIGHT} in flight"
+    yield Figure(
+        "requests, whole path",
+        count / sum(found["cpu"]),
+        "/s of one core",
+        size,
+        beside=f"bare aiohttp {count / sum(found['bare']):,.0f} /s",
+        ratio=median_ratio(found["bare"], found["cpu"]),
+        target=">= 1500",
+        peak_mb=done.peak_mb,
+        note=f"{count / sum(found['seconds']):,.0f} /s by the clock, with the server on the same machine",
+    )
+    yield Figure("disk per judgement, besides the replies", found["disk"], "bytes", size, target="<= 2048")
+    yield Figure(
+        "growth of memory",
+        growth(found["memory"]),
+        "MB per 100,000 requests",
+        size,
+        target="<= 1",
+        note=f"{found['memory'][0][1]:.0f} MB at the start, {found['memory'][-1][1]:.0f} MB at the end",
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure the whole path of a judgement.")
-    parser.add_argument("--rows", type=int, default=4000, help="one request each")
-    parser.add_argument("--json", action="store_true")
+    parser = parser_of(__doc__)
+    parser.add_argument("--rows", type=int, default=20_000, help="one request each")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--full", action="store_true", help=f"{FULL:,} rows")
     options = parser.parse_args()
-    figures = measure(options.rows)
-    if options.json:
-        json.dump(figures, sys.stdout)
-        return
-    for name, value in figures.items():
-        print(f"{name:26} {value:10.2f}")
+    found = figures(FULL if options.full else options.rows, options.rounds)
+    emit("judging", list(found), as_json=options.json)
 
 
 if __name__ == "__main__":
