@@ -13,7 +13,6 @@ the ratios of neighbouring runs. On a CPU the ratio of CPU time is the one to go
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import random
 import statistics
@@ -35,6 +34,7 @@ from transformers import BertConfig, BertModel, PrinterCallback, TrainerCallback
 
 from hf_relabel.trainers.losses import MultiPositiveLoss
 from hf_relabel.trainers.row_trainer import RowTrainer
+from tests.benchmarks.measuring import Figure, emit, own_peak_mb
 from tests.trainers.tiny_models import VOCABULARY, tokenizer
 
 NEGATIVES = 7
@@ -167,6 +167,23 @@ def compare(
     }
 
 
+def figure(line: dict[str, Any], options: argparse.Namespace) -> Figure:
+    """A line as the benchmarks' common table has it. On a CPU the target is about CPU time."""
+    is_cpu = options.device == "cpu"
+    return Figure(
+        f"step of a {line['what']}",
+        line["ours_ms"],
+        "ms",
+        f"batch {options.batch}, {NEGATIVES} negatives, {options.device}",
+        beside=f"plain sentence-transformers {line['plain_ms']:.1f} ms",
+        ratio=line["ratio_cpu" if is_cpu else "ratio"],
+        target="<= 1.05",
+        of="ratio",
+        peak_mb=own_peak_mb(),
+        note=f"ratio of CPU time; by the clock {line['ratio']:.3f}" if is_cpu else "",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time of a training step, ours and plain sentence-transformers.")
     parser.add_argument("--json", action="store_true")
@@ -190,7 +207,8 @@ def main() -> None:
         compare("static embedding, 7 drawn of 20", static(options.device), long, options),
     ]
     if options.json:
-        print(json.dumps({"batch": options.batch, "negatives": NEGATIVES, "device": options.device, "lines": lines}))
+        settings = {"batch": options.batch, "negatives": NEGATIVES, "device": options.device, "lines": lines}
+        emit("training step", [figure(line, options) for line in lines], as_json=True, **settings)
         return
     print(tabulate(lines, "keys", floatfmt=("", ".1f", ".1f", ".3f", ".3f")))
 

@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -231,14 +232,17 @@ class Finished:
 
 
 def watched(command: Sequence[str], *, timeout: float = 3600, **settings: Any) -> Finished:
-    """Run a command and watch its memory. One that takes longer than `timeout` seconds is killed (code -9)."""
+    """Run a command and watch its memory. One that takes longer than `timeout` seconds is killed with all that it
+    started (code -9)."""
     begin, used = time.perf_counter(), os.times()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **settings
+    )
     with Peak(process.pid) as peak:
         try:
             output, errors = process.communicate(timeout=timeout)
         except BaseException as error:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             output, errors = process.communicate()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise

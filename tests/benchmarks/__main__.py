@@ -1,0 +1,183 @@
+"""All benchmarks, one after the other, and one table of what they measured.
+
+    python -m tests.benchmarks [--quick | --full] [--only NAME …] [--out bench.json] [--layout github]
+
+Each is a process of its own, whose module can be run by itself too (`--list` names them). Every time is measured in the
+same run as something to compare it with. `--quick` takes sizes that say nothing but that all of it runs; `--full` takes
+those of the design's targets, and hours. Benchmarks on judged sets look for them in `--data`. The exit code is 1 if a
+benchmark failed, whatever its figures are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.measuring import Figure, machine, module_command, table, verdict, watched
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+SETS = ("banking77", "classic")
+
+
+def escalation(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """Of each set and accurate judge, with the threshold that keeps 95 % of the false negatives."""
+    return [
+        Figure(
+            f"stage 2 by candidate, {line['accurate']}",
+            line["times fewer"],
+            "times fewer candidates",
+            line["set"],
+            beside=f"by row {line['by row']:,}, by candidate {line['by candidate']:,}",
+            target=">= 3",
+            note=f"{line['lost']} of {line['found by row']} false negatives lost",
+        )
+        for line in lines
+        if line["kept"] == 0.95
+    ]
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[Figure]:
+    """The numbers of a report of another form, by their names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{name} ")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield Figure(f"{before}{name}", float(value), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A module and its arguments at each size; None where it is left out at that size.
+
+    Attributes:
+        name: what `--only` takes.
+        on_sets: whether it takes folders of judged sets.
+        figures: makes figures of what a module prints that has a form of its own.
+    """
+
+    name: str
+    module: str
+    default: str | None = ""
+    quick: str | None = ""
+    full: str | None = ""
+    on_sets: bool = False
+    figures: Callable[[Any], list[Figure]] | None = None
+
+    def arguments(self, size: str) -> list[str] | None:
+        chosen = {"quick": self.quick, "default": self.default, "full": self.full}[size]
+        return None if chosen is None else chosen.split()
+
+
+_OFFLINE = "--judge similarity --held-out"
+BENCHMARKS = (
+    Benchmark("start-up", "bench_startup", quick="--rounds 3 --no-commands"),
+    Benchmark("metrics", "bench_metrics", quick="--queries 200 --rounds 2"),
+    Benchmark("scheduler", "bench_scheduler", quick="--requests 300 --mean 0.05 --cpu-requests 1000"),
+    Benchmark("judging", "bench_judging", quick="--rows 300", full="--rows 60000"),
+    Benchmark(
+        "journal", "bench_journal", quick="--judgements 16000 --chunks 4", full="--judgements 10000000 --chunks 40"
+    ),
+    Benchmark("rewrite", "bench_rewrite", quick="--rows 500 --straightforward-rows 200"),
+    Benchmark("memory", "bench_memory", quick="--rows 300", full="--full"),
+    Benchmark("growth", "bench_growth", quick="--rows 300 600", full="--rows 10000 30000 100000 300000 1000000"),
+    Benchmark("release", "bench_release", quick="--mb 4 --rounds 1", full="--mb 2000 --rounds 3"),
+    Benchmark("evaluation", "bench_evaluation", quick="--documents 20000 --rounds 1", full="--rounds 5"),
+    Benchmark("training step", "bench_training_step", quick="--steps 6 --rounds 1"),
+    Benchmark(
+        "peers",
+        "bench_peers",
+        quick="--requests 64 --slot-requests 128 --mean 0.05 --no-install",
+        full="--requests 10000 --slot-requests 10000 --timeout 900",
+    ),
+    Benchmark("techniques", "bench_techniques", quick=None, on_sets=True),
+    Benchmark("offline judge", "bench_techniques", _OFFLINE, quick=None, full=_OFFLINE, on_sets=True),
+    Benchmark("escalation", "bench_escalation", "--steps 0", quick=None, on_sets=True, figures=escalation),
+)
+
+
+def run(benchmark: Benchmark, size: str, data: Path, timeout: float, more: Sequence[str]) -> dict[str, Any] | None:
+    """The report of a benchmark; None where it has no such size. One that failed has a figure that says so."""
+    arguments = benchmark.arguments(size)
+    if arguments is None:
+        return None
+    if benchmark.on_sets:
+        folders = [data / name for name in SETS if (data / name).is_dir()]
+        if not folders:
+            return _report(
+                benchmark, [Figure(benchmark.name, None, "", note=f"not run: no judged sets in {data.name}")]
+            )
+        arguments += map(str, folders)
+    begin = time.perf_counter()
+    command = module_command(f"tests.benchmarks.{benchmark.module}", *arguments, *more, "--json")
+    done = watched(command, timeout=timeout)
+    seconds = time.perf_counter() - begin
+    if done.code:
+        why = " ".join(done.errors.strip().splitlines()[-1:])[:100]
+        print(done.errors, file=sys.stderr)
+        return _report(benchmark, [Figure(benchmark.name, None, "", note=f"failed: {why}")], failed=True)
+    told = json.loads(done.output[done.output.index("{" if benchmark.figures is None else "[") :])
+    if benchmark.figures is not None:
+        told = _report(benchmark, benchmark.figures(told))
+    elif "rows" not in told:
+        told = _report(benchmark, list(flat(told)))
+    return {**told, "name": benchmark.name, "seconds": seconds, "peak_with_children_mb": done.peak_mb}
+
+
+def _report(benchmark: Benchmark, figures: Sequence[Figure], **more: Any) -> dict[str, Any]:
+    return {"name": benchmark.name, "rows": [each.to_dict() for each in figures], "peak_rss_mb": None, **more}
+
+
+def summary(reports: Sequence[Mapping[str, Any]]) -> str:
+    """How many targets are met, and those that are not."""
+    found = [(report["name"], figure, verdict(figure)) for report in reports for figure in report["rows"]]
+    told = [each for each in found if each[2]]
+    missed = [f"  {name}: {figure['what']}, {said}" for name, figure, said in told if said != "met"]
+    head = f"{sum(said == 'met' for *_, said in told)} of {len(told)} targets met."
+    return "\n".join([head, *missed])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [each.name for each in BENCHMARKS]
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_const", const="quick", dest="size", default="default")
+    size.add_argument("--full", action="store_const", const="full", dest="size")
+    parser.add_argument("--only", nargs="+", action="extend", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write all figures as JSON")
+    parser.add_argument("--layout", default="simple", help="of the table, as tabulate calls it: simple, github, …")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the judged sets")
+    parser.add_argument("--timeout", type=float, default=36_000, help="most seconds for one benchmark")
+    parser.add_argument("--list", action="store_true", help="name the benchmarks and their modules")
+    parser.add_argument("more", nargs="*", help="after --: arguments for the one benchmark that is run")
+    options = parser.parse_args(arguments)
+    chosen = [each for each in BENCHMARKS if not options.only or each.name in options.only]
+    if options.list:
+        for each in chosen:
+            print(f"{each.name:16} python -m tests.benchmarks.{each.module}")
+        return 0
+    if options.more and len(chosen) != 1:
+        parser.error("arguments after -- are for a single benchmark: name it by --only")
+    on = machine()
+    reports: list[dict[str, Any]] = []
+    for number, each in enumerate(chosen, start=1):
+        print(f"{number} of {len(chosen)}: {each.name} …", file=sys.stderr, flush=True)
+        report = run(each, options.size, options.data, options.timeout, options.more)
+        if report is not None:
+            reports.append(report)
+            print(f"  {report.get('seconds', 0):.0f} s", file=sys.stderr, flush=True)
+        if options.out is not None:  # also where the rest is interrupted
+            found = {"size": options.size, "machine": on.to_dict(), "reports": reports}
+            options.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(table(reports, options.layout))
+    print(f"\n{summary(reports)}\n{on.to_text()}. Size: {options.size}.")
+    return 1 if any(report.get("failed") for report in reports) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
