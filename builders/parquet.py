@@ -23,13 +23,40 @@ def opened(file: Path | BinaryIO) -> Any:
     return pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
 
 
-def record_batches(file: Path | BinaryIO, rows: int, columns: Container[str] | None = None) -> Iterator[pa.RecordBatch]:
+def record_batches(
+    file: Path | BinaryIO, rows: int, columns: Container[str] | None = None, part: tuple[int, int] | None = None
+) -> Iterator[pa.RecordBatch]:
     """A file's rows, so many at a time.
 
     Args:
         columns: those to read, as far as the file has them; None for all.
+        part: the first row to read, and the first one not to read; None for all. Row groups outside are not touched.
     """
     with opened(file) as parquet:
         names = [name for name in parquet.schema_arrow.names if columns is None or name in columns]
         # In one thread: each one that decodes keeps memory of its own.
-        yield from parquet.iter_batches(batch_size=rows, columns=names, use_threads=False)
+        if part is None:
+            yield from parquet.iter_batches(batch_size=rows, columns=names, use_threads=False)
+            return
+        groups, place = _groups_of(parquet.metadata, part)
+        for batch in parquet.iter_batches(batch_size=rows, row_groups=groups, columns=names, use_threads=False):
+            first, last = max(part[0] - place, 0), min(part[1] - place, batch.num_rows)
+            place += batch.num_rows
+            if first < last:
+                yield batch.slice(first, last - first)
+            if place >= part[1]:
+                return
+
+
+def _groups_of(metadata: Any, part: tuple[int, int]) -> tuple[list[int], int]:
+    """The row groups that hold some rows, and the number of the first row in them."""
+    groups: list[int] = []
+    first, place = 0, 0
+    for group in range(metadata.num_row_groups):
+        end = place + metadata.row_group(group).num_rows
+        if place < part[1] and end > part[0]:
+            if not groups:
+                first = place
+            groups.append(group)
+        place = end
+    return groups, first

@@ -58,11 +58,13 @@ class SourceFile:
         name: as the user knows it.
         open: opens it for reading, from its start, each time it is called.
         subset: the subset of rows that name none.
+        rows: of a parquet file, the part to read: from one row (counted from 0) up to another; None for all of it.
     """
 
     name: str
     open: Callable[[], BinaryIO]
     subset: str = ""
+    rows: tuple[int, int] | None = None
 
 
 def is_data_file(name: str) -> bool:
@@ -111,7 +113,7 @@ def local_files(location: Path) -> tuple[SourceFile, ...]:
 
 def local_file(path: Path, name: str) -> SourceFile:
     # A single file's folder is where the user happens to keep it, and names no subset.
-    return SourceFile(name, partial(_open_local, path), subset_of(name if name != str(path) else path.name))
+    return SourceFile(name, partial(_open_local, path.absolute()), subset_of(name if name != str(path) else path.name))
 
 
 def _open_local(path: Path) -> BinaryIO:
@@ -227,9 +229,9 @@ def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
 def _read_parquet(
     file: SourceFile, columns: frozenset[str] | None, batch_rows: int
 ) -> Iterator[tuple[int, Record | BadRow]]:
-    number = 0
+    number = file.rows[0] if file.rows else 0
     with opened(file) as stream:
-        for batch in record_batches(stream, batch_rows, columns):
+        for batch in record_batches(stream, batch_rows, columns, file.rows):
             for record in _batch_records(file, number, batch):
                 number += 1
                 yield number, record

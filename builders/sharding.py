@@ -1,0 +1,309 @@
+"""A source in pieces that can be read on different machines, and what has to be known of all of them.
+
+A piece is some bytes of a file of JSON lines, or some rows of a Parquet file, and is read without reading the rest.
+Where rows cannot be told apart that way (a BEIR folder, a sample, triplets of which several make one row, compressed
+lines), the source is first written out as plain JSON lines, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import orjson
+
+from hf_relabel.builders.errors import BadRow, SourceError
+from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.sources import FORMATS, Source, SourceFile
+from hf_relabel.builders.sources.files import LONGEST_LINE, opened
+from hf_relabel.builders.sources.source import Options, Skipped
+from hf_relabel.builders.whole_file import written_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Hashes = npt.NDArray[np.uint64]
+
+LEAST_BYTES = 64 * 1024
+"""A piece of fewer is not worth the handing out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some rows of a source that follow each other.
+
+    Attributes:
+        number: pieces in their order are the source.
+        file: which of the source's files.
+        start, stop: bytes of JSON lines (from the start of a line to the start of another) or rows of Parquet; None for
+            the whole file.
+    """
+
+    number: int
+    file: int
+    start: int | None = None
+    stop: int | None = None
+
+
+def can_be_cut(source: Source, wanted: int) -> bool:
+    """Whether so many pieces of the source can be read by themselves."""
+    options = source.options
+    if options.sample is not None or options.limit is not None or source.format == "beir":
+        return False
+    if FORMATS[source.format].groups:
+        return False
+    return len(source.files) >= wanted or not any(_is_compressed(file) for file in source.files)
+
+
+def pieces_of(source: Source, wanted: int) -> list[Piece]:
+    """Cut a source in about so many pieces of about the same size.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
+    if len(source.files) >= wanted:
+        return [Piece(number, number) for number in range(len(source.files))]
+    sizes = [_size(file) for file in source.files]
+    piece_bytes = max(LEAST_BYTES, -(-sum(sizes) // max(1, wanted)))
+    pieces: list[Piece] = []
+    for index, (file, size) in enumerate(zip(source.files, sizes, strict=True)):
+        parts = max(1, round(size / piece_bytes))
+        for start, stop in _cuts(file, size, parts):
+            pieces.append(Piece(len(pieces), index, start, stop))
+    return pieces
+
+
+def source_of_piece(source: Source, piece: Piece) -> Source:
+    """The piece as a source. Its rows are numbered from 0, and lines too."""
+    file = source.files[piece.file]
+    if piece.start is not None and piece.stop is not None:
+        if _is_parquet(file):
+            file = replace(file, rows=(piece.start, piece.stop))
+        else:
+            file = replace(file, open=partial(_open_part, file.open, piece.start, piece.stop))
+    # Whether a subset exists at all is seen when all pieces have been read.
+    options = Options(skip_bad_rows=source.options.skip_bad_rows)
+    return replace(source, files=(file,), options=options, skipped=Skipped(), ignored_fields=set())
+
+
+def rows_of_piece(source: Source, piece_source: Source) -> Iterator[NumberedRow]:
+    """The rows of `source_of_piece` that the source's options keep, numbered from 0."""
+    wanted = source.options.subset
+    kept = 0
+    for numbered in piece_source.rows():
+        if wanted is None or numbered.row.subset in wanted:
+            yield NumberedRow(kept, numbered.row)
+            kept += 1
+
+
+def with_line_number(bad: BadRow, source: Source, piece: Piece) -> BadRow:
+    """A bad row of a piece as the whole source would have told it: counted from the start of its file."""
+    file = source.files[piece.file]
+    if not piece.start or _is_parquet(file):  # rows of Parquet are numbered as in the whole file
+        return bad
+    before, left = 0, piece.start
+    with opened(file) as stream:
+        while left and (block := stream.read(min(left, 2**20))):
+            before += block.count(b"\n")
+            left -= len(block)
+    return BadRow(bad.file, bad.number + before, bad.field, bad.found, bad.remedy)
+
+
+def write_rows(rows: Iterable[Row], path: Path) -> None:
+    """Write rows as JSON lines that `plain_source` reads back as they are.
+
+    Raises:
+        BuildError: the file cannot be written.
+    """
+    with written_whole(path) as file:
+        for row in rows:
+            file.write(orjson.dumps(row.to_dict()) + b"\n")
+
+
+def plain_source(path: Path) -> Source:
+    """What `write_rows` wrote, as a source."""
+    file = SourceFile(path.name, partial(path.absolute().open, "rb"))
+    return Source(str(path), (file,), "tevatron")
+
+
+# What has to be known of all pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one piece holds.
+
+    Attributes:
+        rows: of those, how many the options keep.
+        hashes: one for each of them, of its subset, query and positives (`row_hash`).
+        subsets: all there are, kept or not.
+        skipped: bad rows left out.
+        ignored_fields: fields that are not read.
+    """
+
+    piece: Piece
+    rows: int
+    hashes: Hashes
+    subsets: frozenset[str] = frozenset()
+    skipped: int = 0
+    ignored_fields: frozenset[str] = frozenset()
+
+
+def survey(source: Source, piece: Piece) -> Survey:
+    """Read a piece once.
+
+    Raises:
+        BadRow: as the source would, with a line number counted from the start of the piece.
+    """
+    import numpy as np
+
+    piece_source = source_of_piece(source, piece)
+    wanted = source.options.subset
+    hashes: list[int] = []
+    subsets: set[str] = set()
+    for numbered in piece_source.rows():
+        subsets.add(numbered.row.subset)
+        if wanted is None or numbered.row.subset in wanted:
+            hashes.append(row_hash(numbered.row))
+    return Survey(
+        piece,
+        len(hashes),
+        np.array(hashes, dtype=np.uint64),
+        frozenset(subsets),
+        piece_source.skipped.count,
+        frozenset(piece_source.ignored_fields),
+    )
+
+
+def row_hash(row: Row) -> int:
+    """A 64-bit hash of what the candidates of a row are compared with. Only rows of one hash can share a question."""
+    digest = hashlib.blake2b(digest_size=8)
+    positives = (text for passage in row.positive_passages for text in (passage.title, passage.text))
+    for text in (row.subset, row.query, *positives):
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def note_surveys(source: Source, surveys: Sequence[Survey]) -> None:
+    """Tell a source what a reading of its pieces has found, as if it had been read itself.
+
+    Raises:
+        SourceError: no row is of a subset that was asked for.
+    """
+    source.skipped = Skipped(sum(survey.skipped for survey in surveys))
+    source.ignored_fields.update(*(survey.ignored_fields for survey in surveys))
+    check_subsets(source, frozenset[str]().union(*(survey.subsets for survey in surveys)))
+
+
+def check_subsets(source: Source, seen: frozenset[str]) -> None:
+    """Whether there are rows of all subsets that were asked for.
+
+    Raises:
+        SourceError: there are none.
+    """
+    if missing := [subset for subset in source.options.subset or () if subset not in seen]:
+        raise SourceError(
+            f"{source.name}: no row is of the subset {', '.join(map(repr, missing))}. There are: "
+            f"{', '.join(map(repr, sorted(seen))) or 'no rows'}."
+        )
+
+
+def repeated(surveys: Sequence[Survey]) -> list[Hashes]:
+    """For each piece, the hashes of its rows that an earlier piece has a row of. Sorted."""
+    import numpy as np
+
+    if not surveys:
+        return []
+    pieces = np.repeat(np.arange(len(surveys)), [survey.rows for survey in surveys])
+    everything = np.concatenate([survey.hashes for survey in surveys])
+    unique, first = np.unique(everything, return_index=True)
+    first_piece = pieces[first] if len(everything) else first
+    found = []
+    for index, one in enumerate(surveys):
+        own = np.unique(one.hashes)
+        found.append(own[first_piece[np.searchsorted(unique, own)] < index])
+    return found
+
+
+# Parts of files
+
+
+def _is_parquet(file: SourceFile) -> bool:
+    if PurePosixPath(file.name).suffix == ".parquet":
+        return True
+    with opened(file) as stream:
+        return stream.read(4) == b"PAR1"
+
+
+def _is_compressed(file: SourceFile) -> bool:
+    with opened(file) as stream:
+        return stream.read(4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+
+
+def _size(file: SourceFile) -> int:
+    with opened(file) as stream:
+        return stream.seek(0, io.SEEK_END)
+
+
+def _cuts(file: SourceFile, size: int, parts: int) -> list[tuple[int, int]]:
+    """Where each of so many parts of a file begins and ends; fewer where lines or rows are too long."""
+    if _is_parquet(file):
+        import pyarrow.parquet as pq
+
+        with opened(file) as stream:
+            rows = int(pq.read_metadata(stream).num_rows)
+        marks = [rows * part // parts for part in range(parts + 1)]
+    else:
+        with opened(file) as stream:
+            marks = [0, *(_next_line(stream, size * part // parts) for part in range(1, parts)), size]
+    return [(start, stop) for start, stop in pairwise(marks) if start < stop]
+
+
+def _next_line(stream: BinaryIO, place: int) -> int:
+    """Where the first line begins that does not begin before `place`."""
+    if place <= 0:
+        return 0
+    stream.seek(place - 1)
+    while (line := stream.readline(LONGEST_LINE)) and not line.endswith(b"\n"):
+        continue
+    return stream.tell()
+
+
+def _open_part(open_file: Callable[[], BinaryIO], start: int, stop: int) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_Part(open_file(), start, stop), 2**16))
+
+
+class _Part(io.RawIOBase):
+    """Some bytes of a file, as if they were all of it."""
+
+    def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
+        self._file, self._start, self._stop = file, start, stop
+        self._file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._stop}[whence]
+        return self._file.seek(max(self._start, base + offset)) - self._start
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(max(0, min(len(buffer), self._stop - self._file.tell())))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
