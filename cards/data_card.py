@@ -21,6 +21,7 @@ from hf_relabel.builders.folder_readme import EMPTY_NOTE, totals
 from hf_relabel.builders.readme_markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
 from hf_relabel.builders.readme_parts import VERDICTS, config_values, has_foreign_default, merge_readme
 from hf_relabel.cards import tables
+from hf_relabel.cards.agreement import AGREEMENT, agreement_alt, agreement_png, agreement_rows
 from hf_relabel.cards.example import Example, ExampleFinder, example_of
 from hf_relabel.cards.figures import BINS, FALSE_NEGATIVES
 from hf_relabel.cards.figures import figures as false_negative_figures
@@ -178,7 +179,8 @@ def _context(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
         "escalates_candidates": any(
             stage["escalate"] == "candidate" for stage in manifest.get("run", {}).get("stages", ())[:-1]
         ),
-        "evidence": _evidence(manifest.get("evidence")),
+        "agreement_figure": _agreement_figure(manifest) if tables.agreement_table(manifest) else None,
+        "evidence": _evidence(manifest),
         "rebuild": fenced(_rebuild(facts), "bash"),
         "citation": fenced(facts.citation or _citation(facts), "bibtex"),
         "load_datasets": _load(facts, "load_datasets.py.jinja"),
@@ -277,8 +279,15 @@ def _packages(manifest: Mapping[str, Any]) -> Markdown:
     return Markdown(", ".join(f"{as_text(name)} {as_text(version)}" for name, version in versions.items() if version))
 
 
-def _evidence(evidence: Any) -> Markdown | None:
+def _agreement_figure(manifest: Mapping[str, Any]) -> Markdown | None:
+    """The figure of agreement; None where there is none."""
+    rows = agreement_rows(manifest)
+    return Markdown(f"![{as_text(agreement_alt({'rows': rows}), breaks=False)}]({AGREEMENT})") if rows else None
+
+
+def _evidence(manifest: Mapping[str, Any]) -> Markdown | None:
     """What backs the default config, as it stands in the manifest; None if nothing does."""
+    evidence = manifest.get("evidence")
     if not evidence:
         return None
     if not isinstance(evidence, Mapping):
@@ -287,7 +296,9 @@ def _evidence(evidence: Any) -> Markdown | None:
     if "compare" in evidence:
         parts.append(f"![{compare_alt(evidence['compare'])}]({COMPARE})\n\n{compare_section(evidence['compare'])}")
     if "audit" in evidence:
-        parts.append(audit_section(evidence["audit"]))
+        # Where stages are compared, the figure stands there already.
+        figure = None if tables.agreement_table(manifest) else _agreement_figure(manifest)
+        parts += [figure, audit_section(evidence["audit"])] if figure else [audit_section(evidence["audit"])]
     if "zones" in evidence:
         alt = as_text(reliability_alt(evidence["zones"]), breaks=False)
         parts.append(f"![{alt}]({RELIABILITY})\n\n{zones_section(evidence['zones'])}")
@@ -302,6 +313,9 @@ def figures(manifest: Mapping[str, Any]) -> dict[str, bytes]:
     """The figures of a release, by their path in it."""
     evidence = manifest.get("evidence") or {}
     drawn = false_negative_figures(manifest)
+    agreement = agreement_rows(manifest)
+    if agreement:
+        drawn[AGREEMENT] = agreement_png({"rows": agreement})
     if "compare" in evidence:
         drawn[COMPARE] = compare_png(evidence["compare"])
     if "zones" in evidence:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.readme_markdown import Markdown, as_text, cut, one_line
-from hf_relabel.cards.figures import Pen
-
-if TYPE_CHECKING:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+from hf_relabel.cards.style import BLUE, FAINT, INK, MARGIN, RED, SMALL, WIDTH, Sheet, Writer
 
 COMPARE = "figures/compare.png"
 MOST_LINES = 40
 
-_BETTER, _WORSE, _UNSURE, _ZERO = "#2f6db5", "#d1495b", "#667382", "#1f2933"
-_DPI = 200
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 5.6, 1.6, 1.55, 0.8, 0.5
-"""Inches, as all lengths here."""
-_MARGIN, _STEP, _GROUP, _GAP = 0.16, 0.27, 0.3, 0.12
-_SIZE, _SMALL, _LARGE = 8.5, 7.5, 11.5
-"""Of letters, in points."""
+_BETTER, _WORSE, _UNSURE = BLUE, RED, FAINT
+_LEFT, _RIGHT, _TOP, _BOTTOM = 1.6, 1.55, 0.8, 0.5
+_STEP, _GROUP, _GAP = 0.27, 0.3, 0.12
 _TICKS = 5
 _LONGEST = 100
 """Characters of a text, at most."""
@@ -97,39 +88,32 @@ def forest_png(lines: Sequence[ForestLine], *, title: str, unit: str = "nDCG@10,
     Raises:
         ConfigError: a difference or a bound is no finite number.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = list(lines[:MOST_LINES])
     for line in shown:
         if not all(map(math.isfinite, (line.difference, line.low, line.high))):
             raise ConfigError(f"{one_line(line.name)}: {_numbers(line)} cannot be drawn, as a number is not finite.")
     below = _heights(shown)
     height = _TOP + _BOTTOM + sum(below) + len(shown) * _STEP
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white", edgecolor="white", frameon=True)
-    canvas = FigureCanvasAgg(figure)
-    writer = _Writer(canvas)
-    writer.write(_MARGIN, height - 0.3, title, width=_WIDTH - 2 * _MARGIN, size=_LARGE, bold=True)
+    sheet = Sheet(height, title)
+    writer = sheet.writer
     scale = _Scale.of(shown)
     y = height - _TOP
-    writer.pen.box(scale.at(0.0) - 0.006, _BOTTOM, 0.012, height - _TOP - _BOTTOM + 0.15, _ZERO)
+    writer.pen.box(scale.at(0.0) - 0.006, _BOTTOM, 0.012, height - _TOP - _BOTTOM + 0.15, INK)
     for line, space in zip(shown, below, strict=True):
         if space >= _GROUP:
             heading = y - (space - _GROUP)
-            writer.write(_MARGIN, heading, line.group or "", width=_LEFT - _MARGIN, bold=True)
+            writer.write(MARGIN, heading, line.group or "", width=_LEFT - MARGIN, bold=True)
         y -= space
         _draw(writer, line, y, scale)
         y -= _STEP
     for tick in scale.ticks():
-        writer.pen.text(scale.at(tick), 0.34, f"{tick:+g}" if tick else "0", align="center", size=_SMALL, color=_UNSURE)
+        writer.pen.text(scale.at(tick), 0.34, f"{tick:+g}" if tick else "0", align="center", size=SMALL, color=_UNSURE)
     if len(lines) > len(shown):
         unit = f"{cut(unit, 40)}; the first {len(shown)} of {len(lines)}"
-    middle = _LEFT + (_WIDTH - _LEFT - _RIGHT) / 2
-    width = 2 * min(middle, _WIDTH - middle) - 2 * _MARGIN
-    writer.write(middle, 0.14, unit, width=width, align="center", size=_SMALL, color=_UNSURE)
-    buffer = io.BytesIO()
-    canvas.print_png(buffer, metadata={"Software": None})
-    return buffer.getvalue()
+    middle = _LEFT + (WIDTH - _LEFT - _RIGHT) / 2
+    width = 2 * min(middle, WIDTH - middle) - 2 * MARGIN
+    writer.write(middle, 0.14, unit, width=width, align="center", size=SMALL, color=_UNSURE)
+    return sheet.png()
 
 
 def _heights(lines: Sequence[ForestLine]) -> list[float]:
@@ -163,7 +147,7 @@ class _Scale:
         return cls(math.floor(low / step) * step, math.ceil(high / step) * step, step)
 
     def at(self, value: float) -> float:
-        width = _WIDTH - _LEFT - _RIGHT
+        width = WIDTH - _LEFT - _RIGHT
         return _LEFT + 0.1 + (width - 0.2) * (value - self.least) / (self.most - self.least)
 
     def ticks(self) -> list[float]:
@@ -171,67 +155,20 @@ class _Scale:
         return [round(self.least + number * self.step, 10) for number in range(count + 1)]
 
 
-class _Writer:
-    """Writes text that never takes more than its place, in the pen's two fonts, which know different letters.
-
-    It measures with what draws: a font's own widths, at another hinting, are some percent off.
-    """
-
-    def __init__(self, canvas: FigureCanvasAgg) -> None:
-        from matplotlib.ft2font import FT2Font
-
-        self.pen = Pen(canvas.figure)
-        self._renderer = canvas.get_renderer()
-        fonts = self.pen.fonts.items()
-        self._known = {bold: frozenset(FT2Font(str(font.get_file())).get_charmap()) for bold, font in fonts}
-
-    def write(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        *,
-        width: float,
-        align: str = "left",
-        size: float = _SIZE,
-        bold: bool = False,
-        color: str = _ZERO,
-    ) -> None:
-        fitted = self._fitted(text, width, size, bold)
-        self.pen.text(x, y, fitted, align=align, size=size, bold=bold, color=color)
-
-    def fits(self, text: str, width: float, size: float, bold: bool) -> bool:
-        font = self.pen.fonts[bold].copy()
-        font.set_size(size)
-        pixels, _, _ = self._renderer.get_text_width_height_descent(text, font, ismath=False)
-        return float(pixels) / _DPI <= width
-
-    def _fitted(self, text: str, width: float, size: float, bold: bool) -> str:
-        known = self._known[bold]
-        line = cut(text, _LONGEST) or "(none)"
-        shown = "".join(character if ord(character) in known else "?" for character in line)
-        if self.fits(shown, width, size, bold):
-            return shown
-        too_long = bisect_left(
-            range(len(shown)), True, key=lambda length: not self.fits(f"{shown[:length]}…", width, size, bold)
-        )
-        return f"{shown[: max(too_long - 1, 0)].rstrip()}…"
-
-
-def _draw(writer: _Writer, line: ForestLine, y: float, scale: _Scale) -> None:
+def _draw(writer: Writer, line: ForestLine, y: float, scale: _Scale) -> None:
     pen, bold = writer.pen, line.is_summary
     color = _BETTER if line.low > 0 else _WORSE if line.high < 0 else _UNSURE
-    writer.write(_LEFT - 0.1, y, line.name, width=_LEFT - 0.1 - _MARGIN, align="right", bold=bold)
+    writer.write(_LEFT - 0.1, y, line.name, width=_LEFT - 0.1 - MARGIN, align="right", bold=bold)
     pen.box(scale.at(line.low), y - 0.01, scale.at(line.high) - scale.at(line.low), 0.02, color)
     if line.is_summary:
         pen.diamond(scale.at(line.low), scale.at(line.difference), scale.at(line.high), y, 0.075, color)
     else:
         side = 0.1 if line.weight is None else 0.05 + 0.12 * min(max(line.weight, 0.0), 1.0) ** 0.5
         pen.box(scale.at(line.difference) - side / 2, y - side / 2, side, side, color)
-    width = _RIGHT - _MARGIN
+    width = _RIGHT - MARGIN - 0.04
     forms = [_numbers(line, digits) for digits in (2, 1, 0)]
-    numbers = next((form for form in forms if writer.fits(form, width, _SMALL, bold)), forms[-1])
-    writer.write(_WIDTH - _MARGIN, y, numbers, width=width, align="right", size=_SMALL, bold=bold)
+    numbers = next((form for form in forms if writer.fits(form, width, SMALL, bold)), forms[-1])
+    writer.write(WIDTH - MARGIN, y, numbers, width=width, align="right", size=SMALL, bold=bold)
 
 
 def _numbers(line: ForestLine, digits: int = 2) -> str:

@@ -2,60 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hf_relabel.cards.plots import GREY, INK, SERIES, new_axes, plain_name, png_of
+from hf_relabel.builders.readme_markdown import cut
+from hf_relabel.cards.style import BLUE, FAINT, LIGHT_BLUE, MARGIN, SMALL, TRACK, WIDTH, Axis, Sheet
 
 PARETO = "figures/pareto.png"
+MOST_POINTS = 24
+
+_LEFT, _TOP, _PANEL, _SCALE, _LINE, _BOTTOM = 0.78, 0.78, 2.1, 0.62, 0.25, 0.12
+_TOKENS, _FOUND = 1.0, 0.6
+"""Width of the columns of numbers below the panel."""
+_CLOSE = 0.11
+"""Points nearer than this share one label."""
 
 
 def pareto_png(data: Mapping[str, Any]) -> bytes:
-    """Draw `data["points"]`, each with `name`, `tokens`, `false_negatives` and `on_front`."""
-    points = list(data["points"])
-    figure, axes = new_axes(6.4, 1.9 + 0.28 * len(points), title="Tokens and false negatives found")
-    front = sorted((point for point in points if point["on_front"]), key=lambda point: point["tokens"])
-    axes.plot(
-        [point["tokens"] for point in front],
-        [point["false_negatives"] for point in front],
-        color=SERIES,
-        linewidth=1.0,
-        drawstyle="steps-post",
-        zorder=1,
-    )
-    # A number beside each point, and names below: names beside points would lie over each other.
+    """Draw `data["points"]`, each with `name`, `tokens`, `false_negatives` and `on_front`. The same points give the
+    same bytes."""
+    points = list(data["points"])[:MOST_POINTS]
+    below = _SCALE + len(points) * _LINE + 0.12
+    sheet = Sheet(_TOP + _PANEL + below + _BOTTOM, "Tokens and false negatives found")
+    bottom = below + _BOTTOM
+    tokens = Axis.of([0.0, *(float(point["tokens"]) for point in points)], whole=True)
+    found = Axis.of([0.0, *(float(point["false_negatives"]) for point in points)], whole=True)
+    # Room for labels above the highest and right of the farthest point.
+    across = tokens.on(_LEFT, (WIDTH - MARGIN - _LEFT) * 0.93)
+    up = found.on(bottom, _PANEL * 0.92)
+    _axes(sheet, across, up, bottom)
+    places = [(across.at(point["tokens"]), up.at(point["false_negatives"])) for point in points]
+    front = sorted(place for point, place in zip(points, places, strict=True) if point["on_front"])
+    sheet.pen.line(_steps(front), LIGHT_BLUE)
+    for point, (x, y) in zip(points, places, strict=True):
+        sheet.pen.dot(x, y, BLUE if point["on_front"] else FAINT, 0.045)
+    for label, (x, y) in _labels(places):
+        sheet.pen.text(x + 0.07, y + 0.09, label, size=SMALL, bold=True)
+    _key(sheet, points, bottom - _SCALE)
+    return sheet.png()
+
+
+def _axes(sheet: Sheet, across: Axis, up: Axis, bottom: float) -> None:
+    pen = sheet.pen
+    for tick in up.ticks:
+        pen.box(_LEFT, up.at(tick) - 0.004, WIDTH - MARGIN - _LEFT, 0.008, TRACK)
+        pen.text(_LEFT - 0.1, up.at(tick), f"{tick:,.0f}", align="right", size=SMALL, color=FAINT)
+    for tick in across.ticks:
+        pen.box(across.at(tick) - 0.004, bottom - 0.04, 0.008, 0.04, FAINT)
+        pen.text(across.at(tick), bottom - 0.14, short_number(tick), align="center", size=SMALL, color=FAINT)
+    pen.text(MARGIN, bottom + _PANEL + 0.14, "false negatives", color=FAINT, size=SMALL)
+    pen.text(WIDTH - MARGIN, bottom - 0.34, "tokens, prompt and completion", align="right", color=FAINT, size=SMALL)
+
+
+def _key(sheet: Sheet, points: Sequence[Mapping[str, Any]], y: float) -> None:
+    """A line for each point, since names beside points would lie over each other."""
+    pen, writer = sheet.pen, sheet.writer
+    right = WIDTH - MARGIN
+    pen.text(right - _FOUND, y, "tokens", align="right", size=SMALL, color=FAINT)
+    pen.text(right, y, "found", align="right", size=SMALL, color=FAINT)
     for number, point in enumerate(points, start=1):
-        color = SERIES if point["on_front"] else GREY
-        axes.plot(point["tokens"], point["false_negatives"], marker="o", markersize=5, color=color, linestyle="none")
-        axes.annotate(
-            str(number),
-            (point["tokens"], point["false_negatives"]),
-            xytext=(4, 4 + 8 * (_twins(points, number) % 3)),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=INK,
-        )
-    axes.margins(0.12, 0.2)
-    axes.set_xlabel("tokens, prompt and completion")
-    axes.set_ylabel("false negatives found")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    key = "\n".join(f"{number}  {plain_name(point['name'])}" for number, point in enumerate(points, start=1))
-    figure.supxlabel(key, fontsize=7.5, color=INK, ha="left", x=0.02)
-    return png_of(figure)
+        y -= _LINE
+        color = BLUE if point["on_front"] else FAINT
+        pen.dot(MARGIN + 0.05, y, color, 0.045)
+        pen.text(MARGIN + 0.34, y, str(number), align="right", bold=True, size=SMALL)
+        name_width = right - _FOUND - _TOKENS - MARGIN - 0.44
+        writer.write(MARGIN + 0.44, y, str(point["name"]), width=name_width)
+        writer.write(right - _FOUND, y, f"{point['tokens']:,}", width=_TOKENS, align="right")
+        writer.write(right, y, f"{point['false_negatives']:,}", width=_FOUND - 0.1, align="right")
 
 
-def _twins(points: list[Any], number: int) -> int:
-    """How many points before this one lie at the same place."""
-    here = points[number - 1]
-    same = [(point["tokens"], point["false_negatives"]) for point in points[: number - 1]]
-    return same.count((here["tokens"], here["false_negatives"]))
+def _steps(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The front as steps: with so many tokens, no more than this is found."""
+    path: list[tuple[float, float]] = []
+    for x, y in front:
+        if path:
+            path.append((x, path[-1][1]))
+        path.append((x, y))
+    return path
+
+
+def _labels(places: Sequence[tuple[float, float]]) -> list[tuple[str, tuple[float, float]]]:
+    """Numbers of points and where they stand; those of points that nearly coincide are written together."""
+    groups: list[tuple[list[int], tuple[float, float]]] = []
+    for number, (x, y) in enumerate(places, start=1):
+        for numbers, (other_x, other_y) in groups:
+            if abs(x - other_x) < _CLOSE and abs(y - other_y) < _CLOSE:
+                numbers.append(number)
+                break
+        else:
+            groups.append(([number], (x, y)))
+    return [(", ".join(map(str, numbers)), place) for numbers, place in groups]
+
+
+def short_number(value: float) -> str:
+    """12,000,000 as `12M`, for the ticks of an axis."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
 
 
 def pareto_alt(data: Mapping[str, Any]) -> str:
     """The numbers in words: plain text on one line, not Markdown."""
+    points = list(data["points"])
     parts = [
-        f"{' '.join(str(point['name']).split())}: {point['tokens']:,} tokens, {point['false_negatives']} found"
+        f"{cut(str(point['name']), 100)}: {point['tokens']:,} tokens, {point['false_negatives']:,} found"
         f"{' (front)' if point['on_front'] else ''}"
-        for point in data["points"]
+        for point in points[:MOST_POINTS]
     ]
+    if len(points) > MOST_POINTS:
+        parts.append(f"{len(points) - MOST_POINTS} more are not shown")
     return f"Tokens and false negatives of each escalation rule. {'; '.join(parts)}."

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar
 
+if TYPE_CHECKING:
+    from hf_relabel.trainers.prune import PruneReport
+
 EPILOG = """\b
 Examples:
   hf relabel prune train.jsonl --eval beir/scifact --eval beir/fiqa
   hf relabel prune rlhn/default-100K --eval nanobeir --recipe e5-base --runs runs
+  hf relabel prune train.jsonl --eval beir/scifact --report pruning.md
 \b
 Then, without the subsets that harm:
   hf relabel judge train.jsonl --subset nq --subset fever --endpoint http://127.0.0.1:8080"""
@@ -28,6 +33,9 @@ Then, without the subsets that harm:
 @click.option("--runs", help="Folder that keeps every run, so that a pruning that was stopped goes on.")
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
 @click.option("--figure", help="Write the plot to this PNG file.")
+@click.option(
+    "--report", "report_file", metavar="FILE.md", help="Write table and plot as Markdown, the plot beside it."
+)
 @json_option
 def command(
     data: str,
@@ -40,9 +48,11 @@ def command(
     runs: str | None,
     device: str | None,
     figure: str | None,
+    report_file: str | None,
     as_json: bool,
 ) -> None:
     """Leave out one subset of DATA at a time, train, and say which subsets harm. Changes nothing."""
+    from hf_relabel.cards.pruning import pruning_png
     from hf_relabel.hub_tools.commands.train_command import recipe_changes
     from hf_relabel.trainers.compare import default_student
     from hf_relabel.trainers.evaluation.opening import open_sets
@@ -69,13 +79,26 @@ def command(
             progress=show,
         )
     if figure:
-        from hf_relabel.builders.whole_file import written_whole
-        from hf_relabel.cards.forest import compare_lines, forest_png
-
-        lines = compare_lines(report.comparison.evidence())
-        with written_whole(Path(figure)) as file:
-            file.write(forest_png(lines, title="What leaving a subset out does", unit=f"{metric} × 100, points"))
+        _write(Path(figure), pruning_png(report.to_dict()))
+    if report_file:
+        _write_report(Path(report_file), report)
     if as_json:
         print_json(report.to_dict())
         return
     click.echo(report.to_text())
+
+
+def _write_report(path: Path, report: PruneReport) -> None:
+    """The pruning as Markdown, and its figure beside it, under the same name."""
+    from hf_relabel.cards.pruning import pruning_png, pruning_report
+
+    picture = path.with_suffix(".png")
+    _write(picture, pruning_png(report.to_dict()))
+    _write(path, pruning_report(report.to_dict(), picture.name).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    from hf_relabel.builders.whole_file import written_whole
+
+    with written_whole(path) as file:
+        file.write(content)

@@ -146,8 +146,9 @@ def test_a_release_without_false_negatives() -> None:
 
 
 def test_the_picture_has_its_numbers_in_words() -> None:
-    (alt,) = Page.of(render_card(facts(), None)).alts
+    alt, agreement = Page.of(render_card(facts(), None)).alts
 
+    assert "Stages with each other. cheap and accurate: 0.40." in agreement
     assert "nq: 111 of 400 rows (1: 36.0%, 2: 18.0%, 3: 11.7%, 4: 9.0%, 5–7: 17.1%, 8+: 8.1%)" in alt
     assert f"]({next(iter(figures(manifest())))})" in render_card(facts(), None)
 
