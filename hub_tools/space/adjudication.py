@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from hf_relabel.hub_tools.space.sending import DELAY, HumanConfig, Sender
 
 REFRESH_SECONDS = 60.0
 """How often other servers' answers are looked for on the Hub."""
+_LONG_SECONDS = 0.5
+"""Figures of agreement that take longer are not worked out after every answer."""
 _LAST_SECONDS = 15.0
 """How long `close` tries to send what is unsent."""
 
@@ -120,6 +123,15 @@ class Agreement:
     reason: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An agreement that was worked out: from how many events, and until when it is good enough."""
+
+    version: int
+    until: float
+    found: Agreement
+
+
 class Adjudication:
     """The adjudication of one release by any number of people. Safe to use from several threads."""
 
@@ -134,7 +146,7 @@ class Adjudication:
         self._items: dict[str, Item] = {}
         self._orders: dict[str, list[Item]] = {}
         self._state = SampleState(0, 1, False, None)
-        self._agreement: tuple[int, Agreement] | None = None
+        self._agreement: _Kept | None = None
         self._change = threading.Condition(threading.RLock())
         self._closing = threading.Event()
 
@@ -257,8 +269,12 @@ class Adjudication:
             everybody = self._answers.answered(self._items)
             return Progress(person, len(mine), len(self._items), everybody, bool(mine))
 
-    def agreement(self) -> Agreement:
-        """How people and judges agree by now. Kept until the next answer, so it may be asked for often.
+    def agreement(self, *, newest: bool = False) -> Agreement:
+        """How people and judges agree by now. May be asked for often: it is kept until the next answer.
+
+        Args:
+            newest: work it out after every answer. Without, where that takes long (ties between many people), it may be
+                behind, so that no more than a tenth of the time goes on it.
 
         Raises:
             ConfigError: the sample is not ready, or a library of audits is missing.
@@ -266,11 +282,15 @@ class Adjudication:
         with self._change:
             sample, answers = self.to_audit()
             known, version = self._agreement, len(self._answers)
-        if known is not None and known[0] == version:
-            return known[1]
+        began = time.monotonic()
+        if known is not None and (known.version == version or (not newest and began < known.until)):
+            return known.found
         found = _agreement(sample, answers)
+        took = time.monotonic() - began
+        # The first time most of it is imports.
+        until = began + (11 * took if known is not None and took > _LONG_SECONDS else 0)
         with self._change:
-            self._agreement = (version, found)
+            self._agreement = _Kept(version, until, found)
         return found
 
     def sync_state(self) -> SyncState:

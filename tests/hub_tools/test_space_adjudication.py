@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -238,24 +239,50 @@ def test_answers_for_a_folder_stay_on_this_machine(browser: Browser, tmp_path: P
 def test_judges_are_measured_on_what_people_say(browser: Browser, tmp_path: Path) -> None:
     """One person agrees with the verdict on everything, one says the opposite."""
     with opened(browser, tmp_path) as adjudication:
-        empty = adjudication.agreement()
+        empty = adjudication.agreement(newest=True)
         assert (empty.answers, empty.report, empty.reason is None) == (0, None, False)
         outcomes = {item.id: item.outcome for item in adjudication.to_audit()[0].items}
         for item, outcome in outcomes.items():
             real = outcome is Outcome.FALSE_NEGATIVE
             adjudication.answer("agreeing", item, "better" if real else "irrelevant")
-        agreeing = adjudication.agreement()
+        agreeing = adjudication.agreement(newest=True)
         assert agreeing.report is not None
         assert agreeing.report["verdict"]["precision"]["value"] == 1.0
         assert agreeing.report["verdict"]["kappa"]["value"] == pytest.approx(1.0)
         for item, outcome in outcomes.items():
             adjudication.answer("opposing", item, "irrelevant" if outcome is Outcome.FALSE_NEGATIVE else "better")
-        both = adjudication.agreement()
+        both = adjudication.agreement(newest=True)
         assert both.by_person["agreeing"]["verdict"] == pytest.approx(1.0)
         assert both.by_person["opposing"]["verdict"] < 0
         assert set(both.by_person["agreeing"]) == {"verdict", "cheap", "accurate"}
         assert both.people["pairs"][0]["same"] == 0
-        assert both is adjudication.agreement()
+        assert both is adjudication.agreement(newest=True)
+
+
+def test_an_agreement_that_takes_long_may_be_behind(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_relabel.hub_tools.space import adjudication as module
+
+    def figures(*given: Any) -> Any:
+        threading.Event().wait(0.05)
+        return plain(*given)
+
+    plain = module._agreement
+    monkeypatch.setattr(module, "_agreement", figures)
+    monkeypatch.setattr(module, "_LONG_SECONDS", 0.01)
+    with opened(browser, tmp_path) as adjudication:
+        for number in (1, 2):
+            answer_some(adjudication, "anna", 1)
+            assert adjudication.agreement().answers == number
+        answer_some(adjudication, "anna", 1)
+        assert adjudication.agreement().answers == 2
+        assert adjudication.agreement(newest=True).answers == 3
+        answer_some(adjudication, "anna", 1)
+        until = time.monotonic() + 30
+        while adjudication.agreement().answers < 4:
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 def test_answers_are_committed_and_load_as_a_config(here: Here, folder: Path, tmp_path: Path) -> None:
@@ -526,7 +553,7 @@ def test_an_audit_is_reported_from_the_answers_on_the_hub(here: Here, tmp_path: 
         answer_some(adjudication, "anna", SIZE)
         answer_some(adjudication, "ben", 5, seed=1)
         assert adjudication.flush(20).unsent == 0
-        report = adjudication.agreement().report
+        report = adjudication.agreement(newest=True).report
     done = run(command, here, tmp_path, "audit", "report", REPO, "--json")
     assert done.returncode == 0, done.stderr[-2000:]
     assert {**json.loads(done.stdout), "written_to": None} == {**dict(report or {}), "written_to": None}
