@@ -46,6 +46,7 @@ _READERS = 4
 """Row groups that are read at a time."""
 _SEGMENT_ROWS = 50_000
 """Rows of the index that are put into one file on the disk."""
+_MOST_TEXT = 1_000
 _SEARCHES = 4
 """Searches whose results are kept, for the next page."""
 
@@ -433,8 +434,10 @@ def checked(wanted: Filter) -> Filter:
     """The filter in the one form that all equal filters have.
 
     Raises:
-        ConfigError: an unknown outcome, label or technique.
+        ConfigError: an unknown outcome, label or technique, or a text of more than 1,000 characters.
     """
+    if len(wanted.text) > _MOST_TEXT:
+        raise ConfigError(f"A search has at most {_MOST_TEXT:,} characters, found {len(wanted.text):,}.")
     outcomes, labels = frozenset(map(str, wanted.outcomes)), frozenset(map(str, wanted.labels))
     for what, given, known in (("outcome", outcomes, OUTCOMES), ("label", labels, LABELS)):
         unknown = sorted(given - set(known))

@@ -34,6 +34,8 @@ _TAIL_BYTES = 256 * 1024
 _GAP_BYTES = 128 * 1024
 """Ranges that are closer than this are fetched as one: about what a request costs."""
 _CONNECTIONS = 8
+_RETRIES = 3
+"""Of a request; somebody waits for it."""
 _MAGIC = b"PAR1"
 
 
@@ -84,7 +86,7 @@ class HubFiles:
         with hub_errors(self.repo_id, self.sha[:12], self.token):
             url = hf_hub_url(self.repo_id, path, repo_type="dataset", revision=self.sha)
             headers = {**build_hf_headers(token=self.token), "Range": f"bytes={start}-{stop - 1}"}
-            response = http_backoff("GET", url, headers=headers, timeout=60)
+            response = http_backoff("GET", url, headers=headers, timeout=60, max_retries=_RETRIES)
             hf_raise_for_status(response)
             content = bytes(response.content)
         if len(content) != stop - start:

@@ -121,6 +121,11 @@ def test_what_cannot_be_searched_by_is_said(browser: Browser, wanted: Filter) ->
     assert len(str(error.value)) < 300
 
 
+def test_a_search_has_an_end(browser: Browser) -> None:
+    with pytest.raises(ConfigError, match="at most 1,000 characters, found 40,000"):
+        browser.find(Filter(text="word " * 8_000))
+
+
 def test_pages_before_the_first_row_are_refused(browser: Browser) -> None:
     for reach in ({"offset": -1}, {"size": -1}):
         with pytest.raises(ConfigError, match="page"):
