@@ -28,6 +28,7 @@ _LABEL_CODES = {Label.BETTER: 0, Label.WORSE: 1, Label.IRRELEVANT: 2, Label.UNPA
 _LABELS = {code: label for label, code in _LABEL_CODES.items()}
 _KEY_BYTES = 16
 _MOST_KEYS_PER_QUERY = 900  # SQLite's oldest limit on bound values is 999
+_REPLIES_AT_ONCE = 256
 _CHECKPOINT_PAGES = 8_000
 """Pages of 4 KiB written ahead before they go to their places in the file, where a page that was written again and
 again goes once. SQLite's 1,000 cost a tenth more."""
@@ -166,6 +167,7 @@ class Journal:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+            database.execute(f"PRAGMA journal_size_limit={2 * _CHECKPOINT_PAGES * 4096}")
             return database
         if not self.path.is_file():
             raise JournalError(f"There is no journal at {self.path}. Run `hf relabel judge` first, or check the path.")
@@ -353,9 +355,14 @@ class Journal:
 
     def replies(self) -> Iterator[str]:
         """The raw reply texts, oldest first. Untrusted."""
+        query = f"SELECT id, body FROM replies WHERE id > ? ORDER BY id LIMIT {_REPLIES_AT_ONCE}"  # noqa: S608 - ours
+        last = 0
         with self._errors():
-            for (body,) in self._database.execute("SELECT body FROM replies ORDER BY id"):
-                yield zlib.decompress(body).decode("utf-8", "surrogatepass")
+            # A query that stays open would keep the writer from clearing what it wrote ahead, which then grows.
+            while some := self._database.execute(query, (last,)).fetchall():
+                for _, body in some:
+                    yield zlib.decompress(body).decode("utf-8", "surrogatepass")
+                last = some[-1][0]
 
     @contextmanager
     def attached(self, other: Path, name: str) -> Iterator[sqlite3.Connection]:

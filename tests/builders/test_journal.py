@@ -126,6 +126,23 @@ def test_a_second_writing_process_is_refused_and_readers_are_not(tmp_path: Path)
     subprocess.run([sys.executable, "-W", "ignore", "-c", script, path], check=True)
 
 
+def test_what_is_written_ahead_stays_bounded_while_somebody_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hf_relabel.builders.journal._CHECKPOINT_PAGES", 100)
+    path, row = tmp_path / "journal.sqlite", row_of("Comets are icy.")
+    with Journal(path) as journal, Journal(path, write=False) as reader:
+        journal.record(JUDGE, row, {}, {}, Reply("first"))
+        reading = reader.replies()
+        assert next(reading) == "first"
+        most = 0
+        for _ in range(60):
+            journal.record(JUDGE, row, {}, {}, Reply(os.urandom(40_000).hex()))
+            most = max(most, path.with_name("journal.sqlite-wal").stat().st_size)
+        assert most < 1_000_000 < path.stat().st_size
+        assert sum(1 for _ in reading) == 60
+
+
 def test_a_missing_journal_is_named(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"no journal at .*absent\.sqlite"):
         Journal(tmp_path / "absent.sqlite", write=False)
