@@ -1,0 +1,91 @@
+"""The pages of the commands say what the command line says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from markdown_it import MarkdownIt
+
+from hf_relabel.hub_tools.commands import COMMANDS, cli
+from hf_relabel.hub_tools.commands import pages as module
+from hf_relabel.hub_tools.commands.pages import FOLDER, INDEX, NOTES, main, pages, stale, write
+
+
+def test_the_pages_are_up_to_date() -> None:
+    assert stale() == [], "run `make pages` and commit what it writes"
+
+
+def test_every_command_has_its_page_with_every_option_and_example() -> None:
+    made = pages()
+    assert set(made) == {INDEX, *(f"{name}.md" for name in COMMANDS)}
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        for each in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]:
+            for parameter in each.params:
+                if isinstance(parameter, click.Option):
+                    assert parameter.opts[0] in made[f"{name}.md"], f"{name}: {parameter.opts}"
+            for line in (each.epilog or "").splitlines():
+                if line.startswith("  "):
+                    assert line.strip() in made[f"{name}.md"]
+        assert "| 2 | bad input |" in made[f"{name}.md"]
+        assert f"[{name}]({name}.md)" in made[INDEX]
+
+
+def test_pages_do_not_depend_on_the_terminal() -> None:
+    script = "import hashlib; from hf_relabel.hub_tools.commands.pages import pages; print(sorted(pages().items()))"
+    outputs = set()
+    for columns in ("40", "300"):
+        environment = {**os.environ, "COLUMNS": columns, "TERM": "dumb", "PYTHONHASHSEED": columns}
+        outputs.add(subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True).stdout)
+    assert len(outputs) == 1
+
+
+def test_links_lead_to_pages_and_tables_stay_tables() -> None:
+    markdown = MarkdownIt("commonmark").enable("table")
+    for name, text in pages().items():
+        html = markdown.render(text)
+        for link in re.findall(r'href="([^"]+)"', html):
+            assert link.startswith("https://") or (FOLDER / link).is_file(), f"{name}: {link}"
+        for row in re.findall(r"<tr>(.*?)</tr>", html, flags=re.DOTALL):
+            assert "|" not in re.sub(r"<code>.*?</code>", "", row, flags=re.DOTALL), f"{name}: {row}"
+        assert "\\b" not in text
+        assert "\b" not in text
+
+
+def test_what_is_out_of_date_is_named_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path)
+    assert stale(tmp_path) == []
+    (tmp_path / "judge.md").write_text("old", encoding="utf-8")
+    (tmp_path / "push.md").unlink()
+    (tmp_path / "gone.md").write_text("of no command", encoding="utf-8")
+    assert stale(tmp_path) == ["gone.md", "judge.md", "push.md"]
+    write(tmp_path)
+    assert stale(tmp_path) == []
+    assert not (tmp_path / "gone.md").exists()
+
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "nothing.md").write_text("of no command", encoding="utf-8")
+    monkeypatch.setattr(module, "NOTES", notes)
+    assert "nothing.md" in stale(tmp_path)
+
+
+def test_the_check_fails_where_a_page_is_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "stale", lambda: ["judge.md"])
+    with pytest.raises(SystemExit) as ended:
+        main(["--check"])
+    assert ended.value.code == 1
+    assert "out of date: judge.md. Run `make pages`" in capsys.readouterr().err
+
+
+def test_notes_are_of_commands() -> None:
+    assert {path.stem for path in NOTES.glob("*.md")} <= set(COMMANDS)
