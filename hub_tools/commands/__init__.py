@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("compare", "Train a small student on every config and say which technique is best."),
     "prune": ("prune", "Leave out one subset at a time and say which ones harm."),
     "push-model": ("push_model", "Release a trained model on the Hub, with its card."),
+    "space": ("space", "Look through a release in the browser, and let people answer for it."),
     "hub": ("hub", "Serve a local Hub for development and tests."),
 }
 

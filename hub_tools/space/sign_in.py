@@ -22,6 +22,8 @@ KEPT_SECONDS = 300
 _MOST_KEPT = 1_000
 _NO_TOKEN = "Read only: there is no token. Log in with `hf auth login` or set HF_TOKEN, then serve again."  # noqa: S105
 
+_NO_SECRET = "Read only: this Space has no secret HF_TOKEN with which answers could be kept."  # noqa: S105
+
 
 class SignIn:
     """Who may write what, for every request. Safe to use from several threads.
@@ -40,6 +42,9 @@ class SignIn:
         if not self.settings.is_space:
             return self._remembered("this machine", self._here)
         info = _sign_in_of(request)
+        if not self.settings.token:
+            # Its disk does not outlive a restart, so without a token to commit with no answer is taken.
+            return Permission(None, False, _NO_SECRET)
         if info is None:
             return may_write(None, self.repo_id, allowed=self.settings.people)
         profile, token = info["userinfo"], info.get("access_token")
