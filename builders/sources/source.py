@@ -27,6 +27,8 @@ from hf_relabel.builders.sources.formats import FORMATS, Format, detected_format
 
 _PEEKED = 20
 _MESSAGES_KEPT = 20
+_SHAPES_KEPT = 1_000
+"""Combinations of fields whose ignored fields are noted; rows that all have fields of their own would fill the memory."""
 
 
 @dataclass
@@ -205,7 +207,7 @@ class Source:
             try:
                 if isinstance(record, BadRow):
                     raise record
-                if (shape := tuple(record)) not in known_shapes:
+                if len(known_shapes) < _SHAPES_KEPT and (shape := tuple(record)) not in known_shapes:
                     known_shapes.add(shape)
                     self._note_ignored(record)
                 read = self._convert(record, Context(file.name, number, file.subset))
