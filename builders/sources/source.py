@@ -28,7 +28,7 @@ from hf_relabel.builders.sources.formats import FORMATS, Format, detected_format
 _PEEKED = 20
 _MESSAGES_KEPT = 20
 _SHAPES_KEPT = 1_000
-"""Combinations of fields whose ignored fields are noted; rows that all have fields of their own would fill the memory."""
+"""Combinations of fields whose ignored fields are noted: rows with ever new fields would fill the memory."""
 
 
 @dataclass
