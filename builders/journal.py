@@ -123,7 +123,8 @@ def _feed(target: hashlib.blake2b, *texts: str) -> None:
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")
         target.update(len(data).to_bytes(8, "little"))
-        target.update(data)
+        if data:
+            target.update(data)
 
 
 def _storable(text: str) -> str:
@@ -137,14 +138,17 @@ class Journal:
     Args:
         path: the SQLite file; made if missing when `write` is true.
         write: False opens it read-only.
+        frozen: nobody writes to it while it is open, and all that was written is in the file itself (`checkpoint`): so
+            that it can be read from other machines too, where SQLite cannot tell.
 
     Raises:
         JournalError: the file is missing, read-only, in use by another writer, damaged, or from a newer version.
     """
 
-    def __init__(self, path: str | Path, *, write: bool = True) -> None:
+    def __init__(self, path: str | Path, *, write: bool = True, frozen: bool = False) -> None:
         self.path = Path(path)
         self._writes = write
+        self._mode = "mode=ro&immutable=1" if frozen else "mode=ro"
         self._lock: IO[bytes] | None = None
         if write:
             self._lock = _lock_for_writing(self.path)
@@ -171,7 +175,9 @@ class Journal:
             return database
         if not self.path.is_file():
             raise JournalError(f"There is no journal at {self.path}. Run `hf relabel judge` first, or check the path.")
-        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+        return sqlite3.connect(
+            f"{self.path.resolve().as_uri()}?{self._mode}", uri=True, isolation_level=None, timeout=30
+        )
 
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()

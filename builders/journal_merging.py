@@ -7,10 +7,11 @@ failure gives way to an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.judgements import Judgement
 
 # A failure that is there already, with the very reply that is there already, is the same one: it was taken over before.
 _NEW_FAILURES = """
@@ -58,6 +59,28 @@ _ENTRIES = """
     WHERE key IN (SELECT key FROM new_{table}) ORDER BY key
 """
 _PART = "part_journal"
+
+
+class PartJournal(Journal):
+    """The journal of a part of a source, which also knows what another journal knows.
+
+    Args:
+        path: as for `Journal`.
+        whole: what is looked up where this one says nothing. It is closed with this one.
+    """
+
+    def __init__(self, path: str | Path, whole: Journal) -> None:
+        self._whole = whole
+        super().__init__(path)
+
+    def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
+        found = super().look_up(keys)
+        left = [key for key in keys if key not in found]
+        return self._whole.look_up(left) | found if left else found
+
+    def close(self) -> None:
+        super().close()
+        self._whole.close()
 
 
 def merge_journals(target: Journal, parts: Iterable[Path], *, progress: Callable[[int], None] | None = None) -> None:

@@ -124,7 +124,12 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
     """
     with written_whole(path) as file:
         for row in rows:
-            file.write(orjson.dumps(row.to_dict()) + b"\n")
+            file.write(row_line(row))
+
+
+def row_line(row: Row) -> bytes:
+    """A row as `write_rows` writes it."""
+    return orjson.dumps(row.to_dict()) + b"\n"
 
 
 def plain_source(path: Path) -> Source:

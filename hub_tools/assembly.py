@@ -55,7 +55,12 @@ def parse_sample(text: str, seed: int = 0) -> Sample:
 
 def stages_of(job: Job) -> list[Stage]:
     """Make the stages of a job. Opens no connection yet."""
-    return [_stage(settings, name) for settings, name in zip(job.stages, job.stage_names(), strict=True)]
+    return make_stages(job.stages, job.stage_names())
+
+
+def make_stages(stages: Sequence[StageSettings], names: Sequence[str]) -> list[Stage]:
+    """Make stages of their settings, each under its name. Opens no connection yet."""
+    return [_stage(settings, name) for settings, name in zip(stages, names, strict=True)]
 
 
 def _stage(settings: StageSettings, name: str) -> Stage:

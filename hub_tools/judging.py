@@ -32,7 +32,22 @@ from hf_relabel.builders.suspects import SEVERAL, Hidden, Rows, suspects_run
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
 
 Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
-__all__ = ["Judge", "Member", "Progress", "Stage", "StageReport", "identify", "judge", "search_suspects", "verdicts"]
+__all__ = [
+    "Judge",
+    "Member",
+    "Progress",
+    "Schedule",
+    "Stage",
+    "StageReport",
+    "check_stages",
+    "exempt_subsets",
+    "identify",
+    "is_batch",
+    "judge",
+    "judge_of_stage",
+    "search_suspects",
+    "verdicts",
+]
 
 MOST_UNPROVEN = 1_000
 """Failed requests held back until it is known whether the server answers at all."""
@@ -108,6 +123,8 @@ class StageReport:
         return values
 
 
+Schedule: TypeAlias = Callable[[Sequence[Endpoint], Limits], Scheduler]
+"""What makes a scheduler for the endpoints of a judge and its limits."""
 Progress: TypeAlias = Callable[[StageReport], None]
 """Called with what the running judge did so far."""
 
@@ -134,13 +151,14 @@ class _StageRun:
         *,
         retry_failed: bool,
         progress: Progress | None,
+        schedule: Schedule | None = None,
     ) -> None:
         self.source, self.journal = source, journal
         self.number, self.run_stages = number, run_stages
         self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
         self.digest = self.identity.digest()
-        self.exempt = _exempt_subsets(stages)
-        self.retry_failed, self.progress = retry_failed, progress
+        self.exempt = exempt_subsets(stages)
+        self.retry_failed, self.progress, self.schedule = retry_failed, progress, schedule
         name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
         self.report = StageReport(name, self.identity.describe())
         self.in_flight: set[bytes] = set()
@@ -198,7 +216,7 @@ class _StageRun:
         judge = self.member.judge
         if isinstance(judge, SavedRepliesJudge):
             self._read_saved(judge)
-        elif _is_batch(judge):
+        elif is_batch(judge):
             self._compute(judge)
         else:
             asyncio.run(self._ask_servers(judge))
@@ -242,7 +260,7 @@ class _StageRun:
                 self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
 
     async def _ask_servers(self, judge: PromptJudge) -> None:
-        scheduler = Scheduler(self.member.endpoints, self.member.limits)
+        scheduler = (self.schedule or Scheduler)(self.member.endpoints, self.member.limits)
         try:
             self._stop_on_interrupt(scheduler)
             stats = await scheduler.run(
@@ -361,18 +379,45 @@ def judge(
         EndpointError: a server cannot be reached at the start.
         ConfigError: the stages do not fit together.
     """
-    _check(stages)
+    check_stages(stages)
     reports: list[StageReport] = []
     run_stages: list[RunStage] = []
     for number, stage in enumerate(stages, start=1):
         run_stages.append(identify(stage))
-        journal.record_run(run_settings(source, run_stages, _exempt_subsets(stages)))
+        journal.record_run(run_settings(source, run_stages, exempt_subsets(stages)))
         for member in range(len(stage.members)):
-            run = _StageRun(
+            judging = judge_of_stage(
                 source, stages[:number], run_stages, member, journal, retry_failed=retry_failed, progress=progress
             )
-            reports.append(run.run())
+            reports.append(judging)
     return reports
+
+
+def judge_of_stage(
+    source: Rows,
+    stages: Sequence[Stage],
+    run_stages: Sequence[RunStage],
+    member: int,
+    journal: Journal,
+    *,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+    schedule: Schedule | None = None,
+) -> StageReport:
+    """Let one judge of the last of some stages judge what the journal has no answer of its for.
+
+    Args:
+        run_stages: whom the journal knows the stages' judges as, see `identify`.
+        member: which judge of the stage.
+        schedule: what sends the requests; None for a scheduler of its own.
+
+    Raises:
+        As `judge` does.
+    """
+    run = _StageRun(
+        source, stages, run_stages, member, journal, retry_failed=retry_failed, progress=progress, schedule=schedule
+    )
+    return run.run()
 
 
 def search_suspects(
@@ -393,7 +438,7 @@ def search_suspects(
     Raises:
         As `judge` does.
     """
-    _check(stages)
+    check_stages(stages)
     if several < 1:
         raise ConfigError(f"several: expected a whole number from 1, found {several}")
     first, *others = [member for stage in stages for member in stage.members]
@@ -411,7 +456,12 @@ def search_suspects(
     ]
 
 
-def _check(stages: Sequence[Stage]) -> None:
+def check_stages(stages: Sequence[Stage]) -> None:
+    """Whether stages can be run.
+
+    Raises:
+        ConfigError: they do not fit together.
+    """
     if not stages:
         raise ConfigError("A cascade needs at least one stage.")
     names = [stage.name for stage in stages]
@@ -423,7 +473,7 @@ def _check(stages: Sequence[Stage]) -> None:
         if stage.combine is not None:
             stage.combine.check(len(stage.members))
         for member in stage.members:
-            asks = not isinstance(member.judge, SavedRepliesJudge) and not _is_batch(member.judge)
+            asks = not isinstance(member.judge, SavedRepliesJudge) and not is_batch(member.judge)
             if asks and not member.endpoints:
                 raise ConfigError(f"Stage {stage.name!r} ({member.judge.kind}) asks a server and has no endpoint.")
 
@@ -443,7 +493,7 @@ def identify(stage: Stage) -> RunStage:
 
 def _identify(name: str, member: Member) -> JudgeIdentity:
     judge_ = member.judge
-    if isinstance(judge_, SavedRepliesJudge) or _is_batch(judge_):
+    if isinstance(judge_, SavedRepliesJudge) or is_batch(judge_):
         offline_model, digest = judge_.model()
         return JudgeIdentity(judge_.kind, offline_model, digest, judge_.settings())
     infos = asyncio.run(_infos(member))
@@ -479,7 +529,7 @@ async def _infos(member: Member) -> list[EndpointInfo]:
     return infos
 
 
-def _exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
+def exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
     subsets: set[str] = set()
     for stage in stages:
         for member in stage.members:
@@ -487,5 +537,6 @@ def _exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
     return frozenset(subsets)
 
 
-def _is_batch(judge_: Judge) -> TypeIs[BatchJudge]:
+def is_batch(judge_: Judge) -> TypeIs[BatchJudge]:
+    """Whether a judge computes by itself."""
     return hasattr(judge_, "batch_rows")

@@ -14,6 +14,7 @@ from hf_relabel.builders.errors import ConfigError
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job import SourceSettings, StageSettings
+    from hf_relabel.hub_tools.distributed.cluster import Engine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,6 +65,20 @@ _STAGE_OPTIONS = [
     click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of that job file."),
 ]
 
+_ENGINE_OPTIONS = [
+    click.option(
+        "--engine",
+        type=click.Choice(["single", "ray"]),
+        default="single",
+        show_default=True,
+        help="ray: many processes, on the cluster that RAY_ADDRESS names or on one started here for as long.",
+    ),
+    click.option("--workers", type=click.IntRange(min=1), help="Processes with --engine ray; one per CPU."),
+    click.option(
+        "--shards", type=click.IntRange(min=1), help="Pieces of SOURCE with --engine ray; 4 a process."
+    ),
+]
+
 
 def source_options(command: Command) -> Command:
     """Add SOURCE and its options."""
@@ -82,6 +97,25 @@ def stage_options(command: Command) -> Command:
     for option in reversed(_STAGE_OPTIONS):
         command = option(command)
     return command
+
+
+def engine_options(command: Command) -> Command:
+    """Add the options that spread the work over a Ray cluster."""
+    for option in reversed(_ENGINE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def engine_of(options: dict[str, Any]) -> Engine | None:
+    """Take the options of `engine_options` out of `options`; None to work in this process."""
+    name, workers, shards = (options.pop(option) for option in ("engine", "workers", "shards"))
+    if name == "ray":
+        from hf_relabel.hub_tools.distributed.cluster import Engine
+
+        return Engine(workers, shards)
+    if workers is not None or shards is not None:
+        raise ConfigError("--workers and --shards are for --engine ray.")
+    return None
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.hub_tools.commands.common import (
+    engine_of,
+    engine_options,
     json_option,
     print_json,
     source_options,
@@ -17,7 +19,10 @@ from hf_relabel.hub_tools.commands.common import (
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
+    from hf_relabel.builders.job import Job
     from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.sources import Source
+    from hf_relabel.hub_tools.distributed.cluster import Engine
     from hf_relabel.hub_tools.judging import StageReport
 
 EPILOG = """\b
@@ -26,7 +31,8 @@ Examples:
   hf relabel judge user/repo --subset nq --endpoint http://a:8080 --endpoint http://b:8080
   hf relabel judge train.jsonl --judge similarity
   hf relabel judge train.jsonl --stages rlhn-two-stage --set stage2_url=http://b:8080
-  hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080 --retry-failed"""
+  hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080 --retry-failed
+  RAY_ADDRESS=head:6379 hf relabel judge user/repo --endpoint http://a:8080 --journal /shared/a.sqlite --engine ray"""
 
 MOST_FAILURES_SHOWN = 10
 
@@ -38,6 +44,7 @@ MOST_FAILURES_SHOWN = 10
     "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are kept."
 )
 @click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@engine_options
 @json_option
 def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any) -> None:
     """Judge the hard negatives of SOURCE and keep every judgement in a journal.
@@ -46,16 +53,29 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
     """
     from hf_relabel.builders.job import Job
     from hf_relabel.builders.journal import Journal
-    from hf_relabel.hub_tools.assembly import source_of, stages_of
-    from hf_relabel.hub_tools.judging import judge
+    from hf_relabel.hub_tools.assembly import source_of
 
+    engine = engine_of(options)
     job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
     source = source_of(job.source)
-    stages = stages_of(job)
     with Journal(job.journal) as journal:
-        with judging_progress(rows_expected(source)) as progress:
-            reports = judge(source, stages, journal, retry_failed=retry_failed, progress=progress)
+        reports = judge_job(job, source, journal, engine, retry_failed=retry_failed)
         show_reports(reports, journal, as_json)
+
+
+def judge_job(
+    job: Job, source: Source, journal: Journal, engine: Engine | None, *, retry_failed: bool
+) -> list[StageReport]:
+    """Judge, with a live bar, in this process or spread by an engine."""
+    from hf_relabel.hub_tools.assembly import stages_of
+    from hf_relabel.hub_tools.judging import judge
+
+    with judging_progress(rows_expected(source)) as progress:
+        if engine is None:
+            return judge(source, stages_of(job), journal, retry_failed=retry_failed, progress=progress)
+        from hf_relabel.hub_tools.distributed.judging import judge_on_ray
+
+        return judge_on_ray(job, source, journal, engine, retry_failed=retry_failed, progress=progress)
 
 
 def reports_to_dict(reports: list[StageReport], journal: Journal) -> dict[str, Any]:

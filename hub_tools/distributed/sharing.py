@@ -220,6 +220,7 @@ class Referee:
         limits: by judge.
         clock: seconds.
         rng: source of the jitter.
+        elapsed: seconds of the deadline that are gone.
     """
 
     def __init__(
@@ -228,10 +229,12 @@ class Referee:
         *,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        elapsed: float = 0.0,
     ) -> None:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter
-        self._began = now = clock()
+        now = clock()
+        self._began = now - elapsed
         self._judges = {
             name: _Shared(given, Patience(given), RetryBudget(given.retry_budget, now))
             for name, given in limits.items()

@@ -1,0 +1,216 @@
+"""A Ray cluster to work on, and work done on it piece by piece with Ray Data.
+
+`RAY_ADDRESS` names a cluster that is there already. Without it one is started on this machine and stopped afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import traceback
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hf_relabel.builders import errors
+from hf_relabel.builders.endpoint import EndpointError
+from hf_relabel.builders.errors import ConfigError, RelabelError
+
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Of a cluster started here. Only settings, pieces' names and counts go through it."""
+ADDRESS = "RAY_ADDRESS"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How to spread work.
+
+    Attributes:
+        workers: processes; None for one per CPU of the cluster.
+        shards: pieces to cut the source in, about; None for as many as suit workers and source.
+    """
+
+    workers: int | None = None
+    shards: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster that is connected to.
+
+    Attributes:
+        workers: how many processes to work with.
+        gpus: of a GPU, for each of them, where work can use one.
+    """
+
+    workers: int
+    gpus: float
+
+
+@contextmanager
+def cluster(engine: Engine) -> Iterator[Cluster]:
+    """Connect to the cluster that `RAY_ADDRESS` names, or start one on this machine for as long as the `with` lasts.
+
+    Raises:
+        ConfigError: Ray is not installed, or the cluster cannot be reached.
+    """
+    ray = _quiet_ray()
+    if ray.is_initialized():  # whoever connected goes on to use it
+        yield _connected(ray, engine)
+        return
+    address = os.environ.get(ADDRESS)
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address and address.startswith("ray://"):
+        raise ConfigError(
+            f"{ADDRESS} is {address}: Ray Data does not run over the Ray Client. Give the address of the cluster itself"
+            " (host:6379), or send the command to it with `ray job submit`."
+        )
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            # More workers than CPUs are no mistake: they mostly wait for servers.
+            ray.init(
+                address="local",
+                num_cpus=engine.workers or os.cpu_count() or 1,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                **quiet,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
+        raise ConfigError(f"--engine ray: {where}: {reason[:300]}") from error
+    try:
+        yield _connected(ray, engine)
+    finally:
+        ray.shutdown()
+
+
+def _quiet_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ConfigError('--engine ray needs Ray: pip install "hf-relabel[ray]".') from error
+    # What they say of themselves is of no use here; errors come as exceptions.
+    for name in ("ray", "ray.data", "ray._private.authentication.authentication_token_setup"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    return ray
+
+
+def _connected(ray: Any, engine: Engine) -> Cluster:
+    resources: Mapping[str, float] = ray.cluster_resources()
+    workers = engine.workers or max(1, int(resources.get("CPU", 1)))
+    return Cluster(workers, min(1.0, resources.get("GPU", 0.0) / workers))
+
+
+# Work, piece by piece
+
+
+class Work(Protocol):
+    """What is done with each piece. It travels to the workers by pickle, once for each."""
+
+    def __call__(self, task: Any) -> Any:
+        """Do one piece. The result travels back by pickle."""
+        ...
+
+
+def each(
+    work: Work, tasks: Sequence[Any], cluster_: Cluster, *, gpus: float = 0.0
+) -> Iterator[tuple[int, Any | RelabelError]]:
+    """Do work on each task, in as many processes as there are workers, each with the next task when it is free.
+
+    A process that dies is started again, with the task that it was at.
+
+    Yields:
+        The number of a task and its result, or the error it ended with, in the order in which they are ready.
+    """
+    import ray
+    from ray.data import ActorPoolStrategy, from_items
+
+    if not tasks:
+        return
+    # By name, and not among the arguments of the workers, which Ray keeps and shows: there may be tokens in it.
+    name = f"hf-relabel-{uuid.uuid4().hex}"
+    keeper = ray.remote(_Keeper).options(name=name, num_cpus=0, max_restarts=-1).remote(pickle.dumps(work))
+    ray.get(keeper.work.remote())
+    items = [{"number": number, "task": pickle.dumps(task)} for number, task in enumerate(tasks)]
+    done = from_items(items, override_num_blocks=len(items)).map_batches(
+        _Hands,
+        fn_constructor_kwargs={"keeper": name},
+        batch_size=None,
+        batch_format="numpy",
+        # A task that waits behind a slow one is a task that another process could do.
+        compute=ActorPoolStrategy(size=min(cluster_.workers, len(items)), max_tasks_in_flight_per_actor=1),
+        num_cpus=1,
+        num_gpus=gpus or None,
+    )
+    try:
+        for row in done.iter_rows():
+            kind, value = pickle.loads(row["result"])  # noqa: S301 - made by our own workers
+            yield int(row["number"]), restored(value) if kind == "error" else value
+    finally:
+        ray.kill(keeper)
+
+
+class _Keeper:
+    """Keeps the work for workers that start, or start again."""
+
+    def __init__(self, work: bytes) -> None:
+        self._work = work
+
+    def work(self) -> bytes:
+        return self._work
+
+
+class _Hands:
+    """A worker process."""
+
+    def __init__(self, keeper: str) -> None:
+        import ray
+
+        self._work: Work = pickle.loads(ray.get(ray.get_actor(keeper).work.remote()))  # noqa: S301 - our own
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        results = [pickle.dumps(self._done(task)) for task in batch["task"]]
+        return {"number": list(batch["number"]), "result": results}
+
+    def _done(self, task: bytes) -> tuple[str, Any]:
+        try:
+            return "result", self._work(pickle.loads(task))  # noqa: S301 - our own
+        except RelabelError as error:
+            return "error", carried(error)
+        except Exception:
+            # A bug, or a machine that is broken: what it was is for whoever mends it.
+            return "error", ("RelabelError", (f"A worker failed: {traceback.format_exc()}",), {})
+
+
+Carried = tuple[str, tuple[Any, ...], dict[str, Any]]
+
+
+def carried(error: RelabelError) -> Carried:
+    """An error as plain values, whatever its constructor takes."""
+    attributes = {name: value for name, value in vars(error).items() if _is_plain(value)}
+    return type(error).__name__, error.args, attributes
+
+
+def restored(values: Carried) -> RelabelError:
+    """The error again. One of a class that is not known here is a plain RelabelError."""
+    name, arguments, attributes = values
+    kind: Any = EndpointError if name == "EndpointError" else getattr(errors, name, RelabelError)
+    error: RelabelError = kind.__new__(kind, *arguments)
+    error.args = arguments
+    vars(error).update(attributes)
+    return error
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
