@@ -109,6 +109,12 @@ class _Text:
         return f"{self.passage.title} {self.passage.text}" if self.passage.title else self.passage.text
 
     @_Lazy
+    def first(self) -> str:
+        """The first character of `text`, "" where that takes more than a look."""
+        two = self.passage.text[:2]
+        return two[0].lower() if two.isascii() and two[:1].isalnum() else ""
+
+    @_Lazy
     def head(self) -> str:
         return normalised(self.passage.text[:_HEAD_READ])[:_HEAD_KEPT]
 
@@ -122,8 +128,9 @@ def _compare(negative: _Text, positives: list[_Text]) -> tuple[Outcome, str] | N
     if equal:
         same_docid = any(positive.passage.docid == negative.passage.docid for positive in equal)
         return Outcome.DUPLICATE, "same-docid" if same_docid else "same-text"
-    if any(_nearly_same(negative, positive) for positive in positives):
-        return Outcome.FALSE_NEGATIVE, "near-duplicate"
+    for positive in positives:
+        if _nearly_same(negative, positive):
+            return Outcome.FALSE_NEGATIVE, "near-duplicate"
     return None
 
 
@@ -131,6 +138,8 @@ def _same(one: _Text, other: _Text) -> bool:
     if one.passage.text == other.passage.text and one.passage.title == other.passage.title:
         return True
     if bool(one.passage.title) == bool(other.passage.title):
+        if one.first != other.first and one.first and other.first:
+            return False
         heads_differ = one.head != other.head and min(len(one.head), len(other.head)) == _HEAD_KEPT
         if heads_differ or one.title != other.title or one.text != other.text or not (one.title or one.text):
             return False

@@ -21,7 +21,7 @@ class Label(StrEnum):
 
     @property
     def is_answer(self) -> bool:
-        return self not in (Label.UNPARSABLE, Label.FAILED)
+        return self is not Label.UNPARSABLE and self is not Label.FAILED
 
 
 @dataclass(frozen=True, slots=True)

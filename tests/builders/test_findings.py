@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
-from hf_relabel.builders.findings import free_findings, ids_with_two_texts, normalised
+from hf_relabel.builders.findings import free_findings, ids_with_two_texts, normalised, numbers
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.rows import Passage, Row
 from tests.shared_data import SHARED, needs_shared_data
@@ -142,3 +142,12 @@ def test_looking_at_the_beginning_first_misses_no_near_duplicate(text: str, edit
 def test_ascii_texts_are_normalised_like_all_others(text: str) -> None:
     # The dotted circle is a symbol and stays, and keeps the text from being ASCII.
     assert normalised(f"{text}\u25cc") == f"{normalised(text)}\u25cc"
+
+
+@given(st.text("aAbBé\u0301ﬁ1 .-", min_size=1, max_size=6), st.text("aAbBé\u0301ﬁ1 .-", min_size=1, max_size=6))
+def test_texts_are_the_same_when_what_is_left_of_them_is(one: str, other: str) -> None:
+    if not one.strip() or not other.strip():
+        return
+    rest = normalised(one)
+    is_same = one == other or (bool(rest) and rest == normalised(other) and numbers(one) == numbers(other))
+    assert (reason(one, other) == "same-text") == is_same
