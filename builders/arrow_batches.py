@@ -158,12 +158,29 @@ def batches(
         expected = numbered.number + 1
         changes = account_all(techniques, numbered.row, verdicts, limit=limit)
         judged = JudgedRow(numbered.number, numbered.row, complete(numbered.row, verdicts), changes)
-        if batch.rows and (batch.size + judged.size > batch_bytes or len(batch.rows) >= batch_rows):
+        if batch.rows and _is_full(batch.size, len(batch.rows), judged.size, batch_bytes, batch_rows):
             yield batch
             batch = Batch()
         batch.add(judged)
     if batch.rows:
         yield batch
+
+
+def batch_ends(sizes: Sequence[int], *, batch_bytes: int, batch_rows: int) -> list[int]:
+    """Where each batch of `batches` ends, as the number of rows up to there, from the sizes of all rows."""
+    ends: list[int] = []
+    size = rows = 0
+    for number, more in enumerate(sizes):
+        if rows and _is_full(size, rows, more, batch_bytes, batch_rows):
+            ends.append(number)
+            size = rows = 0
+        size += more
+        rows += 1
+    return [*ends, len(sizes)] if rows else ends
+
+
+def _is_full(size: int, rows: int, more: int, batch_bytes: int, batch_rows: int) -> bool:
+    return size + more > batch_bytes or rows >= batch_rows
 
 
 def complete(row: Row, verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -15,7 +15,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +44,19 @@ from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BuildReport", "Shard", "verdicts_from_records", "write_configs"]
+__all__ = [
+    "BuildReport",
+    "ConfigTable",
+    "Counts",
+    "Layout",
+    "Shard",
+    "folder_of_configs",
+    "parquet_writer",
+    "verdicts_from_records",
+    "write_configs",
+    "write_manifest",
+    "write_row_group",
+]
 
 VERDICTS = "verdicts"
 README_NAME = "README.md"
@@ -139,49 +153,178 @@ def write_configs(
         ConfigError: settings that make no sense.
         BuildError: the folder is not ours to replace or cannot be written, or rows and verdicts do not fit.
     """
-    techniques = [Technique(technique) for technique in dict.fromkeys(techniques)]
-    _check_settings(techniques, default_config, split, stage_names, stage_judges, limit, max_shard_bytes)
-    settings = {
-        "techniques": [str(technique) for technique in techniques],
-        "limit": limit,
-        "default_config": str(default_config),
-        "split": split,
-        "stages": list(stage_names),
-        "max_shard_bytes": max_shard_bytes,
-        "row_group_bytes": row_group_bytes,
-        **({"suspects": True} if suspects is not None else {}),
-    }
-    batch_bytes = min(row_group_bytes, max_shard_bytes)
-    read = batches(numbered_verdicts, techniques, limit=limit, batch_bytes=batch_bytes, batch_rows=MAX_ROW_GROUP_ROWS)
-    with new_folder(Path(folder), is_ours=_is_ours) as building:
-        writers = _writers(building, techniques, split, max_shard_bytes, stage_names, stage_judges, suspects, on_shard)
-        counts = _Counts(configs={str(technique): {} for technique in techniques})
+    layout = Layout(
+        tuple(Technique(technique) for technique in dict.fromkeys(techniques)),
+        limit,
+        tuple(stage_names),
+        tuple(stage_judges),
+        split,
+        max_shard_bytes,
+        row_group_bytes,
+        str(default_config),
+        suspects is not None,
+    )
+    layout.check()
+    read = batches(
+        numbered_verdicts,
+        layout.techniques,
+        limit=limit,
+        batch_bytes=layout.batch_bytes,
+        batch_rows=MAX_ROW_GROUP_ROWS,
+    )
+    with folder_of_configs(Path(folder)) as building:
+        writers = [_ConfigWriter(building, layout, table, on_shard) for table in layout.tables(suspects)]
+        counts = Counts.none(layout)
         _write_all(read, writers, building, stage_names, counts)
         with building.disk_errors():
             files = [entry for writer in writers for entry in writer.finish()]
-            manifest = make_manifest(
-                settings=settings,
-                rows={"first": counts.first_row, "count": counts.rows},
-                configs={
-                    name: by_subset(subsets, ConfigCounts.summed(subsets.values()))
-                    for name, subsets in counts.configs.items()
-                },
-                verdicts=by_subset(counts.verdicts, VerdictCounts.summed(counts.verdicts.values())),
-                files=files,
-                extra=manifest_extra() if callable(manifest_extra) else manifest_extra or {},
-            )
-            building.write(README_NAME, readme_text(manifest, building.earlier_text(README_NAME)).encode())
-            building.write(MANIFEST_NAME, manifest_text(manifest))
-            building.keep_others(ours=_earlier_files(building.target))
+            extra = manifest_extra() if callable(manifest_extra) else manifest_extra or {}
+            manifest = write_manifest(building, layout, counts, files, extra)
     return BuildReport(folder=Path(folder), manifest=manifest)
 
 
+def folder_of_configs(folder: Path) -> AbstractContextManager[NewFolder]:
+    """The folder of some configs, while it is written; see `new_folder`.
+
+    Raises:
+        BuildError: as `write_configs` does for folders.
+    """
+    return new_folder(folder, is_ours=_is_ours)
+
+
+def write_manifest(
+    building: NewFolder, layout: Layout, counts: Counts, files: Iterable[FileEntry], extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write manifest.json and README.md beside the complete files of the configs, and take over what is the user's."""
+    manifest = make_manifest(
+        settings=layout.settings(),
+        rows={"first": counts.first_row, "count": counts.rows},
+        configs={
+            name: by_subset(subsets, ConfigCounts.summed(subsets.values())) for name, subsets in counts.configs.items()
+        },
+        verdicts=by_subset(counts.verdicts, VerdictCounts.summed(counts.verdicts.values())),
+        files=files,
+        extra=extra,
+    )
+    building.write(README_NAME, readme_text(manifest, building.earlier_text(README_NAME)).encode())
+    building.write(MANIFEST_NAME, manifest_text(manifest))
+    building.keep_others(ours=_earlier_files(building.target))
+    return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigTable:
+    """One config, as it is made of batches.
+
+    Attributes:
+        reads_journal: whether making its table reads a journal, which only the thread that opened it may do.
+    """
+
+    name: str
+    schema: pa.Schema
+    table_of: Callable[[Batch], pa.Table]
+    reads_journal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What decides the bytes of the configs of some rows and verdicts, whoever writes them. See `write_configs`."""
+
+    techniques: tuple[Technique, ...]
+    limit: int
+    stage_names: tuple[str, ...]
+    stage_judges: tuple[str, ...]
+    split: str
+    max_shard_bytes: int
+    row_group_bytes: int
+    default_config: str
+    has_suspects: bool
+
+    @property
+    def batch_bytes(self) -> int:
+        return min(self.row_group_bytes, self.max_shard_bytes)
+
+    def check(self) -> None:
+        """Whether the settings make sense.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        _check_settings(
+            self.techniques,
+            self.default_config,
+            self.split,
+            self.stage_names,
+            self.stage_judges,
+            self.limit,
+            self.max_shard_bytes,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """As the manifest tells them."""
+        return {
+            "techniques": [str(technique) for technique in self.techniques],
+            "limit": self.limit,
+            "default_config": self.default_config,
+            "split": self.split,
+            "stages": list(self.stage_names),
+            "max_shard_bytes": self.max_shard_bytes,
+            "row_group_bytes": self.row_group_bytes,
+            **({"suspects": True} if self.has_suspects else {}),
+        }
+
+    def tables(self, suspects: Callable[[NumberedRow], Sequence[Suspect]] | None) -> list[ConfigTable]:
+        """All configs, in the order in which the manifest lists their files."""
+        rows_schema = with_features(arrow_schema())
+        tables = [
+            ConfigTable(str(technique), rows_schema, partial(_rows_table, technique)) for technique in self.techniques
+        ]
+        tables.append(ConfigTable(VERDICTS, with_features(verdicts_schema()), self._verdicts_table))
+        if suspects is not None:
+            tables.append(ConfigTable(SUSPECTS, with_features(suspects_schema()), _suspects_table(suspects), True))
+        return tables
+
+    def file_name(self, config: str, index: int, count: int) -> str:
+        """Where a file of a config lies in the folder."""
+        return f"{config}/{self.split}-{index:05d}-of-{count:05d}.parquet"
+
+    def begins_file(self, file_bytes: int, table_bytes: int) -> bool:
+        """Whether a table goes into a new file, and not into one that holds so many bytes already."""
+        return file_bytes + table_bytes > self.max_shard_bytes
+
+    def _verdicts_table(self, batch: Batch) -> pa.Table:
+        return batch.verdicts_table(self.stage_names, self.stage_judges)
+
+
+def _rows_table(technique: Technique, batch: Batch) -> pa.Table:
+    return batch.table(technique)
+
+
 @dataclass(slots=True)
-class _Counts:
+class Counts:
+    """How many rows and passages of all went where."""
+
     configs: dict[str, dict[str, ConfigCounts]]
     rows: int = 0
     first_row: int = 0
     verdicts: dict[str, VerdictCounts] = field(default_factory=dict)
+
+    @classmethod
+    def none(cls, layout: Layout) -> Counts:
+        return cls({str(technique): {} for technique in layout.techniques})
+
+    def take(self, more: Counts) -> None:
+        """Add the counts of the rows that come next."""
+        if not self.rows:
+            self.first_row = more.first_row
+        self.rows += more.rows
+        for name, subsets in more.configs.items():
+            own = self.configs[name]
+            for subset, counts in subsets.items():
+                own[subset] = ConfigCounts.summed([own[subset], counts]) if subset in own else counts
+        for subset, found in more.verdicts.items():
+            known = self.verdicts.get(subset)
+            self.verdicts[subset] = found if known is None else VerdictCounts.summed([known, found])
 
     def add(self, batch: Batch, stage_names: Sequence[str]) -> None:
         if not self.rows:
@@ -199,14 +342,9 @@ class _ConfigWriter:
     """Writes the shards of one config under running numbers; `finish` gives them their names."""
 
     building: NewFolder
-    name: str
-    split: str
-    schema: pa.Schema
-    max_shard_bytes: int
-    table_of: Callable[[Batch], pa.Table]
+    layout: Layout
+    table: ConfigTable
     on_shard: Callable[[Shard], None] | None = None
-    reads_journal: bool = False
-    """Whether making its table reads a journal, which only the thread that opened it may do."""
     _writer: Any = None
     _shard_bytes: int = 0
     _shard_rows: list[int] = field(default_factory=list)
@@ -214,14 +352,14 @@ class _ConfigWriter:
 
     def write(self, batch: Batch) -> None:
         """Add the batch as one row group."""
-        table = self.table_of(batch)
+        table = self.table.table_of(batch)
         if not table.num_rows:
             return
-        if self._writer is not None and self._shard_bytes + table.nbytes > self.max_shard_bytes:
+        if self._writer is not None and self.layout.begins_file(self._shard_bytes, table.nbytes):
             self.close()
         if self._writer is None:
             self._open()
-        self._writer.write_table(table.replace_schema_metadata(self.schema.metadata), row_group_size=table.num_rows)
+        write_row_group(self._writer, table, self.table.schema)
         self._shard_bytes += table.nbytes
         self._shard_rows[-1] += table.num_rows
 
@@ -236,8 +374,8 @@ class _ConfigWriter:
             return
         index = len(self._shard_rows) - 1
         path = self._path(index)
-        self._given.append(file_entry(path, self.name, self._shard_rows[-1]))
-        self.on_shard(Shard(self.name, index, path))
+        self._given.append(file_entry(path, self.table.name, self._shard_rows[-1]))
+        self.on_shard(Shard(self.table.name, index, path))
         path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
@@ -252,7 +390,7 @@ class _ConfigWriter:
         self.close()
         entries = []
         for index, rows in enumerate(self._shard_rows):
-            name = f"{self.name}/{self.split}-{index:05d}-of-{len(self._shard_rows):05d}.parquet"
+            name = self.layout.file_name(self.table.name, index, len(self._shard_rows))
             if self.on_shard is not None:
                 entries.append(replace(self._given[index], path=name))
                 continue
@@ -262,12 +400,12 @@ class _ConfigWriter:
         return entries
 
     def _path(self, index: int) -> Path:
-        return self.building.path / self.name / f"shard-{index:05d}.parquet"
+        return self.building.path / self.table.name / f"shard-{index:05d}.parquet"
 
     def _open(self) -> None:
         path = self._path(len(self._shard_rows))
         path.parent.mkdir(exist_ok=True)
-        self._writer = parquet_writer(path, self.schema)
+        self._writer = parquet_writer(path, self.table.schema)
         self._shard_rows.append(0)
         self._shard_bytes = 0
 
@@ -293,41 +431,9 @@ def parquet_writer(path: Path, schema: pa.Schema) -> Any:
     )
 
 
-def _writers(
-    building: NewFolder,
-    techniques: Sequence[Technique],
-    split: str,
-    max_shard_bytes: int,
-    stage_names: Sequence[str],
-    stage_judges: Sequence[str],
-    suspects: Callable[[NumberedRow], Sequence[Suspect]] | None,
-    on_shard: Callable[[Shard], None] | None,
-) -> list[_ConfigWriter]:
-    def rows_of(technique: Technique) -> Callable[[Batch], pa.Table]:
-        return lambda batch: batch.table(technique)
-
-    rows_schema, lines_schema = with_features(arrow_schema()), with_features(verdicts_schema())
-    writers = [
-        _ConfigWriter(building, str(technique), split, rows_schema, max_shard_bytes, rows_of(technique), on_shard)
-        for technique in techniques
-    ]
-    verdicts = _ConfigWriter(
-        building,
-        VERDICTS,
-        split,
-        lines_schema,
-        max_shard_bytes,
-        lambda batch: batch.verdicts_table(stage_names, stage_judges),
-        on_shard,
-    )
-    if suspects is None:
-        return [*writers, verdicts]
-    schema = with_features(suspects_schema())
-    return [
-        *writers,
-        verdicts,
-        _ConfigWriter(building, SUSPECTS, split, schema, max_shard_bytes, _suspects_table(suspects), on_shard, True),
-    ]
+def write_row_group(writer: Any, table: pa.Table, schema: pa.Schema) -> None:
+    """Add a table to a file of `parquet_writer`, as one row group."""
+    writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=table.num_rows)
 
 
 def _suspects_table(find: Callable[[NumberedRow], Sequence[Suspect]]) -> Callable[[Batch], pa.Table]:
@@ -352,10 +458,10 @@ def _write_all(
     writers: Sequence[_ConfigWriter],
     building: NewFolder,
     stage_names: Sequence[str],
-    counts: _Counts,
+    counts: Counts,
 ) -> None:
-    in_pool = [writer for writer in writers if not writer.reads_journal]
-    in_turn = [writer for writer in writers if writer.reads_journal]
+    in_pool = [writer for writer in writers if not writer.table.reads_journal]
+    in_turn = [writer for writer in writers if writer.table.reads_journal]
     try:
         with ThreadPoolExecutor(max_workers=WRITER_THREADS) as pool:
             for batch in read:

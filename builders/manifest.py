@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -94,7 +95,8 @@ class VerdictCounts:
         outcomes: candidates by (outcome, reason).
         failures: candidates without an outcome because the last judge to see them failed or was not understood.
         stages: per stage, candidates by label; "not-asked" where the stage did not see them.
-        tokens: per stage, prompt and completion tokens, as far as its judge's server counted them.
+        tokens: per stage, prompt and completion tokens, as far as its judge's server counted them. Each candidate has
+            a share of its prompt's. They are added up exactly, so that the sum is that of any parts' sums.
         cut: per stage, candidates that were judged on a part of their text or of the query's, as it was too long.
         agreement: for each two stages that follow each other, the candidates both answered, by whether the first and
             whether the second said `better`.
@@ -105,7 +107,7 @@ class VerdictCounts:
     candidates: int = 0
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     stages: dict[str, Counter[str]] = field(default_factory=dict)
-    tokens: dict[str, dict[str, float]] = field(default_factory=dict)
+    tokens: dict[str, dict[str, Fraction]] = field(default_factory=dict)
     cut: Counter[str] = field(default_factory=Counter)
     agreement: dict[tuple[str, str], Counter[tuple[bool, bool]]] = field(default_factory=dict)
     false_negatives_per_row: Counter[int] = field(default_factory=Counter)
@@ -123,9 +125,9 @@ class VerdictCounts:
             self._add_agreement(verdict, stage_names)
 
     def _add_tokens(self, name: str, answers: Sequence[Judgement]) -> None:
-        tokens = self.tokens.setdefault(name, {"prompt": 0.0, "completion": 0.0})
-        tokens["prompt"] += sum(answer.prompt_tokens or 0.0 for answer in answers)
-        tokens["completion"] += sum(answer.completion_tokens or 0.0 for answer in answers)
+        tokens = self.tokens.setdefault(name, {"prompt": Fraction(), "completion": Fraction()})
+        tokens["prompt"] += Fraction(sum(answer.prompt_tokens or 0.0 for answer in answers))
+        tokens["completion"] += Fraction(sum(answer.completion_tokens or 0.0 for answer in answers))
         self.cut[name] += sum(answer.cut for answer in answers)
 
     def _add_agreement(self, verdict: Verdict, stage_names: Sequence[str]) -> None:
@@ -144,7 +146,7 @@ class VerdictCounts:
             for name, labels in part.stages.items():
                 total.stages.setdefault(name, Counter()).update(labels)
             for name, tokens in part.tokens.items():
-                sums = total.tokens.setdefault(name, {"prompt": 0.0, "completion": 0.0})
+                sums = total.tokens.setdefault(name, {"prompt": Fraction(), "completion": Fraction()})
                 for kind, number in tokens.items():
                     sums[kind] += number
             total.cut.update(part.cut)
@@ -172,7 +174,8 @@ class VerdictCounts:
             "failures": self.failures,
             "stages": {name: dict(labels) for name, labels in self.stages.items()},
             "tokens": {
-                name: {kind: round(number, 3) for kind, number in kinds.items()} for name, kinds in self.tokens.items()
+                name: {kind: round(float(number), 3) for kind, number in kinds.items()}
+                for name, kinds in self.tokens.items()
             },
             "cut": dict(self.cut),
             "agreement": [
