@@ -11,12 +11,12 @@ first prompts is fitted to the sample and summed over all rows, of which both ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from heapq import heappush, heapreplace
 from math import ceil, sqrt
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeAlias
 
 from hf_relabel.builders.cascade import Rule, first_candidates
 from hf_relabel.builders.findings import free_findings
@@ -50,6 +50,9 @@ SURE = 0.99
 """Confidence at which a probe that goes on until the cost is known well enough stops."""
 
 Range = tuple[float, float]
+
+PerStage: TypeAlias = float | Mapping[str, float] | None
+"""A number for all stages, or one for each by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,18 +239,22 @@ def plan(
     source: Source,
     stages: Sequence[StageToPlan],
     *,
-    tokens_per_second: float | None = None,
+    tokens_per_second: PerStage = None,
+    price_hour: PerStage = None,
     escalated: float | None = None,
 ) -> list[StagePlan]:
     """Work out requests, tokens, cost and time of each stage from a dry run over the source. Asks nobody.
 
     Args:
-        tokens_per_second: tokens (prompt and completion) the servers of a stage get through; None leaves time out.
+        tokens_per_second: tokens (prompt and completion) the servers of a stage get through, of all stages or by name;
+            None leaves time out.
+        price_hour: US dollars that the servers of a stage cost in an hour, for your own ones; needs the speed.
         escalated: share passed from stage to stage, of rows or of candidates as the stage's rule says; None takes
             `ROWS_ESCALATED` or `CANDIDATES_ESCALATED`.
     """
     survey = survey_source(source, stages, escalated=escalated)
-    return list(make_plan(survey, stages, tokens_per_second=tokens_per_second).stages)
+    planned = make_plan(survey, stages, tokens_per_second=tokens_per_second, price_hour=price_hour)
+    return list(planned.stages)
 
 
 # Counting
@@ -403,6 +410,11 @@ def _regressed(of: Sequence[float], by: Sequence[Sequence[float]], totals: Seque
     return _Estimate(max(0.0, float(np.asarray(totals) / scale @ weights)), tuple(strays.tolist()))
 
 
+def _of_stage(values: PerStage, stage: StageToPlan) -> float | None:
+    """What was given for a judge's stage; the judges of a stage that has several share it."""
+    return values.get(stage.name.partition(" #")[0]) if isinstance(values, Mapping) else values
+
+
 def make_plan(
     survey: Survey,
     stages: Sequence[StageToPlan],
@@ -410,7 +422,8 @@ def make_plan(
     tokens: Sequence[TokenSample | None] = (),
     probed: Sequence[ProbedRow] = (),
     rows: int | None = None,
-    tokens_per_second: float | None = None,
+    tokens_per_second: PerStage = None,
+    price_hour: PerStage = None,
 ) -> JobPlan:
     """The plan that follows from what is known.
 
@@ -418,7 +431,7 @@ def make_plan(
         tokens: per judge, tokens of some of its prompts; without them they are guessed from characters.
         probed: what rows of the sample took for real; without them replies and escalation are assumed.
         rows: scale to a source of so many rows like these. Ranges do not cover how much those may differ.
-        tokens_per_second: see `plan`.
+        tokens_per_second, price_hour: see `plan`.
     """
     if rows is not None:
         survey = survey.scaled(rows)
@@ -432,7 +445,10 @@ def make_plan(
         else:
             totals = _assumed(survey, stages, number, counted[number], first)
         spent = totals.prompt.times(stage.price_prompt / 1e6) + totals.completion.times(stage.price_completion / 1e6)
-        planned.append(_stage_plan(stage, totals, spent, survey.rows, tokens_per_second))
+        speed, hourly = _of_stage(tokens_per_second, stage), _of_stage(price_hour, stage)
+        if speed and hourly:
+            spent += (totals.prompt + totals.completion).times(hourly / speed / 3600)
+        planned.append(_stage_plan(stage, totals, spent, survey.rows, speed, hourly))
         prompt, completion, cost = prompt + totals.prompt, completion + totals.completion, cost + spent
     priced = any(stage.cost is not None for stage in planned)
     hours = [stage.hours for stage in planned if stage.hours is not None]
@@ -548,10 +564,15 @@ def _guessed_completion(total: Usage) -> _Estimate:
 
 
 def _stage_plan(
-    stage: StageToPlan, totals: _Totals, spent: _Estimate, population: int, tokens_per_second: float | None
+    stage: StageToPlan,
+    totals: _Totals,
+    spent: _Estimate,
+    population: int,
+    tokens_per_second: float | None,
+    price_hour: float | None,
 ) -> StagePlan:
     usage = totals.usage
-    priced = bool(stage.price_prompt or stage.price_completion)
+    priced = bool(stage.price_prompt or stage.price_completion or (tokens_per_second and price_hour))
     hours = None
     if usage.requests and tokens_per_second:
         hours = (totals.prompt.value + totals.completion.value) / tokens_per_second / 3600

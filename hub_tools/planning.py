@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,6 +14,7 @@ from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.planning import (
     SAMPLED_PROMPTS,
     JobPlan,
+    PerStage,
     ProbedRow,
     StageToPlan,
     Survey,
@@ -47,7 +48,8 @@ def plan_job(
     seed: int = 0,
     prompts: int = SAMPLED_PROMPTS,
     rows: int | None = None,
-    tokens_per_second: float | None = None,
+    tokens_per_second: PerStage = None,
+    price_hour: PerStage = None,
     escalated: float | None = None,
     progress: Progress | None = None,
 ) -> JobPlan:
@@ -64,12 +66,15 @@ def plan_job(
         seed: another one samples other rows.
         prompts: of each judge, how many prompts to count the tokens of.
         rows: scale to a source of so many rows like these.
-        tokens_per_second: tokens (prompt and completion) the servers of a stage get through; None leaves time out.
+        tokens_per_second: tokens (prompt and completion) the servers of a stage get through, of all stages or by name;
+            None leaves time out.
+        price_hour: US dollars that the servers of a stage cost in an hour, for your own ones; needs the speed.
         escalated: share passed from stage to stage; not together with a probe, which measures it.
         progress: called while the sample is judged.
 
     Raises:
-        ConfigError: a probe has no journal, or `escalated` is given beside it.
+        ConfigError: a probe has no journal, `escalated` is given beside it, or a number is for a stage that is not
+            there.
         JudgingStopped, EndpointError: the sample cannot be judged. What was judged is in the journal.
     """
     if within is not None and not 0 < within < 1:
@@ -79,6 +84,10 @@ def plan_job(
         raise ConfigError("A probe judges rows for real and needs a journal to keep what they say.")
     if most and escalated is not None:
         raise ConfigError("A probe measures what goes on to the next stage: leave out either the probe or the share.")
+    _check_stages(stages, tokens_per_second, "tokens per second")
+    _check_stages(stages, price_hour, "price of an hour")
+    if price_hour is not None and tokens_per_second is None:
+        raise ConfigError("The price of an hour says nothing without the speed: give the tokens per second too.")
     to_plan = stages_to_plan(stages)
     survey = survey_source(source, to_plan, keep=max(most, prompts), seed=seed, escalated=escalated)
 
@@ -87,7 +96,15 @@ def plan_job(
         if probing and journal is not None:
             probed = _probe(_some_of(source, survey, probing, seed), stages, to_plan, journal, progress)
         tokens = asyncio.run(_count_tokens(survey, stages, to_plan, prompts, probed))
-        return make_plan(survey, to_plan, tokens=tokens, probed=probed, rows=rows, tokens_per_second=tokens_per_second)
+        return make_plan(
+            survey,
+            to_plan,
+            tokens=tokens,
+            probed=probed,
+            rows=rows,
+            tokens_per_second=tokens_per_second,
+            price_hour=price_hour,
+        )
 
     if within is None:
         return planned(most)
@@ -96,6 +113,15 @@ def plan_job(
     while found.probed < (wanted := min(most, found.rows_to_probe(within))):
         found = planned(wanted)
     return found
+
+
+def _check_stages(stages: Sequence[Stage], values: PerStage, what: str) -> None:
+    names = [stage.name for stage in stages]
+    given = values if isinstance(values, Mapping) else dict.fromkeys(names, values)
+    if unknown := sorted(given.keys() - set(names)):
+        raise ConfigError(f"{what}: there is no stage {unknown[0]!r}. There are: {', '.join(names)}.")
+    if bad := [value for value in given.values() if value is not None and not value > 0]:
+        raise ConfigError(f"{what}: expected a number above 0, found {bad[0]!r}.")
 
 
 def stages_to_plan(stages: Sequence[Stage]) -> list[StageToPlan]:

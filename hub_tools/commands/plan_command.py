@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.commands.common import (
     json_option,
     print_json,
@@ -18,14 +20,16 @@ from hf_relabel.hub_tools.commands.common import (
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job import Job
-    from hf_relabel.builders.planning import JobPlan, Range, StagePlan
+    from hf_relabel.builders.planning import JobPlan, PerStage, Range, StagePlan
 
 EPILOG = """\b
 Examples:
   hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080
   hf relabel plan user/repo --stages rlhn-two-stage --set stage1_url=http://a --set stage2_url=http://b --probe 150
   hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --price-prompt 0.15 --price-completion 0.6 --within 0.05
-  hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --tokens-per-second 20000 --rows 10_000_000"""
+  hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --tokens-per-second 20000 --rows 10_000_000
+  hf relabel plan user/repo --sample 1% --stages rlhn-two-stage --rows 680_000 \\
+    --tokens-per-second cheap=40000 --tokens-per-second accurate=6000 --price-hour cheap=4 --price-hour accurate=16"""
 
 FEWEST_PROBED = 30
 """With fewer rows a range would promise too much."""
@@ -51,7 +55,18 @@ FEWEST_PROBED = 30
     "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where a probe's judgements go."
 )
 @click.option("--rows", type=click.IntRange(min=1), help="Scale to so many rows like these.")
-@click.option("--tokens-per-second", type=float, help="Tokens the servers of a stage get through, to work out hours.")
+@click.option(
+    "--tokens-per-second",
+    multiple=True,
+    metavar="[STAGE=]NUMBER",
+    help="Tokens the servers of a stage get through, to work out hours. May be repeated, once for each stage.",
+)
+@click.option(
+    "--price-hour",
+    multiple=True,
+    metavar="[STAGE=]USD",
+    help="What your own servers of a stage cost in an hour, to work out their part of the cost. May be repeated.",
+)
 @click.option("--escalated", type=click.FloatRange(0, 1), help="Share that goes on to the next stage, if you know it.")
 @json_option
 def command(
@@ -59,7 +74,8 @@ def command(
     within: float | None,
     journal_path: str,
     rows: int | None,
-    tokens_per_second: float | None,
+    tokens_per_second: tuple[str, ...],
+    price_hour: tuple[str, ...],
     escalated: float | None,
     as_json: bool,
     **options: Any,
@@ -79,9 +95,28 @@ def command(
         probe=probe or 0,
         within=within,
         rows=rows,
-        tokens_per_second=tokens_per_second,
+        tokens_per_second=per_stage("--tokens-per-second", tokens_per_second),
+        price_hour=per_stage("--price-hour", price_hour),
         escalated=escalated,
     )
+
+
+def per_stage(option: str, given: Sequence[str]) -> PerStage:
+    """`20000` for all stages, or `cheap=20000` and `accurate=4000`.
+
+    Raises:
+        ConfigError: it is no number, or both forms are mixed.
+    """
+    numbers: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.rpartition("=")
+        try:
+            numbers[name] = float(number.replace("_", ""))
+        except ValueError:
+            raise ConfigError(f"{option} takes a number, or STAGE=NUMBER, not {text!r}.") from None
+    if "" in numbers and len(given) > 1:
+        raise ConfigError(f"{option}: give one number for all stages, or STAGE=NUMBER for each.")
+    return numbers.get("", numbers) or None
 
 
 def show_plan(
@@ -91,7 +126,8 @@ def show_plan(
     probe: int = 0,
     within: float | None = None,
     rows: int | None = None,
-    tokens_per_second: float | None = None,
+    tokens_per_second: PerStage = None,
+    price_hour: PerStage = None,
     escalated: float | None = None,
 ) -> None:
     """Print the plan of a job."""
@@ -111,6 +147,7 @@ def show_plan(
             seed=job.source.sample_seed,
             rows=rows,
             tokens_per_second=tokens_per_second,
+            price_hour=price_hour,
             escalated=escalated,
             progress=progress,
         )
