@@ -172,7 +172,7 @@ def write_configs(
         batch_bytes=layout.batch_bytes,
         batch_rows=MAX_ROW_GROUP_ROWS,
     )
-    with folder_of_configs(Path(folder)) as building:
+    with fewer_collections(), folder_of_configs(Path(folder)) as building:
         writers = [_ConfigWriter(building, layout, table, on_shard) for table in layout.tables(suspects)]
         counts = Counts.none(layout)
         _write_all(read, writers, building, stage_names, counts)

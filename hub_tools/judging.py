@@ -20,6 +20,7 @@ from hf_relabel.builders.combining import Combine
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
 from hf_relabel.builders.findings import free_findings
+from hf_relabel.builders.garbage import fewer_collections
 from hf_relabel.builders.journal import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
@@ -214,12 +215,13 @@ class _StageRun:
 
     def run(self) -> StageReport:
         judge = self.member.judge
-        if isinstance(judge, SavedRepliesJudge):
-            self._read_saved(judge)
-        elif is_batch(judge):
-            self._compute(judge)
-        else:
-            asyncio.run(self._ask_servers(judge))
+        with fewer_collections():
+            if isinstance(judge, SavedRepliesJudge):
+                self._read_saved(judge)
+            elif is_batch(judge):
+                self._compute(judge)
+            else:
+                asyncio.run(self._ask_servers(judge))
         return self.report
 
     def _compute(self, judge: BatchJudge) -> None:
