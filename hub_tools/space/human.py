@@ -105,7 +105,7 @@ def event_of(values: Any) -> Event | None:
     """A line as an event; None where it is none, as people with the right to write could put anything there."""
     if not isinstance(values, dict):
         return None
-    found = {}
+    found: dict[str, Any] = {}
     for field in fields(Event):
         value = values.get(field.name)
         wanted = int if field.type == "int" else str

@@ -292,15 +292,18 @@ def _judge(name: str, manifest: Mapping[str, Any]) -> str:
 
 
 def _agreement(pair: Mapping[str, Any]) -> StagesAgreement:
-    answers = [pair[name] for name in ("both", "only_first", "only_second", "neither")]
-    candidates = sum(answers)
+    both, only_first, only_second, neither = (pair[name] for name in ("both", "only_first", "only_second", "neither"))
+    candidates = both + only_first + only_second + neither
     return StagesAgreement(
         pair["first"],
         pair["second"],
         candidates,
-        *answers,
-        agree=(pair["both"] + pair["neither"]) / candidates if candidates else None,
-        kappa=cohens_kappa(*answers),
+        both,
+        only_first,
+        only_second,
+        neither,
+        agree=(both + neither) / candidates if candidates else None,
+        kappa=cohens_kappa(both, only_first, only_second, neither),
     )
 
 

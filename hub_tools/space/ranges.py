@@ -81,7 +81,13 @@ class HubFiles:
     def fetch(self, path: str, start: int, stop: int) -> bytes:
         """Raises: ReleaseError, the Hub would not give them."""
         from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+        # Public names (docs, "Utilities"), which the package does not mark as such for type checkers.
+        from huggingface_hub.utils import (  # type: ignore[attr-defined, unused-ignore]
+            build_hf_headers,
+            hf_raise_for_status,
+            http_backoff,
+        )
 
         with hub_errors(self.repo_id, self.sha[:12], self.token):
             url = hf_hub_url(self.repo_id, path, repo_type="dataset", revision=self.sha)

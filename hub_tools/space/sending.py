@@ -208,7 +208,13 @@ class HumanConfig:
 
     def _content(self, path: str, sha: str) -> bytes:
         from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        # Public names (docs, "Utilities"), which the package does not mark as such for type checkers.
+        from huggingface_hub.utils import (  # type: ignore[attr-defined, unused-ignore]
+            build_hf_headers,
+            get_session,
+            hf_raise_for_status,
+        )
 
         url = hf_hub_url(self.repo_id, path, repo_type="dataset", revision=sha)
         response = get_session().get(url, headers=build_hf_headers(token=self.api.token), timeout=60)
@@ -313,9 +319,8 @@ class Sender:
                 if not self._busy:
                     self._due = time.monotonic()
                     self._change.notify_all()
-                self._change.wait_for(
-                    lambda before=attempts: self._attempts > before, max(0.0, give_up - time.monotonic())
-                )
+                while self._attempts == attempts and time.monotonic() < give_up:
+                    self._change.wait(give_up - time.monotonic())
                 if self._failures > failures:
                     return
 
