@@ -25,6 +25,7 @@ from hf_relabel.builders.arrow_batches import Batch, batches, verdicts_from_reco
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.folder_readme import EMPTY_NOTE, readme_text, totals
 from hf_relabel.builders.folder_swap import NewFolder, new_folder
+from hf_relabel.builders.garbage import fewer_collections
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import (
     MANIFEST_NAME,
