@@ -88,7 +88,8 @@ def verdict(figure: Mapping[str, Any]) -> str:
     wanted = float(found[2].replace(",", ""))
     if {"<=": reached <= wanted, ">=": reached >= wanted, "=": reached == wanted}[found[1]]:
         return "met"
-    return f"missed by {abs(reached / wanted - 1):.0%}" if wanted else f"missed by {reached:g}"
+    off = abs(reached / wanted - 1) if wanted else None
+    return f"missed by {reached:g}" if off is None else f"missed by {off:.{0 if off >= 0.1 else 1}%}"
 
 
 def table(reports: Iterable[Mapping[str, Any]], layout: str = "simple") -> str:
