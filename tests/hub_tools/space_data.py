@@ -30,7 +30,8 @@ def judged_rows(rows: int, seed: int = 0, characters: int = 80) -> Iterator[tupl
     for number in range(rows):
         negatives = 0 if number % 17 == 3 else 12 if number % 11 == 5 else chance.randint(1, NEGATIVES)
         passages = [
-            Passage(f"d{number}-{place}", f"T{place}", _text(chance, characters)) for place in range(negatives + 1)
+            Passage(f"d{number}-{place}", HOSTILE if place == 2 else f"T{place}", _text(chance, characters))
+            for place in range(negatives + 1)
         ]
         outcomes = [_outcome(chance, number) for _ in range(negatives)]
         for place, outcome in enumerate(outcomes, start=1):
