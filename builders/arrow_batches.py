@@ -58,6 +58,17 @@ class Batch:
         """
         _ = self._flat
 
+    def without_texts(self) -> Batch:
+        """The same, for another process to make the tables of techniques of: what they share is converted, and of the
+        rows and verdicts nothing is left but what becomes of them."""
+        blank = Passage("", "", "")
+        lighter = Batch()
+        for judged in self.rows:
+            positives, negatives = ((blank,) * len(side) for side in _sides(judged.row))
+            lighter.add(JudgedRow(judged.number, Row("", "", positives, negatives), (), judged.changes))
+        lighter.__dict__["_flat"] = self._flat
+        return lighter
+
     def table(self, technique: Technique) -> pa.Table:
         """The rows that the technique keeps, rewritten. See `rows.arrow_schema`."""
         import pyarrow as pa
@@ -319,14 +330,16 @@ def _text_or_number(values: list[Any], kind: pa.DataType) -> pa.Array:
 def _size(row: Row, verdicts: Sequence[Verdict]) -> int:
     """About the bytes of a row and its verdicts in Arrow: a character counts as one, a string has 4 more of offset."""
     passages = sum(
-        len(passage.docid) + len(passage.title) + len(passage.text) + 12
-        for side in (row.positive_passages, row.negative_passages)
-        for passage in side
+        len(passage.docid) + len(passage.title) + len(passage.text) + 12 for side in _sides(row) for passage in side
     )
     rationales = sum(
         len(judgement.rationale) for verdict in verdicts for judgement in verdict.stages if judgement is not None
     )
     return passages + rationales + len(row.query) + len(row.query_id) + len(row.subset)
+
+
+def _sides(row: Row) -> tuple[tuple[Passage, ...], tuple[Passage, ...]]:
+    return row.positive_passages, row.negative_passages
 
 
 def _not_unicode(rows: Iterable[JudgedRow]) -> BuildError:

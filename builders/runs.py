@@ -23,6 +23,7 @@ from hf_relabel.builders.zoning import zoned
 
 if TYPE_CHECKING:
     from hf_relabel.builders.calibration import Calibration
+    from hf_relabel.builders.suspects import Rows
 
 ROWS_AT_ONCE = 32
 """Rows that are looked up in the journal together, and so the most that are read ahead."""
@@ -162,7 +163,7 @@ class JudgedRow:
 
 
 def judged_rows(
-    source: Source,
+    source: Rows,
     journal: Journal,
     run: Mapping[str, Any] | None = None,
     *,
@@ -193,7 +194,7 @@ def judged_rows(
 
 
 def verdicts(
-    source: Source,
+    source: Rows,
     journal: Journal,
     run: Mapping[str, Any] | None = None,
     *,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import orjson
 
-from hf_relabel.builders.errors import BadRow, SourceError
+from hf_relabel.builders.errors import BadRow, RelabelError, SourceError
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import FORMATS, Source, SourceFile
 from hf_relabel.builders.sources.files import LONGEST_LINE, opened
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 64 * 1024
 """A piece of fewer is not worth the handing out."""
+MOST_BYTES = 16 * 2**20
+"""A piece has no more, about: what is lost with a machine, or held by it."""
+PIECES_PER_WORKER = 4
+"""At least, so that a slow one leaves something to do for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,28 @@ class Piece:
     file: int
     start: int | None = None
     stop: int | None = None
+
+
+def pieces_wanted(source: Source, workers: int) -> int:
+    """How many pieces suit so many workers. What is on the Hub is not downloaded to be measured."""
+    size = sum(map(_size, source.files)) if source.revision is None else 0
+    return max(PIECES_PER_WORKER * workers, -(-size // MOST_BYTES))
+
+
+def cuttable(source: Source, wanted: int, copy: Path) -> Source:
+    """The source itself where so many pieces of it can be read by themselves, else a copy of its rows.
+
+    Args:
+        copy: where to write that.
+
+    Raises:
+        BadRow: a row of a source that is copied cannot be used.
+        BuildError: the copy cannot be written.
+    """
+    if can_be_cut(source, wanted):
+        return source
+    write_rows((numbered.row for numbered in source.rows()), copy)
+    return plain_source(copy)
 
 
 def can_be_cut(source: Source, wanted: int) -> bool:
@@ -93,27 +119,19 @@ def source_of_piece(source: Source, piece: Piece) -> Source:
     return replace(source, files=(file,), options=options, skipped=Skipped(), ignored_fields=set())
 
 
-def rows_of_piece(source: Source, piece_source: Source) -> Iterator[NumberedRow]:
-    """The rows of `source_of_piece` that the source's options keep, numbered from 0."""
-    wanted = source.options.subset
-    kept = 0
-    for numbered in piece_source.rows():
-        if wanted is None or numbered.row.subset in wanted:
-            yield NumberedRow(kept, numbered.row)
-            kept += 1
-
-
-def with_line_number(bad: BadRow, source: Source, piece: Piece) -> BadRow:
-    """A bad row of a piece as the whole source would have told it: counted from the start of its file."""
+def placed(error: RelabelError, source: Source, piece: Piece) -> RelabelError:
+    """What went wrong in a piece, as the whole source would have told it: lines are counted from the start of a file."""
     file = source.files[piece.file]
-    if not piece.start or _is_parquet(file):  # rows of Parquet are numbered as in the whole file
-        return bad
+    if (
+        not isinstance(error, BadRow) or not piece.start or _is_parquet(file)
+    ):  # rows of Parquet are numbered in the file
+        return error
     before, left = 0, piece.start
     with opened(file) as stream:
         while left and (block := stream.read(min(left, 2**20))):
             before += block.count(b"\n")
             left -= len(block)
-    return BadRow(bad.file, bad.number + before, bad.field, bad.found, bad.remedy)
+    return BadRow(error.file, error.number + before, error.field, error.found, error.remedy)
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
@@ -142,49 +160,80 @@ def plain_source(path: Path) -> Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """What one piece holds.
+class Reading:
+    """What a reading of a piece has found besides the rows.
 
     Attributes:
-        rows: of those, how many the options keep.
-        hashes: one for each of them, of its subset, query and positives (`row_hash`).
         subsets: all there are, kept or not.
         skipped: bad rows left out.
         ignored_fields: fields that are not read.
     """
 
-    piece: Piece
-    rows: int
-    hashes: Hashes
     subsets: frozenset[str] = frozenset()
     skipped: int = 0
     ignored_fields: frozenset[str] = frozenset()
+
+
+class PieceRows:
+    """The rows of a piece that the source's options keep, numbered from 0.
+
+    Attributes:
+        reading: what the last full reading found.
+    """
+
+    def __init__(self, source: Source, piece: Piece) -> None:
+        self._source, self._piece = source, piece
+        self.reading = Reading()
+
+    def rows(self) -> Iterator[NumberedRow]:
+        """The rows.
+
+        Raises:
+            BadRow: as the source would, with a line number counted from the start of the piece.
+        """
+        wanted = self._source.options.subset
+        read = source_of_piece(self._source, self._piece)
+        subsets: set[str] = set()
+        kept = 0
+        for numbered in read.rows():
+            subsets.add(numbered.row.subset)
+            if wanted is None or numbered.row.subset in wanted:
+                yield NumberedRow(kept, numbered.row)
+                kept += 1
+        self.reading = Reading(frozenset(subsets), read.skipped.count, frozenset(read.ignored_fields))
+
+    def record(self) -> dict[str, Any]:
+        """The whole source's."""
+        return self._source.record()
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one piece holds.
+
+    Attributes:
+        hashes: of its rows, of subset, query and positives (`row_hash`).
+    """
+
+    hashes: Hashes
+    reading: Reading = Reading()
+
+    @property
+    def rows(self) -> int:
+        return len(self.hashes)
 
 
 def survey(source: Source, piece: Piece) -> Survey:
     """Read a piece once.
 
     Raises:
-        BadRow: as the source would, with a line number counted from the start of the piece.
+        BadRow: see `PieceRows.rows`.
     """
     import numpy as np
 
-    piece_source = source_of_piece(source, piece)
-    wanted = source.options.subset
-    hashes: list[int] = []
-    subsets: set[str] = set()
-    for numbered in piece_source.rows():
-        subsets.add(numbered.row.subset)
-        if wanted is None or numbered.row.subset in wanted:
-            hashes.append(row_hash(numbered.row))
-    return Survey(
-        piece,
-        len(hashes),
-        np.array(hashes, dtype=np.uint64),
-        frozenset(subsets),
-        piece_source.skipped.count,
-        frozenset(piece_source.ignored_fields),
-    )
+    rows = PieceRows(source, piece)
+    hashes = [row_hash(numbered.row) for numbered in rows.rows()]
+    return Survey(np.array(hashes, dtype=np.uint64), rows.reading)
 
 
 def row_hash(row: Row) -> int:
@@ -198,15 +247,15 @@ def row_hash(row: Row) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def note_surveys(source: Source, surveys: Sequence[Survey]) -> None:
+def note_readings(source: Source, readings: Sequence[Reading]) -> None:
     """Tell a source what a reading of its pieces has found, as if it had been read itself.
 
     Raises:
         SourceError: no row is of a subset that was asked for.
     """
-    source.skipped = Skipped(sum(survey.skipped for survey in surveys))
-    source.ignored_fields.update(*(survey.ignored_fields for survey in surveys))
-    check_subsets(source, frozenset[str]().union(*(survey.subsets for survey in surveys)))
+    source.skipped = Skipped(sum(reading.skipped for reading in readings))
+    source.ignored_fields.update(*(reading.ignored_fields for reading in readings))
+    check_subsets(source, frozenset[str]().union(*(reading.subsets for reading in readings)))
 
 
 def check_subsets(source: Source, seen: frozenset[str]) -> None:

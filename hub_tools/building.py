@@ -41,7 +41,7 @@ def build_configs(
         JournalError: the journal holds no run.
         BuildError: the folder cannot be written.
     """
-    _check_names(settings)
+    check_names(settings)
     run = journal.last_run()
     stages = stages_of_run(run)
     calibration = calibration_of(settings)
@@ -55,14 +55,19 @@ def build_configs(
         max_shard_bytes=settings.max_shard_bytes,
         default_config=settings.default,
         # Asked for when the rows have been read: only then is it known how many were skipped.
-        manifest_extra=lambda: {
-            "source": {**source.record(), "fingerprint": source.fingerprint()},
-            "run": run,
-            **({} if calibration is None else {"evidence": {"zones": calibration.to_dict()}}),
-        },
-        suspects=_suspects(journal, run),
+        manifest_extra=lambda: origin(source, run, calibration),
+        suspects=finder_of_suspects(journal, run),
         on_shard=on_shard,
     )
+
+
+def origin(source: Source, run: Mapping[str, Any], calibration: Calibration | None) -> dict[str, Any]:
+    """What the manifest says of where the configs come from. The source has been read."""
+    return {
+        "source": {**source.record(), "fingerprint": source.fingerprint()},
+        "run": run,
+        **({} if calibration is None else {"evidence": {"zones": calibration.to_dict()}}),
+    }
 
 
 def calibration_of(settings: BuildSettings) -> Calibration | None:
@@ -78,7 +83,7 @@ def calibration_of(settings: BuildSettings) -> Calibration | None:
     return Calibration.read(Path(settings.calibration))
 
 
-def _suspects(journal: Journal, run: Mapping[str, Any]) -> Callable[[NumberedRow], list[Suspect]] | None:
+def finder_of_suspects(journal: Journal, run: Mapping[str, Any]) -> Callable[[NumberedRow], list[Suspect]] | None:
     """What finds suspected ground truths, where the same source was searched for them."""
     found = journal.last_run_of_kind(SUSPECTS)
     return suspect_finder(journal, found) if found is not None and found["source"] == run["source"] else None
@@ -102,7 +107,7 @@ def rebuild_configs(
         ConfigError: an unknown technique or default config.
         BuildError: the release is not whole, or the folder cannot be written.
     """
-    _check_names(settings)
+    check_names(settings)
     stages = release.manifest["settings"]["stages"]
     # What says how the release came to be; its own name and version are not those of what is built now.
     kept = ("source", "run")
@@ -163,7 +168,12 @@ def _judges_of(release: Release, stages: Sequence[str]) -> list[str]:
     return []
 
 
-def _check_names(settings: BuildSettings) -> None:
+def check_names(settings: BuildSettings) -> None:
+    """Whether techniques and default config are there.
+
+    Raises:
+        ConfigError: an unknown technique or default config.
+    """
     known = [str(technique) for technique in Technique]
     unknown = [name for name in settings.techniques if name not in known]
     if unknown:

@@ -9,6 +9,8 @@ import click
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.commands.common import (
+    engine_of,
+    engine_options,
     json_option,
     optional_source_options,
     print_json,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.job import BuildSettings
     from hf_relabel.builders.journal import Journal
     from hf_relabel.builders.sources import Source
+    from hf_relabel.hub_tools.distributed.cluster import Engine
 
 EPILOG = """\b
 Examples:
@@ -53,6 +56,7 @@ Then:
     "--calibration", metavar="FILE", help="Let the thresholds of an audit decide instead of the judges' labels."
 )
 @click.option("--default", "default_config", help="The default config: remove-hn, or as in the release.")
+@engine_options
 @json_option
 def command(
     release: str | None,
@@ -71,7 +75,10 @@ def command(
     """
     given = {"techniques": techniques or None, "limit": max_false_negatives, "default": default_config}
     chosen = {name: value for name, value in given.items() if value is not None}
+    engine = engine_of(options)
     if release is not None:
+        if engine is not None:
+            raise ConfigError("--engine ray needs the journal: give SOURCE in place of --from.")
         if calibration is not None:
             raise ConfigError("--calibration needs the journal: give SOURCE in place of --from.")
         if options["source"] or journal_path:
@@ -86,21 +93,25 @@ def command(
             journal_path or "journal.sqlite",
             out,
             chosen | ({"calibration": calibration} if calibration else {}),
+            engine,
         ),
         out,
         as_json,
     )
 
 
-def _build(options: dict[str, Any], journal_path: str, out: str, chosen: dict[str, Any]) -> BuildReport:
+def _build(
+    options: dict[str, Any], journal_path: str, out: str, chosen: dict[str, Any], engine: Engine | None
+) -> BuildReport:
     from hf_relabel.builders.job import BuildSettings
     from hf_relabel.builders.journal import Journal
     from hf_relabel.hub_tools.assembly import source_of
 
     settings = BuildSettings(out=out, **chosen)
     source = source_of(source_settings(options))
-    with Journal(journal_path, write=False) as journal:
-        return build(source, journal, settings)
+    # Many read it at once with an engine: so that nobody writes to it meanwhile, it is opened for writing.
+    with Journal(journal_path, write=engine is not None and Path(journal_path).is_file()) as journal:
+        return build(source, journal, settings, engine)
 
 
 def _rebuild(location: str, revision: str | None, out: str, chosen: dict[str, Any]) -> BuildReport:
@@ -113,12 +124,20 @@ def _rebuild(location: str, revision: str | None, out: str, chosen: dict[str, An
         return rebuild_configs(release, settings, progress=lambda rows: bar.update(rows - bar.n))
 
 
-def build(source: Source, journal: Journal, settings: BuildSettings) -> BuildReport:
-    """Build the configs, with a progress bar."""
+def build(source: Source, journal: Journal, settings: BuildSettings, engine: Engine | None = None) -> BuildReport:
+    """Build the configs, with a progress bar, in this process or spread by an engine."""
     from hf_relabel.hub_tools.building import build_configs
 
     with progress_bar("building") as bar:
-        return build_configs(source, journal, settings, progress=lambda rows: bar.update(rows - bar.n))
+
+        def progress(rows: int) -> None:
+            bar.update(rows - bar.n)
+
+        if engine is None:
+            return build_configs(source, journal, settings, progress=progress)
+        from hf_relabel.hub_tools.distributed.building import build_on_ray
+
+        return build_on_ray(source, journal, settings, engine, progress=progress)
 
 
 def show_build(report: BuildReport, out: str | Path, as_json: bool) -> None:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, print_json
-from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
+from hf_relabel.hub_tools.commands.common import engine_of, engine_options, json_option, parse_parameters, print_json
 
 if TYPE_CHECKING:
     from hf_relabel.builders.configs import BuildReport
     from hf_relabel.cards.training_report import TrainingReport
     from hf_relabel.hub_tools.commands.audit_command import AuditStep
+    from hf_relabel.hub_tools.distributed.cluster import Engine
     from hf_relabel.hub_tools.releases.models import ModelPushReport
     from hf_relabel.hub_tools.releases.push import PushReport
     from hf_relabel.trainers.compare import CompareReport
@@ -22,7 +22,8 @@ Examples:
   hf relabel run --list
   hf relabel run job.yaml
   hf relabel run rlhn-fever --set tgi_url=http://127.0.0.1:8080
-  hf relabel run job.yaml --plan"""
+  hf relabel run job.yaml --plan
+  hf relabel run job.yaml --engine ray --workers 8"""
 
 
 @click.command("run", epilog=EPILOG)
@@ -31,6 +32,7 @@ Examples:
 @click.option("--list", "list_files", is_flag=True, help="List the job files that ship with the package.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only work out what it would take.")
 @click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@engine_options
 @json_option
 def command(
     job_file: str | None,
@@ -39,6 +41,7 @@ def command(
     only_plan: bool,
     retry_failed: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Judge, audit, build, compare, release and train from one JOB_FILE: a path, or the name of a ready one."""
     from hf_relabel.builders.errors import ConfigError
@@ -59,28 +62,26 @@ def command(
         if job.suspects and not as_json:
             click.echo("The step `suspects` asks about the ground truths too; it is not in this plan.")
         return
-    _run(job, retry_failed, as_json)
+    _run(job, retry_failed, as_json, engine_of(options))
 
 
-def _run(job: Any, retry_failed: bool, as_json: bool) -> None:
+def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> None:
     from hf_relabel.builders.journal import Journal
-    from hf_relabel.hub_tools.assembly import source_of, stages_of
+    from hf_relabel.hub_tools.assembly import source_of
     from hf_relabel.hub_tools.commands import suspects_command
     from hf_relabel.hub_tools.commands.build_command import show_build
-    from hf_relabel.hub_tools.commands.judge_command import reports_to_dict, show_reports
+    from hf_relabel.hub_tools.commands.judge_command import judge_job, reports_to_dict, show_reports
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
-    from hf_relabel.hub_tools.judging import judge
 
     source = source_of(job.source)
     with Journal(job.journal) as journal:
-        with judging_progress(rows_expected(source)) as progress:
-            reports = judge(source, stages_of(job), journal, retry_failed=retry_failed, progress=progress)
+        reports = judge_job(job, source, journal, engine, retry_failed=retry_failed)
         if job.suspects:
             suspects_command.run_step(job, source, journal, retry_failed=retry_failed)
         suspects = list(suspects_command.found_suspects(source, journal)) if job.suspects else []
         audited = _audit(job, source, journal) if job.audit else None
-        built = _build(job, source, journal, audited) if job.build else None
+        built = _build(job, source, journal, audited, engine) if job.build else None
         compared = _compare(job) if job.compare else None
         pushed = _push(job, source, journal) if job.push else None
         trained = _train(job, pushed) if job.train else None
@@ -126,7 +127,7 @@ def _audit(job: Any, source: Any, journal: Any) -> AuditStep:
     return run_step(job.audit, source, journal, job.build.calibration if job.build else None)
 
 
-def _build(job: Any, source: Any, journal: Any, audited: AuditStep | None) -> BuildReport:
+def _build(job: Any, source: Any, journal: Any, audited: AuditStep | None, engine: Engine | None) -> BuildReport:
     """By the thresholds of the job's own audit, if it has any; what the audit says goes into manifest and card."""
     from pathlib import Path
 
@@ -136,7 +137,7 @@ def _build(job: Any, source: Any, journal: Any, audited: AuditStep | None) -> Bu
     settings = job.build
     if audited is not None and audited.calibration is not None:
         settings = settings.model_copy(update={"calibration": audited.calibration})
-    built = build(source, journal, settings)
+    built = build(source, journal, settings, engine)
     if audited is not None and audited.report is not None:
         write_audit(Path(settings.out), audited.report)
     return built

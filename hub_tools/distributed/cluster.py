@@ -8,11 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
+import sys
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from hf_relabel.builders import errors
@@ -22,6 +25,7 @@ from hf_relabel.builders.errors import ConfigError, RelabelError
 OBJECT_STORE_BYTES = 200 * 2**20
 """Of a cluster started here. Only settings, pieces' names and counts go through it."""
 ADDRESS = "RAY_ADDRESS"
+_MARK = "seen-by-all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +73,19 @@ def cluster(engine: Engine) -> Iterator[Cluster]:
             " (host:6379), or send the command to it with `ray job submit`."
         )
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            # More workers than CPUs are no mistake: they mostly wait for servers.
-            ray.init(
-                address="local",
-                num_cpus=engine.workers or os.cpu_count() or 1,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                **quiet,
-            )
+        with _silenced():
+            if address:
+                ray.init(address=address, **quiet)
+            else:
+                # More workers than CPUs are no mistake: they mostly wait for servers.
+                ray.init(
+                    address="local",
+                    num_cpus=engine.workers or os.cpu_count() or 1,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    **quiet,
+                )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
@@ -106,10 +112,56 @@ def _quiet_ray() -> Any:
     return ray
 
 
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep what Ray's own processes print out of ours: its level of logging does not count before Ray is started."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _connected(ray: Any, engine: Engine) -> Cluster:
     resources: Mapping[str, float] = ray.cluster_resources()
     workers = engine.workers or max(1, int(resources.get("CPU", 1)))
     return Cluster(workers, min(1.0, resources.get("GPU", 0.0) / workers))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFolder:
+    """A folder that every worker must see, which has a file in it with a word that nobody can guess."""
+
+    path: Path
+    word: str
+
+    @classmethod
+    def mark(cls, path: Path) -> SharedFolder:
+        """Write that file."""
+        folder = cls(path, uuid.uuid4().hex)
+        (path / _MARK).write_text(folder.word)
+        return folder
+
+    def check(self) -> None:
+        """Whether this machine sees the folder.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        try:
+            found = (self.path / _MARK).read_text()
+        except OSError:
+            found = ""
+        if found != self.word:
+            raise ConfigError(
+                f"The worker on {socket.gethostname()} does not see {self.path}. Journal, source and output have to lie"
+                " where all machines of the cluster see them under the same name (a source may also be on the Hub)."
+            )
 
 
 # Work, piece by piece
@@ -159,6 +211,39 @@ def each(
             yield int(row["number"]), restored(value) if kind == "error" else value
     finally:
         ray.kill(keeper)
+
+
+def all_of(
+    work: Work, tasks: Sequence[Any], cluster_: Cluster, *, note: Callable[[Any], None] | None = None
+) -> list[Any]:
+    """The results of `each`, in the order of the tasks.
+
+    Args:
+        note: called with each result when it is there.
+
+    Raises:
+        TaskFailed: the first task, in their order, that ended with an error.
+    """
+    results: dict[int, Any] = {}
+    failed: dict[int, RelabelError] = {}
+    for number, result in each(work, tasks, cluster_):
+        if isinstance(result, RelabelError):
+            failed[number] = result
+        else:
+            results[number] = result
+            if note is not None:
+                note(result)
+        if failed and all(before in results for before in range(min(failed))):
+            raise TaskFailed(min(failed), failed[min(failed)])
+    return [results[number] for number in range(len(tasks))]
+
+
+class TaskFailed(Exception):
+    """A task ended with an error. For those who know more about the task than its worker."""
+
+    def __init__(self, number: int, error: RelabelError) -> None:
+        super().__init__(str(error))
+        self.number, self.error = number, error
 
 
 class _Keeper:

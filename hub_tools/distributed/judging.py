@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hf_relabel.builders.errors import BadRow, ConfigError, JournalError, JudgingStopped, RelabelError
+from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped, RelabelError
 from hf_relabel.builders.job import Job, StageSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.journal_merging import PartJournal, merge_journals
@@ -30,24 +30,32 @@ from hf_relabel.builders.manifest import package_version
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.runs import RunStage, run_settings
 from hf_relabel.builders.sharding import (
+    PIECES_PER_WORKER,
     Piece,
+    PieceRows,
     Survey,
-    can_be_cut,
-    note_surveys,
+    cuttable,
+    note_readings,
     pieces_of,
+    pieces_wanted,
+    placed,
     plain_source,
     repeated,
     row_hash,
     row_line,
-    rows_of_piece,
-    source_of_piece,
     survey,
-    with_line_number,
-    write_rows,
 )
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.assembly import make_stages, stages_of
-from hf_relabel.hub_tools.distributed.cluster import Cluster, Engine, cluster, each
+from hf_relabel.hub_tools.distributed.cluster import (
+    Cluster,
+    Engine,
+    SharedFolder,
+    TaskFailed,
+    all_of,
+    cluster,
+    each,
+)
 from hf_relabel.hub_tools.distributed.sharing import Loan, Referee, Report, SharedMeans
 from hf_relabel.hub_tools.endpoints.local import LocalEndpoint
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
@@ -69,10 +77,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PACKAGE = "hf-relabel"
-SHARDS_PER_WORKER = 4
-"""At least, so that a slow one leaves something to do for others."""
-SHARD_BYTES = 16 * 2**20
-"""At most, about: what a killed machine may have to do again, where its own journal is lost with it."""
 TOLD_SECONDS = 0.5
 """Between two words of a shard about how far it is."""
 ORPHAN_SECONDS = 30.0
@@ -128,7 +132,7 @@ class Shard:
     def rows_of_all(self) -> Iterator[tuple[Row, bool]]:
         """All rows of the piece, and whether they are left to another shard."""
         left_out = frozenset(int(value) for value in self.skip)
-        for numbered in rows_of_piece(self.source, source_of_piece(self.source, self.piece)):
+        for numbered in PieceRows(self.source, self.piece).rows():
             yield numbered.row, bool(left_out) and row_hash(numbered.row) in left_out
 
 
@@ -169,7 +173,7 @@ class _Run:
             settings = run_settings(self.source, run_stages[:number], exempt_subsets(self.stages[:number]))
             self.journal.record_run(settings)
         saved = self._read_saved(run_stages)
-        wanted = engine.shards or max(SHARDS_PER_WORKER * connected.workers, self._bytes() // SHARD_BYTES)
+        wanted = engine.shards or pieces_wanted(self.source, connected.workers)
         shards = self._shards(wanted, connected)
         try:
             self._judge(shards, run_stages, connected)
@@ -202,49 +206,20 @@ class _Run:
 
     # Shards
 
-    def _bytes(self) -> int:
-        """Of a local source; what is on the Hub is not downloaded to be measured."""
-        if self.source.revision is not None:
-            return 0
-        total = 0
-        for file in self.source.files:
-            with file.open() as stream:
-                total += stream.seek(0, os.SEEK_END)
-        return total
-
     def _shards(self, wanted: int, connected: Cluster) -> list[Shard]:
-        source = self.source
-        if not can_be_cut(source, wanted):
-            path = self.folder / "rows.jsonl"
-            write_rows((numbered.row for numbered in source.rows()), path)
-            source = plain_source(path)
+        source = cuttable(self.source, wanted, self.folder / "rows.jsonl")
         pieces = pieces_of(source, wanted)
-        surveys = self._survey(source, pieces, connected)
+        try:
+            surveys = all_of(_Surveying(source, SharedFolder.mark(self.folder)), pieces, connected)
+        except TaskFailed as failed:
+            raise placed(failed.error, source, pieces[failed.number]) from failed
         if source is self.source:
-            note_surveys(source, surveys)
+            note_readings(source, [one.reading for one in surveys])
         return [
             Shard(f"{piece.number:06d}", source, piece, left_out)
             for piece, left_out, one in zip(pieces, repeated(surveys), surveys, strict=True)
             if one.rows
         ]
-
-    def _survey(self, source: Source, pieces: Sequence[Piece], connected: Cluster) -> list[Survey]:
-        surveys: dict[int, Survey] = {}
-        errors: dict[int, RelabelError] = {}
-        for number, result in each(_Surveying(source, self._mark()), pieces, connected):
-            if isinstance(result, RelabelError):
-                errors[number] = result
-            else:
-                surveys[number] = result
-        if errors:
-            number, error = min(errors.items())
-            raise with_line_number(error, source, pieces[number]) if isinstance(error, BadRow) else error
-        return [surveys[number] for number in range(len(pieces))]
-
-    def _mark(self) -> Mark:
-        mark = Mark(self.folder / "seen-by-all", uuid.uuid4().hex)
-        mark.path.write_text(mark.word)
-        return mark
 
     def _left_out(self, shards: Sequence[Shard], workers: int) -> list[Shard]:
         """What the shards left to an earlier one: rows that may ask about the same passage the same question.
@@ -252,7 +227,7 @@ class _Run:
         They come last, those of one hash in one shard and in their order, so that nothing is asked twice and each
         prompt is what it is on one machine.
         """
-        count = min(SHARDS_PER_WORKER * workers, sum(len(shard.skip) for shard in shards))
+        count = min(PIECES_PER_WORKER * workers, sum(len(shard.skip) for shard in shards))
         paths = [self.folder / f"again-{number:06d}.jsonl" for number in range(count)]
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(path.open("wb")) for path in paths]
@@ -283,7 +258,7 @@ class _Run:
             tuple(run_stages),
             self.journal.path.absolute(),
             self.folder,
-            self._mark(),
+            SharedFolder.mark(self.folder),
             referee,
             self.retry_failed,
             package_version(PACKAGE),
@@ -421,36 +396,12 @@ def _environment(stages: Sequence[StageSettings]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A file that every worker must see, and what it must find in it."""
-
-    path: Path
-    word: str
-
-    def check(self) -> None:
-        """Whether this machine sees the folder.
-
-        Raises:
-            ConfigError: it does not.
-        """
-        try:
-            found = self.path.read_text()
-        except OSError:
-            found = ""
-        if found != self.word:
-            raise ConfigError(
-                f"The worker on {socket.gethostname()} does not see {self.path.parent}. Put the journal into a folder"
-                " that all machines of the cluster share (--journal), or work on one machine."
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class _Surveying:
     source: Source
-    mark: Mark
+    shared: SharedFolder
 
     def __call__(self, piece: Piece) -> Survey:
-        self.mark.check()
+        self.shared.check()
         return survey(self.source, piece)
 
 
@@ -477,7 +428,7 @@ class _Judging:
     run_stages: tuple[RunStage, ...]
     whole: Path
     folder: Path
-    mark: Mark
+    shared: SharedFolder
     referee: Any
     retry_failed: bool
     version: str
@@ -508,7 +459,7 @@ class _Judging:
                 f"The worker on {socket.gethostname()} has hf-relabel {here}, the command has {self.version}. Install"
                 " the same version on all machines."
             )
-        self.mark.check()
+        self.shared.check()
         os.environ.update(self.environment)
         return make_stages(self.settings, self.names)
 

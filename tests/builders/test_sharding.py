@@ -21,17 +21,15 @@ from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sharding import (
     Piece,
+    PieceRows,
     can_be_cut,
-    note_surveys,
+    cuttable,
+    note_readings,
     pieces_of,
-    plain_source,
+    placed,
     repeated,
     row_hash,
-    rows_of_piece,
-    source_of_piece,
     survey,
-    with_line_number,
-    write_rows,
 )
 from hf_relabel.builders.sources import Source, open_source
 
@@ -60,11 +58,7 @@ def lines_file(path: Path, records: list[Any], end: str = "\n") -> Path:
 def rows_in_pieces(source: Source, wanted: int) -> list[Row]:
     # As other machines get it.
     sent = pickle.loads(pickle.dumps(source))
-    return [
-        numbered.row
-        for piece in pieces_of(source, wanted)
-        for numbered in rows_of_piece(sent, source_of_piece(sent, piece))
-    ]
+    return [numbered.row for piece in pieces_of(source, wanted) for numbered in PieceRows(sent, piece).rows()]
 
 
 def rows_of(source: Source) -> list[Row]:
@@ -125,12 +119,12 @@ def test_what_cannot_be_cut_is_written_out_first(tmp_path: Path) -> None:
         open_source(packed),
         open_source(lines_file(tmp_path / "triplets.jsonl", triplets)),
     ):
-        assert not can_be_cut(source, 4)
-        write_rows((numbered.row for numbered in source.rows()), tmp_path / "plain.jsonl")
-        plain = plain_source(tmp_path / "plain.jsonl")
+        plain = cuttable(source, 4, tmp_path / "plain.jsonl")
+        assert plain is not source
         assert can_be_cut(plain, 4)
         assert rows_in_pieces(plain, 4) == rows_of(source)
-    assert can_be_cut(open_source(path), 4)
+    source = open_source(path)
+    assert cuttable(source, 4, tmp_path / "never-written.jsonl") is source
 
 
 def test_only_rows_of_the_subset(tmp_path: Path) -> None:
@@ -139,10 +133,10 @@ def test_only_rows_of_the_subset(tmp_path: Path) -> None:
     assert rows_in_pieces(source, 6) == rows_of(source)
     surveys = [survey(source, piece) for piece in pieces_of(source, 6)]
     assert sum(one.rows for one in surveys) == 10
-    note_surveys(source, surveys)
+    note_readings(source, [one.reading for one in surveys])
     missing = open_source(path, subset=["odd", "none"])
     with pytest.raises(SourceError, match=r"no row is of the subset 'none'\. There are: 'even', 'odd'"):
-        note_surveys(missing, [survey(missing, piece) for piece in pieces_of(missing, 6)])
+        note_readings(missing, [survey(missing, piece).reading for piece in pieces_of(missing, 6)])
 
 
 def test_skipped_rows_and_ignored_fields_are_counted_over_all_pieces(tmp_path: Path) -> None:
@@ -151,7 +145,7 @@ def test_skipped_rows_and_ignored_fields_are_counted_over_all_pieces(tmp_path: P
     path = lines_file(tmp_path / "rows.jsonl", records)
     source, whole = open_source(path, skip_bad_rows=True), open_source(path, skip_bad_rows=True)
     assert rows_in_pieces(source, 4) == rows_of(whole)
-    note_surveys(source, [survey(source, piece) for piece in pieces_of(source, 4)])
+    note_readings(source, [survey(source, piece).reading for piece in pieces_of(source, 4)])
     assert source.record() == whole.record()
 
 
@@ -166,7 +160,7 @@ def test_a_bad_row_is_told_by_its_line_in_the_file(tmp_path: Path) -> None:
         try:
             survey(source, piece)
         except BadRow as bad:
-            found.append(with_line_number(bad, source, piece))
+            found.append(placed(bad, source, piece))
     assert [str(bad) for bad in found] == [str(whole.value)]
     assert found[0].number == 23
 
