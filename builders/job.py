@@ -194,7 +194,7 @@ class BuildSettings(_Settings):
     default: str = "remove-hn"
     calibration: str | None = None
     """A file that `hf relabel audit report --calibrate` wrote: its thresholds decide instead of the judges' labels."""
-    max_shard_bytes: int = Field(default=500_000_000, ge=1)
+    max_shard_bytes: int = Field(default=250_000_000, ge=1)
 
 
 class PushSettings(_Settings):
