@@ -63,6 +63,8 @@ def build(running: Running) -> gr.Blocks:
             gr.Navbar(visible=False)
             _own_html(views.head_html(running.settings.name, path, PAGES), elem_id="hr-head")
             make(running, demo)
+    # Told that it runs as a Space, gradio's page puts a bar with fonts and scripts of other sites on top.
+    demo.space_id = None
     demo.queue(default_concurrency_limit=None, api_open=False)
     return demo
 
@@ -141,10 +143,11 @@ def _rows_page(running: Running, demo: gr.Blocks) -> None:
             if chosen is None
             else _html(lambda: _row(running, Filter(text=words), chosen))
         )
-        return [gr.update(value=words), gr.update(choices=choices, value="all"), shown, opened]
+        return [gr.update(value=words) if words else gr.skip(), gr.update(choices=choices, value="all"), shown, opened]
 
     demo.load(start, outputs=[text, subset, found, row], **_quiet())
-    text.input(find, filters, found, trigger_mode="always_last", **_quiet())
+    # `input` of a text box misses what is typed first after a value was put into it.
+    text.change(find, filters, found, trigger_mode="always_last", **_quiet())
     for each in filters[1:]:
         each.input(find, filters, found, trigger_mode="always_last", **_quiet())
     found.turn(turn, filters, found, **_quiet())
@@ -196,7 +199,8 @@ def _techniques_page(running: Running, demo: gr.Blocks) -> None:
         ]
 
     demo.load(start, outputs=[technique, subset, counts, found], **_quiet())
-    for each in filters:
+    text.change(find, filters, [counts, found], trigger_mode="always_last", **_quiet())
+    for each in (technique, subset):
         each.input(find, filters, [counts, found], trigger_mode="always_last", **_quiet())
     found.turn(turn, filters, found, **_quiet())
     found.open(open_row, filters, row, **_quiet())
@@ -322,7 +326,8 @@ def _adjudicated(running: Running, sent: Mapping[str, Any], request: Any) -> dic
     """Do what a person's page asks for, and say what it is to show next.
 
     Args:
-        sent: `do` is `show`, `answer` (with `item` and `value`), `undo` or `progress`. Who the person is comes from the
+        sent: `do` is `show`, `answer` (with `item` and `value`), `undo` (with `item`, if the page
+            knows which answer was the last) or `progress`. Who the person is comes from the
             request alone.
 
     Returns:
@@ -363,7 +368,9 @@ def _asked(adjudication: Adjudication, permission: Permission, person: str, sent
             raise ConfigError(f"An answer is one of {', '.join(CHOICES)}.")
         adjudication.answer(person, str(sent.get("item")), str(value))
     elif do == "undo":
-        question = adjudication.undo(person)
+        # With the item, a request that is sent again takes no second answer back.
+        item = sent.get("item")
+        question = adjudication.undo(person, item if isinstance(item, str) else None)
     question = question or adjudication.next(person)
     finished = views.finished_html(adjudication.progress(person)) if question is None else ""
     return {

@@ -30,6 +30,8 @@ JUDGED_CHARACTERS = 4_000
 MOST_BAR = 8
 """Rows with so many false negatives or more share one bar."""
 
+_BOUNDS = ("value", "low", "high")
+
 KEYS = {"better": "1", "worse": "2", "irrelevant": "3", "cannot tell": "4"}
 """The key of each answer."""
 ANSWERS = {
@@ -75,7 +77,29 @@ def overview_html(overview: Overview) -> str:
         false_negatives=false_negatives(overview.total),
         intervals=_intervals(overview),
         configs={config.name: config for config in overview.configs},
+        source=overview.source.get("name"),
+        audit=_audit(overview.audit),
+        labels=_labels(overview.zones),
     )
+
+
+def _audit(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The figures of an audit; None where there is none, or a manifest that others wrote has something else there."""
+    try:
+        verdict = (audit or {})["verdict"]
+        estimates = {
+            name: {bound: None if verdict[key][bound] is None else float(verdict[key][bound]) for bound in _BOUNDS}
+            for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"), ("κ", "kappa"))
+        }
+        return {"estimates": estimates, "answers": int(verdict["answers"]), "drawn": int((audit or {})["drawn"])}
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _labels(zones: Mapping[str, Any] | None) -> int | None:
+    """On how many audited labels thresholds were chosen, where the manifest says so."""
+    labels = (zones or {}).get("labels")
+    return labels if isinstance(labels, int) else None
 
 
 def false_negatives(counts: SubsetCounts) -> int:
@@ -268,7 +292,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "excerpt": excerpt,
-        "short": one_line,
+        "short": lambda text, limit=200: one_line(str(text), limit),
         "number": _number,
         "share": _share,
         "figure": _figure,
@@ -299,7 +323,7 @@ def _share(part: float, whole: float) -> str:
 
 
 def _figure(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _signed(value: float | None, digits: int = 2) -> str:

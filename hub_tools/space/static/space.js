@@ -16,7 +16,7 @@ window.hfRelabel = (() => {
         query.get("q") ? address.set("q", query.get("q")) : address.delete("q");
       }
       if (row) address.set("row", row.dataset.row);
-      if (list || row) window.history.replaceState(null, "", "?" + address.toString());
+      if (list || row) window.history.replaceState(null, "", `${window.location.pathname}?${address}`);
       if (row) mark(row.dataset.row);
       if (row && element.dataset.row !== row.dataset.row) {
         if (element.dataset.row !== undefined || window.innerWidth < 900) reveal(element);
@@ -64,11 +64,12 @@ window.hfRelabel = (() => {
   // Blind adjudication. One request at a time; an answer is kept in the tab until the server has confirmed it.
   function adjudicate(element, server) {
     element.innerHTML = '<div class="hr-adjudicate"><div data-part="progress"></div>'
-      + '<div class="hr-notice hr-warn" data-part="offline" role="alert" hidden>The server cannot be reached. Your last'
-      + ' answer is kept in this tab and will be sent again.</div><div data-part="question" aria-live="polite"></div></div>';
+      + '<div class="hr-notice hr-warn" data-part="offline" role="alert" hidden>The server cannot be reached and is asked'
+      + ' again. Your last answer is kept in this tab until it has arrived.</div><div data-part="question" aria-live="polite"></div></div>';
     const part = (name) => element.querySelector(`[data-part="${name}"]`);
     let busy = false;
     let person = null;
+    const answered = [];
 
     const ask = async (message) => {
       for (let wait = 300; ; wait = Math.min(wait * 2, 4000)) {
@@ -101,7 +102,11 @@ window.hfRelabel = (() => {
         window.sessionStorage.setItem(PENDING, JSON.stringify({ ...message, person }));
       }
       const reply = await ask(message);
-      if (message.do === "answer") window.sessionStorage.removeItem(PENDING);
+      if (message.do === "answer") {
+        window.sessionStorage.removeItem(PENDING);
+        answered.push(message.item);
+      }
+      if (message.do === "undo") answered.pop();
       show(reply);
       busy = false;
       if (message.do !== "progress" && part("question").getBoundingClientRect().top < 0) {
@@ -132,7 +137,7 @@ window.hfRelabel = (() => {
       const button = event.target.closest("button");
       if (!button || button.disabled) return;
       if (button.dataset.answer) answer(button.dataset.answer);
-      if (button.dataset.undo) send({ do: "undo" });
+      if (button.dataset.undo) send({ do: "undo", item: answered[answered.length - 1] });
     });
 
     document.addEventListener("keydown", (event) => {
