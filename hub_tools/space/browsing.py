@@ -31,7 +31,7 @@ from hf_relabel.hub_tools.space.index import Filter, IndexState, Page, RowIndex
 from hf_relabel.hub_tools.space.overview import Overview, overview_of
 from hf_relabel.hub_tools.space.ranges import Opened, opened
 
-CACHE_BYTES = 256_000_000
+CACHE_BYTES = 128_000_000
 """Most bytes of Arrow that are kept of what was read."""
 _PREFETCHED = 4
 """Rows that are fetched ahead at a time; more are forgotten, not queued."""

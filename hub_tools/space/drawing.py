@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _READERS = 4
-_ROW_READERS = 8
+_ROW_READERS = 4
 _COLUMNS = ["row", "subset", "position", "outcome", "stages.list.element.label"]
 _LABELS = tuple(str(label) for label in Label)
+_DIGITS = len(_LABELS) + 1
 _ANSWERS = tuple(index for index, label in enumerate(Label) if label.is_answer)
 
 Progress = Callable[[int, int], None]
@@ -101,14 +102,17 @@ class _Drawing:
         for code, number in zip(*np.unique(outcomes[~audited], return_counts=True), strict=True):
             self.left_out[OUTCOMES[code]] += int(number)
         rows, positions = table["row"].to_numpy()[audited], table["position"].to_numpy()[audited]
-        keys = np.column_stack([subsets.indices.to_numpy()[audited], outcomes[audited], labels[audited]])
+        # The stratum as one number: its digits are the label of each stage, the outcome and the subset.
+        kinds = subsets.indices.to_numpy()[audited].astype(np.int64) * len(OUTCOMES) + outcomes[audited]
+        for stage in range(len(self.stages)):
+            kinds = kinds * _DIGITS + labels[audited, stage] + 1
         hashes = _hashes(rows, positions, self.seed)
         names = subsets.dictionary.to_pylist()
-        kinds, inverse = np.unique(keys, axis=0, return_inverse=True)
-        inverse = inverse.reshape(-1)
-        for number, kind in enumerate(kinds.tolist()):
+        _, first, inverse = np.unique(kinds, return_index=True, return_inverse=True)
+        for number, place in enumerate(first.tolist()):
             here = inverse == number
-            self._take(self._key(names, kind), hashes[here], rows[here], positions[here])
+            key = self._key(names, int(kinds[place]))
+            self._take(key, hashes[here], rows[here], positions[here])
 
     def _labels(self, stages: pa.Array, lines: int) -> Any:
         """The label of each stage for each line, -1 where it was not asked."""
@@ -125,10 +129,15 @@ class _Drawing:
         labels[line, stage] = codes
         return labels
 
-    def _key(self, subsets: list[str], kind: list[int]) -> StratumKey:
-        said = {name: _LABELS[code] if code >= 0 else None for name, code in zip(self.stages, kind[2:], strict=True)}
-        settled = [name for name, label in said.items() if label is not None][-1]
-        return subsets[kind[0]], Outcome(OUTCOMES[kind[1]]), settled, tuple(said.items())
+    def _key(self, subsets: list[str], kind: int) -> StratumKey:
+        said: dict[str, str | None] = {}
+        for name in reversed(self.stages):
+            kind, digit = divmod(kind, _DIGITS)
+            said[name] = _LABELS[digit - 1] if digit else None
+        labels = tuple((name, said[name]) for name in self.stages)
+        subset, outcome = divmod(kind, len(OUTCOMES))
+        settled = [name for name, label in labels if label is not None][-1]
+        return subsets[subset], Outcome(OUTCOMES[outcome]), settled, labels
 
     def _take(self, key: StratumKey, hashes: Any, rows: Any, positions: Any) -> None:
         import numpy as np
