@@ -66,8 +66,8 @@ ROW_GROUP_BYTES = 16_000_000
 """Of Arrow, in a row group. What is in memory at a time is a multiple of it, and readers take no longer over small row
 groups than over large ones: pages end at 1 MiB at most anyway."""
 MAX_SHARD_BYTES = 250_000_000
-"""Of Arrow, in a file. `datasets` keeps what it streams of a file until its end, and a Xet upload most of one: with files
-twice as large both take 0.8 GB."""
+"""Of Arrow, in a file. `datasets` keeps what it streams of a file until its end, and a Xet upload most of a file: with
+files twice as large both take 0.8 GB."""
 MAX_ROW_GROUP_ROWS = 10_000
 """So that rows of a few bytes do not make row groups that take long to read."""
 WRITER_THREADS = 2
