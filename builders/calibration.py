@@ -6,9 +6,11 @@ there are enough labels, else by Platt's logistic curve (Platt, 1999; Zadrozny a
 Three zones follow. From `sure` on, a candidate is a false negative; from `unsure` on it is doubtful; below it stays a
 negative. `sure` is the lowest score from which the precision is believed to be at least the wanted one: its lower
 confidence bound is, by Clopper and Pearson with the effective number of labels (sum of weights squared over the sum of
-squared weights). The search goes down from the highest scores over a coarse grid and stops when the bound has failed
-for good, after Learn then Test (arXiv 2110.01052); where no score holds it there is no `sure` zone, and nothing is
-relabelled. `unsure` is the highest score below which at most a tenth of the false negatives lie.
+squared weights). Trying many scores and keeping the luckiest would believe too much, so they are tried in fixed
+sequences (Learn then Test, arXiv 2110.01052): from each of two numbers of labels on that are set beforehand, downwards
+over a grid until the bound fails for the first time, with half of the error each. Where no score holds it there is no
+`sure` zone, and nothing is relabelled. `unsure` is the highest score below which at most a tenth of the false negatives
+lie.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ ISOTONIC_LABELS = 500
 """Isotonic regression from so many labels on, as scikit-learn's guide has it: with fewer it follows the noise."""
 BINS = 10
 _GRID = 60
+_STARTS = (2.0, 5.0)
+"""Where sequences of thresholds start, in multiples of the fewest labels that can back a precision."""
 _DIGITS = 6
 
 
@@ -286,20 +290,24 @@ def _zones(scores: Values, truth: Values, weights: Values, wanted: float, confid
 
 
 def _sure(scores: Values, truth: Values, weights: Values, wanted: float, confidence: float) -> float | None:
-    """The lowest threshold of the grid whose precision is backed."""
+    """The lowest threshold whose precision is backed. See the module's text."""
     import numpy as np
 
     levels = np.unique(scores)[::-1]
     # Finer at the top, where few labels lie and most is at stake.
-    steps = np.unique(np.geomspace(1, len(levels), min(_GRID, len(levels))).round().astype(int)) - 1
+    grid = levels[np.unique(np.geomspace(1, len(levels), min(_GRID, len(levels))).round().astype(int)) - 1]
+    each = 1 - (1 - confidence) / len(_STARTS)
+    # With fewer labels than these the bound fails though all of them are hits.
+    least = math.log(1 - each) / math.log(wanted)
+    counts = len(scores) - np.searchsorted(np.sort(scores), grid)
     found: float | None = None
-    for threshold in levels[steps]:
-        inside = scores >= threshold
-        share, labels = _share(truth[inside], weights[inside])
-        if _bound(share, labels, confidence) >= wanted:
-            found = float(threshold)
-        elif found is not None and _bound(share, labels, 1 - confidence, upper=True) < wanted:
-            break
+    for start in (np.searchsorted(counts, factor * least) for factor in _STARTS):
+        for threshold in grid[start:]:
+            inside = scores >= threshold
+            share, labels = _share(truth[inside], weights[inside])
+            if _bound(share, labels, each) < wanted:
+                break
+            found = float(threshold) if found is None else min(found, float(threshold))
     return found
 
 

@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.bench_escalation ../shared/data/banking77 ../shared/data/classic [--work FOLDER] [--json]
 
-Each folder holds rows.jsonl and truth.jsonl. The cheap stage is similarity; it passes on everything from a score on
-above which lie 90, 95 or 99 % of the false negatives among 500 labelled candidates of the rows with an even number. The
-accurate stage is the student of 2,000 labels (better from a probability of .5 on), the cross-encoder of
-bench_judges, or the truth. The rows with an odd number are judged once, by row, so that the journal holds every answer
-of both ways; what each would have judged and found is worked out offline by the code of `hf relabel report`.
+Each folder holds rows.jsonl and truth.jsonl. The accurate stage is the student of 2,000 labels (better from a
+probability of .5 on) or the truth. The cheap stage is similarity; it passes on everything from a score on above which
+lie 80, 90, 95 % or all of what the accurate judge calls better among 2,000 candidates of the rows with an even number.
+The rows with an odd number are judged once, by row, so that the journal holds every answer of both ways; what each
+would have judged and found is worked out offline by the code of `hf relabel report`.
 
 `lost` are false negatives of the way by row that the way by candidate does not find: the accurate judge calls them
 better, and the cheap one did not pass them on. With --work, models and judgements are kept (bench_judges takes the same
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tabulate import tabulate
 from hf_relabel.builders.calibration import LabelledScore, fit
 from hf_relabel.builders.cascade import Rule
 from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.base import BatchJudge
 from hf_relabel.builders.judges.similarity import SimilarityJudge
 from hf_relabel.builders.judges.student import StudentJudge
@@ -37,32 +38,29 @@ from hf_relabel.builders.runs import judged_rows, stages_of_run
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.judging import Stage, judge
 from hf_relabel.trainers.student import PACKAGED_TEACHER
-from tests.benchmarks.bench_judges import Truth, halves, labelled_candidates, trained_cross_encoder, trained_student
+from tests.benchmarks.bench_judges import Truth, halves, labelled_candidates, trained_student
 from tests.benchmarks.judged_sets import vectors_kept
 
-LABELS = 500
-KEPT = (0.9, 0.95, 0.99)
+LABELS = 2000
+KEPT = (0.8, 0.9, 0.95, 1.0)
 
 
-def threshold(source: Source, truth: Truth, keep: float) -> float:
-    """The similarity above which lie so many of the labelled false negatives."""
-    judge_ = SimilarityJudge(PACKAGED_TEACHER)
-    labelled = []
-    for row, place, is_relevant in labelled_candidates(source, truth, LABELS, seed=0):
-        score = judge_.judge([(row, [place])])[0][place].score
-        labelled.append(LabelledScore(score or 0.0, is_relevant))
-    return fit(labelled, keep=keep).zones.unsure
+def thresholds(source: Source, truth: Truth, accurate: BatchJudge) -> list[float]:
+    """The similarities above which lie so many of the candidates that the accurate judge calls better."""
+    cheap, labelled = SimilarityJudge(PACKAGED_TEACHER), []
+    for row, place, _ in labelled_candidates(source, truth, LABELS, seed=0):
+        batch = [(row, [place])]
+        is_better = accurate.judge(batch)[0][place].label is Label.BETTER
+        labelled.append(LabelledScore(cheap.judge(batch)[0][place].score or 0.0, is_better))
+    return [fit(labelled, keep=keep).zones.unsure for keep in KEPT]
 
 
-def accurate_judges(
-    even: Source, truth: Truth, folder: Path, work: Path, steps: int
-) -> Iterator[tuple[str, BatchJudge]]:
+def accurate_judges(even: Source, truth: Truth, folder: Path, work: Path) -> list[tuple[str, BatchJudge]]:
     student = trained_student(even, truth, 2000, work / "students" / "student-2000-0", seed=0)
-    yield "student", StudentJudge(str(student.folder), better=0.5)
-    if steps:
-        options = argparse.Namespace(steps=steps, max_length=128, seed=0)
-        yield "cross-encoder", trained_cross_encoder(even, folder / "truth.jsonl", work, options)
-    yield "truth", TruthJudge(str(folder / "truth.jsonl"))
+    return [
+        ("student", StudentJudge(str(student.folder), better=0.5)),
+        ("truth", TruthJudge(str(folder / "truth.jsonl"))),
+    ]
 
 
 def both_ways(source: Source, cheap: BatchJudge, accurate: BatchJudge, journal: Path) -> tuple[Escalation, Escalation]:
@@ -76,15 +74,15 @@ def both_ways(source: Source, cheap: BatchJudge, accurate: BatchJudge, journal: 
     return ways["cheap > accurate, as it ran"], ways["cheap > accurate, by candidate"]
 
 
-def measured(folder: Path, work: Path, steps: int) -> list[dict[str, Any]]:
+def measured(folder: Path, work: Path) -> list[dict[str, Any]]:
     work.mkdir(parents=True, exist_ok=True)
     truth = TruthJudge(str(folder / "truth.jsonl")).known
     even, odd_file = halves(folder, work)
     odd = open_source(odd_file)
     found = []
-    for name, accurate in accurate_judges(even, truth, folder, work, steps):
-        for keep in KEPT:
-            cheap = SimilarityJudge(PACKAGED_TEACHER, better=1.0, worse=threshold(even, truth, keep))
+    for name, accurate in accurate_judges(even, truth, folder, work):
+        for keep, worse in zip(KEPT, thresholds(even, truth, accurate), strict=True):
+            cheap = SimilarityJudge(PACKAGED_TEACHER, better=1.0, worse=worse)
             by_row, by_candidate = both_ways(odd, cheap, accurate, work / "escalation.sqlite")
             assert not by_candidate.missing
             found.append(
@@ -107,7 +105,6 @@ def measured(folder: Path, work: Path, steps: int) -> list[dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Compare escalation by candidate with escalation by row.")
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--steps", type=int, default=100, help="of the cross-encoder; 0 leaves it out")
     parser.add_argument("--work", type=Path, help="keep models and judgements here")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
@@ -115,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() if options.work is None else nullcontext(options.work) as work:
         for folder in options.folders:
             with vectors_kept(Path(work) / folder.name / "vectors.npz"):
-                table += measured(folder, Path(work) / folder.name, options.steps)
+                table += measured(folder, Path(work) / folder.name)
     if options.json:
         print(json.dumps(table, indent=1))
         return

@@ -10,8 +10,10 @@ all judges are measured on the rows with an odd one, which they never saw.
   made several times, of other draws; the table shows the first, and below it by how much the AUC of all lies above that
   of similarity.
 - cross-encoder: MiniLM as a cross-encoder, trained a few steps on the even rows after relabelling by the truth.
-- SmolLM2-135M (pointwise, by llama.cpp on the CPU): on some of the odd rows, drawn by a hash, as it is slow. Similarity
-  on the same rows stands beside it.
+- SmolLM2-135M: pointwise, by llama.cpp on the CPU.
+
+The last two are slow and measured on some of the odd rows, drawn by a hash; similarity on the same rows stands beside
+each.
 
 Intervals are of a bootstrap over rows, paired where judges are compared. With --work, models and judgements are kept,
 and a run that was stopped goes on from there.
@@ -101,8 +103,9 @@ def trained_cross_encoder(source: Source, truth_file: Path, work: Path, options:
     changes = {"max_steps": options.steps, "max_length": options.max_length, "batch_size": 4, "seed": options.seed}
     base = {"model": str(model_folder(PACKAGED_TEACHER)), "loss": {"negatives": 3}, "learning_rate": 1e-4}
     recipe = load_recipe("reranker-small", **base, **changes)
-    train(recipe, open_training_data(str(built), "relabel"), work / "reranker")
-    return CrossEncoderJudge(str(work / "reranker"))
+    out = work / f"reranker-{options.steps}"
+    train(recipe, open_training_data(str(built), "relabel"), out, evaluate_every=max(1, options.steps // 3))
+    return CrossEncoderJudge(str(out), batch_rows=8)
 
 
 def asked_model(source: Source, truth: Truth, work: Path, seconds: float | None) -> Answers | None:
@@ -137,16 +140,21 @@ def measured(folder: Path, work: Path, options: argparse.Namespace) -> dict[str,
         found.append(figures_of(f"student, {labels} labels", draws[0]))
         single = [auc_gain(base, [draw], resamples=0).value for draw in draws]
         gains[f"student, {labels} labels"] = {"mean": auc_gain(base, draws, resamples=1000), "draws": single}
+
+    def beside_similarity(name: str, said: Answers, part: Source) -> list[JudgeFigures]:
+        same = answered(part, Stage("similarity", SimilarityJudge(PACKAGED_TEACHER)), truth, work)
+        return [figures_of(name, said), figures_of(f"similarity, same {len(set(same.rows))} rows", same)]
+
     if options.steps:
+        part = open_source(odd_file, sample=Sample.total(options.reranker_rows, options.seed))
         reranker = trained_cross_encoder(even, folder / "truth.jsonl", work, options)
-        found.append(figures_of("cross-encoder", answered(odd, Stage("cross-encoder", reranker), truth, work)))
+        said = answered(part, Stage("cross-encoder", reranker), truth, work)
+        found += beside_similarity("cross-encoder", said, part)
     if options.model_rows:
         part = open_source(odd_file, sample=Sample.total(options.model_rows, options.seed))
-        said = asked_model(part, truth, work, options.seconds)
-        is_through = said is not None
-        if said is not None:
-            same = answered(part, Stage("similarity", SimilarityJudge(PACKAGED_TEACHER)), truth, work)
-            found += [figures_of("SmolLM2, pointwise", said), figures_of("similarity, same rows", same)]
+        told = asked_model(part, truth, work, options.seconds)
+        is_through = told is not None
+        found += [] if told is None else beside_similarity("SmolLM2, pointwise", told, part)
     return {"figures": found, "gains": gains, "is_through": is_through}
 
 
@@ -165,8 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of labels, models and rows")
     parser.add_argument("--draws", type=int, default=10, help="students of each size")
-    parser.add_argument("--steps", type=int, default=100, help="of the cross-encoder; 0 leaves it out")
+    parser.add_argument("--steps", type=int, default=60, help="of the cross-encoder; 0 leaves it out")
     parser.add_argument("--max-length", type=int, default=128, help="tokens of a pair for the cross-encoder")
+    parser.add_argument("--reranker-rows", type=int, default=100, help="rows for the cross-encoder")
     parser.add_argument("--model-rows", type=int, default=30, help="rows for SmolLM2; 0 leaves it out")
     parser.add_argument("--seconds", type=float, help="stop SmolLM2 after so long")
     parser.add_argument("--work", type=Path, help="keep models and judgements here")

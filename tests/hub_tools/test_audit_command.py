@@ -232,7 +232,7 @@ def test_a_job_waits_for_people_and_follows_their_answers(
 
     fill_in(folder, tmp_path / "audit", tmp_path / "anna.csv")
     drawn = (tmp_path / "audit" / "sample.jsonl").read_bytes()
-    audit |= {"answers": [str(tmp_path / "anna.csv")], "precision": 0.8}
+    audit |= {"answers": [str(tmp_path / "anna.csv")], "precision": 0.6}
     assert run(["run", write_job(folder, tmp_path, audit=audit, build=built), "--json"]) == 0
     done = json.loads(capfd.readouterr().out)
 
@@ -245,7 +245,7 @@ def test_a_job_waits_for_people_and_follows_their_answers(
     assert evidence["zones"] == json.loads(Path(calibration).read_text())
     by_hand = ["--journal", str(tmp_path / "journal.sqlite"), "--out", str(tmp_path / "by-hand")]
     assert run(["build", str(folder / "rows.jsonl"), *by_hand, "--calibration", calibration]) == 0
-    assert relabelled(tmp_path / "built") == relabelled(tmp_path / "by-hand")
+    assert relabelled(tmp_path / "built") == relabelled(tmp_path / "by-hand") != []
     source, thresholds = open_source(folder / "rows.jsonl"), Calibration.read(Path(calibration))
     with Journal(tmp_path / "journal.sqlite", write=False) as journal:
         found = [
@@ -281,7 +281,7 @@ def test_what_follows_thresholds_is_audited_as_what_it_is(
 ) -> None:
     """By its own thresholds the release relabels less, and more precisely, than by the judge's labels."""
     truth = str(folder / "truth.jsonl")
-    audit = {"out": str(tmp_path / "audit"), "truth": truth, "size": 900, "precision": 0.8}
+    audit = {"out": str(tmp_path / "audit"), "truth": truth, "size": 900, "precision": 0.7}
     assert run(["run", write_job(folder, tmp_path, audit=audit, build={"out": str(tmp_path / "built")})]) == 0
     calibration = str(tmp_path / "audit" / "calibration.json")
     again = ["--journal", str(tmp_path / "journal.sqlite"), "--out", str(tmp_path / "again"), "--size", "900"]
