@@ -31,7 +31,6 @@ from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.base import BatchJudge
 from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.judges.student import StudentJudge
 from hf_relabel.builders.judges.truth import TruthJudge
 from hf_relabel.builders.judging_report import Escalation, judging_report
 from hf_relabel.builders.runs import judged_rows, stages_of_run
@@ -58,7 +57,7 @@ def thresholds(source: Source, truth: Truth, accurate: BatchJudge) -> list[float
 def accurate_judges(even: Source, truth: Truth, folder: Path, work: Path) -> list[tuple[str, BatchJudge]]:
     student = trained_student(even, truth, 2000, work / "students" / "student-2000-0", seed=0)
     return [
-        ("student", StudentJudge(str(student.folder), better=0.5)),
+        ("student", student),
         ("truth", TruthJudge(str(folder / "truth.jsonl"))),
     ]
 

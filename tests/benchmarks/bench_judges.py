@@ -6,9 +6,9 @@ Each folder holds rows.jsonl and truth.jsonl. Students and the cross-encoder lea
 all judges are measured on the rows with an odd one, which they never saw.
 
 - similarity: MiniLM, its thresholds as they are.
-- student: learns from so many candidates drawn at random, with labels from the truth file in place of people's. It is
-  made several times, of other draws; the table shows the first, and below it by how much the AUC of all lies above that
-  of similarity.
+- student: learns from so many candidates drawn at random, with labels from the truth file in place of people's; it
+  calls better what has a probability of .5. It is made several times, of other draws; the table shows the first, and
+  below it by how much the AUC of all lies above that of similarity.
 - cross-encoder: MiniLM as a cross-encoder, trained a few steps on the even rows after relabelling by the truth.
 - SmolLM2-135M: pointwise, by llama.cpp on the CPU.
 
@@ -91,7 +91,7 @@ def trained_student(source: Source, truth: Truth, labels: int, out: Path, seed: 
     if not (out / STUDENT_NAME).exists():
         examples = (StudentExample(*labelled) for labelled in labelled_candidates(source, truth, labels, seed))
         train_student(examples, out, model=PACKAGED_TEACHER, seed=seed)
-    return StudentJudge(str(out))
+    return StudentJudge(str(out), better=0.5)
 
 
 def trained_cross_encoder(source: Source, truth_file: Path, work: Path, options: argparse.Namespace) -> Any:
