@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder
@@ -23,6 +26,15 @@ from tests.trainers.training_rows import static_model
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=8)
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
+
+
+class StubModel:
+    """A bi-encoder whose texts all have the same vector."""
+
+    def encode_query(self, texts: list[str], **_: Any) -> torch.Tensor:
+        return torch.ones(len(texts), 2)
+
+    encode_document = encode_query
 
 
 @pytest.fixture
@@ -65,6 +77,25 @@ def test_an_empty_corpus_and_a_foreign_first_stage_are_refused(tmp_path: Path, d
     reranker = CrossEncoder(tiny_bert(tmp_path / "base"), num_labels=1, device="cpu")
     with pytest.raises(ConfigError, match="not in the corpus"):
         rerank(reranker, data, {next(iter(data.queries)): {"nowhere": 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("value", "refused"), [(math.nan, True), (math.inf, True), (-math.inf, True), (3e38, False), (-3e38, False)]
+)
+def test_scores_that_are_no_numbers_are_refused_and_huge_ones_are_not(
+    data: RetrievalSet, value: float, refused: bool
+) -> None:
+    class Broken(StubModel):
+        def similarity(self, queries: Any, documents: Any) -> torch.Tensor:
+            scores = torch.zeros(len(queries), len(documents))
+            scores[:, :2] = value  # whose sum is no number where they are huge
+            return scores
+
+    if refused:
+        with pytest.raises(ConfigError, match="no numbers"):
+            search(Broken(), data, top_k=5)
+    else:
+        assert len(search(Broken(), data, top_k=5)) == len(data.queries)
 
 
 def test_a_reranker_orders_the_first_documents_of_a_first_stage(tmp_path: Path, data: RetrievalSet) -> None:
