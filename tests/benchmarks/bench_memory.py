@@ -187,7 +187,7 @@ class Job:
         user.home, user.extra = home, {"TMPDIR": str(scratch)}
         begin = time.perf_counter()
         process = user.start(code, *arguments)
-        with Watch(process.pid, [home, scratch, self.work]) as watch:
+        with Watch(process.pid, [home, scratch, *([self.work] if name in ("judge", "build") else [])]) as watch:
             output, errors = process.communicate()
         seconds = time.perf_counter() - begin
         if process.returncode:
@@ -243,6 +243,16 @@ def figures(runs: dict[int, tuple[Job, list[Step]]]) -> Iterator[Figure]:
                 peak_mb=step.memory,
                 note=f"{step.seconds:.0f} s" + ("; without mapped files" if is_mapped else ""),
             )
+            if step.name == "push":
+                release = sum(file["bytes"] for file in step.printed["files"]) / 1e6
+                yield Figure(
+                    "push: shards in flight",
+                    step.disk,
+                    "MB of disk",
+                    f"{rows:,} rows, {job.source_mb:,.0f} MB of Parquet",
+                    beside=f"the release {release:,.0f} MB",
+                    ratio=step.disk / release,
+                )
     if len(runs) > 1:
         yield from growth(runs)
 
