@@ -216,8 +216,8 @@ class Journal:
         for start in range(0, len(keys), _MOST_KEYS_PER_QUERY):
             part = keys[start : start + _MOST_KEYS_PER_QUERY]
             query = f"SELECT {columns} FROM {table} WHERE key IN ({','.join('?' * len(part))})"  # noqa: S608 - all ours
-            for key, label, *said, cut in self._database.execute(query, part):
-                found[key] = Judgement(_LABELS[label], *said, bool(cut))
+            for key, label, score, rationale, prompt, completion, place, cut in self._database.execute(query, part):
+                found[key] = Judgement(_LABELS[label], score, rationale, prompt, completion, place, bool(cut))
 
     def record(
         self,
@@ -255,7 +255,8 @@ class Journal:
         """Store what several replies said, in one transaction."""
         judge = self.judge_number(identity)
         with self._errors(), self._transaction():
-            self._insert_judgements(judge, [(*judged, self._insert_reply(judge, reply)) for *judged, reply in items])
+            numbered = [(row, keys, said, self._insert_reply(judge, reply)) for row, keys, said, reply in items]
+            self._insert_judgements(judge, numbered)
 
     def _insert_reply(self, judge: int, reply: Reply) -> int | None:
         body = zlib.compress(reply.text.encode("utf-8", "surrogatepass"), 6)
