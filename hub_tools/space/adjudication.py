@@ -171,7 +171,8 @@ class Adjudication:
             size, seed: of the sample.
             token: with which answers are committed, the server's own; None takes the stored token or `HF_TOKEN`.
             push: commit answers to the data set that was opened (its main branch); never for a folder.
-            delay: seconds from an answer to its commit, so that a commit holds several.
+            delay: seconds from an answer to its commit, so that a commit holds several. Commits are six times as far
+                apart.
             refresh: seconds from one look at other servers' answers to the next.
 
         Raises:

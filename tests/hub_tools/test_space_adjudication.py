@@ -419,6 +419,23 @@ def test_a_server_whose_disk_is_gone_goes_on_from_the_hub(here: Here, tmp_path: 
             assert adjudication.progress("anna").answered == 6
 
 
+def test_commits_are_some_time_apart(here: Here, tmp_path: Path) -> None:
+    """The Hub takes so many in an hour; what is not sent yet is on the disk, and counted."""
+    from huggingface_hub import HfApi
+
+    before = len(HfApi().list_repo_commits(REPO, repo_type="dataset"))
+    with Browser.open(REPO) as browser, opened(browser, tmp_path / "disk", delay=0.1) as adjudication:
+        began = time.monotonic()
+        while time.monotonic() < began + 2.0:
+            answer_some(adjudication, "anna", 1)
+            time.sleep(0.1)
+        took = time.monotonic() - began
+        assert adjudication.sync_state().unsent < 12
+        commits = len(HfApi().list_repo_commits(REPO, repo_type="dataset")) - before
+        assert 1 <= commits <= 2 + took / 0.6
+        assert adjudication.flush(20).unsent == 0
+
+
 def test_servers_hear_of_each_others_answers(here: Here, tmp_path: Path) -> None:
     with (
         Browser.open(REPO) as browser,
