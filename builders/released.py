@@ -65,14 +65,23 @@ class Release:
         """The lines of the `verdicts` config, see `arrow_batches.verdicts_schema`."""
         return self._records(VERDICTS, _BATCH_LINES)
 
-    def suspects(self) -> dict[int, list[Suspect]]:
-        """The suspected ground truths by the number of their row; empty without a config of them."""
-        found: dict[int, list[Suspect]] = {}
-        if self.manifest["settings"].get("suspects"):
-            for record in self._records(SUSPECTS, _BATCH_LINES):
-                opinions = tuple(Opinion(**opinion) for opinion in record["opinions"])
-                found.setdefault(record["row"], []).append(Suspect(**{**record, "opinions": opinions}))
-        return found
+    def suspect_reader(self) -> Callable[[NumberedRow], list[Suspect]] | None:
+        """What tells the suspected ground truths of a row, if it is asked for the rows in order. None where the release
+        has no config of them."""
+        if not self.manifest["settings"].get("suspects"):
+            return None
+        by_row = groupby(self._records(SUSPECTS, _BATCH_LINES), key=lambda record: int(record["row"]))
+        read = ((number, [_suspect(record) for record in records]) for number, records in by_row)
+        waiting = next(read, None)
+
+        def suspects_of(numbered: NumberedRow) -> list[Suspect]:
+            nonlocal waiting
+            if waiting is None or waiting[0] != numbered.number:
+                return []
+            found, waiting = waiting[1], next(read, None)
+            return found
+
+        return suspects_of
 
     def verdicts(self) -> Iterator[tuple[int, list[Verdict]]]:
         """The verdicts of each row that has negatives, with its number, in the order of the rows."""
@@ -118,6 +127,10 @@ class Release:
             except (OSError, pa.ArrowInvalid, KeyError) as error:
                 reason = " ".join(str(error).split())
                 raise BuildError(f"{self.name}: {name} cannot be read: {reason}") from error
+
+
+def _suspect(record: Mapping[str, Any]) -> Suspect:
+    return Suspect(**{**record, "opinions": tuple(Opinion(**opinion) for opinion in record["opinions"])})
 
 
 def release_from_folder(folder: Path, *, verify: bool = False) -> Release:

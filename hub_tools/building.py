@@ -112,7 +112,6 @@ def rebuild_configs(
     # What says how the release came to be; its own name and version are not those of what is built now.
     kept = ("source", "run")
     zones = (release.manifest.get("evidence") or {}).get("zones")
-    suspects = release.suspects()
     built_from = {"name": release.name if release.revision else Path(release.name).name, "revision": release.revision}
     return write_configs(
         _counted(release.judged_rows(), progress),
@@ -130,11 +129,7 @@ def rebuild_configs(
             "built_from": built_from,
             **({} if zones is None else {"evidence": {"zones": zones}}),
         },
-        suspects=(
-            (lambda numbered: suspects.get(numbered.number, []))
-            if release.manifest["settings"].get("suspects")
-            else None
-        ),
+        suspects=release.suspect_reader(),
         on_shard=on_shard,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from hf_relabel.builders.configs import Shard, write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.released import release_from_folder
+from hf_relabel.builders.rows import NumberedRow
+from hf_relabel.builders.suspects import Opinion, Suspect
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.building import rebuild_configs, settings_of
 from hf_relabel.hub_tools.commands import run
@@ -59,6 +62,25 @@ def test_the_same_settings_give_the_same_bytes(
     assert read == [(numbered, verdicts) for numbered, verdicts in judged_rows(rows, seed)]
     rebuild_configs(release, settings_of(release, str(folder / "two")))
     assert parquet(folder / "two") == parquet(folder / "one")
+
+
+def suspects_of(numbered: NumberedRow) -> list[Suspect]:
+    """Two suspects in every third row."""
+    row, opinions = (
+        numbered.row,
+        (Opinion("a judge", "worse", 0.25, 3, 4), Opinion("another", "irrelevant", None, 4, 4)),
+    )
+    suspect = Suspect(numbered.number, row.query_id, row.subset, 0, row.positive_passages[0].docid, "below", opinions)
+    return [suspect, replace(suspect, reason="unanswering")] if numbered.number % 3 == 0 else []
+
+
+@pytest.mark.parametrize("row_group_bytes", [500, 32_000_000])
+def test_suspects_are_taken_over_row_by_row(tmp_path: Path, row_group_bytes: int) -> None:
+    built(tmp_path / "one", 40, suspects=suspects_of, row_group_bytes=row_group_bytes)
+    release = release_from_folder(tmp_path / "one")
+    rebuild_configs(release, settings_of(release, str(tmp_path / "two")))
+    assert parquet(tmp_path / "two") == parquet(tmp_path / "one")
+    assert pq.read_table(tmp_path / "two" / "suspects").num_rows == 28
 
 
 def test_other_settings_give_what_the_rows_and_verdicts_would_have_given(tmp_path: Path) -> None:
