@@ -25,6 +25,7 @@ from hf_relabel.builders.errors import ConfigError, RelabelError
 OBJECT_STORE_BYTES = 200 * 2**20
 """Of a cluster started here. Only settings, pieces' names and counts go through it."""
 ADDRESS = "RAY_ADDRESS"
+KNOCK_SECONDS = 10.0
 _MARK = "seen-by-all"
 
 
@@ -72,6 +73,8 @@ def cluster(engine: Engine) -> Iterator[Cluster]:
             f"{ADDRESS} is {address}: Ray Data does not run over the Ray Client. Give the address of the cluster itself"
             " (host:6379), or send the command to it with `ray job submit`."
         )
+    if address:
+        _knock(address)
     try:
         with _silenced():
             if address:
@@ -110,6 +113,20 @@ def _quiet_ray() -> Any:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     return ray
+
+
+def _knock(address: str) -> None:
+    """Whether there is anybody: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return  # such as `auto`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(
+            f"--engine ray: there is no Ray cluster at {address} ({error.strerror or error}). Correct {ADDRESS}, or"
+            " unset it to work on this machine."
+        ) from error
 
 
 @contextmanager
@@ -176,17 +193,21 @@ class Work(Protocol):
 
 
 def each(
-    work: Work, tasks: Sequence[Any], cluster_: Cluster, *, gpus: float = 0.0
+    work: Work, tasks: Sequence[Any], cluster_: Cluster, *, keeps: bool = False, gpus: float = 0.0
 ) -> Iterator[tuple[int, Any | RelabelError]]:
     """Do work on each task, in as many processes as there are workers, each with the next task when it is free.
 
     A process that dies is started again, with the task that it was at.
 
+    Args:
+        keeps: the work keeps something dear from task to task, such as a model: it gets processes of its own.
+        gpus: for each process.
+
     Yields:
         The number of a task and its result, or the error it ended with, in the order in which they are ready.
     """
     import ray
-    from ray.data import ActorPoolStrategy, from_items
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_items
 
     if not tasks:
         return
@@ -195,15 +216,14 @@ def each(
     keeper = ray.remote(_Keeper).options(name=name, num_cpus=0, max_restarts=-1).remote(pickle.dumps(work))
     ray.get(keeper.work.remote())
     items = [{"number": number, "task": pickle.dumps(task)} for number, task in enumerate(tasks)]
-    done = from_items(items, override_num_blocks=len(items)).map_batches(
-        _Hands,
-        fn_constructor_kwargs={"keeper": name},
-        batch_size=None,
-        batch_format="numpy",
+    size = min(cluster_.workers, len(items))
+    how: dict[str, Any] = {"fn_kwargs": {"keeper": name}, "compute": TaskPoolStrategy(size)}
+    if keeps:
         # A task that waits behind a slow one is a task that another process could do.
-        compute=ActorPoolStrategy(size=min(cluster_.workers, len(items)), max_tasks_in_flight_per_actor=1),
-        num_cpus=1,
-        num_gpus=gpus or None,
+        pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
+        how = {"fn_constructor_kwargs": {"keeper": name}, "compute": pool}
+    done = from_items(items, override_num_blocks=len(items)).map_batches(
+        _Hands if keeps else _do, batch_size=None, batch_format="numpy", num_cpus=1, num_gpus=gpus or None, **how
     )
     try:
         for row in done.iter_rows():
@@ -256,26 +276,41 @@ class _Keeper:
         return self._work
 
 
+def _fetched(keeper: str) -> Work:
+    import ray
+
+    work: Work = pickle.loads(ray.get(ray.get_actor(keeper).work.remote()))  # noqa: S301 - our own
+    return work
+
+
+def _do(batch: Mapping[str, Any], keeper: str) -> dict[str, list[Any]]:
+    """A task, in whatever process there is."""
+    return _results(_fetched(keeper), batch)
+
+
 class _Hands:
-    """A worker process."""
+    """A process that keeps its work."""
 
     def __init__(self, keeper: str) -> None:
-        import ray
-
-        self._work: Work = pickle.loads(ray.get(ray.get_actor(keeper).work.remote()))  # noqa: S301 - our own
+        self._work = _fetched(keeper)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        results = [pickle.dumps(self._done(task)) for task in batch["task"]]
-        return {"number": list(batch["number"]), "result": results}
+        return _results(self._work, batch)
 
-    def _done(self, task: bytes) -> tuple[str, Any]:
-        try:
-            return "result", self._work(pickle.loads(task))  # noqa: S301 - our own
-        except RelabelError as error:
-            return "error", carried(error)
-        except Exception:
-            # A bug, or a machine that is broken: what it was is for whoever mends it.
-            return "error", ("RelabelError", (f"A worker failed: {traceback.format_exc()}",), {})
+
+def _results(work: Work, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+    results = [pickle.dumps(_result(work, task)) for task in batch["task"]]
+    return {"number": list(batch["number"]), "result": results}
+
+
+def _result(work: Work, task: bytes) -> tuple[str, Any]:
+    try:
+        return "result", work(pickle.loads(task))  # noqa: S301 - our own
+    except RelabelError as error:
+        return "error", carried(error)
+    except Exception:
+        # A bug, or a machine that is broken: what it was is for whoever mends it.
+        return "error", ("RelabelError", (f"A worker failed: {traceback.format_exc()}",), {})
 
 
 Carried = tuple[str, tuple[Any, ...], dict[str, Any]]

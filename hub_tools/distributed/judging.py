@@ -266,7 +266,7 @@ class _Run:
         )
         computes = any(is_batch(member.judge) for stage in self.stages for member in stage.members)
         with self._watched(referee, len(shards)):
-            for number, result in each(work, shards, connected, gpus=connected.gpus if computes else 0.0):
+            for number, result in each(work, shards, connected, keeps=True, gpus=connected.gpus if computes else 0.0):
                 self._take(number, result, referee)
         ray.kill(referee)
         self._raise()
