@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.bench_escalation ../shared/data/banking77 ../shared/data/classic [--work FOLDER] [--json]
 
-Each folder holds rows.jsonl and truth.jsonl. The accurate stage is the student of 2,000 labels (better from a
-probability of .5 on) or the truth. The cheap stage is similarity; it passes on everything from a score on above which
-lie 80, 90, 95 % or all of what the accurate judge calls better among 2,000 candidates of the rows with an even number.
-The rows with an odd number are judged once, by row, so that the journal holds every answer of both ways; what each
-would have judged and found is worked out offline by the code of `hf relabel report`.
+Each folder holds rows.jsonl and truth.jsonl. The cheap stage is a student of 500 labels or similarity, the accurate one
+a student of 2,000 labels (better from a probability of .5 on) or the truth. The cheap one passes on everything from a
+score on above which lie 90, 95, 99 % or all of what the accurate one calls better among 2,000 candidates of the rows
+with an even number. The rows with an odd number are judged once, by row, so that the journal holds every answer of both
+ways; what each would have judged and found is worked out offline by the code of `hf relabel report`.
 
 `lost` are false negatives of the way by row that the way by candidate does not find: the accurate judge calls them
 better, and the cheap one did not pass them on. With --work, models and judgements are kept (bench_judges takes the same
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.base import BatchJudge
 from hf_relabel.builders.judges.similarity import SimilarityJudge
+from hf_relabel.builders.judges.student import StudentJudge
 from hf_relabel.builders.judges.truth import TruthJudge
 from hf_relabel.builders.judging_report import Escalation, judging_report
 from hf_relabel.builders.runs import judged_rows, stages_of_run
@@ -41,12 +42,16 @@ from tests.benchmarks.bench_judges import Truth, halves, labelled_candidates, tr
 from tests.benchmarks.judged_sets import vectors_kept
 
 LABELS = 2000
-KEPT = (0.8, 0.9, 0.95, 1.0)
+KEPT = (0.9, 0.95, 0.99, 1.0)
 
 
-def thresholds(source: Source, truth: Truth, accurate: BatchJudge) -> list[float]:
-    """The similarities above which lie so many of the candidates that the accurate judge calls better."""
-    cheap, labelled = SimilarityJudge(PACKAGED_TEACHER), []
+Cheap = Callable[[float], BatchJudge]
+"""A cheap judge that passes on what has this score or more."""
+
+
+def thresholds(source: Source, truth: Truth, cheap: BatchJudge, accurate: BatchJudge) -> list[float]:
+    """The cheap scores above which lie so many of the candidates that the accurate judge calls better."""
+    labelled = []
     for row, place, _ in labelled_candidates(source, truth, LABELS, seed=0):
         batch = [(row, [place])]
         is_better = accurate.judge(batch)[0][place].label is Label.BETTER
@@ -54,12 +59,22 @@ def thresholds(source: Source, truth: Truth, accurate: BatchJudge) -> list[float
     return [fit(labelled, keep=keep).zones.unsure for keep in KEPT]
 
 
-def accurate_judges(even: Source, truth: Truth, folder: Path, work: Path) -> list[tuple[str, BatchJudge]]:
-    student = trained_student(even, truth, 2000, work / "students" / "student-2000-0", seed=0)
-    return [
-        ("student", student),
-        ("truth", TruthJudge(str(folder / "truth.jsonl"))),
-    ]
+def pairs(even: Source, truth: Truth, folder: Path, work: Path) -> Iterator[tuple[str, Cheap, str, BatchJudge]]:
+    """Names and judges: cheap and accurate."""
+    few, many = (
+        trained_student(even, truth, labels, work / "students" / f"student-{labels}-0", seed=0)
+        for labels in (500, 2000)
+    )
+
+    def similarity(worse: float) -> BatchJudge:
+        return SimilarityJudge(PACKAGED_TEACHER, better=1.0, worse=worse)
+
+    def student(worse: float) -> BatchJudge:
+        return StudentJudge(str(few.folder), better=1.0, worse=worse)
+
+    yield "student, 500 labels", student, "student, 2000 labels", many
+    yield "similarity", similarity, "student, 2000 labels", many
+    yield "similarity", similarity, "truth", TruthJudge(str(folder / "truth.jsonl"))
 
 
 def both_ways(source: Source, cheap: BatchJudge, accurate: BatchJudge, journal: Path) -> tuple[Escalation, Escalation]:
@@ -79,14 +94,14 @@ def measured(folder: Path, work: Path) -> list[dict[str, Any]]:
     even, odd_file = halves(folder, work)
     odd = open_source(odd_file)
     found = []
-    for name, accurate in accurate_judges(even, truth, folder, work):
-        for keep, worse in zip(KEPT, thresholds(even, truth, accurate), strict=True):
-            cheap = SimilarityJudge(PACKAGED_TEACHER, better=1.0, worse=worse)
-            by_row, by_candidate = both_ways(odd, cheap, accurate, work / "escalation.sqlite")
+    for cheap_name, cheap, name, accurate in pairs(even, truth, folder, work):
+        for keep, worse in zip(KEPT, thresholds(even, truth, cheap(0.5), accurate), strict=True):
+            by_row, by_candidate = both_ways(odd, cheap(worse), accurate, work / "escalation.sqlite")
             assert not by_candidate.missing
             found.append(
                 {
                     "set": folder.name,
+                    "cheap": cheap_name,
                     "accurate": name,
                     "kept": keep,
                     "candidates": by_row.judged[0],
@@ -119,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tabulate(
             [list(line.values()) for line in table],
             list(table[0]),
-            floatfmt=["", "", ".2f", *["g"] * 3, ".2f", "g", "g", ".3f"],
+            floatfmt=["", "", "", ".2f", *["g"] * 3, ".2f", "g", "g", ".3f"],
         )
     )
 
