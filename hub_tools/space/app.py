@@ -338,19 +338,15 @@ def _adjudicated(running: Running, sent: Mapping[str, Any], request: Any) -> dic
         permission = running.who(request)
         adjudication = running.adjudication()
         if not permission.may_write or permission.person is None:
-            return _reading(permission, adjudication)
+            return {
+                "state": "reading",
+                "person": None,
+                "progress": "",
+                "question": views.notice_html(permission.reason, kind="empty"),
+            }
         return _asked(adjudication, permission, permission.person, sent)
     except RelabelError as error:
         return {"state": "error", "person": None, "progress": "", "question": views.notice_html(_sentence(error))}
-
-
-def _reading(permission: Permission, adjudication: Adjudication) -> dict[str, Any]:
-    return {
-        "state": "reading",
-        "person": None,
-        "progress": views.progress_html(permission, None, adjudication.sync_state()),
-        "question": views.notice_html(permission.reason, kind="empty"),
-    }
 
 
 def _asked(adjudication: Adjudication, permission: Permission, person: str, sent: Mapping[str, Any]) -> dict[str, Any]:

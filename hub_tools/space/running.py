@@ -38,11 +38,14 @@ class _Opened(Generic[Thing]):
         self._lock = threading.Lock()
         self._thing: Thing | None = None
         self._failed: tuple[float, RelabelError] | None = None
+        self._is_closed = False
 
     def get(self) -> Thing:
         with self._lock:
             if self._thing is not None:
                 return self._thing
+            if self._is_closed:
+                raise ConfigError("The server is ending. Reload the page in a while.")
             if self._failed is not None and time.monotonic() - self._failed[0] < RETRY_SECONDS:
                 raise self._failed[1]
             try:
@@ -52,10 +55,10 @@ class _Opened(Generic[Thing]):
                 raise
             return self._thing
 
-    def taken(self) -> Thing | None:
-        """What is open, which from now on is not."""
+    def closed(self) -> Thing | None:
+        """What is open, to be closed by the caller. Nothing is opened from now on."""
         with self._lock:
-            thing, self._thing = self._thing, None
+            thing, self._thing, self._is_closed = self._thing, None, True
             return thing
 
 
@@ -163,7 +166,7 @@ class Running:
 
     def close(self) -> None:
         """Send the answers that are not on the Hub yet, and stop."""
-        adjudication = self._adjudication.taken()
+        adjudication = self._adjudication.closed()
         if adjudication is not None:
             adjudication.close()
         with self._lock:
@@ -171,7 +174,7 @@ class Running:
             self._comparisons.clear()
         for comparison in comparisons:
             comparison.close()
-        browser = self._browser.taken()
+        browser = self._browser.closed()
         if browser is not None:
             browser.close()
 

@@ -17,6 +17,8 @@ HOST = "127.0.0.1"
 """Never another on this machine: whoever reaches the server answers in the name of its token."""
 _FRAMES = ("https://huggingface.co", "https://*.huggingface.co")
 """Pages that show a Space in a frame."""
+_SAMPLE_DELAY = 5.0
+"""Seconds, unless somebody asks for it earlier: drawing the sample reads all verdicts."""
 _LARGEST_UPLOAD = 1
 """Bytes. gradio takes uploads of anybody, and no page here has use for one."""
 
@@ -63,23 +65,28 @@ def running_app(settings: SpaceSettings, *, port: int | None = None, open_browse
     from hf_relabel.hub_tools.space.running import Running
 
     disable_progress_bars()  # of the commits of answers, which nobody waits for
-    running = Running(settings)
+    running, ending = Running(settings), threading.Event()
     try:
         demo = build(running)
         url = _launched(demo, settings, port, open_browser)
-        threading.Thread(target=_opened, args=(running,), name="opening", daemon=True).start()
+        threading.Thread(target=_open, args=(running, ending), name="opening", daemon=True).start()
         yield url
+        ending.set()
         demo.close(verbose=False)
     finally:
+        ending.set()
         running.close()
 
 
-def _opened(running: Any) -> None:
-    """Open the release before anybody asks for it. What goes wrong here is told on the pages."""
+def _open(running: Any, ending: threading.Event) -> None:
+    """Open the release before anybody asks for it, and a little later, when the first page has been shown, the
+    adjudication, which sends what an earlier run could not. What goes wrong here is told on the pages."""
     from hf_relabel.builders.errors import RelabelError
 
     try:
-        running.adjudication()
+        running.browser()
+        if not ending.wait(_SAMPLE_DELAY):
+            running.adjudication()
     except RelabelError:
         return
 
@@ -108,8 +115,8 @@ def _launched(demo: Any, settings: SpaceSettings, port: int | None, open_browser
             pwa=False,
             mcp_server=False,
             theme=theme(),
-            css=static_text("space.css"),
-            head=f"<script>{static_text('space.js')}</script>",
+            # Not as `css`, whose rules gradio rewrites.
+            head=f"<style>{static_text('space.css')}</style><script>{static_text('space.js')}</script>",
             app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
         )
     except OSError as error:

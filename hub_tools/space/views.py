@@ -243,7 +243,7 @@ def finished_html(progress: Progress) -> str:
     return _render("finished.html.jinja", progress=progress)
 
 
-def progress_html(permission: Permission, progress: Progress | None, sync: SyncState) -> str:
+def progress_html(permission: Permission, progress: Progress, sync: SyncState) -> str:
     """How far a person is, and what is not on the Hub yet."""
     return _render("progress.html.jinja", permission=permission, progress=progress, sync=sync)
 
