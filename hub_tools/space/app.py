@@ -134,7 +134,7 @@ def _rows_page(running: Running, demo: gr.Blocks) -> None:
     def start(request: gr.Request) -> list[Any]:
         """The page as its address says: a search, and a row."""
         asked = dict(request.query_params)
-        words = asked.get("q", "")[:MOST_TEXT]
+        words = _words(asked.get("q"))
         chosen = _number(asked.get("row"))
         choices = _html_or_list(lambda: _subset_choices(running))
         shown = _html(lambda: _list(running, Filter(text=words), 0, chosen))
@@ -395,7 +395,9 @@ def _filter(running: Running, values: tuple[Any, ...]) -> Filter:
 
 
 def _words(text: Any) -> str:
-    return text.strip()[:MOST_TEXT] if isinstance(text, str) else ""
+    """A text that somebody typed, without halves of characters, which neither index nor address can hold."""
+    words = text.strip()[:MOST_TEXT] if isinstance(text, str) else ""
+    return words.encode("utf-8", "replace").decode()
 
 
 def _subset_choices(running: Running) -> list[tuple[str, str]]:

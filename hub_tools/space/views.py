@@ -150,7 +150,7 @@ def list_html(page: Page, *, query: Mapping[str, str], opened: int | None = None
         "list.html.jinja",
         page=page,
         size=PAGE_ROWS,
-        address=urlencode(query),
+        address=urlencode(query, errors="replace"),
         opened=opened,
         last_offset=max(0, (page.total - 1) // PAGE_ROWS * PAGE_ROWS),
     )

@@ -290,6 +290,15 @@ def test_a_page_sends_answers_and_is_not_believed_otherwise(running: Running) ->
     assert (last["state"], "All 8 questions are answered" in last["question"]) == ("finished", True)
 
 
+@given(st.text(st.characters(codec=None)) | st.integers() | st.none())
+def test_what_is_typed_can_be_searched_for(text: Any) -> None:
+    from hf_relabel.hub_tools.space.app import MOST_TEXT, _words
+
+    words = _words(text)
+    words.encode()
+    assert len(words) <= MOST_TEXT
+
+
 def test_a_release_that_is_not_there_is_said_on_the_page(tmp_path: Path) -> None:
     running = Running(SpaceSettings(str(tmp_path / "nothing"), answers=tmp_path))
     for _ in range(2):
