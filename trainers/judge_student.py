@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -234,16 +235,23 @@ def _fine_tune(
             "label": [int(example.relevant) for example in labelled],
         }
     )
-    arguments = TrainingArguments(
-        batch_size=16, max_steps=steps, seed=seed, show_progress_bar=False, save_strategy="no", report_to="none"
-    )
-    trainer = Trainer(
-        SetFitModel(model_body=body, model_head=LogisticRegression()),
-        args=arguments,
-        train_dataset=rows,
-        metric=lambda predicted, known: {"accuracy": sum(predicted == known) / len(known)},
-    )
-    trainer.train_embeddings(*trainer.dataset_to_parameters(rows), args=arguments)
+    with tempfile.TemporaryDirectory() as scratch:  # SetFit makes a folder though it saves nothing there
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            batch_size=16,
+            max_steps=steps,
+            seed=seed,
+            show_progress_bar=False,
+            save_strategy="no",
+            report_to="none",
+        )
+        trainer = Trainer(
+            SetFitModel(model_body=body, model_head=LogisticRegression()),
+            args=arguments,
+            train_dataset=rows,
+            metric=lambda predicted, known: {"accuracy": sum(predicted == known) / len(known)},
+        )
+        trainer.train_embeddings(*trainer.dataset_to_parameters(rows), args=arguments)
     body.save(str(out), create_model_card=False)
     return out
 

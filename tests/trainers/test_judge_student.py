@@ -103,7 +103,9 @@ def test_labels_that_cannot_teach_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_setfit_student_learns_saves_and_judges(tmp_path: Path) -> None:
+def test_a_setfit_student_learns_saves_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
@@ -115,6 +117,7 @@ def test_a_setfit_student_learns_saves_and_judges(tmp_path: Path) -> None:
 
     assert report.labels == 80
     assert not list((tmp_path / "out").rglob("*.pkl"))
+    assert not list((tmp_path / "here").iterdir())
     assert all(0 <= (said[place].score or 0) <= 1 for place in range(4))
     assert StudentJudge(str(tmp_path / "out")).model()[1]
 
