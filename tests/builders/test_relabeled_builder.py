@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_give_the_config_says_which_it_has(cache: str, tmp_
     write_configs([], tmp_path / "built", stage_names=[], techniques=[Technique.REMOVE], default_config="remove")
     builder = RelabeledBuilder(config_name="relabel", cache_dir=cache, configs_folder=tmp_path / "built")
 
-    with pytest.raises(BuildError, match="neither the config 'relabel' nor `original`.* It has: remove"):
+    with pytest.raises(BuildError, match=r"neither the config 'relabel' nor `original`.* It has: remove"):
         builder.download_and_prepare()
 
 
