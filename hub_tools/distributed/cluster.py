@@ -92,7 +92,8 @@ def cluster(engine: Engine) -> Iterator[Cluster]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
-        raise ConfigError(f"--engine ray: {where}: {reason[:300]}") from error
+        hint = " Where it asks for a token, RAY_AUTH_MODE=token has to be set here too." if address else ""
+        raise ConfigError(f"--engine ray: {where}: {reason[:300]}.{hint}") from error
     try:
         yield _connected(ray, engine)
     finally:

@@ -47,6 +47,8 @@ class Entry(NamedTuple):
     fault: Kind | None
     payload: dict[str, Any] | None
     headers: dict[str, str]
+    port: int
+    """Of the client, which tells the processes apart that send."""
 
 
 class Facade:
@@ -225,6 +227,7 @@ class Facade:
         payload: dict[str, Any] | None = None
         fault: Kind | None = None
         status: int | None = None
+        _, port = request.transport.get_extra_info("peername") if request.transport else ("", 0)
         try:
             body = await _read(request)
             fault = self.faults.draw(body)
@@ -248,7 +251,7 @@ class Facade:
             response = self._error(f"Request failed during generation: {error}", "generation", status)
         finally:
             self.in_flight -= 1
-            self.log.append(Entry(path, status, fault, payload, dict(request.headers)))
+            self.log.append(Entry(path, status, fault, payload, dict(request.headers), port))
         return response
 
     async def _answer(self, path: str, payload: dict[str, Any], body: bytes) -> Any:

@@ -1,0 +1,410 @@
+"""Judging and building on a real Ray cluster of several processes, against the same on one machine.
+
+Ray runs in processes of its own: the command line is started as users start it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.quickstart import rows_path, truth_path
+from hf_relabel.builders.sources import open_source
+from hf_relabel.hub_tools.commands import run
+from hf_relabel.hub_tools.judging import verdicts
+from tests.facade import Facade, Faults, ScriptedBackend
+from tests.shared_data import SHARED
+
+pytestmark = pytest.mark.slow
+
+CLI = [sys.executable, "-m", "hf_relabel.hub_tools.commands"]
+FOLDER = SHARED / "banking77"
+ROWS, TRUTH = (FOLDER / "rows.jsonl", FOLDER / "truth.jsonl") if FOLDER.is_dir() else (rows_path(), truth_path())
+
+
+RAY = {
+    # Otherwise Ray takes 127.0.0.1 for the machine's address in its network.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
+
+
+class Head:
+    """A Ray cluster of one node on 127.0.0.1, in processes of its own."""
+
+    def __init__(self, cpus: int = 4) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        options = f"--head --block --node-ip-address=127.0.0.1 --port={port} --num-cpus={cpus} --disable-usage-stats"
+        command = [str(Path(sys.executable).with_name("ray")), "start", *options.split()]
+        command += ["--include-dashboard=false", f"--object-store-memory={200 * 2**20}"]
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, **RAY},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with socket.socket() as knock:
+                if knock.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.2)
+        raise AssertionError("Ray did not start")
+
+    def processes(self) -> list[psutil.Process]:
+        return [self.process_of_head(), *self.process_of_head().children(recursive=True)]
+
+    def process_of_head(self) -> psutil.Process:
+        return psutil.Process(self.process.pid)
+
+    def kill(self) -> None:
+        """Kill everything at once: the head and all workers."""
+        for process in self.processes():
+            kill(process)
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process.poll() is not None:
+            return
+        others = self.process_of_head().children(recursive=True)
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        for process in others:
+            kill(process)
+
+
+def kill(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    started = Head()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def few_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first rows of the set, with one of them again at the end, and one that shares some of its candidates."""
+    lines = ROWS.read_text(encoding="utf-8").splitlines()[:240]
+    first = json.loads(lines[0])
+    shares = {**first, "query_id": "shares", "negative_passages": first["negative_passages"][:5]}
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path.write_text("\n".join([*lines, lines[0], json.dumps(shares)]) + "\n", encoding="utf-8")
+    return path
+
+
+def backend() -> ScriptedBackend:
+    return ScriptedBackend(ROWS, TRUTH, recall=0.7, precision=0.8, worse=0.5)
+
+
+def job_file(folder: Path, rows: Path, url: str, name: str, **more: Any) -> Path:
+    """Two stages and a build in many small files, suspects included."""
+    endpoints = [{"url": url, "dialect": "tgi", "chat_template": "plain"}]
+    limits = {"concurrency": 12, **more.pop("limits", {})}
+    job = {
+        "source": {"location": str(rows)},
+        "journal": str(folder / f"{name}.sqlite"),
+        "stages": [
+            {"name": "cheap", "judge": {"kind": "listwise"}, "endpoints": endpoints, "limits": limits},
+            {
+                "name": "accurate",
+                "judge": {"kind": "listwise", "candidates_per_prompt": 4},
+                "endpoints": endpoints,
+                "limits": limits,
+            },
+        ],
+        "build": {"out": str(folder / name), "max_shard_bytes": 150_000},
+        **more,
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps(job))
+    return path
+
+
+def started(arguments: list[str], address: str | None) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | RAY
+    if address is not None:
+        environment["RAY_ADDRESS"] = address
+    return subprocess.Popen(
+        [*CLI, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def on_ray(path: Path, address: str | None, *more: str, code: int = 0, workers: int = 3) -> Any:
+    process = started(["run", str(path), "--engine", "ray", "--workers", str(workers), "--json", *more], address)
+    return result_of(process, code)
+
+
+def result_of(process: subprocess.Popen[str], code: int = 0) -> Any:
+    out, errors = process.communicate(timeout=240)
+    assert process.returncode == code, errors
+    if code == 0:
+        assert errors == "", "Ray has nothing to say to the user"
+        return json.loads(out)
+    return errors
+
+
+def on_one_machine(path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
+    assert run(["run", str(path), "--json"]) == 0
+    return json.loads(capfd.readouterr().out)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def check_equal(one: Path, other: Path) -> None:
+    """The same files with the same bytes."""
+    expected, found = files_of(one), files_of(other)
+    assert sorted(found) == sorted(expected)
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def said(rows: Path, journal_path: Path) -> list[Any]:
+    """Verdicts on every candidate, with the labels of all stages."""
+    with Journal(journal_path, write=False) as journal:
+        return [
+            (numbered.number, verdict.position, verdict.outcome, [stage and stage.label for stage in verdict.stages])
+            for numbered, found in verdicts(open_source(rows), journal)
+            for verdict in found
+        ]
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.endswith((".shards", ".building-new")))
+
+
+def wait_until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not done():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it never came so far"
+        time.sleep(0.02)
+
+
+class Senders:
+    """Which process sent from which port, as long as a `with` lasts."""
+
+    def __init__(self, head: Head) -> None:
+        self._head, self._over = head, threading.Event()
+        self.by_port: dict[int, int] = {}
+        self._thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.3):
+            for process in self._head.processes():
+                try:
+                    connections = process.net_connections("tcp")
+                except psutil.Error:
+                    continue
+                self.by_port.update((one.laddr.port, process.pid) for one in connections if one.laddr)
+
+    def __enter__(self) -> Senders:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def test_what_comes_out_is_byte_for_byte_that_of_one_machine(
+    head: Head, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    suspects = {"suspects": {"several": 1, "stages": [{"judge": {"kind": "truth", "file": str(TRUTH)}}]}}
+    with Facade(backend()) as facade:
+        one = on_one_machine(job_file(tmp_path, ROWS, facade.url, "one", **suspects), capfd)
+        alone = facade.requests
+    with Facade(backend(), latency=0.02, keep_log=10**6) as facade, Senders(head) as senders:
+        many = on_ray(job_file(tmp_path, ROWS, facade.url, "many", **suspects), head.address)
+        # Nothing lost, nothing doubled, and never more in flight than one machine may have.
+        assert facade.requests == alone
+        assert facade.peak <= 12
+    check_equal(tmp_path / "one", tmp_path / "many")
+    assert len(files_of(tmp_path / "many")) > 60
+    assert said(ROWS, tmp_path / "many.sqlite") == said(ROWS, tmp_path / "one.sqlite")
+    for name in ("rows", "asked", "known", "requests", "labels", "prompt_tokens", "completion_tokens"):
+        assert [stage[name] for stage in many["stages"]] == [stage[name] for stage in one["stages"]], name
+    assert many["journal"] == one["journal"]
+    assert left_behind(tmp_path) == []
+    sent = Counter(senders.by_port[entry.port] for entry in facade.log if entry.port in senders.by_port)
+    assert len(sent) >= 3
+    assert min(sent.values()) > 0.5 * sent.total() / len(sent), f"a worker starved: {sent}"
+
+
+def test_the_same_text_in_several_shards_is_asked_about_once(
+    head: Head, tmp_path: Path, few_rows: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Facade(backend(), keep_log=10**6) as facade:
+        on_one_machine(job_file(tmp_path, few_rows, facade.url, "one"), capfd)
+        alone = sorted(json.dumps(entry.payload, sort_keys=True) for entry in facade.log)
+    with Facade(backend(), keep_log=10**6) as facade:
+        path = job_file(tmp_path, few_rows, facade.url, "many")
+        on_ray(path, head.address)
+        assert sorted(json.dumps(entry.payload, sort_keys=True) for entry in facade.log) == alone
+        again = on_ray(path, head.address, "--shards", "7")
+        assert facade.requests == len(alone)
+        assert [stage["asked"] for stage in again["stages"]] == [0, 0]
+    check_equal(tmp_path / "one", tmp_path / "many")
+
+
+def test_storms_and_killed_workers_lose_and_double_nothing(
+    head: Head, tmp_path: Path, few_rows: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Facade(backend()) as facade:
+        on_one_machine(job_file(tmp_path, few_rows, facade.url, "one"), capfd)
+        alone = facade.requests
+    faults = Faults({"overload": 0.1, "error500": 0.05, "reset": 0.02}, schedule=["overload"] * 40, retry_after=0.2)
+    kills = 3
+    with Facade(backend(), latency=0.1, faults=faults) as facade:
+        path = job_file(tmp_path, few_rows, facade.url, "many", limits={"max_attempts": 20})
+        process = started(["run", str(path), "--engine", "ray", "--workers", "3", "--json"], head.address)
+        for number in range(kills):
+            wait_until(lambda number=number: facade.generated > (number + 1) * alone // (kills + 2), process)
+            victims = [one for one in head.processes() if "ray::MapWorker" in " ".join(cmdline(one))]
+            kill(victims[number % len(victims)])
+        result = result_of(process)
+        refused = sum(facade.faults.drawn.values())
+        # What a killed worker had in flight is asked again, and no more.
+        assert alone <= facade.requests - refused <= alone + kills * 12
+        assert facade.peak <= 12
+    check_equal(tmp_path / "one", tmp_path / "many")
+    assert result["journal"]["failed"] == result["journal"]["unparsable"] == 0
+    assert left_behind(tmp_path) == []
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_a_killed_cluster_is_gone_on_from(tmp_path: Path, few_rows: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with Facade(backend()) as facade:
+        on_one_machine(job_file(tmp_path, few_rows, facade.url, "one"), capfd)
+        alone = facade.requests
+    dying = Head()
+    with Facade(backend(), latency=0.1) as facade:
+        try:
+            path = job_file(tmp_path, few_rows, facade.url, "many")
+            process = started(["run", str(path), "--engine", "ray", "--workers", "3", "--json"], dying.address)
+            wait_until(lambda: facade.generated > alone // 2, process)
+            dying.kill()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        finally:
+            dying.stop()
+        assert left_behind(tmp_path) == ["many.sqlite.shards"]
+        # Without a cluster at hand, on one that is started here for the run.
+        result = on_ray(path, None, workers=2)
+        assert facade.requests <= alone + 12
+        assert sum(stage["known"] for stage in result["stages"]) > 0
+    check_equal(tmp_path / "one", tmp_path / "many")
+    assert left_behind(tmp_path) == []
+
+
+def test_a_slow_shard_holds_nobody_up_and_ctrl_c_keeps_what_is_done(head: Head, tmp_path: Path, few_rows: Path) -> None:
+    slow = json.loads(few_rows.read_text(encoding="utf-8").splitlines()[100])["query"].encode()
+    with Facade(backend(), latency=lambda body: 300.0 if slow in body else 0.02) as facade:
+        path = job_file(tmp_path, few_rows, facade.url, "many")
+        process = started(["run", str(path), "--engine", "ray", "--workers", "3"], head.address)
+        # All but the slow row, in one stage or both, whatever shard they are in.
+        wait_until(lambda: facade.in_flight and facade.generated > 0 and quiet_since(facade, 3.0), process)
+        before = facade.requests
+        os.killpg(process.pid, signal.SIGINT)
+        errors = result_of(process, code=130)
+        assert "interrupted" in errors
+        assert facade.requests == before
+    found = said(few_rows, tmp_path / "many.sqlite")
+    rows_left = {number for number, _, outcome, _ in found if outcome == "unjudged"}
+    # Shards have about 20 rows; what comes after the slow row in its own may be unjudged as well.
+    assert 100 in rows_left
+    assert len(rows_left) <= 42
+
+
+def quiet_since(facade: Facade, seconds: float) -> bool:
+    """Whether for so long no answer was sent."""
+    before = facade.generated
+    time.sleep(seconds)
+    return facade.generated == before
+
+
+def test_a_folder_that_workers_do_not_see_is_said_to_be(tmp_path: Path) -> None:
+    from hf_relabel.builders.errors import ConfigError
+    from hf_relabel.hub_tools.distributed.cluster import SharedFolder
+
+    folder = SharedFolder.mark(tmp_path)
+    folder.check()
+    (tmp_path / "seen-by-all").write_text("of another machine")
+    with pytest.raises(ConfigError, match="does not see"):
+        folder.check()
+
+
+def test_without_ray_or_with_an_address_nobody_is_at_there_is_a_line_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["judge", str(rows_path()), "--endpoint", "http://127.0.0.1:1", "--journal", str(tmp_path / "j.sqlite")]
+    assert run([*arguments, "--workers", "2"]) == 2
+    assert "--workers and --shards are for --engine ray" in capsys.readouterr().err
+    for address, expected in (
+        ("ray://there:10001", "ray job submit"),
+        ("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1"),
+    ):
+        command = [*CLI, *arguments, "--engine", "ray"]
+        environment = {**os.environ, "RAY_ADDRESS": address}
+        failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        assert failed.returncode == 2
+        assert expected in failed.stderr
+        assert len(failed.stderr.splitlines()) == 1
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run([*arguments, "--engine", "ray"]) == 2
+    assert 'pip install "hf-relabel[ray]"' in capsys.readouterr().err
+
+
+def test_a_bad_row_is_told_as_on_one_machine_before_anything_is_asked(
+    head: Head, tmp_path: Path, few_rows: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = few_rows.read_text(encoding="utf-8").splitlines()
+    lines[200] = lines[200].replace('"positive_passages"', '"positives"')
+    (tmp_path / "bad.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    with Facade(backend()) as facade:
+        path = job_file(tmp_path, tmp_path / "bad.jsonl", facade.url, "many")
+        errors = on_ray(path, head.address, code=2)
+        assert facade.requests == 0
+        assert run(["run", str(path)]) == 2
+    assert errors == capfd.readouterr().err
+    assert "row 201" in errors
