@@ -13,14 +13,17 @@ READ_BYTES = 8 * 2**20
 """Of a column, read at a time. Less would mean more round trips where the file is on a network."""
 
 
-def opened(file: Path | BinaryIO) -> Any:
+def opened(file: Path | BinaryIO, read_bytes: int = READ_BYTES) -> Any:
     """The file as a `pyarrow.parquet.ParquetFile` that keeps nothing of what was read.
 
     By itself pyarrow reads every column of a row group whole, and keeps them until the file is closed.
+
+    Args:
+        read_bytes: of a column, read at a time; 0 for all of it in a row group, which is faster where all is wanted.
     """
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
+    return pq.ParquetFile(file, pre_buffer=False, buffer_size=read_bytes)
 
 
 def record_batches(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.int64]
 
 _STAYS = (str(Outcome.NEGATIVE), str(Outcome.UNJUDGED))
+_OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 _COLUMNS = ("row", "position", "docid", "outcome")
 
 
@@ -191,27 +193,26 @@ def _changes(
     if technique is Technique.ORIGINAL or not lines.num_rows:
         return {}
     outcomes = lines.column("outcome").combine_chunks()
-    places = np.flatnonzero(~np.asarray(pc.is_in(outcomes, pa.array(_STAYS, outcomes.type))))
-    if not len(places):
+    found = np.flatnonzero(~np.asarray(pc.is_in(outcomes, pa.array(_STAYS, outcomes.type))))
+    if not len(found):
         return {}
-    of_row = np.searchsorted(negative_starts, places, side="right") - 1
+    of_row = np.searchsorted(negative_starts, found, side="right") - 1
     rows, starts = np.unique(of_row, return_index=True)
-    ends = np.append(starts[1:], len(places))
-    said = [Outcome(text) for text in outcomes.take(pa.array(places)).to_pylist()]
-    names = _names(negatives, places)
-    positive_places = np.concatenate([np.arange(positive_starts[row], positive_starts[row + 1]) for row in rows])
-    positive_names = iter(_names(positives, positive_places))
+    ends = np.append(starts[1:], len(found))
+    said = [_OUTCOMES[text] for text in outcomes.take(pa.array(found)).to_pylist()]
+    names = _names(negatives, found)
+    before, known_at, places = negative_starts.tolist(), positive_starts.tolist(), found.tolist()
+    known_places = [range(known_at[row], known_at[row + 1]) for row in rows.tolist()]
+    known_names = iter(_names(positives, [place for of_one in known_places for place in of_one]))
     changes: dict[int, Change] = {}
-    for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        before = int(negative_starts[row])
-        known = [next(positive_names) for _ in range(int(positive_starts[row + 1] - positive_starts[row]))]
-        mine = {int(places[index]) - before: index for index in range(start, end)}
+    for row, start, end, known in zip(rows.tolist(), starts.tolist(), ends.tolist(), known_places, strict=True):
+        mine = {places[index] - before[row]: index for index in range(start, end)}
         change = account_named(
             technique,
             {position: said[index] for position, index in mine.items()},
-            known,
+            list(islice(known_names, len(known))),
             {position: names[index] for position, index in mine.items()},
-            negatives=int(negative_starts[row + 1]) - before,
+            negatives=before[row + 1] - before[row],
             limit=limit,
         )
         if not change.is_unchanged:
@@ -219,11 +220,11 @@ def _changes(
     return changes
 
 
-def _names(passages: pa.StructArray, places: Numbers) -> list[tuple[str, str]]:
+def _names(passages: pa.StructArray, places: Numbers | list[int]) -> list[tuple[str, str]]:
     """Docid and text of some passages."""
     import pyarrow as pa
 
-    indices = pa.array(places)
+    indices = pa.array(places, pa.int64())
     docids, texts = (passages.field(field).take(indices).to_pylist() for field in ("docid", "text"))
     return list(zip(docids, texts, strict=True))
 
@@ -314,7 +315,7 @@ def _row_groups(release: Release, config: str, columns: tuple[str, ...] | None =
 
     for name in release.files(config):
         try:
-            with opened(release.open_file(name)) as file:
+            with opened(release.open_file(name), read_bytes=0) as file:
                 for group in range(file.num_row_groups):
                     yield file.read_row_group(group, columns=list(columns) if columns else None, use_threads=False)
         except (OSError, pa.ArrowInvalid, KeyError) as error:

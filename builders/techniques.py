@@ -187,8 +187,10 @@ def _account(
             dropped[position] = Dropped.REPEATED if relabels else Dropped.FALSE_NEGATIVE
         elif outcome is Outcome.DOUBTFUL and technique is Technique.RELABEL_FILTER:
             dropped[position] = Dropped.DOUBTFUL
-    kept = tuple(position for position in everything if position not in dropped and position not in moved)
-    return Change(kept=kept, moved=moved, dropped=dropped)
+    kept = list(everything)
+    for position in sorted((*moved, *dropped), reverse=True):  # most stay, so taking out the others is less work
+        del kept[position]
+    return Change(kept=tuple(kept), moved=moved, dropped=dropped)
 
 
 def _row_dropped(
@@ -222,21 +224,19 @@ def _outcomes(row: Row, verdicts: Sequence[Verdict]) -> dict[int, Outcome]:
 def _distinct_false_negatives(
     positives: Sequence[tuple[str, str]], negatives: Mapping[int, tuple[str, str]], outcomes: Mapping[int, Outcome]
 ) -> tuple[int, ...]:
-    """Positions of the false negatives that are neither a positive nor an earlier false negative."""
-    known: set[tuple[str, str]] = set()
-    for docid, text in positives:
-        known.update(_names(docid, text))
+    """Positions of the false negatives that are neither a positive nor an earlier false negative.
+
+    Two passages are the same if they have the same docid, or the same text; "" is neither.
+    """
+    docids = {docid for docid, _ in positives}
+    texts = {text for _, text in positives}
     distinct: list[int] = []
     for position, outcome in outcomes.items():
         if outcome is not Outcome.FALSE_NEGATIVE:
             continue
-        names = _names(*negatives[position])
-        if known.isdisjoint(names):
+        docid, text = negatives[position]
+        if not (docid and docid in docids) and not (text and text in texts):
             distinct.append(position)
-        known.update(names)
+        docids.add(docid)
+        texts.add(text)
     return tuple(distinct)
-
-
-def _names(docid: str, text: str) -> list[tuple[str, str]]:
-    """What makes two passages the same: their docid (if there is one), or their text."""
-    return [(kind, name) for kind, name in (("docid", docid), ("text", text)) if name]
