@@ -1,6 +1,6 @@
 """Releasing on a Hub and loading from it: time, bytes and memory, next to plain HTTP.
 
-    python -m tests.benchmarks.bench_release [--mb 200] [--rounds 2] [--json]
+    python -m tests.benchmarks.bench_release [--mb 400] [--rounds 2] [--json]
 
 The Hub is the local one, in a process of its own; every client is a process of its own with empty caches. The release
 has all five configs in shards; its passages are random, so that they hardly compress. Without Xet, files go by LFS.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import signal
 import statistics
 import subprocess
@@ -114,6 +115,7 @@ def hub(folder: Path) -> Iterator[Hub]:
     finally:
         process.kill()
         process.wait()
+        shutil.rmtree(folder)  # there are as many copies of the release as rounds
 
 
 def parquet_files(folder: Path) -> dict[str, Path]:
@@ -305,7 +307,7 @@ def release_hashes(folder: Path) -> dict[str, int]:
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--mb", type=int, default=200, help="of the release on the disk, about")
+    parser.add_argument("--mb", type=int, default=400, help="of the release on the disk, about")
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-release-") as scratch:
