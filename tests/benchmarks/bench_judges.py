@@ -100,7 +100,7 @@ def trained_cross_encoder(source: Source, truth_file: Path, work: Path, options:
         with Journal(work / "truth.sqlite") as journal:
             judge(source, [Stage("truth", TruthJudge(str(truth_file)))], journal)
             build_configs(source, journal, BuildSettings(out=str(built), limit=NO_LIMIT))
-    changes = {"max_steps": options.steps, "max_length": options.max_length, "batch_size": 4, "seed": options.seed}
+    changes = {"max_steps": options.steps, "max_length": options.max_length, "batch_size": 2, "seed": options.seed}
     base = {"model": str(model_folder(PACKAGED_TEACHER)), "loss": {"negatives": 3}, "learning_rate": 1e-4}
     recipe = load_recipe("reranker-small", **base, **changes)
     out = work / f"reranker-{options.steps}"
@@ -173,10 +173,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of labels, models and rows")
     parser.add_argument("--draws", type=int, default=10, help="students of each size")
-    parser.add_argument("--steps", type=int, default=40, help="of the cross-encoder; 0 leaves it out")
+    parser.add_argument("--steps", type=int, default=30, help="of the cross-encoder; 0 leaves it out")
     parser.add_argument("--max-length", type=int, default=96, help="tokens of a pair for the cross-encoder")
-    parser.add_argument("--reranker-rows", type=int, default=60, help="rows for the cross-encoder")
-    parser.add_argument("--model-rows", type=int, default=20, help="rows for SmolLM2; 0 leaves it out")
+    parser.add_argument("--reranker-rows", type=int, default=40, help="rows for the cross-encoder")
+    parser.add_argument("--model-rows", type=int, default=15, help="rows for SmolLM2; 0 leaves it out")
     parser.add_argument("--seconds", type=float, help="stop SmolLM2 after so long")
     parser.add_argument("--work", type=Path, help="keep models and judgements here")
     parser.add_argument("--json", action="store_true")
