@@ -20,7 +20,9 @@ def pruning_lines(report: Mapping[str, Any]) -> list[ForestLine]:
     return [
         ForestLine(
             each["subset"] or "(none)",
-            *(100 * each[name] for name in ("harm", "low", "high")),
+            100 * each["harm"],
+            100 * each["low"],
+            100 * each["high"],
             weight=each["rows"] / most,
             group=KEEP if each["keep"] else PRUNE,
         )

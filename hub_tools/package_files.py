@@ -181,7 +181,7 @@ def _checkout(root: Path) -> dict[str, Any] | None:
 def _files_of_checkout(root: Path, project: Mapping[str, Any]) -> set[str]:
     """What setuptools packs: the modules of each listed package, and the data files it names for it."""
     setuptools = project["tool"]["setuptools"]
-    found = set()
+    found: set[str] = set()
     for package in setuptools["packages"]:
         folder = root.joinpath(*package.split(".")[1:])
         for pattern in ("*.py", *setuptools["package-data"].get(package, ())):
@@ -191,7 +191,7 @@ def _files_of_checkout(root: Path, project: Mapping[str, Any]) -> set[str]:
 
 def _files_of_folder(root: Path) -> set[str]:
     """All files of an installed or carried package, where nothing else stands in its folder."""
-    found = set()
+    found: set[str] = set()
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name != "__pycache__"]
         found.update(Path(folder, name).relative_to(root).as_posix() for name in names)

@@ -215,8 +215,9 @@ def _judge_parameter(text: str, options: SubmitOptions) -> str:
     except yaml.YAMLError:
         data = None
     parameters = data.get("parameters") if isinstance(data, dict) else None
-    names = list(parameters) if isinstance(parameters, dict) else []
-    wanted = sorted(set(re.findall(r"url['\"]?:\s*['\"]?\$\{([A-Za-z_]\w*)\}", text)) & set(map(str, names)))
+    names = {str(name) for name in parameters} if isinstance(parameters, dict) else set()
+    found: list[str] = re.findall(r"url['\"]?:\s*['\"]?\$\{([A-Za-z_]\w*)\}", text)
+    wanted = sorted(names & set(found))
     free = [name for name in wanted if name not in options.parameters]
     if len(free) == 1:
         return free[0]
