@@ -58,12 +58,17 @@ def audit_section(evidence: Mapping[str, Any]) -> str:
     text = (
         f"{who} answered for {verdict['answers']} of {evidence['drawn']} candidates drawn blind from all verdicts."
         " Figures are of all judged candidates, with 95 % intervals that allow for how the sample was drawn; positives"
-        f" are what a judge calls better.\n\n{table(header, rows)}\n"
+        f" are what a judge calls better.{_of_thresholds(evidence)}\n\n{table(header, rows)}\n"
     )
     fleiss = people.get("fleiss")
     if fleiss and fleiss["binary"] is not None:
         text += f"\nFleiss' kappa between the people: {fleiss['binary']:.3f} (better against the rest).\n"
     return text
+
+
+def _of_thresholds(evidence: Mapping[str, Any]) -> str:
+    """Whose the audited verdict is, where it is not that of the judges' labels."""
+    return " The verdict is that of the thresholds." if evidence.get("calibrated") else ""
 
 
 def zones_section(evidence: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hf_relabel.builders.errors import BuildError
-from hf_relabel.builders.evidence import LEAST_PRECISION
+from hf_relabel.builders.evidence import LEAST_PRECISION, relabelled_precision
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.suspects import SUSPECTS
 from hf_relabel.builders.techniques import Technique
@@ -231,8 +231,8 @@ def _default_reason(default: str, evidence: Mapping[str, Any]) -> str:
         return (
             "Unaudited: nobody has compared these labels with people's, and no student was trained to compare configs."
         )
-    precision = audit["verdict"]["precision"]
-    if precision["low"] is None:
+    precision = relabelled_precision(evidence.get("zones"), audit)
+    if precision["value"] is None or precision["low"] is None:
         return "People audited the verdicts, but too few of them to tell how precise they are."
     found = (
         f"people found a precision of {precision['value']:.3f} (at least {precision['low']:.3f}, with 95 % confidence)"

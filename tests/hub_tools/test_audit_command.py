@@ -299,6 +299,8 @@ def test_what_follows_thresholds_is_audited_as_what_it_is(
     assert relabelled_precision(zones, by_labels) == zones["zones"]["precision"]
     assert relabelled_precision(zones, by_thresholds) == by_thresholds["verdict"]["precision"]
     assert relabelled_precision(None, by_labels) == by_labels["verdict"]["precision"]
+    assert run(["audit", "report", str(tmp_path / "again"), "--truth", truth, "--write", str(tmp_path / "built")]) == 0
+    assert "The verdict is that of the thresholds." in (tmp_path / "built" / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("noisy")
