@@ -60,7 +60,6 @@ def build(running: Running) -> gr.Blocks:
     makers = (_overview_page, _rows_page, _techniques_page, _difference_page, _adjudicate_page, _agreement_page)
     for (title, path), make in zip(PAGES, makers, strict=True):
         with demo.route(title, path, show_in_navbar=False) if path else demo:
-            gr.Navbar(visible=False)
             _own_html(views.head_html(running.settings.name, path, PAGES), elem_id="hr-head")
             make(running, demo)
     # Told that it runs as a Space, gradio's page puts a bar with fonts and scripts of other sites on top.
@@ -120,7 +119,7 @@ def _rows_page(running: Running, demo: gr.Blocks) -> None:
     with gr.Row(elem_id="hr-browse"):
         found = _own_html(views.empty_html("Opening the release …"), js_on_load=_LISTENING, elem_id="hr-found")
         row = _own_html(views.empty_html(_CHOOSE_ROW), js_on_load=_LISTENING, elem_id="hr-row")
-    filters = [text, subset, outcomes, labels, disagreement, suspects]
+    filters: list[Any] = [text, subset, outcomes, labels, disagreement, suspects]
 
     def find(*values: Any) -> str:
         return _html(lambda: _list(running, _filter(running, values), 0))
@@ -234,7 +233,7 @@ def _difference_page(running: Running, demo: gr.Blocks) -> None:
             overview = running.browser().overview()
         except RelabelError:
             return [gr.update(), gr.update()]
-        current = overview.version if overview.version in versions else (versions or [None])[0]
+        current = overview.version if overview.version in versions else next(iter(versions), None)
         older = versions[versions.index(current) + 1 :] if current else []
         choices = [(one_line(visible(name), 60), name) for name in versions]
         return [

@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hf_relabel.builders.errors import ConfigError, ReleaseError
 from hf_relabel.builders.manifest import MANIFEST_NAME
@@ -27,8 +27,7 @@ from hf_relabel.hub_tools.package_files import PACKAGE, package_files, python_ve
 from hf_relabel.hub_tools.space.settings import PREFIX, SAMPLE_SIZE
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 README_NAME = "README.md"
 APP_NAME = "app.py"
@@ -399,7 +398,7 @@ class _Deployer:
                 if wanted in (runtime.requested_hardware, runtime.hardware):
                     return None
             if not self.options.dry_run:
-                self.api.request_space_hardware(self.space_id, wanted)
+                self.api.request_space_hardware(self.space_id, cast(Any, wanted))  # the Hub knows more than the client
         return wanted
 
     def _commit(self, files: Mapping[str, bytes], head: _Head) -> tuple[str | None, tuple[DeployedFile, ...]]:

@@ -60,7 +60,7 @@ def running_app(settings: SpaceSettings, *, port: int | None = None, open_browse
         from hf_relabel.hub_tools.space.app import build
     except ImportError as error:
         raise ConfigError(f"The Space needs {error.name}: pip install 'hf-relabel[space]'") from None
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from hf_relabel.hub_tools.space.running import Running
 

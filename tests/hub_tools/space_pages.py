@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hf_relabel.hub_tools.space.deploying import space_files
 from tests.hub_tools.release_clients import COMMAND_LINE, Client
 
 if TYPE_CHECKING:
@@ -32,7 +33,12 @@ from hf_relabel.hub_tools.space.adjudication import audit_of
 sample, answers = audit_of(sys.argv[1])
 print(json.dumps(sorted([answer.person, answer.id, answer.value] for answer in answers)))
 """
-AS_A_SPACE = "from hf_relabel.hub_tools.space.serving import main; main()"
+AS_A_SPACE = """
+import runpy, sys
+import hf_relabel
+assert hf_relabel.__file__.startswith(sys.argv[1].removesuffix("app.py")), "not from the deployed files"
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
 
 
 def free_port() -> int:
@@ -127,13 +133,17 @@ def served(client: Client, release: str, folder: Path, *options: str) -> Iterato
 
 @contextmanager
 def space(client: Client, release: str, folder: Path, *people: str) -> Iterator[Server]:
-    """The app as a Space runs it, with the sign-in of the local Hub."""
+    """The app as a Space runs it: from the files that are deployed, with the sign-in of the local Hub."""
     port = free_port()
+    for path, content in space_files().items():
+        (folder / "app" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "app" / path).write_bytes(content)
     body = json.dumps({"redirect_uris": [f"http://127.0.0.1:{port}/login/callback"]}).encode()
     request = urllib.request.Request(f"{client.url}/oauth/register", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         registered = json.load(answer)
     environment = {
+        "PYTHONPATH": str(folder / "app"),
         "SYSTEM": "spaces",
         "SPACE_ID": "user/space",
         "GRADIO_SERVER_PORT": str(port),
@@ -146,7 +156,11 @@ def space(client: Client, release: str, folder: Path, *people: str) -> Iterator[
         "HF_RELABEL_PEOPLE": ",".join(people),
         "HF_RELABEL_ANSWERS": str(folder / "answers"),
     }
-    yield from _running(Server(client, AS_A_SPACE, (), port, environment, log=folder / f"server-{port}.log"))
+    yield from _running(
+        Server(
+            client, AS_A_SPACE, (str(folder / "app" / "app.py"),), port, environment, log=folder / f"server-{port}.log"
+        )
+    )
 
 
 def _running(server: Server) -> Iterator[Server]:

@@ -332,10 +332,27 @@ def test_two_people_sign_in_and_answer_at_once(client: Client, visit: Any, tmp_p
         assert [visitor.answered() for visitor in people.values()] == [10, 10]
         for visitor in (stranger, *people.values()):
             assert (visitor.elsewhere(), visitor.complaints) == ([], [])
-        forged = refused_answer(people["ada"], server)
-        assert forged == 403
+        assert refused_answer(people["ada"], server) == 403
+        see_all_pages(people["ada"])
         assert server.stop() == 0
     assert client.python(ON_THE_HUB, "acme/set") == sorted(given)
+
+
+def see_all_pages(visitor: Visitor) -> None:
+    """Every page shows what it should, no error."""
+    visitor.go("").wait_for_selector("[data-name=hr-overview]")
+    visitor.go("rows?row=3").wait_for_selector("[data-name=hr-row]")
+    visitor.go("techniques").locator(".hr-line").first.click()
+    visitor.page.wait_for_selector("[data-name=hr-effect]")
+    page = visitor.go("difference")
+    page.wait_for_function("(document.querySelector('#hr-after input') || {}).value === 'v1.0.0'")
+    page.fill("#hr-before input", "acme/set")
+    page.keyboard.press("Enter")
+    page.click("#hr-compare")
+    page.wait_for_selector("[data-name=hr-difference] table")
+    page = visitor.go("agreement")
+    page.wait_for_selector("text=Each judge against people")
+    assert page.locator(".hr-error").count() == 0
 
 
 def refused_answer(visitor: Visitor, server: Server) -> int:
