@@ -120,11 +120,10 @@ def source_of_piece(source: Source, piece: Piece) -> Source:
 
 
 def placed(error: RelabelError, source: Source, piece: Piece) -> RelabelError:
-    """What went wrong in a piece, as the whole source would have told it: lines are counted from the start of a file."""
+    """What went wrong in a piece, as the whole source would have told it: lines count from the start of their file."""
     file = source.files[piece.file]
-    if (
-        not isinstance(error, BadRow) or not piece.start or _is_parquet(file)
-    ):  # rows of Parquet are numbered in the file
+    # Rows of Parquet do anyway.
+    if not isinstance(error, BadRow) or not piece.start or _is_parquet(file):
         return error
     before, left = 0, piece.start
     with opened(file) as stream:
@@ -152,8 +151,18 @@ def row_line(row: Row) -> bytes:
 
 def plain_source(path: Path) -> Source:
     """What `write_rows` wrote, as a source."""
-    file = SourceFile(path.name, partial(path.absolute().open, "rb"))
-    return Source(str(path), (file,), "tevatron")
+    return plain_sources([path])
+
+
+def plain_sources(paths: Sequence[Path]) -> Source:
+    """Several files that `write_rows` wrote, as one source."""
+    # Their names say nothing about the rows, which tell their subset themselves.
+    files = tuple(SourceFile(path.name, partial(_open_plain, path.absolute())) for path in paths)
+    return Source(str(paths[0]) if paths else "", files, "tevatron")
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 # What has to be known of all pieces

@@ -53,6 +53,7 @@ class _Live:
         if now - self._drawn < REDRAWN_SECONDS and not just_read:
             return
         self._drawn = now
+        self._bar.set_description_str(report.name, refresh=False)
         self._bar.set_postfix_str(described(report, self._spent_before), refresh=False)
         self._bar.update(report.rows - self._bar.n)
 

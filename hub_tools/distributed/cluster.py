@@ -111,6 +111,8 @@ def _quiet_ray() -> Any:
     # What they say of themselves is of no use here; errors come as exceptions.
     for name in ("ray", "ray.data", "ray._private.authentication.authentication_token_setup"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Nothing public keeps it from printing on standard output that a worker died, which is JSON's.
+    ray._private.worker._worker_logs_enabled = False
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     return ray
@@ -188,7 +190,7 @@ class SharedFolder:
 class Work(Protocol):
     """What is done with each piece. It travels to the workers by pickle, once for each."""
 
-    def __call__(self, task: Any) -> Any:
+    def __call__(self, task: Any, /) -> Any:
         """Do one piece. The result travels back by pickle."""
         ...
 
@@ -214,17 +216,19 @@ def each(
         return
     # By name, and not among the arguments of the workers, which Ray keeps and shows: there may be tokens in it.
     name = f"hf-relabel-{uuid.uuid4().hex}"
-    keeper = ray.remote(_Keeper).options(name=name, num_cpus=0, max_restarts=-1).remote(pickle.dumps(work))
+    remote: Any = ray.remote(_Keeper)
+    keeper = remote.options(name=name, num_cpus=0, max_restarts=-1).remote(pickle.dumps(work))
     ray.get(keeper.work.remote())
     items = [{"number": number, "task": pickle.dumps(task)} for number, task in enumerate(tasks)]
     size = min(cluster_.workers, len(items))
+    act: Any = _Hands if keeps else _do
     how: dict[str, Any] = {"fn_kwargs": {"keeper": name}, "compute": TaskPoolStrategy(size)}
     if keeps:
         # A task that waits behind a slow one is a task that another process could do.
         pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
         how = {"fn_constructor_kwargs": {"keeper": name}, "compute": pool}
     done = from_items(items, override_num_blocks=len(items)).map_batches(
-        _Hands if keeps else _do, batch_size=None, batch_format="numpy", num_cpus=1, num_gpus=gpus or None, **how
+        act, batch_size=None, batch_format="numpy", num_cpus=1, num_gpus=gpus or None, **how
     )
     try:
         for row in done.iter_rows():
@@ -280,7 +284,8 @@ class _Keeper:
 def _fetched(keeper: str) -> Work:
     import ray
 
-    work: Work = pickle.loads(ray.get(ray.get_actor(keeper).work.remote()))  # noqa: S301 - our own
+    found: Any = ray.get_actor(keeper)
+    work: Work = pickle.loads(ray.get(found.work.remote()))  # noqa: S301 - our own
     return work
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped, RelabelError
-from hf_relabel.builders.job import Job, StageSettings
+from hf_relabel.builders.job import Job, MemberSettings, StageSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.journal_merging import PartJournal, merge_journals
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
@@ -39,7 +39,7 @@ from hf_relabel.builders.sharding import (
     pieces_of,
     pieces_wanted,
     placed,
-    plain_source,
+    plain_sources,
     repeated,
     row_hash,
     row_line,
@@ -120,20 +120,39 @@ class Shard:
 
     Attributes:
         name: of its journal.
-        source, piece: its rows.
-        skip: hashes of rows that another shard has.
+        piece: its rows.
+        skip: hashes of rows that are left to another shard.
     """
 
     name: str
-    source: Source
     piece: Piece
     skip: Hashes
 
-    def rows_of_all(self) -> Iterator[tuple[Row, bool]]:
-        """All rows of the piece, and whether they are left to another shard."""
-        left_out = frozenset(int(value) for value in self.skip)
-        for numbered in PieceRows(self.source, self.piece).rows():
-            yield numbered.row, bool(left_out) and row_hash(numbered.row) in left_out
+
+class ShardRows:
+    """The rows of a shard, as judging reads them."""
+
+    def __init__(self, source: Source, shard: Shard) -> None:
+        self._rows = PieceRows(source, shard.piece)
+        self._skip = frozenset(int(value) for value in shard.skip)
+
+    def rows(self) -> Iterator[NumberedRow]:
+        """Those that are not left to another shard."""
+        for numbered in self._rows.rows():
+            if not self._is_left_out(numbered.row):
+                yield numbered
+
+    def left_out(self) -> Iterator[Row]:
+        """The others."""
+        for numbered in self._rows.rows() if self._skip else ():
+            if self._is_left_out(numbered.row):
+                yield numbered.row
+
+    def record(self) -> dict[str, Any]:
+        return self._rows.record()
+
+    def _is_left_out(self, row: Row) -> bool:
+        return bool(self._skip) and row_hash(row) in self._skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +193,12 @@ class _Run:
             self.journal.record_run(settings)
         saved = self._read_saved(run_stages)
         wanted = engine.shards or pieces_wanted(self.source, connected.workers)
-        shards = self._shards(wanted, connected)
+        source = cuttable(self.source, wanted, self.folder / "rows.jsonl")
+        shards = self._shards(source, wanted, connected)
         try:
-            self._judge(shards, run_stages, connected)
+            self._judge(source, shards, run_stages, connected)
             self._merge()
-            self._judge(self._left_out(shards, connected.workers), run_stages, connected)
+            self._judge(*self._left_out(source, shards, connected.workers), run_stages, connected)
         finally:
             self._merge()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -206,8 +226,7 @@ class _Run:
 
     # Shards
 
-    def _shards(self, wanted: int, connected: Cluster) -> list[Shard]:
-        source = cuttable(self.source, wanted, self.folder / "rows.jsonl")
+    def _shards(self, source: Source, wanted: int, connected: Cluster) -> list[Shard]:
         pieces = pieces_of(source, wanted)
         try:
             surveys = all_of(_Surveying(source, SharedFolder.mark(self.folder)), pieces, connected)
@@ -216,12 +235,12 @@ class _Run:
         if source is self.source:
             note_readings(source, [one.reading for one in surveys])
         return [
-            Shard(f"{piece.number:06d}", source, piece, left_out)
+            Shard(f"{piece.number:06d}", piece, left_out)
             for piece, left_out, one in zip(pieces, repeated(surveys), surveys, strict=True)
             if one.rows
         ]
 
-    def _left_out(self, shards: Sequence[Shard], workers: int) -> list[Shard]:
+    def _left_out(self, source: Source, shards: Sequence[Shard], workers: int) -> tuple[Source, list[Shard]]:
         """What the shards left to an earlier one: rows that may ask about the same passage the same question.
 
         They come last, those of one hash in one shard and in their order, so that nothing is asked twice and each
@@ -232,18 +251,16 @@ class _Run:
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(path.open("wb")) for path in paths]
             for shard in shards:
-                for row, is_left_out in shard.rows_of_all() if len(shard.skip) else ():
-                    if is_left_out:
-                        files[row_hash(row) % count].write(row_line(row))
-        return [
-            Shard(path.stem, plain_source(path), Piece(number, 0), shards[0].skip[:0])
-            for number, path in enumerate(paths)
-            if path.stat().st_size
-        ]
+                for row in ShardRows(source, shard).left_out():
+                    files[row_hash(row) % count].write(row_line(row))
+        again = [Shard(path.stem, Piece(number, number), shards[0].skip[:0]) for number, path in enumerate(paths)]
+        return plain_sources(paths), [shard for shard, path in zip(again, paths, strict=True) if path.stat().st_size]
 
     # Judging
 
-    def _judge(self, shards: Sequence[Shard], run_stages: Sequence[RunStage], connected: Cluster) -> None:
+    def _judge(
+        self, source: Source, shards: Sequence[Shard], run_stages: Sequence[RunStage], connected: Cluster
+    ) -> None:
         import ray
 
         if not shards:
@@ -251,8 +268,10 @@ class _Run:
         self.journal.checkpoint()
         limits = {name: self.stages[number].members[member].limits for name, number, member in self._judges()}
         elapsed = time.monotonic() - self.began
-        referee = ray.remote(_RefereeActor).options(num_cpus=0, max_concurrency=1).remote(limits, elapsed)
+        remote: Any = ray.remote(_RefereeActor)
+        referee = remote.options(num_cpus=0, max_concurrency=1).remote(limits, elapsed)
         work = _Judging(
+            source,
             self.job.stages,
             tuple(self.job.stage_names()),
             tuple(run_stages),
@@ -382,13 +401,8 @@ def patiently(act: Callable[[], T]) -> T:
 
 def _environment(stages: Sequence[StageSettings]) -> dict[str, str]:
     """What a worker needs of the environment. Never shown: it goes from process to process with the work."""
-    names = {
-        endpoint.token_env
-        for stage in stages
-        for asked in (stage, *stage.others)
-        for endpoint in asked.endpoints
-        if endpoint.token_env
-    }
+    asked: list[StageSettings | MemberSettings] = [one for stage in stages for one in (stage, *stage.others)]
+    names = {endpoint.token_env for one in asked for endpoint in one.endpoints if endpoint.token_env}
     return {name: os.environ[name] for name in (*ENVIRONMENT, *names) if name in os.environ}
 
 
@@ -405,24 +419,11 @@ class _Surveying:
         return survey(self.source, piece)
 
 
-class _ShardRows:
-    """The rows of a shard, as judging reads them."""
-
-    def __init__(self, shard: Shard) -> None:
-        self._shard = shard
-
-    def rows(self) -> Iterator[NumberedRow]:
-        rows = (row for row, is_left_out in self._shard.rows_of_all() if not is_left_out)
-        return (NumberedRow(number, row) for number, row in enumerate(rows))
-
-    def record(self) -> dict[str, Any]:
-        return self._shard.source.record()
-
-
 @dataclass
 class _Judging:
     """Judges shards, one after the other. Made anew in each worker."""
 
+    source: Source
     settings: tuple[StageSettings, ...]
     names: tuple[str, ...]
     run_stages: tuple[RunStage, ...]
@@ -464,7 +465,7 @@ class _Judging:
         return make_stages(self.settings, self.names)
 
     def _judge(self, shard: Shard, stages: Sequence[Stage], telling: _Telling) -> None:
-        rows = _ShardRows(shard)
+        rows = ShardRows(self.source, shard)
         path = self.folder / f"{shard.name}.sqlite"
         whole = Journal(self.whole, write=False, frozen=True)
         with patiently(lambda: PartJournal(path, whole)) as journal:
