@@ -20,7 +20,7 @@ SERVE_EPILOG = """\b
 Examples:
   hf relabel space serve cleaned --person ada
   hf relabel space serve user/train-relabeled --revision v1.0.0 --port 7860 --open
-  hf relabel space serve user/train-relabeled --sample 200 --seed 1"""
+  hf relabel space serve user/train-relabeled --sample 200 --seed 1 --price accurate=2.5,10"""
 
 DEPLOY_EPILOG = """\b
 Examples:
@@ -35,6 +35,13 @@ _sample = click.option(
 _seed = click.option("--seed", default=0, show_default=True, help="Seed of that sample.")
 _people = click.option(
     "--people", default="", metavar="NAMES", help="Who may answer besides those who may write, with commas between."
+)
+_price = click.option(
+    "--price",
+    "prices",
+    multiple=True,
+    metavar="STAGE=PROMPT,COMPLETION",
+    help="US dollars per million tokens of a stage's judge, to show what it cost. May be repeated.",
 )
 
 
@@ -51,6 +58,7 @@ def command() -> None:
 @_sample
 @_seed
 @_people
+@_price
 @click.option("--person", metavar="NAME", help="Who answers for a release in a folder; the owner of the token else.")
 @click.option(
     "--answers",
@@ -67,6 +75,7 @@ def serve_command(
     sample: int,
     seed: int,
     people: str,
+    prices: tuple[str, ...],
     person: str | None,
     answers: Path,
 ) -> None:
@@ -77,7 +86,7 @@ def serve_command(
     the app can only be read. Answers for a release on the Hub are committed to its config `human`.
     """
     from hf_relabel.hub_tools.space.serving import serve
-    from hf_relabel.hub_tools.space.settings import SpaceSettings
+    from hf_relabel.hub_tools.space.settings import SpaceSettings, prices_of
 
     settings = SpaceSettings(
         release=release,
@@ -85,6 +94,7 @@ def serve_command(
         sample=sample,
         seed=seed,
         people=_names(people),
+        prices=prices_of(prices),
         answers=answers,
         person=person,
     )
@@ -109,6 +119,7 @@ def serve_command(
 @_sample
 @_seed
 @_people
+@_price
 @click.option("--dry-run", is_flag=True, help="Send nothing; list every file that would change.")
 @json_option
 def deploy_command(
@@ -123,6 +134,7 @@ def deploy_command(
     sample: int,
     seed: int,
     people: str,
+    prices: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -145,6 +157,7 @@ def deploy_command(
         sample=sample,
         seed=seed,
         people=_names(people),
+        prices=prices,
         dry_run=dry_run,
     )
     if as_json:

@@ -96,7 +96,7 @@ def _overview_page(running: Running, demo: gr.Blocks) -> None:
     page = _own_html(views.empty_html("Opening the release …"))
 
     def show() -> str:
-        return _html(lambda: views.overview_html(running.browser().overview()))
+        return _html(lambda: views.overview_html(running.overview()))
 
     demo.load(show, outputs=page, **_quiet())
 
@@ -186,7 +186,7 @@ def _techniques_page(running: Running, demo: gr.Blocks) -> None:
 
     def start() -> list[Any]:
         try:
-            overview = running.browser().overview()
+            overview = running.overview()
         except RelabelError as error:
             return [gr.update(), gr.update(), views.notice_html(_sentence(error)), ""]
         names = [config.name for config in overview.configs if config.name != Technique.ORIGINAL]
@@ -230,7 +230,7 @@ def _difference_page(running: Running, demo: gr.Blocks) -> None:
     def start() -> list[Any]:
         try:
             versions = running.versions()
-            overview = running.browser().overview()
+            overview = running.overview()
         except RelabelError:
             return [gr.update(), gr.update()]
         current = overview.version if overview.version in versions else next(iter(versions), None)
@@ -302,7 +302,7 @@ def _effect(running: Running, wanted: Filter, technique: str, number: int) -> st
 
 def _changes(running: Running, technique: Any) -> str:
     """The counts of one technique before and after."""
-    overview = running.browser().overview()
+    overview = running.overview()
     total = next((config for config in overview.configs if config.name == technique), None)
     if total is None:
         return views.empty_html("Choose a technique.")
@@ -401,7 +401,7 @@ def _words(text: Any) -> str:
 
 def _subset_choices(running: Running) -> list[tuple[str, str]]:
     """Names of subsets and what stands for them: their place, since a name may be anything."""
-    subsets = running.browser().overview().subsets
+    subsets = running.overview().subsets
     named = [(one_line(visible(subset.name), 60) or "(none)", str(place)) for place, subset in enumerate(subsets)]
     return [("all", "all"), *named]
 
@@ -409,7 +409,7 @@ def _subset_choices(running: Running) -> list[tuple[str, str]]:
 def _subset_named(running: Running, value: Any) -> str | None:
     """The subset that a choice stands for; None for all."""
     place = _number(value)
-    subsets = running.browser().overview().subsets
+    subsets = running.overview().subsets
     return subsets[place].name if place is not None and place < len(subsets) else None
 
 

@@ -24,7 +24,7 @@ from hf_relabel.builders.readme_parts import merge_readme
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.hub_source import HubLocation
 from hf_relabel.hub_tools.package_files import PACKAGE, package_files, python_version, requirements
-from hf_relabel.hub_tools.space.settings import PREFIX, SAMPLE_SIZE
+from hf_relabel.hub_tools.space.settings import PREFIX, SAMPLE_SIZE, prices_of
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -68,6 +68,7 @@ class DeployOptions:
         private: of a new Space; None makes it private where the data set is. One that exists must agree.
         sample, seed: candidates drawn for people.
         people: names on the Hub that may answer besides those who may write to the data set.
+        prices: US dollars per million tokens, each as `settings.prices_of` reads it.
         secrets: values by name, such as `HF_TOKEN`. A secret that is there already is left alone.
         replace_secrets: send secrets that are there already again.
         variables: more variables, by name.
@@ -80,6 +81,7 @@ class DeployOptions:
     sample: int = SAMPLE_SIZE
     seed: int = 0
     people: Sequence[str] = ()
+    prices: Sequence[str] = ()
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     replace_secrets: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +89,8 @@ class DeployOptions:
     dry_run: bool = False
 
     def check(self) -> None:
-        """Raises ConfigError for a name that no variable can have, or that stands for two things."""
+        """Raises ConfigError for a price that is none, and a name that no variable can have or that stands for two."""
+        prices_of(self.prices)
         for name in (*self.secrets, *self.variables):
             if not _NAME.fullmatch(name):
                 raise ConfigError(f"{name!r} cannot name a secret or variable: use letters, digits and underscores.")
@@ -104,6 +107,7 @@ class DeployOptions:
             "SAMPLE": str(self.sample),
             "SEED": str(self.seed),
             "PEOPLE": ",".join(self.people),
+            "PRICES": ";".join(self.prices),
         }
         return {**{f"{PREFIX}{name}": value for name, value in ours.items() if value}, **self.variables}
 

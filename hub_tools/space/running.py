@@ -17,6 +17,7 @@ from hf_relabel.hub_tools.hub_source import HubLocation
 from hf_relabel.hub_tools.space.adjudication import Adjudication
 from hf_relabel.hub_tools.space.browsing import Browser
 from hf_relabel.hub_tools.space.differences import Comparison
+from hf_relabel.hub_tools.space.overview import Overview
 from hf_relabel.hub_tools.space.people import Permission
 from hf_relabel.hub_tools.space.settings import SpaceSettings, is_on_hub
 from hf_relabel.hub_tools.space.sign_in import SignIn
@@ -71,6 +72,7 @@ class Running:
         self._adjudication = _Opened(self._open_adjudication)
         self._sign_in = _Opened(lambda: SignIn(settings, self.browser().repo_id))
         self._versions = _Opened(self._read_versions)
+        self._overview = _Opened(lambda: self.browser().overview(prices=settings.prices))
         self._comparisons: dict[tuple[str, str], Comparison] = {}
         self._lock = threading.Lock()
 
@@ -81,6 +83,14 @@ class Running:
             ReleaseError, BuildError: it cannot be opened.
         """
         return self._browser.get()
+
+    def overview(self) -> Overview:
+        """What the release says of itself, with what its judges cost where prices are known.
+
+        Raises:
+            ReleaseError, BuildError: it cannot be opened.
+        """
+        return self._overview.get()
 
     def adjudication(self) -> Adjudication:
         """People's answers.

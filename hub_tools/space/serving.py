@@ -39,6 +39,7 @@ def serve(
 
     Raises:
         ConfigError: gradio is not installed, or the port is taken.
+        ReleaseError, BuildError: the release cannot be opened.
     """
     with running_app(settings, port=port, open_browser=open_browser) as url:
         if started is not None:
@@ -67,6 +68,8 @@ def running_app(settings: SpaceSettings, *, port: int | None = None, open_browse
     disable_progress_bars()  # of the commits of answers, which nobody waits for
     running, ending = Running(settings), threading.Event()
     try:
+        if not settings.is_space:
+            running.browser()  # so that a name with a mistake is told where it was typed
         demo = build(running)
         url = _launched(demo, settings, port, open_browser)
         threading.Thread(target=_open, args=(running, ending), name="opening", daemon=True).start()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_relabel.builders.errors import ConfigError
@@ -16,7 +17,7 @@ SAMPLE_SIZE = 400
 MOST_ITEMS = 20_000
 _KEPT = Path("/data")
 """The folder of a Space that outlives a restart, where its owner has rented one."""
-_NAMES = ("RELEASE", "REVISION", "SAMPLE", "SEED", "PEOPLE", "ANSWERS")
+_NAMES = ("RELEASE", "REVISION", "SAMPLE", "SEED", "PEOPLE", "PRICES", "ANSWERS")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class SpaceSettings:
         revision: as in the release; None for the main branch.
         sample, seed: candidates drawn for people, and the seed they are drawn with.
         people: names on the Hub that may answer besides those who may write to the data set.
+        prices: US dollars per million prompt and completion tokens, by stage, see `prices_of`.
         answers: the folder in which answers are kept on this machine.
         token: of the server, for reading the release and committing answers; None takes the stored token or `HF_TOKEN`.
         is_space: it runs as a Space: people sign in, and nothing but the Hub is opened.
@@ -39,6 +41,7 @@ class SpaceSettings:
     sample: int = SAMPLE_SIZE
     seed: int = 0
     people: tuple[str, ...] = ()
+    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     answers: Path = Path("answers")
     token: str | None = None
     is_space: bool = False
@@ -64,7 +67,8 @@ def is_on_hub(location: str) -> bool:
 
 def settings_of_space(environment: Mapping[str, str] | None = None) -> SpaceSettings:
     """The settings in the variables of a Space: `HF_RELABEL_RELEASE` and, as far as they are set, `…_REVISION`,
-    `…_SAMPLE`, `…_SEED`, `…_PEOPLE` (names with commas between) and `…_ANSWERS` (a folder).
+    `…_SAMPLE`, `…_SEED`, `…_PEOPLE` (names with commas between), `…_PRICES` (as `prices_of` reads them, with semicolons
+    between) and `…_ANSWERS` (a folder).
 
     Raises:
         ConfigError: a variable is missing or makes no sense.
@@ -79,10 +83,30 @@ def settings_of_space(environment: Mapping[str, str] | None = None) -> SpaceSett
         sample=_number("SAMPLE", given["SAMPLE"], SAMPLE_SIZE),
         seed=_number("SEED", given["SEED"], 0),
         people=tuple(name.strip() for name in given["PEOPLE"].split(",") if name.strip()),
+        prices=prices_of(each for each in given["PRICES"].split(";") if each.strip()),
         answers=Path(given["ANSWERS"]) if given["ANSWERS"] else _answers_folder(),
         token=known.get("HF_TOKEN") or None,
         is_space=True,
     )
+
+
+def prices_of(given: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Prices of stages, each as `STAGE=PROMPT,COMPLETION` in US dollars per million tokens.
+
+    Raises:
+        ConfigError: something else was given.
+    """
+    prices = {}
+    for text in given:
+        stage, equals, numbers = text.strip().rpartition("=")
+        try:
+            prompt, completion = (float(number) for number in numbers.split(","))
+        except ValueError:
+            prompt, completion = math.nan, math.nan
+        if not equals or not stage or not (0 <= prompt < math.inf and 0 <= completion < math.inf):
+            raise ConfigError(f"A price is STAGE=PROMPT,COMPLETION (US dollars per million tokens), not {text!r}.")
+        prices[stage] = {"prompt": prompt, "completion": completion}
+    return prices
 
 
 def _number(name: str, text: str, default: int) -> int:

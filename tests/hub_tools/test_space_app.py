@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +30,9 @@ from hf_relabel.hub_tools.space.running import Running
 from hf_relabel.hub_tools.space.settings import SpaceSettings, settings_of_space
 from hf_relabel.hub_tools.space.sign_in import SignIn
 from hf_relabel.hub_tools.space.texts import MOST_CHARACTERS, excerpt, one_line, text_limit, visible
+from tests.hub_tools.release_clients import Client
 from tests.hub_tools.releases_data import built
+from tests.hub_tools.space_pages import served
 
 TEXTS = st.text(st.characters(codec=None), max_size=200) | st.sampled_from(
     [
@@ -194,12 +199,15 @@ def test_a_space_is_told_by_its_variables(tmp_path: Path) -> None:
             "HF_RELABEL_REVISION": "v1.0.0",
             "HF_RELABEL_PEOPLE": "ada, grace,",
             "HF_RELABEL_SAMPLE": "60",
+            "HF_RELABEL_PRICES": "cheap=0.15,0.6;a=b=1,0",
             "HF_RELABEL_ANSWERS": str(tmp_path),
             "HF_TOKEN": "hf_x",
         }
     )
+    prices = {"cheap": {"prompt": 0.15, "completion": 0.6}, "a=b": {"prompt": 1.0, "completion": 0.0}}
+    people = ("ada", "grace")
     assert settings == SpaceSettings(
-        "user/set", "v1.0.0", 60, 0, ("ada", "grace"), answers=tmp_path, token="hf_x", is_space=True
+        "user/set", "v1.0.0", 60, 0, people, prices, answers=tmp_path, token="hf_x", is_space=True
     )
     assert settings.name == "user/set@v1.0.0"
 
@@ -211,6 +219,9 @@ def test_a_space_is_told_by_its_variables(tmp_path: Path) -> None:
         ({"HF_RELABEL_RELEASE": "/etc"}, "must name a data set on the Hub"),
         ({"HF_RELABEL_RELEASE": "."}, "must name a data set on the Hub"),
         ({"HF_RELABEL_RELEASE": "user/set", "HF_RELABEL_SAMPLE": "many"}, "must be a whole number, not 'many'"),
+        ({"HF_RELABEL_RELEASE": "user/set", "HF_RELABEL_PRICES": "cheap=1"}, "A price is STAGE=PROMPT,COMPLETION"),
+        ({"HF_RELABEL_RELEASE": "user/set", "HF_RELABEL_PRICES": "cheap=1,nan"}, "A price is STAGE=PROMPT,COMPLETION"),
+        ({"HF_RELABEL_RELEASE": "user/set", "HF_RELABEL_PRICES": "1,1"}, "A price is STAGE=PROMPT,COMPLETION"),
         ({"HF_RELABEL_RELEASE": "user/set", "HF_RELABEL_SAMPLE": "0"}, "A sample has 1 to 20,000 candidates"),
     ],
 )
@@ -329,8 +340,35 @@ def test_the_app_starts_without_what_is_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_command_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
-    from hf_relabel.hub_tools.commands import run
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["nowhere"], 7, "neither a built folder nor a release"),
+        (["built", "--sample", "30000"], 2, "A sample has 1 to 20,000 candidates"),
+        (["built", "--price", "free"], 2, "A price is STAGE=PROMPT,COMPLETION"),
+        (["built", "--port", "{taken}"], 2, "cannot be used"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_line(options: list[str], code: int, said: str, tmp_path: Path) -> None:
+    built(tmp_path / "built")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        given = [each.format(taken=taken.getsockname()[1]) for each in options]
+        command = [sys.executable, "-c", "from hf_relabel.hub_tools.commands import main; main()", "space", "serve"]
+        done = subprocess.run([*command, *given], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (code, True, 1), done.stderr
 
-    assert run(["space", "serve", "user/set", "--sample", "0"]) == 2
-    assert run(["space", "serve", "user/set", "--sample", "30000"]) == 2
+
+def test_a_folder_is_served_until_it_is_told_to_end(tmp_path: Path) -> None:
+    built(tmp_path / "built")
+    client = Client("http://127.0.0.1:9", None, tmp_path / "home")
+    with served(client, str(tmp_path / "built"), tmp_path, "--person", "ada", "--price", "cheap=100,0") as server:
+        with urllib.request.urlopen(f"{server.url}/rows", timeout=30) as answer:
+            assert "hr-search" in answer.read().decode()
+        upload = urllib.request.Request(
+            f"{server.url}/gradio_api/upload", b"x" * 5000, {"Content-Type": "multipart/form-data; boundary=b"}
+        )
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(upload, timeout=30)
+        assert server.stop() == 0
+    assert f"Serving on {server.url}" in server.said()
+    assert "Traceback" not in server.said()
