@@ -56,7 +56,7 @@ from hf_relabel.hub_tools.distributed.cluster import (
     cluster,
     each,
 )
-from hf_relabel.hub_tools.distributed.sharing import Loan, Referee, Report, SharedMeans
+from hf_relabel.hub_tools.distributed.sharing import REFEREE_GONE, Loan, Referee, Report, SharedMeans
 from hf_relabel.hub_tools.endpoints.local import LocalEndpoint
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
 from hf_relabel.hub_tools.judging import (
@@ -79,6 +79,8 @@ T = TypeVar("T")
 PACKAGE = "hf-relabel"
 TOLD_SECONDS = 0.5
 """Between two words of a shard about how far it is."""
+MOST_REFEREES = 5
+"""A run ends when so many processes that share out its limits have died."""
 ORPHAN_SECONDS = 30.0
 """How long the journal of a shard may still be held by a worker of a run that was killed."""
 ENVIRONMENT = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE")
@@ -261,15 +263,26 @@ class _Run:
     def _judge(
         self, source: Source, shards: Sequence[Shard], run_stages: Sequence[RunStage], connected: Cluster
     ) -> None:
+        left = shards
+        for _ in range(MOST_REFEREES):
+            if not left:
+                return
+            left = self._judge_once(source, left, run_stages, connected)
+        self.stopped = REFEREE_GONE
+        self._raise()
+
+    def _judge_once(
+        self, source: Source, shards: Sequence[Shard], run_stages: Sequence[RunStage], connected: Cluster
+    ) -> list[Shard]:
+        """Judge the shards, as far as it goes. Returns those that are to be gone on with, as their referee was lost."""
         import ray
 
-        if not shards:
-            return
         self.journal.checkpoint()
         limits = {name: self.stages[number].members[member].limits for name, number, member in self._judges()}
         elapsed = time.monotonic() - self.began
         remote: Any = ray.remote(_RefereeActor)
-        referee = remote.options(num_cpus=0, max_concurrency=1).remote(limits, elapsed)
+        spent = {name: report.cost for name, report in self.done.items() if report.cost is not None}
+        referee = remote.options(num_cpus=0, max_concurrency=1).remote(limits, elapsed, spent)
         work = _Judging(
             source,
             self.job.stages,
@@ -284,11 +297,15 @@ class _Run:
             _environment(self.job.stages),
         )
         computes = any(is_batch(member.judge) for stage in self.stages for member in stage.members)
+        left: list[Shard] = []
         with self._watched(referee, len(shards)):
             for number, result in each(work, shards, connected, keeps=True, gpus=connected.gpus if computes else 0.0):
-                self._take(number, result, referee)
-        ray.kill(referee)
+                if self._take(number, result, referee):
+                    left.append(shards[number])
+        with contextlib.suppress(Exception):
+            ray.kill(referee)
         self._raise()
+        return left
 
     def _judges(self) -> list[tuple[str, int, int]]:
         """Name, stage and place in the stage of each judge."""
@@ -298,15 +315,21 @@ class _Run:
             for member in range(len(stage.members))
         ]
 
-    def _take(self, number: int, result: ShardReport | RelabelError, referee: Any) -> None:
+    def _take(self, number: int, result: ShardReport | RelabelError, referee: Any) -> bool:
+        """Note what became of a shard. Returns whether it is to be gone on with."""
         if isinstance(result, RelabelError):
             if self.error is None or number < self.error[0]:
                 self.error = number, result
             referee.stop.remote("another shard failed")
-            return
-        self.stopped = self.stopped or result.stopped
+            return False
+        is_left = result.stopped == REFEREE_GONE and not self.interrupted
+        if not is_left:
+            self.stopped = self.stopped or result.stopped
         for name, report in result.judges.items():
+            if is_left:
+                report.rows = report.known = 0  # it will come to those again
             self.done[name] = added(self.done.get(name), report)
+        return is_left
 
     def _raise(self) -> None:
         if self.error is not None:
@@ -441,7 +464,11 @@ class _Judging:
 
         if self.stages is None:
             self.stages = self._begin()
-        if reason := ray.get(self.referee.stopped.remote()):
+        try:
+            reason = ray.get(self.referee.stopped.remote())
+        except ray.exceptions.RayActorError:
+            reason = REFEREE_GONE
+        if reason:
             return ShardReport({}, reason)
         telling = _Telling(self.referee, shard.name)
         try:
@@ -528,7 +555,11 @@ class _Telling:
         # Judges that ask servers are stopped by their loans, with time for what is in flight; this is for others.
         if self._heard is None or not ray.wait([self._heard], timeout=0)[0]:
             return
-        if reason := ray.get(self._heard):
+        try:
+            reason = ray.get(self._heard)
+        except ray.exceptions.RayActorError:
+            reason = REFEREE_GONE
+        if reason:
             raise JudgingStopped(reason)
 
     def end(self) -> None:
@@ -547,8 +578,8 @@ class Seen:
 class _RefereeActor:
     """The referee, in a process of its own."""
 
-    def __init__(self, limits: Mapping[str, Limits], elapsed: float) -> None:
-        self._referee = Referee(limits, elapsed=elapsed)
+    def __init__(self, limits: Mapping[str, Limits], elapsed: float, spent: Mapping[str, float]) -> None:
+        self._referee = Referee(limits, elapsed=elapsed, spent=spent)
         self._shards: dict[str, list[StageReport]] = {}
         self._over: set[str] = set()
 

@@ -36,6 +36,8 @@ TURN_SECONDS = 5.0
 """For so long a process has one request more in flight than others, where they cannot be shared evenly."""
 MOST_RETRIES = 8
 """Lent at a time."""
+REFEREE_GONE = "what shares out the limits cannot be reached"
+"""Why a run stops that has lost its referee."""
 MONEY_AHEAD = 16
 """Requests for which money is lent at a time, where there is plenty."""
 
@@ -221,6 +223,7 @@ class Referee:
         clock: seconds.
         rng: source of the jitter.
         elapsed: seconds of the deadline that are gone.
+        spent: by judge, what is spent already.
     """
 
     def __init__(
@@ -230,6 +233,7 @@ class Referee:
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         elapsed: float = 0.0,
+        spent: Mapping[str, float] | None = None,
     ) -> None:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter
@@ -239,6 +243,8 @@ class Referee:
             name: _Shared(given, Patience(given), RetryBudget(given.retry_budget, now))
             for name, given in limits.items()
         }
+        for name, amount in (spent or {}).items():
+            self._judges[name].spent = amount
         self._lanes: dict[str, Lane] = {}
         self._probes: dict[str, str] = {}
         self._runs: dict[str, _Debtor] = {}
@@ -534,8 +540,8 @@ class SharedMeans(Means):
             asked = loop.time()
             try:
                 loan = await self._lend(self._report(run))
-            except Exception as error:  # it has died, or the network has
-                run.stop(f"what shares out the limits cannot be reached ({type(error).__name__})")
+            except Exception:  # it has died, or the network has
+                run.stop(REFEREE_GONE)
                 return
             self._heed(loan, asked + LEASE_SECONDS)
             if loan.stop:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import secrets
 import signal
 import socket
@@ -22,10 +23,13 @@ from typing import Any
 import psutil
 import pytest
 
+from hf_relabel.builders.endpoint import EndpointError
+from hf_relabel.builders.errors import BadRow, ConfigError, JournalError, JudgingStopped, RelabelError
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
+from hf_relabel.hub_tools.distributed.cluster import SharedFolder, carried, restored
 from hf_relabel.hub_tools.judging import verdicts
 from tests.facade import Facade, Faults, ScriptedBackend
 from tests.shared_data import SHARED
@@ -284,8 +288,10 @@ def test_storms_and_killed_workers_lose_and_double_nothing(
         process = started(["run", str(path), "--engine", "ray", "--workers", "3", "--json"], head.address)
         for number in range(kills):
             wait_until(lambda number=number: facade.generated > (number + 1) * alone // (kills + 2), process)
-            victims = [one for one in head.processes() if "ray::MapWorker" in " ".join(cmdline(one))]
-            kill(victims[number % len(victims)])
+            # One of those that judge, then what shares out the limits, then one of those again.
+            name = "ray::_RefereeActor" if number == 1 else "ray::MapWorker"
+            victims = [one for one in head.processes() if cmdline(one)[:1] and cmdline(one)[0].startswith(name)]
+            kill(victims[-1])
         result = result_of(process)
         refused = sum(facade.faults.drawn.values())
         # What a killed worker had in flight is asked again, and no more.
@@ -301,6 +307,42 @@ def cmdline(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.NoSuchProcess:
         return []
+
+
+def test_judges_that_ask_nobody_work_in_shards_too(head: Head, tmp_path: Path, few_rows: Path) -> None:
+    replies = tmp_path / "replies.jsonl"
+    rows = [json.loads(line) for line in few_rows.read_text(encoding="utf-8").splitlines()[:100]]
+    reply = "<preference>Doc (1) answers it.</preference><better>[Doc (1)]</better><worse>[Doc (2)]</worse>"
+    lines = [json.dumps({**row, "response": reply, "finish_reason": ["stop"]}) for row in rows]
+    replies.write_text("\n".join(lines), encoding="utf-8")
+    stages = [
+        {"judge": {"kind": "saved-replies", "file": str(replies)}},
+        {"judge": {"kind": "truth", "file": str(TRUTH)}},
+    ]
+    (tmp_path / "job.yaml").write_text(json.dumps({"source": {"location": str(few_rows)}, "stages": stages}))
+    arguments = ["judge", str(few_rows), "--stages", str(tmp_path / "job.yaml"), "--json"]
+    assert run([*arguments, "--journal", str(tmp_path / "one.sqlite")]) == 0
+    engine = ["--engine", "ray", "--workers", "2", "--shards", "4"]
+    many = result_of(started([*arguments, *engine, "--journal", str(tmp_path / "many.sqlite")], head.address))
+    assert said(few_rows, tmp_path / "many.sqlite") == said(few_rows, tmp_path / "one.sqlite")
+    assert [stage["asked"] > 0 for stage in many["stages"]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadRow("file", 3, "query", "nothing", "Give one."),
+        EndpointError("busy", retryable=True, overloaded=True, status=429, retry_after=2.5),
+        JournalError("full"),
+        JudgingStopped("stopped"),
+    ],
+)
+def test_errors_come_back_from_the_workers_as_they_were(error: RelabelError) -> None:
+    back = restored(pickle.loads(pickle.dumps(carried(error))))
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    assert back.exit_code == error.exit_code
+    assert vars(back) == vars(error)
 
 
 def test_a_killed_cluster_is_gone_on_from(tmp_path: Path, few_rows: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -354,9 +396,6 @@ def quiet_since(facade: Facade, seconds: float) -> bool:
 
 
 def test_a_folder_that_workers_do_not_see_is_said_to_be(tmp_path: Path) -> None:
-    from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.hub_tools.distributed.cluster import SharedFolder
-
     folder = SharedFolder.mark(tmp_path)
     folder.check()
     (tmp_path / "seen-by-all").write_text("of another machine")
