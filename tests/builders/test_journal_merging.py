@@ -166,8 +166,8 @@ def test_killed_at_any_moment_it_is_finished_by_doing_it_again(tmp_path: Path) -
 def test_merged_in_order_is_recorded_in_order(
     parts: list[list[tuple[int, list[Label]]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """As far as labels go: which of two equal failures' replies is kept does not matter, nor is a failure anything where
-    there is an answer."""
+    """As far as labels go: which of two equal failures' replies is kept does not matter, nor is a failure anything
+    where there is an answer."""
     folder = tmp_path_factory.mktemp("parts")
     one = written(folder / "one.sqlite", [(FIRST, number, labels) for part in parts for number, labels in part])
     paths = [
