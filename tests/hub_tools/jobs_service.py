@@ -7,6 +7,7 @@ answers, not what the service does with them. With `runs=True` a Job's script re
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -130,8 +131,10 @@ class JobsService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for job in self.jobs.values():
-            if job.process is not None and job.process.poll() is None:
-                job.process.kill()
+            if job.process is not None:
+                # Its whole group, as a container takes all with it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(job.process.pid, signal.SIGKILL)
         self.server.should_exit = True
         self.thread.join()
         self.hub.close()
@@ -231,7 +234,13 @@ class JobsService:
             script = Path(command[2]).relative_to(volume["mountPath"])
             command = [sys.executable, str(mounted / script)]
         job.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            start_new_session=True,
         )
         assert job.process.stdout is not None
         with job.process.stdout as lines:
