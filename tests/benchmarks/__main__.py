@@ -58,6 +58,7 @@ class Benchmark:
     Attributes:
         name: what `--only` takes.
         on_sets: whether it takes folders of judged sets.
+        plots: whether it draws what it found, beside the JSON.
         figures: makes figures of what a module prints that has a form of its own.
     """
 
@@ -67,6 +68,7 @@ class Benchmark:
     quick: str | None = ""
     full: str | None = ""
     on_sets: bool = False
+    plots: bool = False
     figures: Callable[[Any], list[Figure]] | None = None
 
     def arguments(self, size: str) -> list[str] | None:
@@ -85,7 +87,9 @@ BENCHMARKS = (
     ),
     Benchmark("rewrite", "bench_rewrite", quick="--rows 500 --build-rows 200 --straightforward-rows 200 --rounds 1"),
     Benchmark("memory", "bench_memory", quick="--rows 300", full="--full"),
-    Benchmark("growth", "bench_growth", quick="--rows 300 600", full="--rows 10000 30000 100000 300000 1000000"),
+    Benchmark(
+        "growth", "bench_growth", quick="--rows 300 600", full="--rows 10000 30000 100000 300000 1000000", plots=True
+    ),
     Benchmark("release", "bench_release", quick="--mb 4 --rounds 1", full="--mb 2000 --rounds 3"),
     Benchmark("evaluation", "bench_evaluation", quick="--documents 20000 --rounds 1", full="--rounds 5"),
     Benchmark("training step", "bench_training_step", quick="--steps 6 --rounds 1"),
@@ -167,7 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports: list[dict[str, Any]] = []
     for number, each in enumerate(chosen, start=1):
         print(f"{number} of {len(chosen)}: {each.name} …", file=sys.stderr, flush=True)
-        report = run(each, options.size, options.data, options.timeout, options.more)
+        plot = ["--plot", str(options.out.with_suffix(".png"))] if each.plots and options.out is not None else []
+        report = run(each, options.size, options.data, options.timeout, [*plot, *options.more])
         if report is not None:
             reports.append(report)
             print(f"  {report.get('seconds', 0):.0f} s", file=sys.stderr, flush=True)

@@ -128,7 +128,7 @@ def plot(rows: Sequence[int], runs: Sequence[Called], path: Path) -> None:
     left.set(xlabel="rows", ylabel="CPU seconds")
     left.legend()
     right.semilogx(rows, [each.peak_mb for each in runs], "o-")
-    right.set(xlabel="rows", ylabel="peak memory, MB", ylim=(0, None))
+    right.set(xlabel="rows", ylabel="peak memory, MB", ylim=(0, 1.3 * max(each.peak_mb for each in runs)))
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
