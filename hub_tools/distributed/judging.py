@@ -424,7 +424,9 @@ def patiently(act: Callable[[], T]) -> T:
 
 def _environment(stages: Sequence[StageSettings]) -> dict[str, str]:
     """What a worker needs of the environment. Never shown: it goes from process to process with the work."""
-    asked: list[StageSettings | MemberSettings] = [one for stage in stages for one in (stage, *stage.others)]
+    asked: list[StageSettings | MemberSettings] = []
+    for stage in stages:
+        asked += [stage, *stage.others]
     names = {endpoint.token_env for one in asked for endpoint in one.endpoints if endpoint.token_env}
     return {name: os.environ[name] for name in (*ENVIRONMENT, *names) if name in os.environ}
 

@@ -122,7 +122,7 @@ def backend() -> ScriptedBackend:
 
 
 def job_file(folder: Path, rows: Path, url: str, name: str, **more: Any) -> Path:
-    """Two stages and a build in many small files, suspects included."""
+    """Two stages, and a build in many small files unless `build` is None."""
     endpoints = [{"url": url, "dialect": "tgi", "chat_template": "plain"}]
     limits = {"concurrency": 12, **more.pop("limits", {})}
     job = {
@@ -140,6 +140,7 @@ def job_file(folder: Path, rows: Path, url: str, name: str, **more: Any) -> Path
         "build": {"out": str(folder / name), "max_shard_bytes": 150_000},
         **more,
     }
+    job = {name: value for name, value in job.items() if value is not None}
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps(job))
     return path
@@ -187,6 +188,14 @@ def check_equal(one: Path, other: Path) -> None:
     expected, found = files_of(one), files_of(other)
     assert sorted(found) == sorted(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def check_builds_equal(rows: Path, one: Path, other: Path) -> None:
+    """The same files from either journal, built on one machine."""
+    for journal_path in (one, other):
+        out = str(journal_path.with_suffix(".built"))
+        assert run(["build", str(rows), "--journal", str(journal_path), "--out", out, "--json"]) == 0
+    check_equal(one.with_suffix(".built"), other.with_suffix(".built"))
 
 
 def said(rows: Path, journal_path: Path) -> list[Any]:
@@ -279,12 +288,12 @@ def test_storms_and_killed_workers_lose_and_double_nothing(
     head: Head, tmp_path: Path, few_rows: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with Facade(backend()) as facade:
-        on_one_machine(job_file(tmp_path, few_rows, facade.url, "one"), capfd)
+        on_one_machine(job_file(tmp_path, few_rows, facade.url, "one", build=None), capfd)
         alone = facade.requests
     faults = Faults({"overload": 0.1, "error500": 0.05, "reset": 0.02}, schedule=["overload"] * 14, retry_after=0.2)
     kills = 3
     with Facade(backend(), latency=0.1, faults=faults) as facade:
-        path = job_file(tmp_path, few_rows, facade.url, "many", limits={"max_attempts": 20})
+        path = job_file(tmp_path, few_rows, facade.url, "many", build=None, limits={"max_attempts": 20})
         process = started(["run", str(path), "--engine", "ray", "--workers", "3", "--json"], head.address)
         for number in range(kills):
             wait_until(lambda number=number: facade.generated > (number + 1) * alone // (kills + 2), process)
@@ -297,7 +306,7 @@ def test_storms_and_killed_workers_lose_and_double_nothing(
         # What a killed worker had in flight is asked again, and no more.
         assert alone <= facade.requests - refused <= alone + kills * 12
         assert facade.peak <= 12
-    check_equal(tmp_path / "one", tmp_path / "many")
+    check_builds_equal(few_rows, tmp_path / "one.sqlite", tmp_path / "many.sqlite")
     assert result["journal"]["failed"] == result["journal"]["unparsable"] == 0
     assert left_behind(tmp_path) == []
 
@@ -347,12 +356,12 @@ def test_errors_come_back_from_the_workers_as_they_were(error: RelabelError) -> 
 
 def test_a_killed_cluster_is_gone_on_from(tmp_path: Path, few_rows: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Facade(backend()) as facade:
-        on_one_machine(job_file(tmp_path, few_rows, facade.url, "one"), capfd)
+        on_one_machine(job_file(tmp_path, few_rows, facade.url, "one", build=None), capfd)
         alone = facade.requests
     dying = Head()
     with Facade(backend(), latency=0.1) as facade:
         try:
-            path = job_file(tmp_path, few_rows, facade.url, "many")
+            path = job_file(tmp_path, few_rows, facade.url, "many", build=None)
             process = started(["run", str(path), "--engine", "ray", "--workers", "3", "--json"], dying.address)
             wait_until(lambda: facade.generated > alone // 2, process)
             dying.kill()
@@ -365,7 +374,7 @@ def test_a_killed_cluster_is_gone_on_from(tmp_path: Path, few_rows: Path, capfd:
         result = on_ray(path, None, workers=2)
         assert facade.requests <= alone + 12
         assert sum(stage["known"] for stage in result["stages"]) > 0
-    check_equal(tmp_path / "one", tmp_path / "many")
+    check_builds_equal(few_rows, tmp_path / "one.sqlite", tmp_path / "many.sqlite")
     assert left_behind(tmp_path) == []
 
 
