@@ -19,11 +19,13 @@ from hf_relabel.hub_tools.commands.common import (
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hf_relabel.builders.job import Job
     from hf_relabel.builders.journal import Journal
     from hf_relabel.builders.sources import Source
     from hf_relabel.hub_tools.distributed.cluster import Engine
-    from hf_relabel.hub_tools.judging import StageReport
+    from hf_relabel.hub_tools.judging import Stage, StageReport
 
 EPILOG = """\b
 Examples:
@@ -53,26 +55,31 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
     """
     from hf_relabel.builders.job import Job
     from hf_relabel.builders.journal import Journal
-    from hf_relabel.hub_tools.assembly import source_of
+    from hf_relabel.hub_tools.assembly import source_of, stages_of
 
     engine = engine_of(options)
     job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
-    source = source_of(job.source)
+    source, stages = source_of(job.source), stages_of(job)
     with Journal(job.journal) as journal:
-        reports = judge_job(job, source, journal, engine, retry_failed=retry_failed)
+        reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
         show_reports(reports, journal, as_json)
 
 
 def judge_job(
-    job: Job, source: Source, journal: Journal, engine: Engine | None, *, retry_failed: bool
+    job: Job,
+    source: Source,
+    stages: Sequence[Stage],
+    journal: Journal,
+    engine: Engine | None,
+    *,
+    retry_failed: bool,
 ) -> list[StageReport]:
-    """Judge, with a live bar, in this process or spread by an engine."""
-    from hf_relabel.hub_tools.assembly import stages_of
+    """Judge, with a live bar: in this process, or spread by an engine, whose workers make the stages themselves."""
     from hf_relabel.hub_tools.judging import judge
 
     with judging_progress(rows_expected(source)) as progress:
         if engine is None:
-            return judge(source, stages_of(job), journal, retry_failed=retry_failed, progress=progress)
+            return judge(source, stages, journal, retry_failed=retry_failed, progress=progress)
         from hf_relabel.hub_tools.distributed.judging import judge_on_ray
 
         return judge_on_ray(job, source, journal, engine, retry_failed=retry_failed, progress=progress)

@@ -67,16 +67,16 @@ def command(
 
 def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> None:
     from hf_relabel.builders.journal import Journal
-    from hf_relabel.hub_tools.assembly import source_of
+    from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.commands import suspects_command
     from hf_relabel.hub_tools.commands.build_command import show_build
     from hf_relabel.hub_tools.commands.judge_command import judge_job, reports_to_dict, show_reports
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
 
-    source = source_of(job.source)
+    source, stages = source_of(job.source), stages_of(job)
     with Journal(job.journal) as journal:
-        reports = judge_job(job, source, journal, engine, retry_failed=retry_failed)
+        reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
         if job.suspects:
             suspects_command.run_step(job, source, journal, retry_failed=retry_failed)
         suspects = list(suspects_command.found_suspects(source, journal)) if job.suspects else []

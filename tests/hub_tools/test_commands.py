@@ -89,6 +89,12 @@ def test_errors_are_one_line_with_an_exit_code(
     assert "Traceback" not in error
 
 
+def test_settings_that_are_wrong_leave_no_journal_behind(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.sqlite"
+    assert run(["judge", str(rows_file(tmp_path)), "--judge", "oracle", "--journal", str(journal)]) == 2
+    assert not journal.exists()
+
+
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path: Path) -> None:
     backend = ScriptedBackend(rows_path(), truth_path())
     journal = tmp_path / "journal.sqlite"
