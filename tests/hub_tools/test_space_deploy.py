@@ -246,16 +246,24 @@ def _free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def _page(url: str, process: subprocess.Popen[str], seconds: float) -> str:
-    give_up = time.monotonic() + seconds
+def _page(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
+    give_up = time.monotonic() + 60
     while time.monotonic() < give_up:
-        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert process.poll() is None, log.read_text()[-3000:]
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 return str(answer.read().decode())
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.5)
-    raise AssertionError(f"{url} did not answer in {seconds} s")
+    raise AssertionError(f"{url} did not answer. {log.read_text()[-3000:]}")
+
+
+def _shown(url: str, page: int) -> str:
+    """What a page of the app asks for when it is opened."""
+    body = json.dumps({"data": [], "fn_index": page, "session_hash": "x"}).encode()
+    request = urllib.request.Request(f"{url}/gradio_api/run/predict", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return str(json.load(answer)["data"])
 
 
 @pytest.mark.slow
@@ -275,21 +283,18 @@ def test_the_deployed_files_start_in_a_fresh_environment(space: Space, tmp_path:
     port = _free_port()
     environment = {**space.client.environment(), **space.state()["variables"], "GRADIO_SERVER_PORT": str(port)}
     environment.pop("PYTHONPATH", None)
-    process = subprocess.Popen(
-        [python, "app.py"], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    log = tmp_path / "app.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen([python, "app.py"], cwd=folder, env=environment, stdout=file, stderr=file)
+    url = f"http://127.0.0.1:{port}"
     try:
-        page = _page(f"http://127.0.0.1:{port}/", process, 60)
-        assert RELEASE in page
-        where = subprocess.run(
-            [python, "-c", "import hf_relabel; print(hf_relabel.__file__)"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        assert Path(where.strip()).is_relative_to(folder)
+        assert RELEASE in _page(url, process, log)
+        assert "with a false negative" in _shown(url, 0)
+        assert "query 3 of 0" in _shown(url, 1)
+        where = [python, "-c", "import hf_relabel, sys; print(hf_relabel.__file__, sys.prefix)"]
+        said = subprocess.run(where, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+        assert said.split() == [str(folder / "hf_relabel" / "__init__.py"), str(tmp_path / "fresh")]
     finally:
         process.terminate()
         assert process.wait(timeout=30) == 0
+    assert "Traceback" not in log.read_text()
