@@ -74,9 +74,7 @@ _ENGINE_OPTIONS = [
         help="ray: many processes, on the cluster that RAY_ADDRESS names or on one started here for as long.",
     ),
     click.option("--workers", type=click.IntRange(min=1), help="Processes with --engine ray; one per CPU."),
-    click.option(
-        "--shards", type=click.IntRange(min=1), help="Pieces of SOURCE with --engine ray; 4 a process."
-    ),
+    click.option("--shards", type=click.IntRange(min=1), help="Pieces of SOURCE with --engine ray; 4 a process."),
 ]
 
 
