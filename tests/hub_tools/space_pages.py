@@ -118,7 +118,7 @@ class Server:
         try:
             return self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.kill()
             raise
 
 
