@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.answers import read_answers
+    from hf_relabel.builders.audit.drawing import calibrate, draw_audit
+    from hf_relabel.builders.audit.report import AuditReport, audit_report
     from hf_relabel.builders.audit.sampling import AuditSample
     from hf_relabel.builders.calibration import Calibration, LabelledScore
     from hf_relabel.builders.cascade import Rule, conclude
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         CardError,
         ConfigError,
         InputError,
+        JobError,
         JournalError,
         JudgingStopped,
         RelabelError,
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
     from hf_relabel.trainers.training_data import open_training_data
 
 _HOMES = {
+    "AuditReport": "builders.audit.report",
     "AuditSample": "builders.audit.sampling",
     "BadRow": "builders.errors",
     "BuildError": "builders.errors",
@@ -104,6 +108,7 @@ _HOMES = {
     "InputError": "builders.errors",
     "Inspection": "builders.inspection",
     "Job": "builders.job",
+    "JobError": "builders.errors",
     "Journal": "builders.journal",
     "JournalError": "builders.errors",
     "Judgement": "builders.judgements",
@@ -152,10 +157,13 @@ _HOMES = {
     "TruthJudge": "builders.judges.truth",
     "Verdict": "builders.judgements",
     "apply": "builders.techniques",
+    "audit_report": "builders.audit.report",
     "build_configs": "hub_tools.building",
+    "calibrate": "builders.audit.drawing",
     "compare": "trainers.compare",
     "conclude": "builders.cascade",
     "diff": "hub_tools.releases.diff",
+    "draw_audit": "builders.audit.drawing",
     "evaluate_model": "trainers.evaluation.evaluator",
     "free_findings": "builders.findings",
     "inspect": "builders.inspection",
@@ -191,6 +199,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AuditReport",
     "AuditSample",
     "BadRow",
     "BuildError",
@@ -208,6 +217,7 @@ __all__ = [
     "InputError",
     "Inspection",
     "Job",
+    "JobError",
     "Journal",
     "JournalError",
     "Judgement",
@@ -256,10 +266,13 @@ __all__ = [
     "TruthJudge",
     "Verdict",
     "apply",
+    "audit_report",
     "build_configs",
+    "calibrate",
     "compare",
     "conclude",
     "diff",
+    "draw_audit",
     "evaluate_model",
     "free_findings",
     "inspect",
