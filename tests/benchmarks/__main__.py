@@ -4,8 +4,9 @@
 
 Each is a process of its own, whose module can be run by itself too (`--list` names them). Every time is measured in the
 same run as something to compare it with. `--quick` takes sizes that say nothing but that all of it runs; `--full` takes
-those of the design's targets, and hours. Benchmarks on judged sets look for them in `--data`. The exit code is 1 if a
-benchmark failed, whatever its figures are.
+those of the design's targets, and hours. The benchmarks of what a technique or a judge is worth train models for many
+minutes; they are run with `--full` or where they are named, and look for judged sets in `--data`. The exit code is 1 if
+a benchmark failed, whatever its figures are.
 """
 
 from __future__ import annotations
@@ -53,27 +54,26 @@ def flat(values: Mapping[str, Any], before: str = "") -> Iterator[Figure]:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A module and its arguments at each size; None where it is left out at that size.
+    """A module and its arguments at each size.
 
     Attributes:
         name: what `--only` takes.
-        on_sets: whether it takes folders of judged sets.
+        on_sets: whether it takes folders of judged sets. Such a one is left out unless it is named or all is run in full.
         plots: whether it draws what it found, beside the JSON.
         figures: makes figures of what a module prints that has a form of its own.
     """
 
     name: str
     module: str
-    default: str | None = ""
-    quick: str | None = ""
-    full: str | None = ""
+    default: str = ""
+    quick: str = ""
+    full: str = ""
     on_sets: bool = False
     plots: bool = False
     figures: Callable[[Any], list[Figure]] | None = None
 
-    def arguments(self, size: str) -> list[str] | None:
-        chosen = {"quick": self.quick, "default": self.default, "full": self.full}[size]
-        return None if chosen is None else chosen.split()
+    def arguments(self, size: str) -> list[str]:
+        return {"quick": self.quick, "default": self.default, "full": self.full}[size].split()
 
 
 _OFFLINE = "--judge similarity --held-out"
@@ -105,11 +105,9 @@ BENCHMARKS = (
 )
 
 
-def run(benchmark: Benchmark, size: str, data: Path, timeout: float, more: Sequence[str]) -> dict[str, Any] | None:
-    """The report of a benchmark; None where it has no such size. One that failed has a figure that says so."""
+def run(benchmark: Benchmark, size: str, data: Path, timeout: float, more: Sequence[str]) -> dict[str, Any]:
+    """The report of a benchmark. One that failed has a figure that says so."""
     arguments = benchmark.arguments(size)
-    if arguments is None:
-        return None
     if benchmark.on_sets:
         folders = [data / name for name in SETS if (data / name).is_dir()]
         if not folders:
@@ -160,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="name the benchmarks and their modules")
     parser.add_argument("more", nargs="*", help="after --: arguments for the one benchmark that is run")
     options = parser.parse_args(arguments)
-    chosen = [each for each in BENCHMARKS if not options.only or each.name in options.only]
+    full = options.size == "full" or options.list
+    chosen = [each for each in BENCHMARKS if (each.name in options.only if options.only else full or not each.on_sets)]
     if options.list:
         for each in chosen:
             print(f"{each.name:16} python -m tests.benchmarks.{each.module}")
@@ -173,9 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{number} of {len(chosen)}: {each.name} …", file=sys.stderr, flush=True)
         plot = ["--plot", str(options.out.with_suffix(".png"))] if each.plots and options.out is not None else []
         report = run(each, options.size, options.data, options.timeout, [*plot, *options.more])
-        if report is not None:
-            reports.append(report)
-            print(f"  {report.get('seconds', 0):.0f} s", file=sys.stderr, flush=True)
+        reports.append(report)
+        print(f"  {report.get('seconds', 0):.0f} s", file=sys.stderr, flush=True)
         if options.out is not None:  # also where the rest is interrupted
             found = {"size": options.size, "machine": on.to_dict(), "reports": reports}
             options.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
