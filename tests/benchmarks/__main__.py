@@ -58,7 +58,7 @@ class Benchmark:
 
     Attributes:
         name: what `--only` takes.
-        on_sets: whether it takes folders of judged sets. Such a one is left out unless it is named or all is run in full.
+        on_sets: whether it takes folders of judged sets. Left out unless named or all is run in full.
         plots: whether it draws what it found, beside the JSON.
         figures: makes figures of what a module prints that has a form of its own.
     """
