@@ -113,7 +113,7 @@ class _Run:
         self.work = Path(tempfile.mkdtemp(prefix="relabel-work-"))
         self.kept = Kept(api, settings.repo_id, self.work, settings.journal, settings.outputs)
         self.child: subprocess.Popen[bytes] | None = None
-        self.stopping = threading.Event()
+        self.stopping = False  # not an event, which a handler of signals may not set while it is waited for
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -129,7 +129,7 @@ class _Run:
                 url = self._judge_url(self.settings.judge)
                 parameters[self.settings.judge.parameter] = url
                 if not self._wait_for_judge(f"{url}{self.settings.judge.health}", self.settings.judge.wait):
-                    return 130 if self.stopping.is_set() else JUDGE_FAILED
+                    return 130 if self.stopping else JUDGE_FAILED
             code = self._run_job(parameters)
             saved = self._save_all()
             return code or saved
@@ -141,10 +141,10 @@ class _Run:
             command += ["--set", f"{name}={value}"]
         if self.settings.retry_failed:
             command.append("--retry-failed")
-        if self.stopping.is_set():
+        if self.stopping:
             return 130
         self.child = subprocess.Popen(command, cwd=self.work, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-        if self.stopping.is_set():  # told while it was being started
+        if self.stopping:  # told while it was being started
             self._stop(signal.SIGTERM, None)
         saved = time.monotonic()
         while True:
@@ -153,7 +153,7 @@ class _Run:
                 return code if code >= 0 else 128 - code
             except subprocess.TimeoutExpired:
                 pass
-            if time.monotonic() - saved >= self.settings.save_every and not self.stopping.is_set():
+            if time.monotonic() - saved >= self.settings.save_every and not self.stopping:
                 self._save_journal()
                 saved = time.monotonic()
 
@@ -191,7 +191,7 @@ class _Run:
         _say("Waiting for the judge server.")
         give_up = time.monotonic() + wait
         looked = 0.0
-        while time.monotonic() < give_up and not self.stopping.is_set():
+        while time.monotonic() < give_up and not self.stopping:
             if _answers(health):
                 _say("The judge server is ready.")
                 return True
@@ -201,8 +201,8 @@ class _Run:
                 if stage is not None:
                     _say(f"Error: the judge server's Job is over ({stage}). See its logs: {self._judge_logs()}.")
                     return False
-            self.stopping.wait(1.0)
-        if not self.stopping.is_set():
+            time.sleep(1.0)
+        if not self.stopping:
             _say(f"Error: the judge server was not ready after {wait:.0f} s. See its logs: {self._judge_logs()}.")
         return False
 
@@ -234,7 +234,7 @@ class _Run:
 
     def _stop(self, _number: int, _frame: Any) -> None:
         """Tell the run to stop as Ctrl-C does, which keeps what is done; kill it if it does not."""
-        self.stopping.set()
+        self.stopping = True
         child = self.child
         if child is not None and child.poll() is None:
             child.send_signal(signal.SIGINT)

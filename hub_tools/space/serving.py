@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
@@ -19,6 +20,7 @@ _FRAMES = ("https://huggingface.co", "https://*.huggingface.co")
 """Pages that show a Space in a frame."""
 _SAMPLE_DELAY = 5.0
 """Seconds, unless somebody asks for it earlier: drawing the sample reads all verdicts."""
+_ENDS = (signal.SIGINT, signal.SIGTERM)
 _LARGEST_UPLOAD = 1
 """Bytes. gradio takes uploads of anybody, and no page here has use for one."""
 
@@ -41,22 +43,24 @@ def serve(
         ConfigError: gradio is not installed, or the port is taken.
         ReleaseError, BuildError: the release cannot be opened.
     """
-    with running_app(settings, port=port, open_browser=open_browser) as url:
+    with _running_app(settings, port=port, open_browser=open_browser) as (url, ends):
         if started is not None:
             started(url)
-        wait_for_end()
+        ends.get()
 
 
 def main() -> None:
     """Entry point of a Space: its settings are variables, its port is gradio's."""
-    with running_app(settings_of_space()) as url:
+    with _running_app(settings_of_space()) as (url, ends):
         print(f"Serving on {url}", file=sys.stderr)  # noqa: T201 - the log of the Space
-        wait_for_end()
+        ends.get()
 
 
 @contextmanager
-def running_app(settings: SpaceSettings, *, port: int | None = None, open_browser: bool = False) -> Iterator[str]:
-    """The app, serving in threads of its own. Gives its address."""
+def _running_app(
+    settings: SpaceSettings, *, port: int | None = None, open_browser: bool = False
+) -> Iterator[tuple[str, SimpleQueue[int]]]:
+    """The app, serving in threads of its own. Gives its address, and where Ctrl-C and SIGTERM are put."""
     try:
         from hf_relabel.hub_tools.space.app import build
     except ImportError as error:
@@ -71,11 +75,13 @@ def running_app(settings: SpaceSettings, *, port: int | None = None, open_browse
         if not settings.is_space:
             running.browser()  # so that a name with a mistake is told where it was typed
         demo = build(running)
-        url = _launched(demo, settings, port, open_browser)
-        threading.Thread(target=_open, args=(running, ending), name="opening", daemon=True).start()
-        yield url
-        ending.set()
-        demo.close(verbose=False)
+        # Before the port answers: whoever sees it answer may tell the server to end.
+        with _ends() as ends:
+            url = _launched(demo, settings, port, open_browser)
+            threading.Thread(target=_open, args=(running, ending), name="opening", daemon=True).start()
+            yield url, ends
+            ending.set()
+            demo.close(verbose=False)
     finally:
         ending.set()
         running.close()
@@ -127,12 +133,13 @@ def _launched(demo: Any, settings: SpaceSettings, port: int | None, open_browser
     return str(url).rstrip("/")
 
 
-def wait_for_end() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
-    end = threading.Event()
-    before = {number: signal.signal(number, lambda *_: end.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+@contextmanager
+def _ends() -> Iterator[SimpleQueue[int]]:
+    """Ctrl-C and SIGTERM as numbers in a queue. Unlike an event, it may be written to while it is being waited for."""
+    ends: SimpleQueue[int] = SimpleQueue()
+    before = {number: signal.signal(number, lambda number, _: ends.put(number)) for number in _ENDS}
     try:
-        end.wait()
+        yield ends
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -35,6 +36,8 @@ POINTS = int(os.environ.get("HF_RELABEL_KILL_POINTS", "4"))
 MEGABYTES = int(os.environ.get("HF_RELABEL_KILL_MB", "30"))
 REPO = "user/set"
 PASSAGE_BYTES = 8000
+FIGURE = re.compile(r"\]\((figures/[^)]+)\)")
+"""A figure that a card shows."""
 
 
 @dataclass
@@ -98,11 +101,14 @@ class Reader:
             time.sleep(0.05)
 
     def get(self, path: str) -> Any:
+        return json.loads(self.read(path))
+
+    def read(self, path: str) -> bytes:
         request = urllib.request.Request(
             f"{self.server.url}{path}", headers={"Authorization": f"Bearer {self.server.token}"}
         )
         with urllib.request.urlopen(request, timeout=5) as answer:
-            return json.loads(answer.read())
+            return bytes(answer.read())
 
     def look(self) -> None:
         try:
@@ -116,7 +122,8 @@ class Reader:
             self.seen["empty"] += 1
             return
         manifest = self.get(f"/datasets/{REPO}/resolve/{sha}/manifest.json")
-        expected = {*manifest["files"], "manifest.json", "README.md", "figures/false-negatives.png"}
+        card = self.read(f"/datasets/{REPO}/resolve/{sha}/README.md").decode()
+        expected = {*manifest["files"], "manifest.json", "README.md", *FIGURE.findall(card)}
         if files != expected:
             self.wrong.append(f"{sorted(files ^ expected)} at {sha}")
         for path, entry in manifest["files"].items():
