@@ -92,6 +92,7 @@ BENCHMARKS = (
     ),
     Benchmark("release", "bench_release", quick="--mb 4 --rounds 1", full="--mb 2000 --rounds 3"),
     Benchmark("evaluation", "bench_evaluation", quick="--documents 20000 --rounds 1", full="--rounds 5"),
+    Benchmark("space", "bench_space", "--rows 20000", quick="--rows 300", full="--rows 100000"),
     Benchmark("training step", "bench_training_step", quick="--steps 6 --rounds 1"),
     Benchmark(
         "peers",

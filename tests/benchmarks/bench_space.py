@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.measuring import Figure, emit
+
 REPO = "user/large"
 SAMPLE = 400
 COMMAND_LINE = "from hf_relabel.hub_tools.commands import main; main()"
@@ -154,6 +156,18 @@ def measure(rows: int, folder: Path | None) -> dict[str, Any]:
     return found
 
 
+TARGETS = {"process start to first page": "<= 3", "row at random, 95 %": "<= 0.3", "search, first page, 95 %": "<= 0.3"}
+
+
+def figures_of(rows: int, found: dict[str, float]) -> Iterator[Figure]:
+    """What was measured, with the targets of a release of 100,000 rows."""
+    size = f"{rows:,} rows, {found['release, MB']:,.0f} MB"
+    for what, value in found.items():
+        if what != "release, MB":
+            unit = "MB" if "MB" in what else "s"
+            yield Figure(what.replace(", MB", ""), value, unit, size, target=TARGETS.get(what, ""))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure browsing.")
     parser.add_argument("--rows", type=int, default=100_000)
@@ -161,12 +175,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--browse", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    figures = browse(options.rows) if options.browse else measure(options.rows, options.folder)
-    if options.json or options.browse:
-        json.dump(figures, sys.stdout)
+    if options.browse:
+        json.dump(browse(options.rows), sys.stdout)
         return
-    for what, value in figures.items():
-        print(f"{what:40} {value:10.3f}")
+    found = measure(options.rows, options.folder)
+    emit("space", list(figures_of(options.rows, found)), as_json=options.json, peak_mb=found["peak memory, MB"])
 
 
 if __name__ == "__main__":
