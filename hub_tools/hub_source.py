@@ -18,6 +18,7 @@ from hf_relabel.builders.sources import Source, SourceFile, open_source, source_
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
 from hf_relabel.builders.sources.files import is_data_file, subset_of
 from hf_relabel.hub_tools.hub_errors import hub_errors
+from hf_relabel.hub_tools.memory import give_back_large_blocks
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -224,6 +225,7 @@ def _hub_file(repo_id: str, sha: str, path: str, token: str | bool | None, cache
 def _open_cached(repo_id: str, sha: str, path: str, token: str | bool | None) -> BinaryIO:
     from huggingface_hub import hf_hub_download
 
+    give_back_large_blocks()
     with hub_errors(repo_id, sha, token, SourceError):
         return Path(hf_hub_download(repo_id, path, repo_type="dataset", revision=sha, token=token)).open("rb")
 

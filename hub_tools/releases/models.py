@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.hub_tools.hub_errors import hub_errors
+from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import PlannedFile
 from hf_relabel.hub_tools.releases.push import MAX_ATTEMPTS, Progress, PushOptions, is_stored, quiet_xet
 from hf_relabel.hub_tools.releases.repository import Head, RemoteFile, read_head
@@ -141,6 +142,7 @@ class _ModelPusher:
         from huggingface_hub import HfApi
 
         options.check()
+        give_back_large_blocks()
         self.folder, self.repo_id, self.options, self.render = folder, repo_id, options, render
         self.api: HfApi = HfApi(token=token)
         self.progress = progress or (lambda name, size: None)

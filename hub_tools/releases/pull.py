@@ -20,6 +20,7 @@ from hf_relabel.builders.folder_swap import new_folder
 from hf_relabel.builders.manifest import MANIFEST_NAME, FileEntry, manifest_text, read_manifest
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.hub_source import HubLocation
+from hf_relabel.hub_tools.memory import give_back_large_blocks
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -200,6 +201,7 @@ class _Remote:
         """Download one file into the folder, unless this commit's is there."""
         from huggingface_hub import hf_hub_download
 
+        give_back_large_blocks()
         bar = _byte_counter(count or (lambda _: None))
         try:
             with hub_errors(self.repo_id, self.sha, self.token):

@@ -22,6 +22,7 @@ from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.builders.released import Release, release_from_folder
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.hub_tools.hub_errors import hub_errors
+from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import Plan, PlannedFile, make_plan
 from hf_relabel.hub_tools.releases.repository import Head, read_head
 from hf_relabel.hub_tools.releases.versions import BUMPS, Version
@@ -243,6 +244,7 @@ class _Pusher:
         from huggingface_hub import HfApi
 
         options.check()
+        give_back_large_blocks()
         self.repo_id, self.options = repo_id, options
         self.api: HfApi = HfApi(token=token)
         self.progress = progress or (lambda name, size: None)
