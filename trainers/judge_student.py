@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from hf_relabel.builders.judges.student import (
 from hf_relabel.builders.judges.student_features import FEATURES
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.whole_file import written_whole
+from hf_relabel.trainers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,14 +114,19 @@ def train_student(
     import numpy as np
 
     labelled = sorted(examples, key=lambda example: (example.row.query_id, example.position))
-    truth = np.array([example.relevant for example in labelled])
-    groups = np.array([example.row.query_id for example in labelled])
-    weights = np.array([example.weight for example in labelled], dtype=np.float64)
-    _check(truth, groups, folds)
+    given = {"labels": len(labelled), "relevant": sum(example.relevant for example in labelled)}
+    _check(labelled, folds)
     out.mkdir(parents=True, exist_ok=True)
     encoder, name = model, model
     if head == "setfit":
-        encoder, name = str(_fine_tune(labelled, out / BODY_NAME, model, revision, seed, steps, device)), BODY_NAME
+        seen, labelled = _halves(labelled, seed)
+        _check(labelled, folds, "for its second half, which SetFit does not see, ")
+        with quiet_libraries():
+            _fine_tune(seen, out / BODY_NAME, model, revision, seed, steps, device)
+        encoder, name = str(out / BODY_NAME), BODY_NAME
+    truth = np.array([example.relevant for example in labelled])
+    groups = np.array([example.row.query_id for example in labelled])
+    weights = np.array([example.weight for example in labelled], dtype=np.float64)
     judge = SimilarityJudge(encoder, revision=revision if head == "scores" else None, device=device)
     inputs = np.array(list(_inputs(labelled, head, judge)))
     strength, left_out = _chosen(inputs, truth, groups, weights / weights.mean(), folds, seed)
@@ -136,21 +143,38 @@ def train_student(
         revision=revision if head == "scores" else None,
         features=FEATURES if head == "scores" else (),
         calibration=calibration,
-        trained={"labels": len(truth), "relevant": int(truth.sum()), "seed": seed, "penalty": strength},
+        trained={**given, "seed": seed, "penalty": strength},
         **fitted,
     )
     with written_whole(out / STUDENT_NAME) as file:
         file.write(settings.model_dump_json(indent=1).encode() + b"\n")
-    return _report(out, head, truth, weights, left_out, settings, strength)
+    return _report(out, head, truth, weights, left_out, settings)
 
 
-def _check(truth: npt.NDArray[np.bool_], groups: npt.NDArray[Any], folds: int) -> None:
-    if len(truth) < LEAST_LABELS:
-        raise ConfigError(f"A student needs at least {LEAST_LABELS} labels, there are {len(truth)}. Audit more.")
-    if truth.all() or not truth.any():
-        raise ConfigError("A student needs labels of both kinds: relevant ones and others.")
-    if len(set(groups)) < folds or len(set(groups[truth])) < folds or len(set(groups[~truth])) < folds:
-        raise ConfigError(f"A student needs labels of both kinds from at least {folds} queries each.")
+def _check(labelled: Sequence[StudentExample], folds: int, needs: str = "") -> None:
+    if len(labelled) < LEAST_LABELS:
+        raise ConfigError(
+            f"A student needs {needs}at least {LEAST_LABELS} labels, there are {len(labelled)}. Audit more."
+        )
+    kinds = [{example.row.query_id for example in labelled if example.relevant is kind} for kind in (True, False)]
+    if not all(kinds):
+        raise ConfigError(f"A student needs {needs}labels of both kinds: relevant ones and others.")
+    if min(map(len, kinds)) < folds:
+        raise ConfigError(f"A student needs {needs}labels of both kinds from at least {folds} queries each.")
+
+
+def _halves(labelled: Sequence[StudentExample], seed: int) -> tuple[list[StudentExample], list[StudentExample]]:
+    """Two halves of the queries, with about as many relevant labels.
+
+    One is to fine-tune an encoder on, the other to fit and to measure the rest on: of labels that the encoder has seen
+    it tells nearly all apart, whatever it does with others.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    truth = [example.relevant for example in labelled]
+    groups = [example.row.query_id for example in labelled]
+    first, second = next(StratifiedGroupKFold(2, shuffle=True, random_state=seed).split(truth, truth, groups))
+    return [labelled[index] for index in first], [labelled[index] for index in second]
 
 
 def _inputs(labelled: Sequence[StudentExample], head: Head, judge: SimilarityJudge) -> Iterator[Values]:
@@ -216,17 +240,27 @@ def _chosen(
 
 def _fine_tune(
     labelled: Sequence[StudentExample], out: Path, model: str, revision: str | None, seed: int, steps: int, device: Any
-) -> Path:
+) -> None:
     """Fine-tune the encoder by SetFit's contrastive pairs. Only the encoder is kept."""
     try:
         from datasets import Dataset
         from sentence_transformers import SentenceTransformer
         from setfit import SetFitModel, Trainer, TrainingArguments
+        from setfit.logging import set_verbosity_warning
+        from transformers import PrinterCallback, ProgressCallback
     except ImportError:
         raise ConfigError("The head setfit needs SetFit: pip install 'hf-relabel[setfit]'") from None
     from sklearn.linear_model import LogisticRegression
 
     from hf_relabel.builders.model_folder import model_folder
+
+    set_verbosity_warning()
+
+    class Bar(ProgressCallback):  # type: ignore[misc]
+        """Does not print losses between, which would go to where results go."""
+
+        def on_log(self, *_: Any, **__: Any) -> None:
+            pass
 
     body = SentenceTransformer(str(model_folder(model) or model), revision=revision, device=device)
     rows = Dataset.from_dict(
@@ -251,9 +285,13 @@ def _fine_tune(
             train_dataset=rows,
             metric=lambda predicted, known: {"accuracy": sum(predicted == known) / len(known)},
         )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        if sys.stderr.isatty():
+            trainer.add_callback(Bar())
+        trainer.st_trainer.args.dataloader_pin_memory = False
         trainer.train_embeddings(*trainer.dataset_to_parameters(rows), args=arguments)
     body.save(str(out), create_model_card=False)
-    return out
 
 
 def _report(
@@ -263,7 +301,6 @@ def _report(
     weights: Values,
     left_out: Values,
     settings: StudentSettings,
-    strength: float,
 ) -> StudentReport:
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -271,11 +308,11 @@ def _report(
     return StudentReport(
         folder=str(out),
         head=head,
-        labels=len(truth),
-        relevant=int(truth.sum()),
+        labels=settings.trained["labels"],
+        relevant=settings.trained["relevant"],
         auc=round(float(roc_auc_score(truth, left_out, sample_weight=weights)), 4),
         average_precision=round(float(average_precision_score(truth, left_out, sample_weight=weights)), 4),
         sure_precision=None if zones.precision is None else zones.precision.value,
         sure_recall=None if zones.recall is None else zones.recall.value,
-        strength=strength,
+        strength=settings.trained["penalty"],
     )

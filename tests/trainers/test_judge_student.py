@@ -102,8 +102,18 @@ def test_labels_that_cannot_teach_are_refused(tmp_path: Path) -> None:
             train_student(labels, tmp_path, model=MINILM)
 
 
+def test_setfit_needs_labels_that_its_encoder_does_not_see(tmp_path: Path) -> None:
+    """What the encoder was fine-tuned on it tells apart: it says nothing of how far to trust the student."""
+    five_relevant = [each for each in examples(rows(30)) if each.row.query_id < "q14" or not each.relevant]
+    train_student(five_relevant, tmp_path, model=MINILM)
+    with pytest.raises(ConfigError, match=r"second half.* at least 5 queries"):
+        train_student(five_relevant, tmp_path, head="setfit", model=MINILM)
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_a_setfit_student_learns_saves_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setfit_student_learns_saves_and_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     from sentence_transformers import SentenceTransformer
@@ -112,7 +122,9 @@ def test_a_setfit_student_learns_saves_and_judges(tmp_path: Path, monkeypatch: p
     encoder = Transformer(tiny_bert(tmp_path / "bert"))
     SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension())]).save(str(tmp_path / "tiny"))
 
+    capfd.readouterr()
     report = train_student(examples(rows(20)), tmp_path / "out", head="setfit", model=str(tmp_path / "tiny"), steps=20)
+    assert capfd.readouterr() == ("", ""), "no terminal, no progress bar"
     (said,) = StudentJudge(str(tmp_path / "out")).judge([(rows(1, first=70)[0], range(4))])
 
     assert report.labels == 80
