@@ -15,7 +15,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/hf-relabel quickstart
 
 test: $(VENV)/.installed
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
