@@ -49,7 +49,7 @@ KINDS: Mapping[str, ServerKind] = {
         health="/health",
     ),
     "vllm": ServerKind(
-        image="vllm/vllm-openai:latest",
+        image="vllm/vllm-openai:v0.12.0",
         command=("vllm", "serve", "{model}", "--host", _EVERY_ADDRESS, "--port", "{port}"),
         revision=("--revision", "{revision}"),
         port=8000,
