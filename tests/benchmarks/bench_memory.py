@@ -18,8 +18,10 @@ from the smallest to the largest is shown, per 100,000 rows. `--full` runs 700,0
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -140,13 +142,14 @@ class Watch:
 
 
 def megabytes(*folders: Path) -> float:
-    """What the files in some folders take. Files go away while it counts."""
+    """What the files in some folders take. Files and folders go away while it counts."""
     total = 0
     for folder in folders:
-        for path in folder.rglob("*"):
-            with suppress(OSError):
-                if not path.is_symlink() and path.is_file():
-                    total += path.stat().st_size
+        for parent, _, names in os.walk(folder):  # which passes over folders that go away
+            for name in names:
+                with suppress(OSError):
+                    if stat.S_ISREG((found := os.lstat(os.path.join(parent, name))).st_mode):
+                        total += found.st_size
     return total / 1e6
 
 
