@@ -25,6 +25,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,8 +198,8 @@ class Answers:
         return max(kept, key=_order, default=None)
 
 
-def _order(event: Event) -> tuple[str, str]:
-    return event.time, event.event
+_order = attrgetter("time", "event", *(field.name for field in fields(Event)))
+"""By time; of two events of one name, which only a changed file can hold, always the same one first."""
 
 
 class EventLog:
