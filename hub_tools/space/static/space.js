@@ -85,6 +85,16 @@ window.hfRelabel = (() => {
       }
     };
 
+    // A server that has just been started does not take an answer until it has its sample again.
+    const taken = async (message) => {
+      let reply = await ask(message);
+      while (message.do === "answer" && reply.state === "waiting") {
+        await sleep(500);
+        reply = await ask(message);
+      }
+      return reply;
+    };
+
     const show = (reply) => {
       person = reply.person;
       part("progress").innerHTML = reply.progress;
@@ -101,7 +111,7 @@ window.hfRelabel = (() => {
       if (message.do === "answer") {
         window.sessionStorage.setItem(PENDING, JSON.stringify({ ...message, person }));
       }
-      const reply = await ask(message);
+      const reply = await taken(message);
       if (message.do === "answer") {
         window.sessionStorage.removeItem(PENDING);
         answered.push(message.item);
@@ -119,8 +129,9 @@ window.hfRelabel = (() => {
       busy = true;
       let reply = await ask({ do: "show" });
       const pending = JSON.parse(window.sessionStorage.getItem(PENDING) || "null");
-      if (pending && reply.person !== null && pending.person === reply.person && reply.state !== "waiting") {
-        reply = await ask(pending);
+      if (pending && reply.person !== null && pending.person === reply.person) {
+        show(reply);
+        reply = await taken(pending);
       }
       window.sessionStorage.removeItem(PENDING);
       show(reply);
