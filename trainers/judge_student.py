@@ -100,7 +100,8 @@ def train_student(
 
     Args:
         examples: labelled candidates.
-        head: see hf_relabel.builders.judges.student.
+        head: see hf_relabel.builders.judges.student. With `setfit` half of the queries fine-tune the encoder, and all
+            else is fitted, calibrated and measured on the other half.
         model, revision: the encoder.
         precision: wanted of what the student calls better.
         seed: of the folds, and of SetFit.
@@ -108,7 +109,8 @@ def train_student(
         steps: of SetFit's fine-tuning.
 
     Raises:
-        ConfigError: fewer than 20 labels, labels of one kind or of too few queries only, or a library is missing.
+        ConfigError: fewer than 20 labels (with `setfit` in a half), labels of one kind or of too few queries only, or
+            a library is missing.
         BuildError: the folder cannot be written.
     """
     import numpy as np
