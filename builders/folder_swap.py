@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.whole_file import sync_folder
 
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 
@@ -41,7 +42,8 @@ class NewFolder:
 
     def sync(self, path: Path) -> None:
         """Make sure that a file, or the list of files in a folder, is on the disk."""
-        if path.is_dir() and os.name != "posix":  # Windows cannot open folders
+        if path.is_dir():
+            sync_folder(path)
             return
         descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
         try:
@@ -141,7 +143,8 @@ def _locked(target: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # Windows removes no file that is open; it is used again then
+            path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -151,7 +154,7 @@ def _recover(target: Path) -> None:
     old = _beside(target, "old")
     if old.exists():
         if target.exists():
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
         else:
             old.rename(target)
 
@@ -175,13 +178,25 @@ def _put_in_place(new: Path, target: Path) -> None:
     else:
         # Without an exchange the place is empty for a moment; a build killed then is undone by the next (`_recover`).
         old = _beside(target, "old")
-        target.rename(old)
+        _move_away(target, old)
         try:
             new.rename(target)
         except OSError:
             old.rename(target)
             raise
-        shutil.rmtree(old)
+        # It is the new build that counts now: what cannot be removed yet is left to the next build.
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _move_away(folder: Path, old: Path) -> None:
+    try:
+        folder.rename(old)
+    except PermissionError as error:
+        raise BuildError(
+            f"{folder} cannot be replaced: the system refuses to move it ({error.strerror}). A program may have"
+            " one of its files open (on Windows a data set that was loaded from it does): close it and build again, or"
+            " write elsewhere. What was there stays as it is."
+        ) from error
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -17,12 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import Passage, Row
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _LABEL_CODES = {Label.BETTER: 0, Label.WORSE: 1, Label.IRRELEVANT: 2, Label.UNPARSABLE: 3, Label.FAILED: 4}
 _LABELS = {code: label for label, code in _LABEL_CODES.items()}
@@ -149,7 +152,7 @@ class Journal:
         self.path = Path(path)
         self._writes = write
         self._mode = "mode=ro&immutable=1" if frozen else "mode=ro"
-        self._lock: IO[bytes] | None = None
+        self._lock: FileLock | None = None
         if write:
             self._lock = _lock_for_writing(self.path)
         try:
@@ -397,7 +400,7 @@ class Journal:
         if database is not None:
             database.close()
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     def __enter__(self) -> Journal:
@@ -440,24 +443,30 @@ def _explain(error: sqlite3.Error) -> str:
     return f"SQLite says: {text}."
 
 
-def _lock_for_writing(path: Path) -> IO[bytes]:
-    """Take the one write lock, held until closed; the system drops it when the process dies, however it dies."""
-    import fcntl
+def _lock_for_writing(path: Path) -> FileLock:
+    """Take the one write lock, held until released; the system drops it when the process dies, however it dies.
 
-    lock_path = path.with_name(path.name + ".lock")
+    Where the system has no such locks, filelock keeps a file that names the process.
+    """
+    import filelock
+
+    place = path.with_name(path.name + ".lock")
+    # Not by thread: a journal may be closed by another than the one that opened it.
+    lock = filelock.FileLock(place, thread_local=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = lock_path.open("ab")
+        if (
+            filelock.has_fcntl
+        ):  # where it may not be made filelock only waits; the file of a softer lock is its own to make
+            place.open("ab").close()
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise JournalError(
+            f"{path}: another process is writing to it. Wait for that process to end, or choose another --journal."
+        ) from error
     except OSError as error:
         raise JournalError(
             f"{path}: it cannot be written ({error.strerror}). Check the permissions of the folder, or choose another"
             " --journal."
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise JournalError(
-            f"{path}: another process is writing to it. Wait for that process to end, or choose another --journal."
         ) from error
     return lock

@@ -10,6 +10,19 @@ from typing import BinaryIO
 
 from hf_relabel.builders.errors import BuildError
 
+_CAN_OPEN_FOLDERS = os.name == "posix"
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the list of files in a folder is on the disk. Nothing where folders cannot be opened: Windows."""
+    if not _CAN_OPEN_FOLDERS:
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:

@@ -30,6 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from hf_relabel.builders.whole_file import sync_folder
 from hf_relabel.hub_tools.local_hub.errors import HubError
 
 REPO_TYPES = ("models", "datasets", "spaces")
@@ -60,14 +61,6 @@ def check_path(path: Any) -> str:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_whole(path: Path, content: bytes) -> None:

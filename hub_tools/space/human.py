@@ -33,6 +33,7 @@ from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.whole_file import sync_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -256,7 +257,7 @@ class EventLog:
         self._run, self._number, self._size = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(5)}", 0, 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._descriptor = os.open(self.folder / f"{self._run}.jsonl", flags, 0o600)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def _append(self, line: bytes) -> None:
         assert self._descriptor is not None
@@ -313,14 +314,6 @@ class EventLog:
     def close(self) -> None:
         with self._lock:
             self._abandon()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def events_schema() -> pa.Schema:
