@@ -32,6 +32,8 @@ _LABELS = {code: label for label, code in _LABEL_CODES.items()}
 _KEY_BYTES = 16
 _MOST_KEYS_PER_QUERY = 900  # SQLite's oldest limit on bound values is 999
 _REPLIES_AT_ONCE = 256
+_CONNECTION: dict[str, Any] = {"isolation_level": None, "timeout": 30, "check_same_thread": False}
+"""In a notebook another thread writes than the one that opened the journal and runs a loop; never two at once."""
 _CHECKPOINT_PAGES = 8_000
 """Pages of 4 KiB written ahead before they go to their places in the file, where a page that was written again and
 again goes once. SQLite's 1,000 cost a tenth more."""
@@ -170,7 +172,7 @@ class Journal:
 
     def _connect(self) -> sqlite3.Connection:
         if self._writes:
-            database = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+            database = sqlite3.connect(self.path, **_CONNECTION)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
@@ -178,9 +180,7 @@ class Journal:
             return database
         if not self.path.is_file():
             raise JournalError(f"There is no journal at {self.path}. Run `hf relabel judge` first, or check the path.")
-        return sqlite3.connect(
-            f"{self.path.resolve().as_uri()}?{self._mode}", uri=True, isolation_level=None, timeout=30
-        )
+        return sqlite3.connect(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True, **_CONNECTION)
 
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()

@@ -30,6 +30,7 @@ from hf_relabel.builders.rows import Row
 from hf_relabel.builders.runs import RunStage, in_batches, is_exempt, run_settings, stage_views, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.suspects import SEVERAL, Hidden, Rows, suspects_run
+from hf_relabel.hub_tools.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
 
 Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
@@ -164,6 +165,7 @@ class _StageRun:
         self.report = StageReport(name, self.identity.describe())
         self.in_flight: set[bytes] = set()
         self.interrupted = False
+        self.scheduler: Scheduler | None = None
         self.unproven: list[tuple[_Waiting, EndpointError]] = []
         self.answered: list[tuple[_Waiting, dict[int, Judgement], Reply]] = []
         self.broken: JournalError | None = None
@@ -221,7 +223,7 @@ class _StageRun:
             elif is_batch(judge):
                 self._compute(judge)
             else:
-                asyncio.run(self._ask_servers(judge))
+                run_coroutine(self._ask_servers(judge), on_interrupt=self._interrupt)
         return self.report
 
     def _compute(self, judge: BatchJudge) -> None:
@@ -262,9 +264,9 @@ class _StageRun:
                 self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
 
     async def _ask_servers(self, judge: PromptJudge) -> None:
-        scheduler = (self.schedule or Scheduler)(self.member.endpoints, self.member.limits)
+        scheduler = self.scheduler = (self.schedule or Scheduler)(self.member.endpoints, self.member.limits)
         try:
-            self._stop_on_interrupt(scheduler)
+            self._stop_on_interrupt()
             stats = await scheduler.run(
                 self._requests(judge), lambda request, result: self._done(judge, scheduler, request, result)
             )
@@ -279,16 +281,18 @@ class _StageRun:
             for endpoint in self.member.endpoints:
                 await endpoint.close()
 
-    def _stop_on_interrupt(self, scheduler: Scheduler) -> None:
-        """Make Ctrl-C a clean stop: nothing new is sent, what is in flight may still answer."""
-
-        def stop() -> None:
-            self.interrupted = True
-            scheduler.stop("interrupted")
-
-        # Not possible outside the main thread or on other loops; Ctrl-C then ends the run less gently.
+    def _stop_on_interrupt(self) -> None:
+        """Make Ctrl-C a clean stop, see `_interrupt`."""
+        # Not possible outside the main thread, where whoever waits for that thread calls it, or on other loops, where
+        # Ctrl-C ends the run less gently.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self) -> None:
+        """Nothing new is sent, what is in flight may still answer."""
+        self.interrupted = True
+        if self.scheduler is not None:
+            self.scheduler.stop("interrupted")
 
     def _requests(self, judge: PromptJudge) -> Iterator[Request]:
         constrained = all(endpoint.constrains for endpoint in self.member.endpoints)
@@ -498,7 +502,7 @@ def _identify(name: str, member: Member) -> JudgeIdentity:
     if isinstance(judge_, SavedRepliesJudge) or is_batch(judge_):
         offline_model, digest = judge_.model()
         return JudgeIdentity(judge_.kind, offline_model, digest, judge_.settings())
-    infos = asyncio.run(_infos(member))
+    infos = run_coroutine(_infos(member))
     models = sorted({(info.model, info.revision or "", info.chat_template or "") for info in infos})
     if len(models) > 1:
         found = ", ".join(" ".join(filter(None, model)) for model in models)

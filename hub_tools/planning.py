@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -28,6 +27,7 @@ from hf_relabel.builders.planning import (
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.runs import JudgedRow, judged_rows
 from hf_relabel.builders.sources import Source
+from hf_relabel.hub_tools.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.tokens import by_characters, characters, token_counter
 from hf_relabel.hub_tools.judging import Progress, Stage, judge
 
@@ -95,7 +95,7 @@ def plan_job(
         probed: list[ProbedRow] = []
         if probing and journal is not None:
             probed = _probe(_some_of(source, survey, probing, seed), stages, to_plan, journal, progress)
-        tokens = asyncio.run(_count_tokens(survey, stages, to_plan, prompts, probed))
+        tokens = run_coroutine(_count_tokens(survey, stages, to_plan, prompts, probed))
         return make_plan(
             survey,
             to_plan,

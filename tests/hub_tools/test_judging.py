@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -223,3 +224,18 @@ def test_stages_need_names_of_their_own_and_an_endpoint(tmp_path: Path) -> None:
             judge(source, [stage, stage], journal)
         with pytest.raises(ConfigError, match="has no endpoint"):
             judge(source, [Stage("only", WordJudge())], journal)
+
+
+def test_it_works_while_an_event_loop_runs_as_in_a_notebook(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a", "worse: b"], ["irrelevant: c"]])
+    stage, endpoint = stage_of()
+
+    async def cell() -> int:
+        with Journal(tmp_path / "journal.sqlite") as journal:
+            (report,) = judge(source, [stage], journal)
+            judge(source, [stage], journal)
+            assert outcomes(source, journal)["0-0"] is Outcome.FALSE_NEGATIVE
+            return report.asked
+
+    assert asyncio.run(cell()) == 3
+    assert len(endpoint.asked) == 3
