@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,22 @@ from hf_relabel.trainers.training import base_revision, curve_of, facts_of
 logger = logging.getLogger(__name__)
 
 _ARGUMENTS = ("learning_rate", "per_device_train_batch_size", "num_train_epochs", "max_steps", "warmup_steps", "bf16")
+
+
+class StepsCallback(TrainerCallback):  # type: ignore[misc]
+    """Tells how far a training is.
+
+    Args:
+        tell: called with the steps done and all steps, before the first and after each.
+    """
+
+    def __init__(self, tell: Callable[[int, int], None]) -> None:
+        self.tell = tell
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.tell(state.global_step, state.max_steps)
+
+    on_step_end = on_train_begin
 
 
 class EvaluationCallback(TrainerCallback):  # type: ignore[misc]

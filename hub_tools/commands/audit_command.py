@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.answers import Answer

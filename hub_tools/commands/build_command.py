@@ -14,9 +14,9 @@ from hf_relabel.hub_tools.commands.common import (
     json_option,
     optional_source_options,
     print_json,
-    progress_bar,
     source_settings,
 )
+from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from hf_relabel.builders.configs import BuildReport

@@ -1,11 +1,9 @@
-"""What several commands share: options of a source and of a stage, progress bars and JSON output."""
+"""What several commands share: options of a source and of a stage, and JSON output."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -185,12 +183,3 @@ def parse_parameters(given: Iterable[str]) -> dict[str, str]:
 def print_json(value: Any) -> None:
     """Print a value for scripts: sorted keys, one document."""
     click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
-
-
-@contextmanager
-def progress_bar(description: str, unit: str = " rows") -> Iterator[Any]:
-    """A progress bar on standard error, quiet when that is not a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(desc=description, unit=unit, disable=not sys.stderr.isatty(), leave=False) as bar:
-        yield bar

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar
+from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.progress import progress_bar
 
 EPILOG = """\b
 Examples:

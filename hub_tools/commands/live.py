@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from hf_relabel.builders.sources import Source
@@ -21,7 +22,7 @@ REDRAWN_SECONDS = 0.1
 def judging_progress(total: int | None = None) -> Iterator[Callable[[StageReport], None]]:
     """A progress bar for `hf_relabel.hub_tools.judging.judge`: rows, rows/s and time left, labels, tokens and cost.
 
-    It is drawn on standard error, and not at all when that is not a terminal.
+    It is drawn on standard error; where that is not a terminal, a line of the same is written every 30 s.
 
     Args:
         total: rows of the source; without it there is no time left to tell.
@@ -29,11 +30,8 @@ def judging_progress(total: int | None = None) -> Iterator[Callable[[StageReport
     Yields:
         What to give `judge` as its `progress`.
     """
-    from tqdm import tqdm
-
-    quiet = not sys.stderr.isatty()
-    with tqdm(total=total, desc="judging", unit=" rows", disable=quiet, leave=False, dynamic_ncols=True) as bar:
-        yield (lambda report: None) if quiet else _Live(bar)
+    with progress_bar("judging", total=total) as bar:
+        yield _Live(bar)
 
 
 class _Live:
@@ -96,10 +94,10 @@ def _short(number: float) -> str:
 def rows_expected(source: Source) -> int | None:
     """How many rows a source will yield, where that is cheap to know: Parquet says it, JSON lines are counted.
 
-    Only for files on this machine, and only when a bar will be shown. Rows of other subsets and outside of a sample are
-    not told apart without reading them, so with those it is None.
+    Only for files on this machine. Rows of other subsets and outside of a sample are not told apart without reading
+    them, so with those it is None.
     """
-    if not sys.stderr.isatty() or source.revision is not None:
+    if source.revision is not None:
         return None
     options = source.options
     if options.subset is not None or options.sample is not None or source.format == "beir":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar
+from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from hf_relabel.trainers.prune import PruneReport

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json, progress_bar, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.progress import progress_bar, progress_lines
 
 if TYPE_CHECKING:
     from hf_relabel.builders.sources import Source
@@ -70,7 +71,8 @@ def command(
             found = judged_examples(source, str(journal_path))
         examples = drawn((bar.update() or example for example in found), labels, seed)
     settings: dict[str, Any] = {} if model is None else {"model": model}
-    report = train_student(examples, Path(out), head=head, seed=seed, precision=precision, **settings)
+    with progress_lines(f"training on {len(examples):,} examples", unit=""):
+        report = train_student(examples, Path(out), head=head, seed=seed, precision=precision, **settings)
     if as_json:
         print_json(report.to_dict())
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.progress import progress_lines
 
 if TYPE_CHECKING:
     from hf_relabel.cards.training_report import TrainingReport
@@ -92,13 +95,31 @@ def run_training(
     # The static student's teacher is taken out of a package where that is installed, so that it needs no network.
     base = default_student().model_dump(mode="json") if recipe == "static" else recipe
     loaded, opened = load_recipe(base, **changes), open_sets(sets)
-    report = train(loaded, open_training_data(data, config, revision=revision), out, sets=opened, **options)
+    with _steps_told("training") as callbacks:
+        rows = open_training_data(data, config, revision=revision)
+        report = train(loaded, rows, out, sets=opened, callbacks=callbacks, **options)
     if not compare_original or report.comparison is not None or report.data.config == BASELINE:
         return report
     if not opened:
         raise ConfigError("A comparison needs a set to measure on (--eval).")
     original = open_training_data(data, BASELINE, revision=revision)
-    return with_comparison(report, out, train(loaded, original, Path(out) / COMPARISON, sets=opened, **options))
+    with _steps_told("training on the original rows") as callbacks:
+        other = train(loaded, original, Path(out) / COMPARISON, sets=opened, callbacks=callbacks, **options)
+    return with_comparison(report, out, other)
+
+
+@contextmanager
+def _steps_told(description: str) -> Iterator[list[Any]]:
+    """Callbacks of a training that say how far it is where no terminal shows the bar of transformers."""
+    from hf_relabel.trainers.callbacks import StepsCallback
+
+    with progress_lines(description, unit=" steps") as lines:
+
+        def tell(done: int, total: int) -> None:
+            lines.total = total
+            lines.update(done - lines.n)
+
+        yield [StepsCallback(tell)]
 
 
 def with_comparison(report: TrainingReport, out: str, other: TrainingReport) -> TrainingReport:

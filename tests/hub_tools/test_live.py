@@ -1,4 +1,4 @@
-"""What people see while a job judges: a bar on a terminal, and nothing anywhere else."""
+"""What people see while a job judges: a bar on a terminal, and a line now and then anywhere else."""
 
 from __future__ import annotations
 
@@ -93,3 +93,14 @@ def test_a_flood_of_reports_is_drawn_now_and_then(monkeypatch: pytest.MonkeyPatc
             report.rows = number
             show(report)
     assert len(terminal.lines()) < 10
+
+
+def test_elsewhere_a_line_tells_the_same_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    with judging_progress(2000) as show:
+        report = report_of(rows=1000, cost=0.3)
+        show(report)
+        bar = show._bar  # type: ignore[attr-defined]
+        assert bar.line().startswith("cheap: 1000 of 2000 rows")
+        assert bar.line().endswith("better 12, irrelevant 3,400, 1.23M tokens, 0.30 USD")

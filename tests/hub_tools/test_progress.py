@@ -1,0 +1,88 @@
+"""Long work where standard error is no terminal: a line every half minute."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+
+import pytest
+
+from hf_relabel.hub_tools.commands import progress
+from hf_relabel.hub_tools.commands.progress import ProgressLines, progress_bar
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Log(io.StringIO):
+    """A file that says when it has a line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+
+    def flush(self) -> None:
+        self.written.set()
+
+
+def test_a_line_says_what_is_done_of_how_much_how_fast_and_how_long_it_takes() -> None:
+    clock = Clock()
+    lines = ProgressLines("judging", " rows", 2000, clock=clock)
+    clock.now += 30
+    assert lines.line() == "judging: 0 of 2000 rows, 00:30 so far"
+    lines.update(1200)
+    lines.set_postfix_str("better 12")
+    assert lines.line() == "judging: 1200 of 2000 rows, 40.00 rows/s, 00:30 so far, 00:20 left, better 12"
+
+
+def test_slow_work_has_no_speed_and_unknown_work_no_end() -> None:
+    clock = Clock()
+    lines = ProgressLines("relabel, seed 1", " runs", clock=clock)
+    clock.now += 120
+    lines.update(3)
+    assert lines.line() == "relabel, seed 1: 3 runs, 02:00 so far"
+    lines.total = 18
+    assert lines.line() == "relabel, seed 1: 3 of 18 runs, 02:00 so far, 10:00 left"
+
+
+def test_bytes_are_shown_short_and_a_new_count_starts_anew() -> None:
+    clock = Clock()
+    lines = ProgressLines("pushing", "B", 10**9, clock=clock)
+    lines.unit_scale = True
+    lines.update(123_456_789)
+    clock.now += 30
+    assert lines.line().startswith("pushing: 123M of 1.00GB, 4.12MB/s")
+    lines.reset()
+    assert lines.line() == "pushing: 0.00 of 1.00GB, 00:00 so far"
+
+
+def test_a_line_is_written_while_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.001)
+    with progress_bar("comparing", unit=" runs", total=18):
+        assert log.written.wait(60)
+    assert log.getvalue().splitlines()[0] == "comparing: 0 of 18 runs, 00:00 so far"
+
+
+def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("building") as bar:
+        bar.update(10)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_training_tells_its_steps() -> None:
+    from types import SimpleNamespace
+
+    from hf_relabel.trainers.callbacks import StepsCallback
+
+    told: list[tuple[int, int]] = []
+    callback = StepsCallback(lambda done, total: told.append((done, total)))
+    callback.on_train_begin(None, SimpleNamespace(global_step=20, max_steps=100), None)
+    callback.on_step_end(None, SimpleNamespace(global_step=21, max_steps=100), None)
+    assert told == [(20, 100), (21, 100)]
