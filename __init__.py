@@ -308,9 +308,24 @@ __all__ = [
 ]
 
 
+__version__: str
+"""From the installed package's metadata, which pyproject.toml gives."""
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("hf-relabel")
+    except PackageNotFoundError:  # the files alone, put on the path by hand
+        return "unknown"

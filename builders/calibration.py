@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.program import program
 from hf_relabel.builders.whole_file import written_whole
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Calibration(_Stored):
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ConfigError(f"There is no calibration at {path}. `hf relabel audit report` writes one.") from None
+            raise ConfigError(f"There is no calibration at {path}. `{program()} audit report` writes one.") from None
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read as a calibration: {' '.join(str(error).split())}.") from None
         return cls.from_dict(values, str(path))

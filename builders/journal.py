@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
 from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.program import program
 from hf_relabel.builders.rows import Passage, Row
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Journal:
             database.execute(f"PRAGMA journal_size_limit={2 * _CHECKPOINT_PAGES * 4096}")
             return database
         if not self.path.is_file():
-            raise JournalError(f"There is no journal at {self.path}. Run `hf relabel judge` first, or check the path.")
+            raise JournalError(f"There is no journal at {self.path}. Run `{program()} judge` first, or check the path.")
         return sqlite3.connect(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True, **_CONNECTION)
 
     def _migrate(self) -> None:
@@ -190,7 +191,7 @@ class Journal:
                 " Upgrade hf-relabel."
             )
         if version < len(MIGRATIONS) and not self._writes:
-            raise JournalError(f"{self.path} has an older schema ({version}). Run `hf relabel judge` on it once.")
+            raise JournalError(f"{self.path} has an older schema ({version}). Run `{program()} judge` on it once.")
         for number in range(version, len(MIGRATIONS)):
             with self._transaction():
                 MIGRATIONS[number](self._database)
@@ -318,7 +319,7 @@ class Journal:
         """
         found = self.last_run_of_kind(None)
         if found is None:
-            raise JournalError(f"{self.path} holds no judging run yet. Run `hf relabel judge` first.")
+            raise JournalError(f"{self.path} holds no judging run yet. Run `{program()} judge` first.")
         return found
 
     def last_run_of_kind(self, kind: str | None) -> dict[str, Any] | None:

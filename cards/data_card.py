@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.evidence_tables import audit_section, compare_section, zones_section
 from hf_relabel.builders.folder_readme import EMPTY_NOTE, totals
+from hf_relabel.builders.program import SCRIPT
 from hf_relabel.builders.readme_markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
 from hf_relabel.builders.readme_parts import VERDICTS, config_values, has_foreign_default, merge_readme
 from hf_relabel.cards import tables
@@ -340,7 +341,7 @@ def _load(facts: CardFacts, template: str) -> Markdown:
 
 def _rebuild(facts: CardFacts) -> str:
     location = one_line(f"{facts.repo_id}@{facts.version}" if facts.version else facts.repo_id)
-    return f"hf relabel build --from {shlex.quote(location)} --out rebuilt"
+    return f"{SCRIPT} build --from {shlex.quote(location)} --out rebuilt"
 
 
 def _citation(facts: CardFacts) -> str:

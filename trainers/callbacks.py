@@ -12,6 +12,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.builders.program import program
 from hf_relabel.cards.model_card import ModelFacts, model_figures, render_model_card
 from hf_relabel.cards.training_report import DataUsed, ModelUsed, TrainingReport
 from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator
@@ -167,8 +168,9 @@ class ReleaseCallback(CardCallback):
             self.report = publish(self.folder, self.repo_id, license=self.license, **self.push_options)
         except ReleaseError as error:
             logger.warning(
-                "The model was not released: %s It is saved. Go on with: hf relabel push-model %s %s",
+                "The model was not released: %s It is saved. Go on with: %s push-model %s %s",
                 error,
+                program(),
                 self.folder,
                 self.repo_id,
             )

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hf_relabel.builders.errors import BadRow, ConfigError
 from hf_relabel.builders.judgements import Judgement, Outcome
+from hf_relabel.builders.program import program
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.whole_file import written_whole
 
@@ -150,7 +151,7 @@ class AuditSample:
             seed, left_out, calibrated = int(about["seed"]), dict(about["left_out"]), bool(about.get("calibrated"))
         except OSError as error:
             raise ConfigError(
-                f"{folder} holds no sample of an audit ({error.strerror}). `hf relabel audit sample` draws one."
+                f"{folder} holds no sample of an audit ({error.strerror}). `{program()} audit sample` draws one."
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{folder / STRATA_NAME} cannot be read: {' '.join(str(error).split())[:200]}") from None

@@ -30,6 +30,7 @@ from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.judges.similarity import SimilarityJudge
 from hf_relabel.builders.judges.student_features import row_features, text_of
 from hf_relabel.builders.judges.subsets import subset_key, subset_set
+from hf_relabel.builders.program import program
 from hf_relabel.builders.rows import Row
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class StudentJudge:
         try:
             return StudentSettings.model_validate_json(path.read_text(encoding="utf-8"))
         except OSError:
-            raise ConfigError(f"{self.folder} holds no student. `hf relabel student` trains one.") from None
+            raise ConfigError(f"{self.folder} holds no student. `{program()} student` trains one.") from None
         except ValidationError as error:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = ".".join(map(str, problem["loc"]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 import click
+
+from hf_relabel.builders.program import SCRIPT, program
+from hf_relabel.hub_tools.commands.group import LazyGroup
 
 # Name, module and one line of help. Kept here so that `--help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -35,6 +38,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "hub": ("hub", "Serve a local Hub for development and tests."),
 }
 
+COMPLETE = "_HF_RELABEL_COMPLETE"
+"""The variable in which a shell asks for completion."""
+
 EPILOG = """\b
 Examples:
   hf relabel quickstart
@@ -45,31 +51,15 @@ Examples:
   hf relabel push cleaned user/train-relabeled"""
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"hf_relabel.hub_tools.commands.{COMMANDS[cmd_name][0]}_command")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
-
-
 def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from hf_relabel import __version__
 
-        click.echo(f"hf-relabel {version('hf-relabel')}")
+        click.echo(f"{SCRIPT} {__version__}")
         context.exit()
 
 
-@click.group(cls=_LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=COMMANDS, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
 )
@@ -91,8 +81,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Errors become one line on standard error."""
     from hf_relabel.builders.errors import JudgingStopped, RelabelError
 
+    if os.environ.get(COMPLETE):
+        return _complete()
     try:
-        result = cli.main(args=arguments, prog_name="hf relabel", standalone_mode=False)
+        result = cli.main(args=arguments, prog_name=program(), standalone_mode=False)
     except click.exceptions.Abort:
         return _interrupted()
     except click.ClickException as error:
@@ -106,6 +98,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 141
     return result if isinstance(result, int) else 0
+
+
+def _complete() -> int:
+    """Answer a shell that asks for its script, or for what may come next. It knows the console script's name alone."""
+    from click.shell_completion import shell_complete
+
+    from hf_relabel.hub_tools.commands.completion import register
+
+    register()
+    return shell_complete(cli, {}, SCRIPT, COMPLETE, os.environ[COMPLETE])
 
 
 def _interrupted() -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
@@ -100,7 +101,7 @@ def sample_command(
     if as_json:
         print_json({"size": len(sample.items), "strata": len(sample.strata), "files": written})
         return
-    show_sample(sample, written, f"hf relabel audit report {out} FILE …")
+    show_sample(sample, written, f"{program()} audit report {out} FILE …")
 
 
 def drawn_sample(source: Source, journal: Journal, folder: Path, **how: Any) -> AuditSample:
@@ -198,7 +199,7 @@ def report_command(
         return
     click.echo(found.to_text())
     if calibrate:
-        click.echo(f"\nThresholds are in {calibrate}: hf relabel build … --calibration {calibrate}")
+        click.echo(f"\nThresholds are in {calibrate}: {program()} build … --calibration {calibrate}")
     if written:
         click.echo(f"\nWritten to {built}; its default config is {written}.")
 

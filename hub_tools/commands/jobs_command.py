@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, print_json
 
 if TYPE_CHECKING:
@@ -204,8 +205,8 @@ def _follow(api: HfApi, job_id: str, namespace: str, as_json: bool) -> int:
         cancel_servers(api, job, namespace)
     except KeyboardInterrupt:
         click.echo(
-            f"\nNo longer following; Job {job_id} goes on. Follow it with `hf relabel jobs logs {job_id} --follow`, "
-            f"stop it with `hf relabel jobs cancel {job_id}`.",
+            f"\nNo longer following; Job {job_id} goes on. Follow it with `{program()} jobs logs {job_id} --follow`, "
+            f"stop it with `{program()} jobs cancel {job_id}`.",
             err=True,
         )
         return _STOPPED
@@ -228,7 +229,7 @@ def _show_job(api: HfApi, job: JobInfo, namespace: str, as_json: bool, *, brief:
         print_json({**told, "namespace": namespace})
         return
     if brief:
-        click.echo(f"Follow it with: hf relabel jobs logs {job.id} --follow")
+        click.echo(f"Follow it with: {program()} jobs logs {job.id} --follow")
         return
     message = f" ({told['message']})" if told["message"] else ""
     click.echo(f"Job {job.id}: {told['stage']}{message}")

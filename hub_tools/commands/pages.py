@@ -3,7 +3,8 @@
     python -m hf_relabel.hub_tools.commands.pages            # writes the pages
     python -m hf_relabel.hub_tools.commands.pages --check    # says which are out of date
 
-A page has what `--help` says, whatever the width of the terminal, and what is written by hand in `notes/NAME.md`.
+A page has what `--help` says, whatever the width of the terminal, and what is written by hand in `notes/NAME.md`. Pages
+are read by people of both kinds, so they say `hf-relabel`, wherever they are made.
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ from pathlib import Path
 
 import click
 
+from hf_relabel.builders.program import EXTENSION, SCRIPT, spoken
 from hf_relabel.hub_tools.commands import COMMANDS, cli
 
 FOLDER = Path(__file__).parent / "pages"
 NOTES = Path(__file__).parent / "notes"
 INDEX = "README.md"
-PROGRAM = "hf relabel"
 _EXIT_CODES = "Exit codes:"
+_BOTH = "{extension}"
+_TWO_WAYS = f"These pages say `{SCRIPT}`. Installed by `hf extensions install`, the command is `{_BOTH}`."
 _GENERATED = "<!-- Made by `make pages` from the command line; text of its own goes into ../notes. -->"
 
 
 def pages() -> dict[str, str]:
     """All pages, by the name of their file."""
-    context = click.Context(cli, info_name=PROGRAM, **cli.context_settings)
+    context = click.Context(cli, info_name=SCRIPT, **cli.context_settings)
     made = {INDEX: _index()}
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
         made[f"{name}.md"] = _page(name, command, context)
-    return made
+    return {name: spoken(text, SCRIPT).replace(_BOTH, EXTENSION) for name, text in made.items()}
 
 
 def stale(folder: Path = FOLDER) -> list[str]:
@@ -60,7 +63,7 @@ def _index() -> str:
     lines = [f"| [{name}]({name}.md) | {_cell(line)} |" for name, (_, line) in COMMANDS.items()]
     table = "\n".join(["| command | what it does |", "| --- | --- |", *lines])
     about = "\n\n".join(text for text in _paragraphs(cli.help) if not text.startswith(_EXIT_CODES))
-    return f"{_GENERATED}\n\n# {PROGRAM}\n\n{about}\n\n{table}\n\n## Exit codes\n\n{_exit_codes()}\n"
+    return f"{_GENERATED}\n\n# {SCRIPT}\n\n{about}\n\n{_TWO_WAYS}\n\n{table}\n\n## Exit codes\n\n{_exit_codes()}\n"
 
 
 def _page(name: str, command: click.Command, parent: click.Context) -> str:

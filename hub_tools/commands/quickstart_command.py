@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.builders.program import spoken
 from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
@@ -138,7 +139,7 @@ def _quickstart(folder: Path, as_json: bool, *, kept: bool) -> None:
     _show_release(released)
     if kept:
         click.echo(f'\nKept in {folder}. Load with: load_dataset("{configs}", "relabel")')
-    click.echo(NEXT_STEPS)
+    click.echo(spoken(NEXT_STEPS))
 
 
 def read_truth(path: str | Path) -> dict[str, set[str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar, progress_lines
 
@@ -77,7 +78,7 @@ def command(
         print_json(report.to_dict())
     else:
         click.echo(report.to_text())
-        click.echo(f"\nJudge with it: hf relabel judge SOURCE --judge student --model {out}")
+        click.echo(f"\nJudge with it: {program()} judge SOURCE --judge student --model {out}")
 
 
 def audited_examples(source: Source, audit: str, answers: Iterable[str]) -> Iterator[StudentExample]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.progress import progress_lines
 
@@ -183,7 +184,7 @@ def show_training(report: TrainingReport, out: str | Path, as_json: bool) -> Non
         f"{report.recipe['name']} on {report.data.rows} rows of {report.data.config}: {report.steps} steps{best},"
         f" {report.seconds:.0f} s. The model is in {out}."
     )
-    click.echo(f"\nRelease it with: hf relabel push-model {out} user/model")
+    click.echo(f"\nRelease it with: {program()} push-model {out} user/model")
 
 
 def _list_recipes() -> None:

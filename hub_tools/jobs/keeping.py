@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import JobError
+from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.hub_errors import hub_errors
 
 if TYPE_CHECKING:
@@ -169,8 +170,8 @@ class Kept:
             self._head = str(self.api.dataset_info(self.repo_id).sha)
             if self._journal_at(self._head) != self._remote_journal:
                 raise _Taken(
-                    f"{self.repo_id}: another run saves its journal there. Stop one of the two; `hf relabel jobs list` "
-                    "shows them."
+                    f"{self.repo_id}: another run saves its journal there. Stop one of the two; "
+                    f"`{program()} jobs list` shows them."
                 ) from None
             send()
 

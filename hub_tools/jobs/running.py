@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import JobError, RelabelError
+from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.jobs.judge_server import PREFIX_VARIABLE, WATCHED_PORT
 from hf_relabel.hub_tools.jobs.keeping import Kept
 from hf_relabel.hub_tools.jobs.service import OVER, job_errors, stage_of
@@ -219,7 +220,7 @@ class _Run:
         return stage if stage in OVER else None
 
     def _judge_logs(self) -> str:
-        return f"hf relabel jobs logs {os.environ.get(JUDGE_JOB_VARIABLE, 'ID')}"
+        return f"{program()} jobs logs {os.environ.get(JUDGE_JOB_VARIABLE, 'ID')}"
 
     def _cancel_judge(self) -> None:
         job_id = os.environ.get(JUDGE_JOB_VARIABLE)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError, JobError, SourceError
 from hf_relabel.builders.job import Job, find_job_file, parse_job
+from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.jobs import portable
 from hf_relabel.hub_tools.jobs.judge_server import JUDGE, MAIN, WATCHED_PORT, JudgeServer
@@ -345,7 +346,7 @@ def _refuse_second(api: HfApi, submission: Submission) -> None:
     active = ours(api, submission.namespace, active=True, **{KEPT_LABEL: _label(submission.repo_id)})
     if active:
         raise JobError(
-            f"This job is running already: {active[0].id}. Follow it with `hf relabel jobs logs {active[0].id} "
+            f"This job is running already: {active[0].id}. Follow it with `{program()} jobs logs {active[0].id} "
             "--follow`, cancel it, or keep this one elsewhere with --keep-in."
         )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
+from hf_relabel.builders.program import program
 from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.builders.released import Release, release_from_folder
 from hf_relabel.cards.data_card import CardFacts, example_of
@@ -273,7 +274,7 @@ class _Pusher:
         if parent is not None and self.head.sha != parent:
             raise ReleaseError(
                 f"{self.repo_id} is at commit {self.head.sha or 'none'}, not at {parent}. Look at what changed"
-                " (hf relabel log), then push again."
+                f" ({program()} log), then push again."
             )
 
     def _legal(self, manifest: Mapping[str, Any]) -> tuple[str | None, Sequence[str]]:

@@ -44,7 +44,7 @@ PARTS = (
 _APP = '''"""Shows a release of hf-relabel and lets people answer for its candidates. Its settings are
 the variables of the Space.
 
-Written by `hf relabel space deploy`, which writes it again.
+Written by `hf-relabel space deploy`, which writes it again.
 """
 
 from hf_relabel.hub_tools.space.serving import main

@@ -107,7 +107,7 @@ def test_text_that_is_not_valid_unicode_is_kept(tmp_path: Path) -> None:
 
 def test_runs_are_remembered_newest_first(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal.sqlite") as journal:
-        with pytest.raises(JournalError, match="hf relabel judge"):
+        with pytest.raises(JournalError, match="hf-relabel judge"):
             journal.last_run()
         journal.record_run({"stages": ["a"]})
         journal.record_run({"stages": ["b"]})

@@ -185,11 +185,11 @@ def test_kappa(counts: tuple[int, int, int, int], kappa: float | None) -> None:
 
 
 def test_the_command_to_rebuild_can_be_pasted() -> None:
-    line = code(render_card(facts(), None), with_text="hf relabel build")
-    assert line == "hf relabel build --from user/cleaned@v1.1.0 --out rebuilt"
+    line = code(render_card(facts(), None), with_text="hf-relabel build")
+    assert line == "hf-relabel build --from user/cleaned@v1.1.0 --out rebuilt"
 
-    hostile = code(render_card(facts(repo_id="a/b; rm -rf ~ $(x)"), None), with_text="hf relabel build")
-    assert shlex.split(hostile)[4] == "a/b; rm -rf ~ $(x)@v1.1.0"
+    hostile = code(render_card(facts(repo_id="a/b; rm -rf ~ $(x)"), None), with_text="hf-relabel build")
+    assert shlex.split(hostile)[3] == "a/b; rm -rf ~ $(x)@v1.1.0"
 
 
 # --- the ways to load, run as they stand in the card ----------------------------------------------------------------

@@ -12,6 +12,7 @@ import click
 import pytest
 from markdown_it import MarkdownIt
 
+from hf_relabel.builders.program import SCRIPT, spoken
 from hf_relabel.hub_tools.commands import COMMANDS, cli
 from hf_relabel.hub_tools.commands import pages as module
 from hf_relabel.hub_tools.commands.pages import FOLDER, INDEX, NOTES, main, pages, stale, write
@@ -33,7 +34,7 @@ def test_every_command_has_its_page_with_every_option_and_example() -> None:
                     assert parameter.opts[0] in made[f"{name}.md"], f"{name}: {parameter.opts}"
             for line in (each.epilog or "").splitlines():
                 if line.startswith("  "):
-                    assert line.strip() in made[f"{name}.md"]
+                    assert spoken(line.strip(), SCRIPT) in made[f"{name}.md"]
         assert "| 2 | bad input |" in made[f"{name}.md"]
         assert f"[{name}]({name}.md)" in made[INDEX]
 

@@ -38,9 +38,9 @@ def rows_file(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_with_examples(name: str) -> None:
-    result = CliRunner().invoke(cli, [name, "--help"], prog_name="hf relabel")
+    result = CliRunner().invoke(cli, [name, "--help"], prog_name="hf-relabel")
     assert result.exit_code == 0
-    assert f"hf relabel {name}" in result.output
+    assert f"hf-relabel {name}" in result.output
     assert "Examples:" in result.output
 
 

@@ -503,7 +503,7 @@ def test_a_judge_server_that_fails_is_told(with_judge: JobsService, tmp_path: Pa
     ended = with_judge.wait_for(job.id, 60)
     assert ended.stage == "ERROR"
     assert ended.message == "Job failed with exit code: 3"
-    said = "[hf-relabel] Error: the judge server's Job is over (ERROR). See its logs: hf relabel jobs logs job1."
+    said = "[hf-relabel] Error: the judge server's Job is over (ERROR). See its logs: hf-relabel jobs logs job1."
     assert said in ended.lines
 
 

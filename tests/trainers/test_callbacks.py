@@ -74,7 +74,7 @@ def test_a_release_that_fails_keeps_the_model_and_is_resumed(tmp_path: Path) -> 
         failed = client.run(RELEASE, str(tmp_path))
         assert failed.returncode == 0, failed.stderr[-2000:]
         assert json.loads(failed.stdout.splitlines()[-1]) is None
-        assert "hf relabel push-model" in failed.stderr
+        assert "hf-relabel push-model" in failed.stderr
         client.url = url
         resumed = client.command_json("push-model", str(tmp_path / "release"), "user/plain")
         assert (resumed["version"], resumed["tagged"]) == ("v1.0.0", True)

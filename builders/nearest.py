@@ -1,0 +1,23 @@
+"""The right name nearest to a misspelt one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'listwise'?`, to go after a sentence; empty where nothing is near."""
+    found = nearest(name, known)
+    return f" Did you mean {found!r}?" if found else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The most alike of the known names, whatever the case and with - and _ alike; None where nothing is near."""
+    spelt = {_plain(right): right for right in known}
+    found = get_close_matches(_plain(name), spelt, n=1, cutoff=0.6)
+    return spelt[found[0]] if found else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
