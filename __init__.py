@@ -60,14 +60,14 @@ if TYPE_CHECKING:
     from hf_relabel.builders.rows import NumberedRow, Passage, Row
     from hf_relabel.builders.runs import judged_rows, verdicts
     from hf_relabel.builders.sampling import Sample
-    from hf_relabel.builders.sources import Source, open_source
+    from hf_relabel.builders.sources import Source
     from hf_relabel.builders.techniques import Technique, apply
     from hf_relabel.cards.data_card import CardFacts, render_card
     from hf_relabel.cards.training_report import TrainingReport
     from hf_relabel.hub_tools.building import build_configs, rebuild_configs
     from hf_relabel.hub_tools.endpoints.registry import make_endpoint
     from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
-    from hf_relabel.hub_tools.hub_source import open_hub_source
+    from hf_relabel.hub_tools.hub_source import open_hub_source, open_source
     from hf_relabel.hub_tools.judging import Member, Stage, StageReport, judge, search_suspects
     from hf_relabel.hub_tools.local_hub import LocalHub
     from hf_relabel.hub_tools.releases.diff import diff
@@ -177,7 +177,7 @@ _HOMES = {
     "make_endpoint": "hub_tools.endpoints.registry",
     "open_hub_source": "hub_tools.hub_source",
     "open_release": "hub_tools.releases.opening",
-    "open_source": "builders.sources",
+    "open_source": "hub_tools.hub_source",
     "open_training_data": "trainers.training_data",
     "plan": "builders.planning",
     "prune": "trainers.prune",

@@ -1,8 +1,8 @@
 """A source in pieces that can be read on different machines, and what has to be known of all of them.
 
 A piece is some bytes of a file of JSON lines, or some rows of a Parquet file, and is read without reading the rest.
-Where rows cannot be told apart that way (a BEIR folder, a sample, triplets of which several make one row, compressed
-lines), the source is first written out as plain JSON lines, once.
+Where rows cannot be told apart that way (a BEIR folder, an object, a sample, triplets of which several make one row,
+compressed lines), the source is first written out as plain JSON lines, once.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def can_be_cut(source: Source, wanted: int) -> bool:
     options = source.options
     if options.sample is not None or options.limit is not None or source.format == "beir":
         return False
-    if FORMATS[source.format].groups:
+    if source.data is not None or FORMATS[source.format].groups:
         return False
     return len(source.files) >= wanted or not any(_is_compressed(file) for file in source.files)
 

@@ -17,16 +17,17 @@ from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.sampling import PRESETS, Sample
-from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduler import Limits
-from hf_relabel.hub_tools.hub_source import resolve_source
+from hf_relabel.hub_tools.hub_source import open_source
 from hf_relabel.hub_tools.judging import Judge, Member, Stage
 
 
 def source_of(settings: SourceSettings) -> Source:
     """Open the source that a job file names, local or on the Hub."""
-    return resolve_source(
+    return open_source(
         settings.location,
         format=settings.format,
         config=settings.config,
@@ -113,7 +114,7 @@ def _members(
             path = judge_settings.pop("file", None)
             if not isinstance(path, str):
                 raise ConfigError(f"Stage {name!r}: a judge of saved replies needs `file`, the file that holds them.")
-            replies = open_source(path, format="rlhn-replies")
+            replies = open_here(path, format="rlhn-replies")
             made = SavedRepliesJudge(**{"name": os.path.basename(path), **judge_settings})
         else:
             made = make_judge(kind, **judge_settings)

@@ -5,6 +5,7 @@ The Hub's own libraries do the talking, so `HF_TOKEN`, `HF_ENDPOINT` and `HF_HOM
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.sampling import Sample
-from hf_relabel.builders.sources import Source, SourceFile, open_source, source_from_files
+from hf_relabel.builders.sources import Source, SourceFile, source_from_files
+from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
 from hf_relabel.builders.sources.files import is_data_file, subset_of
+from hf_relabel.builders.sources.source import Options
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 
@@ -46,30 +49,93 @@ class HubLocation:
         return None if match is None else cls(match["repo"], match["config"], match["revision"])
 
 
-def resolve_source(
-    location: str | Path,
+def open_source(
+    data: Any,
     *,
-    revision: str | None = None,
+    name: str | None = None,
     config: str | None = None,
     split: str | None = None,
+    revision: str | None = None,
+    format: str | None = None,
+    subset: str | Sequence[str] | None = None,
+    sample: Sample | None = None,
+    skip_bad_rows: bool = False,
+    limit: int | None = None,
+    mined_negatives: int = MINED_NEGATIVES,
     token: str | bool | None = None,
     cache: bool = True,
-    **options: Any,
 ) -> Source:
-    """Open whatever `location` names: an existing file or folder, else a data set on the Hub.
+    """Open a training set, whatever holds it. Its rows are read when they are asked for and never all held.
+
+        open_source("train.jsonl")
+        open_source("user/repo", config="relabel", split="train", revision="v1.2.0")
+        open_source(datasets.load_dataset("user/repo", split="train"))
+        open_source([{"query": "why is the sky blue", "pos": ["It scatters light."], "neg": ["It is grey."]}])
 
     Args:
-        location: a path, `user/repo`, `user/repo@revision`, `user/repo:config@revision` or `hf://datasets/user/repo`.
-        revision, config: as in the location, for a data set on the Hub.
-        split: of a data set on the Hub (`train` unless given) or of a BEIR folder.
-        options: as for `open_source`.
+        data: one of
+            - a file, or a folder of them with the folders below it (JSON lines, also compressed with gzip or
+              zstandard, or parquet), or a BEIR folder;
+            - a data set on the Hub: `user/repo`, `user/repo@revision`, `user/repo:config@revision` or
+              `hf://datasets/user/repo`. A file or folder of that name comes first;
+            - a `datasets.Dataset` or `IterableDataset`, a `DatasetDict` of them, a pandas or polars DataFrame, an Arrow
+              table, or a list of dicts (or of `Row`). Missing values of pandas (NaN) are missing fields.
+        name: what reports and manifests call it; None takes the path, the data set or the object's class.
+        config: of a data set on the Hub; None where it has one, or a default.
+        split: of a data set on the Hub (None: `train`), a `DatasetDict` (None where it has one only) or a BEIR folder's
+            judgements (None: train, dev or test, the first there is).
+        revision: of a data set on the Hub: a branch, a tag or a commit sha, pinned to the commit it names now.
+        format: a name in `hf_relabel.builders.sources.FORMATS`; None reads it from the first rows.
+        subset: keep only rows of this subset, or of one of these.
+        sample: keep a sample, drawn from the rows of those subsets.
+        skip_bad_rows: leave out rows that cannot be used and count them, instead of stopping at the first.
+        limit: stop after so many rows.
+        mined_negatives: of a BEIR folder, how many negatives to mine for each query.
+        token: for the Hub. None takes the stored token or `HF_TOKEN`, False sends none.
+        cache: download each file into the Hub cache when its turn comes; False reads it over the network each time.
 
     Raises:
-        SourceError: there is nothing of that name, or it cannot be opened.
+        SourceError: there is nothing of that name, it may not be read, it is nothing that holds rows, or the rows are
+            in no known format.
+        BadRow: none of the first rows can be used.
     """
-    text = str(location)
-    if not text.startswith(_URL) and Path(location).exists():
-        return open_source(location, split=split, **options)
+    hub = _on_the_hub(data)
+    if hub is None:
+        return open_here(
+            data,
+            name=name,
+            split=split,
+            format=format,
+            subset=subset,
+            sample=sample,
+            skip_bad_rows=skip_bad_rows,
+            limit=limit,
+            mined_negatives=mined_negatives,
+        )
+    config, revision = config or hub.config, revision or hub.revision
+    called = name or (f"{hub.repo_id}:{config}" if config else hub.repo_id)
+    options = Options.checked(called, subset, sample, skip_bad_rows, limit, mined_negatives)
+    if split is None and format != "beir":
+        split = "train"
+    sha, paths = _pinned_files(hub.repo_id, revision, config, split, token)
+    files = [_hub_file(hub.repo_id, sha, path, token, cache) for path in paths]
+    return source_from_files(
+        files, name=called, revision=sha, config=config, split=split, format=format, options=options
+    )
+
+
+def open_hub_source(repo_id: str, **options: Any) -> Source:
+    """`open_source` of a data set that is on the Hub, whatever lies in this folder."""
+    return open_source(f"{_URL}{repo_id.removeprefix(_URL)}", **options)
+
+
+def _on_the_hub(data: Any) -> HubLocation | None:
+    """The data set on the Hub that is named; None where it is an object, or a file or folder that exists."""
+    if not isinstance(data, (str, os.PathLike)):
+        return None
+    text = str(data)
+    if not text.startswith(_URL) and Path(text).exists():
+        return None
     hub = HubLocation.parse(text)
     # `data/rows.jsonl` could name a data set, but it is a file whose name has a mistake.
     if hub is None or is_data_file(text):
@@ -77,74 +143,25 @@ def resolve_source(
             f"{text}: neither an existing file or folder nor a data set on the Hub (user/repo, user/repo@revision or "
             "user/repo:config@revision)."
         )
-    if split is None and options.get("format") != "beir":
-        split = "train"
-    return open_hub_source(
-        hub.repo_id,
-        revision=revision or hub.revision,
-        config=config or hub.config,
-        split=split,
-        token=token,
-        cache=cache,
-        **options,
-    )
+    return hub
 
 
-def open_hub_source(
-    repo_id: str,
-    *,
-    revision: str | None = None,
-    config: str | None = None,
-    split: str | None = "train",
-    token: str | bool | None = None,
-    cache: bool = True,
-    format: str | None = None,
-    subset: str | Sequence[str] | None = None,
-    sample: Sample | None = None,
-    skip_bad_rows: bool = False,
-    limit: int | None = None,
-    mined_negatives: int = MINED_NEGATIVES,
-) -> Source:
-    """Open a data set on the Hub, pinned to the commit that the revision names now.
+def _pinned_files(
+    repo_id: str, revision: str | None, config: str | None, split: str | None, token: str | bool | None
+) -> tuple[str, list[str]]:
+    """The commit that the revision names now, and the paths of the files in it that are read.
 
     Args:
-        repo_id: `user/repo`.
-        revision: a branch, a tag or a commit sha; None is the main branch.
-        config: which of the data set's configs; None where it has one, or a default.
-        split: which split of the config.
-        token: None takes the stored token or `HF_TOKEN`, False sends none.
-        cache: download each file into the Hub cache when its turn comes; False reads it over the network each time.
-        format, subset, sample, skip_bad_rows, limit, mined_negatives: as for `open_source`.
-
-    Raises:
-        SourceError: the data set, the revision, the config or the split does not exist or may not be read, or the
-            files are in no known format.
+        split: None for all files.
     """
     from huggingface_hub import HfApi
 
-    name = f"{repo_id}:{config}" if config else repo_id
     api = HfApi(token=token)
     with hub_errors(repo_id, revision, token, SourceError):
         sha = cast(str, api.dataset_info(repo_id, revision=revision).sha)
-        if format == "beir":
-            # Its files are no split of anything, so no config can name them.
-            paths = api.list_repo_files(repo_id, revision=sha, repo_type="dataset")
-        else:
-            paths = _data_files(api, repo_id, sha, config, split or "train", token)
-    files = [_hub_file(repo_id, sha, path, token, cache) for path in paths]
-    return source_from_files(
-        files,
-        name=name,
-        revision=sha,
-        config=config,
-        split=split,
-        format=format,
-        subset=subset,
-        sample=sample,
-        skip_bad_rows=skip_bad_rows,
-        limit=limit,
-        mined_negatives=mined_negatives,
-    )
+        if split is None:
+            return sha, api.list_repo_files(repo_id, revision=sha, repo_type="dataset")
+        return sha, _data_files(api, repo_id, sha, config, split, token)
 
 
 def _data_files(

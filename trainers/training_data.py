@@ -53,9 +53,9 @@ def open_training_data(
     release = _release(location, revision)
     if release is not None:
         return open_config(release, config, location=str(location), revision=revision)
-    from hf_relabel.hub_tools.hub_source import resolve_source
+    from hf_relabel.hub_tools.hub_source import open_source
 
-    return _from_source(resolve_source(location, config=config, revision=revision, split=split), str(location), config)
+    return _from_source(open_source(location, config=config, revision=revision, split=split), str(location), config)
 
 
 def open_config(

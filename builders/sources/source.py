@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.rows import NumberedRow, Row
@@ -24,7 +25,9 @@ from hf_relabel.builders.sources.files import (
     read_records,
 )
 from hf_relabel.builders.sources.formats import FORMATS, Format, detected_format, named_format
+from hf_relabel.builders.sources.objects import SourceObject, source_object
 
+_Part: TypeAlias = SourceFile | SourceObject
 _PEEKED = 20
 _MESSAGES_KEPT = 20
 _SHAPES_KEPT = 1_000
@@ -57,6 +60,28 @@ class Options:
     limit: int | None = None
     mined_negatives: int = MINED_NEGATIVES
 
+    @classmethod
+    def checked(
+        cls,
+        name: str,
+        subset: str | Sequence[str] | None,
+        sample: Sample | None,
+        skip_bad_rows: bool,
+        limit: int | None,
+        mined_negatives: int,
+    ) -> Options:
+        """The options as `open_source` takes them.
+
+        Raises:
+            SourceError: one of them is out of range.
+        """
+        if limit is not None and limit < 0:
+            raise SourceError(f"{name}: the limit cannot be {limit}.")
+        if mined_negatives < 1:
+            raise SourceError(f"{name}: at least one negative has to be mined for each query, not {mined_negatives}.")
+        subsets = (subset,) if isinstance(subset, str) else None if subset is None else tuple(subset)
+        return cls(subsets, sample, skip_bad_rows, limit, mined_negatives)
+
 
 @dataclass(frozen=True, slots=True)
 class _Read:
@@ -72,12 +97,13 @@ class Source:
 
     Attributes:
         name: what the user opened.
-        files: the files that are read.
+        files: the files that are read; none where an object is.
         format: a name in `FORMATS`.
         revision: the commit sha of a Hub data set, None for local files.
         config, split: of a Hub data set; the split of the judgements for a BEIR folder.
         skipped: the bad rows that the last full reading left out (only with `skip_bad_rows`).
         ignored_fields: fields that the format does not read, as far as they were seen.
+        data: the object that is read, None for files.
     """
 
     name: str
@@ -89,6 +115,7 @@ class Source:
     options: Options = field(default_factory=Options)
     skipped: Skipped = field(default_factory=Skipped)
     ignored_fields: set[str] = field(default_factory=set)
+    data: SourceObject | None = None
 
     def rows(self) -> Iterator[NumberedRow]:
         """The rows, numbered from 0 in the order of the files. Each call starts again.
@@ -115,8 +142,10 @@ class Source:
             yield NumberedRow(number, read.row), response, finish_reason
 
     def fingerprint(self) -> str:
-        """What identifies the files' content: of a Hub data set its sha and the files' names, of local files their
-        bytes, which are all read."""
+        """What identifies the content: of a Hub data set its sha and the files' names, of local files their bytes, of
+        an object its rows, all of which are read."""
+        if self.data is not None:
+            return f"rows-sha256:{self.data.digest()}"
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(hashlib.sha256(file.name.encode()).digest() if self.revision else file_digest(file))
@@ -201,7 +230,7 @@ class Source:
             return
         yield from _grouped(good)
 
-    def _good_rows(self, skipped: Skipped) -> Iterator[tuple[SourceFile, _Read]]:
+    def _good_rows(self, skipped: Skipped) -> Iterator[tuple[_Part, _Read]]:
         known_shapes: set[tuple[str, ...]] = set()
         for file, number, record in self._records():
             try:
@@ -225,7 +254,11 @@ class Source:
     def _note_ignored(self, record: Record) -> None:
         self.ignored_fields.update(str(name) for name in record.keys() - set(self._format.reads(record)))
 
-    def _records(self) -> Iterator[tuple[SourceFile, int, Record | BadRow]]:
+    def _records(self) -> Iterator[tuple[_Part, int, Record | BadRow]]:
+        if self.data is not None:
+            for number, record in self.data.records(self._format.columns):
+                yield self.data, number, record
+            return
         if self.format == "beir":
             yield from self._beir.records()
             return
@@ -234,9 +267,9 @@ class Source:
                 yield file, number, record
 
 
-def _grouped(reads: Iterable[tuple[SourceFile, _Read]]) -> Iterator[_Read]:
+def _grouped(reads: Iterable[tuple[_Part, _Read]]) -> Iterator[_Read]:
     """Triplets of one query and positive that follow each other in a file, as one row with all their negatives."""
-    first: tuple[SourceFile, _Read] | None = None
+    first: tuple[_Part, _Read] | None = None
     negatives: list[Any] = []
     for file, read in reads:
         if first is not None and first[0] is file and _belongs(first[1].row, read.row):
@@ -263,8 +296,9 @@ def _with_negatives(read: _Read, negatives: Sequence[Any]) -> _Read:
 
 
 def open_source(
-    location: str | Path,
+    data: Any,
     *,
+    name: str | None = None,
     format: str | None = None,
     subset: str | Sequence[str] | None = None,
     sample: Sample | None = None,
@@ -273,40 +307,24 @@ def open_source(
     split: str | None = None,
     mined_negatives: int = MINED_NEGATIVES,
 ) -> Source:
-    """Open local files: one file, a folder of them (with the folders below it), or a BEIR folder.
-
-    Files are JSON lines (also compressed with gzip or zstandard) or parquet.
-
-    Args:
-        format: a name in `FORMATS`; None reads it from the first rows.
-        subset: keep only rows of this subset, or of one of these.
-        sample: keep a sample, drawn from the rows of those subsets.
-        skip_bad_rows: leave out rows that cannot be used and count them, instead of stopping at the first.
-        limit: stop after so many rows.
-        split: of a BEIR folder, the judgements to read; None takes train, dev or test, the first there is.
-        mined_negatives: of a BEIR folder, how many negatives to mine for each query.
+    """Open local files or an object that holds rows. `hf_relabel.open_source` opens data sets on the Hub as well, and
+    tells of the arguments.
 
     Raises:
-        SourceError: the files cannot be opened or are in no known format.
+        SourceError: it is none of these, the files cannot be opened or are in no known format.
     """
-    path = Path(location)
+    told = name or (str(data) if isinstance(data, (str, os.PathLike)) else type(data).__name__)
+    options = Options.checked(told, subset, sample, skip_bad_rows, limit, mined_negatives)
+    if not isinstance(data, (str, os.PathLike)):
+        return _source_from_object(source_object(data, name=name, split=split), format, options)
+    path = Path(data)
     files = local_files(path) if format != "beir" and not _is_beir_folder(path) else beir_folder(path)
     if path.is_dir() and format is None and _is_beir_folder(path):
         format = "beir"
     if format != "beir":
         # Other local files have no splits, whatever a job file that also fits the Hub says.
         split = None
-    return source_from_files(
-        files,
-        name=str(location),
-        split=split,
-        format=format,
-        subset=subset,
-        sample=sample,
-        skip_bad_rows=skip_bad_rows,
-        limit=limit,
-        mined_negatives=mined_negatives,
-    )
+    return source_from_files(files, name=told, split=split, format=format, options=options)
 
 
 def source_from_files(
@@ -317,23 +335,14 @@ def source_from_files(
     config: str | None = None,
     split: str | None = None,
     format: str | None = None,
-    subset: str | Sequence[str] | None = None,
-    sample: Sample | None = None,
-    skip_bad_rows: bool = False,
-    limit: int | None = None,
-    mined_negatives: int = MINED_NEGATIVES,
+    options: Options | None = None,
 ) -> Source:
-    """A source of given files, wherever they are. Options as for `open_source`.
+    """A source of given files, wherever they are.
 
     Raises:
         SourceError: there are no files, or they are in no known format.
     """
-    if limit is not None and limit < 0:
-        raise SourceError(f"{name}: the limit cannot be {limit}.")
-    if mined_negatives < 1:
-        raise SourceError(f"{name}: at least one negative has to be mined for each query, not {mined_negatives}.")
-    subsets = (subset,) if isinstance(subset, str) else None if subset is None else tuple(subset)
-    options = Options(subsets, sample, skip_bad_rows, limit, mined_negatives)
+    options = options or Options()
     if format is not None and named_format(format).name == "beir":
         chosen = beir_files(files, name, split)
         files, split = (chosen.corpus, chosen.queries, chosen.qrels), chosen.split
@@ -341,7 +350,8 @@ def source_from_files(
     files = tuple(file for file in files if is_data_file(file.name) or len(files) == 1)
     if not files:
         raise SourceError(f"{name}: no .jsonl, .json or .parquet file.")
-    records = _first_records(files, name, skip_bad_rows)
+    readers = (read_records(file, batch_rows=_PEEKED) for file in files)
+    records = _first_records(readers, name, options.skip_bad_rows)
     found = named_format(format) if format is not None else detected_format(records, files[0].name)
     source = Source(name, files, found.name, revision, config, split, options)
     for record in records:
@@ -349,13 +359,26 @@ def source_from_files(
     return source
 
 
-def _first_records(files: Sequence[SourceFile], name: str, skip_bad_rows: bool) -> list[Record]:
-    """Up to 20 records of the first file that has any."""
-    for file in files:
+def _source_from_object(data: SourceObject, format: str | None, options: Options) -> Source:
+    if format is not None and named_format(format).name == "beir":
+        raise SourceError(f"{data.name}: a BEIR set is a folder with corpus.jsonl, queries.jsonl and qrels/.")
+    records = _first_records([data.records()], data.name, options.skip_bad_rows)
+    found = named_format(format) if format is not None else detected_format(records, data.name)
+    source = Source(data.name, (), found.name, split=data.split, options=options, data=data)
+    for record in records:
+        source._note_ignored(record)
+    return source
+
+
+def _first_records(
+    readers: Iterable[Iterator[tuple[int, Record | BadRow]]], name: str, skip_bad_rows: bool
+) -> list[Record]:
+    """Up to 20 records of the first reader that has any."""
+    for reader in readers:
         found: list[Record] = []
         first_bad: BadRow | None = None
         # More than a few hundred bad lines at the start are no data set with some bad rows.
-        for count, (_, record) in enumerate(read_records(file, batch_rows=_PEEKED)):
+        for count, (_, record) in enumerate(reader):
             if isinstance(record, BadRow):
                 first_bad = first_bad or record
                 if not skip_bad_rows:
@@ -368,7 +391,7 @@ def _first_records(files: Sequence[SourceFile], name: str, skip_bad_rows: bool) 
             raise first_bad
         if found:
             return found
-    raise SourceError(f"{name}: there are no rows in {'this file' if len(files) == 1 else 'these files'}.")
+    raise SourceError(f"{name}: there are no rows in it.")
 
 
 def _is_beir_folder(path: Path) -> bool:

@@ -102,7 +102,7 @@ def rows_expected(source: Source) -> int | None:
     options = source.options
     if options.subset is not None or options.sample is not None or source.format == "beir":
         return None
-    counts = [_rows_of(file) for file in source.files]
+    counts = [_rows_of(file) for file in source.files] if source.data is None else [source.data.count]
     if None in counts:
         return None
     found = sum(count for count in counts if count is not None)

@@ -16,17 +16,17 @@ import pytest
 
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.rows import Passage, Row, arrow_schema
-from hf_relabel.hub_tools.hub_source import HubLocation, resolve_source
+from hf_relabel.hub_tools.hub_source import HubLocation, open_source
 from tests.hub_tools.read_only_hub import ReadOnlyHub
 
 # The endpoint is read when the libraries are imported, so each case runs in a fresh interpreter.
 CLIENT = """
 import json, sys
 from hf_relabel.builders.errors import RelabelError
-from hf_relabel.hub_tools.hub_source import resolve_source
+from hf_relabel.hub_tools.hub_source import open_source
 location, options = sys.argv[1], json.loads(sys.argv[2])
 try:
-    source = resolve_source(location, **options)
+    source = open_source(location, **options)
     rows = [numbered.row.to_dict() for numbered in source.rows()]
     again = sum(1 for _ in source.rows())
     print(json.dumps({"rows": rows, "again": again, "fingerprint": source.fingerprint(), **source.describe()}))
@@ -197,10 +197,10 @@ def test_existing_files_come_before_the_hub(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     (tmp_path / "user").mkdir()
     (tmp_path / "user" / "repo").write_bytes(jsonl("local"))
-    assert [numbered.row.query for numbered in resolve_source("user/repo", split="train").rows()] == ["local"]
+    assert [numbered.row.query for numbered in open_source("user/repo", split="train").rows()] == ["local"]
 
 
 def test_neither_a_file_nor_a_data_set() -> None:
     for location in ("./user/repo", "data/rows.jsonl", "no/such/folder"):
         with pytest.raises(SourceError, match="neither an existing file"):
-            resolve_source(location)
+            open_source(location)
