@@ -6,26 +6,24 @@ judged positives, so some of them are relevant and merely unjudged: just what a 
 
 from __future__ import annotations
 
-import tempfile
-import weakref
+import logging
 from array import array
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
-
-import orjson
+from typing import cast
 
 from hf_relabel.builders.errors import BadRow, SourceError
+from hf_relabel.builders.mining.word_index import QUERIES_AT_ONCE, WordIndex
 from hf_relabel.builders.sources.fields import Context, check_text, field, identifier
 from hf_relabel.builders.sources.files import COMPRESSED, Record, SourceFile, read_lines, read_records
-
-if TYPE_CHECKING:
-    import bm25s
+from hf_relabel.builders.sources.records import StoredRecords
 
 MINED_NEGATIVES = 20
 _SPLITS = ("train", "dev", "test")
-_QUERIES_AT_ONCE = 256
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class _Judged:
 
 
 class BeirReader:
-    """Reads a BEIR folder as records in the Tevatron schema, one per query with a positive.
+    """Reads a BEIR folder as records in the Tevatron schema, one per query with a positive; 0 `negatives` mines none.
 
     The corpus is read once, into a temporary file, and its documents are taken from there one at a time. In memory are
     the BM25 index while negatives are mined, afterwards only their positions.
@@ -108,8 +106,13 @@ class BeirReader:
         self._judged = self._read_judgements()
         self._queries = self._read_queries()
         documents = _Documents()
-        index, tokenizer = self._index(documents)
-        self._mine(index, tokenizer, documents)
+        texts = self._corpus_texts(documents)
+        if self._negatives:
+            self._mine(WordIndex(texts), documents)
+        else:
+            deque(texts, maxlen=0)
+        if not len(documents):
+            raise SourceError(f"{self._files.corpus.name}: holds no document.")
         self._documents = documents
 
     def _record(self, query_id: str, judged: _Judged) -> Record | BadRow:
@@ -158,18 +161,6 @@ class BeirReader:
                 self._bad.append((self._files.queries, bad))
         return queries
 
-    def _index(self, documents: _Documents) -> tuple[bm25s.BM25, Any]:
-        import bm25s
-        from bm25s.tokenization import Tokenizer
-
-        tokenizer = Tokenizer(stopwords="english")
-        tokens = list(tokenizer.streaming_tokenize(self._corpus_texts(documents)))
-        if not tokens:
-            raise SourceError(f"{self._files.corpus.name}: holds no document.")
-        index = bm25s.BM25()
-        index.index((tokens, tokenizer.get_vocab_dict()), show_progress=False)
-        return index, tokenizer
-
     def _corpus_texts(self, documents: _Documents) -> Iterator[str]:
         for number, record in read_records(self._files.corpus):
             context = Context(self._files.corpus.name, number)
@@ -184,52 +175,39 @@ class BeirReader:
             documents.append(passage)
             yield f"{passage['title']} {passage['text']}"
 
-    def _mine(self, index: bm25s.BM25, tokenizer: Any, documents: _Documents) -> None:
+    def _mine(self, index: WordIndex, documents: _Documents) -> None:
         query_ids = list(self._queries)
-        for start in range(0, len(query_ids), _QUERIES_AT_ONCE):
-            some = query_ids[start : start + _QUERIES_AT_ONCE]
-            texts = [self._queries[query_id] for query_id in some]
-            tokens = tokenizer.tokenize(texts, update_vocab=False, show_progress=False, return_as="tuple")
+        for start in range(0, len(query_ids), QUERIES_AT_ONCE):
+            some = query_ids[start : start + QUERIES_AT_ONCE]
             # As many more as may have to be left out: the positives, and the query itself where it is a document.
             spare = 1 + max(len(self._judged[query_id].positives) for query_id in some)
-            depth = min(self._negatives + spare, len(documents))
-            found, scores = index.retrieve(tokens, k=depth, show_progress=False, n_threads=1, backend_selection="numpy")
-            for query_id, positions, values in zip(some, found.tolist(), scores.tolist(), strict=True):
-                self._mined[query_id] = self._best(query_id, positions, values, documents)
+            found = index.best([self._queries[query_id] for query_id in some], self._negatives + spare)
+            for query_id, ranked in zip(some, found, strict=True):
+                named = (query_id, *self._judged[query_id].positives)
+                left_out = {documents.positions.get(docid, -1) for docid in named}
+                kept = [position for position, score in ranked if score > 0 and position not in left_out]
+                self._mined[query_id] = array("q", kept[: self._negatives])
+        self._tell_of_none()
 
-    def _best(
-        self, query_id: str, positions: Sequence[int], scores: Sequence[float], documents: _Documents
-    ) -> array[int]:
-        left_out = {documents.positions.get(docid, -1) for docid in (query_id, *self._judged[query_id].positives)}
-        # Equal scores are put in the order of the corpus, so that the rows are the same every time.
-        ranked = sorted(zip(scores, positions, strict=True), key=lambda pair: (-pair[0], pair[1]))
-        kept = [position for score, position in ranked if score > 0 and position not in left_out]
-        return array("q", kept[: self._negatives])
+    def _tell_of_none(self) -> None:
+        none = sum(not mined for mined in self._mined.values())
+        if none:
+            logger.warning(
+                f"{self._files.qrels.name}: BM25 finds no negatives for {none:,} of {len(self._mined):,} queries: no"
+                " other document shares a word with them."
+            )
 
 
-class _Documents:
-    """The corpus in a temporary file; in memory only where each document starts."""
+class _Documents(StoredRecords):
+    """The corpus, and where in it each document is."""
 
     def __init__(self) -> None:
-        self._file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed with this object
-        self._starts = array("q", [0])
+        super().__init__()
         self.positions: dict[str, int] = {}
-        weakref.finalize(self, self._file.close)
 
-    def __len__(self) -> int:
-        return len(self._starts) - 1
-
-    def append(self, passage: Record) -> None:
-        content = orjson.dumps(passage)
-        self._file.seek(self._starts[-1])
-        self._file.write(content)
-        self.positions[passage["docid"]] = len(self)
-        self._starts.append(self._starts[-1] + len(content))
-
-    def __getitem__(self, position: int) -> Record:
-        start, end = self._starts[position], self._starts[position + 1]
-        self._file.seek(start)
-        return cast(Record, orjson.loads(self._file.read(end - start)))
+    def append(self, record: Record) -> None:
+        self.positions[record["docid"]] = len(self)
+        super().append(record)
 
 
 def document_id(record: Record | BadRow, context: Context) -> str:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.mining.word_index import word_tokenizer
 from hf_relabel.trainers.data import joined_text
 from hf_relabel.trainers.evaluation.sets import Document, RetrievalSet, Run
 
@@ -122,7 +123,8 @@ def rerank(
 
 
 def bm25(data: RetrievalSet, *, top_k: int = TOP_K) -> dict[str, dict[str, float]]:
-    """A first stage without a model: BM25 as bm25s has it, English stop words left out. Holds the index in memory."""
+    """A first stage without a model: BM25 as bm25s has it, English stop words left out, Chinese, Thai and their kin by
+    pairs of characters. Holds the index in memory."""
     import bm25s
 
     docids: list[str] = []
@@ -132,11 +134,10 @@ def bm25(data: RetrievalSet, *, top_k: int = TOP_K) -> dict[str, dict[str, float
             docids.append(document.docid)
             yield f"{document.title} {document.text}"
 
-    settings: dict[str, Any] = {"stopwords": "english", "show_progress": False}
-    index = bm25s.BM25()
-    index.index(bm25s.tokenize(list(texts()), **settings), show_progress=False)
+    tokenizer, index = word_tokenizer(), bm25s.BM25()
+    index.index((list(tokenizer.streaming_tokenize(texts())), tokenizer.get_vocab_dict()), show_progress=False)
     spare = max((len(each) for each in data.excluded.values()), default=0)
-    tokens = bm25s.tokenize(list(data.queries.values()), return_ids=False, **settings)
+    tokens = tokenizer.tokenize(list(data.queries.values()), update_vocab=False, show_progress=False, return_as="tuple")
     found, scores = index.retrieve(
         tokens, k=min(top_k + spare, len(docids)), show_progress=False, n_threads=1, backend_selection="numpy"
     )
