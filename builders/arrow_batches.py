@@ -41,10 +41,15 @@ class JudgedRow:
 
 @dataclass
 class Batch:
-    """Some rows in a row, as they are read. Tables are made from it one config at a time."""
+    """Some rows in a row, as they are read. Tables are made from it one config at a time.
+
+    Attributes:
+        scores: whether passages are written with their scores.
+    """
 
     rows: list[JudgedRow] = field(default_factory=list)
     size: int = 0
+    scores: bool = False
 
     def add(self, judged: JudgedRow) -> None:
         self.rows.append(judged)
@@ -54,7 +59,7 @@ class Batch:
         """Convert what the tables share, once. Afterwards they may be made in several threads.
 
         Raises:
-            BuildError: a text is not valid Unicode.
+            BuildError: a text is not valid Unicode, or there are scores where none were announced.
         """
         _ = self._flat
 
@@ -62,7 +67,7 @@ class Batch:
         """The same, for another process to make the tables of techniques of: what they share is converted, and of the
         rows and verdicts nothing is left but what becomes of them."""
         blank = Passage("", "", "")
-        lighter = Batch()
+        lighter = Batch(scores=self.scores)
         for judged in self.rows:
             positives, negatives = ((blank,) * len(side) for side in _sides(judged.row))
             lighter.add(JudgedRow(judged.number, Row("", "", positives, negatives), (), judged.changes))
@@ -96,7 +101,7 @@ class Batch:
                 "negative_passages": _lists(passages, negatives),
                 "subset": columns["subset"].take(indices),
             },
-            schema=arrow_schema(),
+            schema=arrow_schema(scores=self.scores),
         )
 
     def verdicts_table(self, stage_names: Sequence[str], stage_judges: Sequence[str]) -> pa.Table:
@@ -133,15 +138,21 @@ class Batch:
             starts.append(len(passages))
             passages += judged.row.positive_passages
             passages += judged.row.negative_passages
+        names = list(PASSAGE_FIELDS)
         try:
-            parts = [pa.array([getattr(passage, name) for passage in passages], pa.string()) for name in PASSAGE_FIELDS]
+            parts = [pa.array([getattr(passage, name) for passage in passages], pa.string()) for name in names]
             columns = {
                 name: pa.array([getattr(judged.row, name) for judged in self.rows], pa.string())
                 for name in ("query_id", "query", "subset")
             }
         except UnicodeEncodeError as error:
             raise _not_unicode(self.rows) from error
-        columns["passages"] = pa.StructArray.from_arrays(parts, list(PASSAGE_FIELDS))
+        scores = pa.array([passage.score for passage in passages], pa.float64())
+        if self.scores:
+            names, parts = [*names, "score"], [*parts, scores]
+        elif scores.null_count < len(scores):
+            raise _unannounced_score(self.rows)
+        columns["passages"] = pa.StructArray.from_arrays(parts, names)
         return starts, columns
 
 
@@ -152,13 +163,17 @@ def batches(
     limit: int,
     batch_bytes: int,
     batch_rows: int,
+    scores: bool = False,
 ) -> Iterator[Batch]:
     """Read rows and verdicts into batches of at most `batch_rows` rows and, unless one row is larger, `batch_bytes`.
+
+    Args:
+        scores: whether passages are written with their scores.
 
     Raises:
         BuildError: row numbers have a gap, or verdicts do not fit their row.
     """
-    batch = Batch()
+    batch = Batch(scores=scores)
     expected: int | None = None
     for numbered, verdicts in items:
         if expected is not None and numbered.number != expected:
@@ -171,7 +186,7 @@ def batches(
         judged = JudgedRow(numbered.number, numbered.row, complete(numbered.row, verdicts), changes)
         if batch.rows and _is_full(batch.size, len(batch.rows), judged.size, batch_bytes, batch_rows):
             yield batch
-            batch = Batch()
+            batch = Batch(scores=scores)
         batch.add(judged)
     if batch.rows:
         yield batch
@@ -340,6 +355,15 @@ def _size(row: Row, verdicts: Sequence[Verdict]) -> int:
 
 def _sides(row: Row) -> tuple[tuple[Passage, ...], tuple[Passage, ...]]:
     return row.positive_passages, row.negative_passages
+
+
+def _unannounced_score(rows: Iterable[JudgedRow]) -> BuildError:
+    number = next(judged.number for judged in rows if judged.row.has_scores)
+    return BuildError(
+        f"Row {number} (counted from 0) has a passage with a score, but the first rows of the source, from which the "
+        'columns follow, have no place for one. Write `"score": null` in the first row (FlagEmbedding: `"neg_scores": '
+        "null`), or rename the field everywhere if it is no score of the passage."
+    )
 
 
 def _not_unicode(rows: Iterable[JudgedRow]) -> BuildError:

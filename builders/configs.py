@@ -132,6 +132,7 @@ def write_configs(
     manifest_extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
     suspects: Callable[[NumberedRow], Sequence[Suspect]] | None = None,
     on_shard: Callable[[Shard], None] | None = None,
+    scores: bool = False,
 ) -> BuildReport:
     """Write all configs of a training set, and the verdicts they follow from, into `folder`.
 
@@ -152,6 +153,7 @@ def write_configs(
         on_shard: takes each shard as soon as it is complete, and away from the folder, which then holds the manifest
             and the README.md only: so that a release needs no room for a second copy. The manifest lists the shards of
             a config in the order in which they were given.
+        scores: whether passages have a `score`, see `rows.arrow_schema`.
 
     Raises:
         ConfigError: settings that make no sense.
@@ -167,6 +169,7 @@ def write_configs(
         row_group_bytes,
         str(default_config),
         suspects is not None,
+        scores,
     )
     layout.check()
     read = batches(
@@ -175,6 +178,7 @@ def write_configs(
         limit=limit,
         batch_bytes=layout.batch_bytes,
         batch_rows=MAX_ROW_GROUP_ROWS,
+        scores=scores,
     )
     with fewer_collections(), folder_of_configs(Path(folder)) as building:
         writers = [_ConfigWriter(building, layout, table, on_shard) for table in layout.tables(suspects)]
@@ -243,6 +247,7 @@ class Layout:
     row_group_bytes: int
     default_config: str
     has_suspects: bool
+    has_scores: bool = False
 
     @property
     def batch_bytes(self) -> int:
@@ -275,11 +280,12 @@ class Layout:
             "max_shard_bytes": self.max_shard_bytes,
             "row_group_bytes": self.row_group_bytes,
             **({"suspects": True} if self.has_suspects else {}),
+            **({"scores": True} if self.has_scores else {}),
         }
 
     def tables(self, suspects: Callable[[NumberedRow], Sequence[Suspect]] | None) -> list[ConfigTable]:
         """All configs, in the order in which the manifest lists their files."""
-        rows_schema = with_features(arrow_schema())
+        rows_schema = with_features(arrow_schema(scores=self.has_scores))
         tables = [
             ConfigTable(str(technique), rows_schema, partial(_rows_table, technique)) for technique in self.techniques
         ]

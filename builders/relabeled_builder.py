@@ -52,6 +52,7 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
         verdicts: gives the verdicts on the negatives of a row.
         data_digest: changes whenever `source` or `verdicts` would give something else, such as a digest of the source's
             fingerprint and the journal. Left out, all rows and verdicts are read once more to make one.
+        scores: whether passages have a `score`, see `rows.arrow_schema`. A built folder knows that itself.
     """
 
     version: Any = VERSION
@@ -60,6 +61,7 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
     source: Rows | None = None
     verdicts: VerdictsOf | None = None
     data_digest: str | None = None
+    scores: bool = False
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """The name of the cache folder. It follows the data, not where it lies: new verdicts, new cache.
@@ -71,7 +73,7 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
         self._check()
         if self.configs_folder is None and self.source is None:
             return str(super().create_config_id(config_kwargs, custom_features=custom_features))
-        parts = [self.name, str(self.limit), package_version("hf-relabel"), self._digest()]
+        parts = [self.name, str(self.limit), str(self.scores), package_version("hf-relabel"), self._digest()]
         if custom_features is not None:
             parts.append(repr(custom_features))
         return f"{self.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
@@ -79,6 +81,12 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
     @property
     def technique(self) -> Technique:
         return Technique(self.name)
+
+    def schema(self) -> pa.Schema:
+        """The schema of the rows."""
+        if self.configs_folder is None:
+            return arrow_schema(scores=self.scores)
+        return arrow_schema(scores=bool(read_manifest(Path(self.configs_folder))["settings"].get("scores")))
 
     def judged_rows(self) -> Iterator[tuple[NumberedRow, Sequence[Verdict]]]:
         """The rows of `source` with their verdicts, from the first."""
@@ -115,7 +123,7 @@ class RelabeledBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     config: RelabeledConfig
 
     def _info(self) -> Any:
-        return datasets.DatasetInfo(features=datasets.Features.from_arrow_schema(arrow_schema()))
+        return datasets.DatasetInfo(features=datasets.Features.from_arrow_schema(self.config.schema()))
 
     def _split_generators(self, dl_manager: Any) -> list[Any]:
         if self.config.configs_folder is None:
@@ -142,6 +150,7 @@ class RelabeledBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             limit=config.limit,
             batch_bytes=_BATCH_BYTES,
             batch_rows=_BATCH_ROWS,
+            scores=config.scores,
         )
         for index, batch in enumerate(read):
             table = batch.table(config.technique)

@@ -56,7 +56,7 @@ def rewrite_config(
     technique = Technique(technique)
     if limit is None:
         limit = int(release.manifest["settings"].get("limit", DEFAULT_LIMIT))
-    schema = with_features(arrow_schema())
+    schema = with_features(arrow_schema(scores=bool(release.manifest["settings"].get("scores"))))
     counts = dict.fromkeys(("rows_in", "rows_out", "moved", "dropped"), 0)
     writer = parquet_writer(out, schema)
     try:
@@ -113,8 +113,9 @@ def rewrite(
     _check_fit(lines, negatives, negative_starts, first, name)
     changes = _changes(lines, positives, positive_starts, negatives, negative_starts, technique, limit)
     counts = {"rows_in": table.num_rows, "rows_out": table.num_rows, "moved": 0, "dropped": 0}
+    schema = arrow_schema(scores="score" in [each.name for each in negatives.type])
     if not changes:
-        return Rewritten(table.select(arrow_schema().names), counts)
+        return Rewritten(table.select(schema.names), counts)
     stays = np.ones(table.num_rows, dtype=bool)
     kept = np.ones(len(negatives), dtype=bool)
     moved: list[int] = []
@@ -138,7 +139,7 @@ def rewrite(
     for column in ("query_id", "query", "subset"):
         chunk = table.column(column).combine_chunks()
         columns[column] = chunk if len(rows) == table.num_rows else chunk.take(pa.array(rows))
-    return Rewritten(pa.table({field: columns[field] for field in arrow_schema().names}, arrow_schema()), counts)
+    return Rewritten(pa.table({field: columns[field] for field in schema.names}, schema), counts)
 
 
 def _passages(table: pa.Table, column: str) -> tuple[pa.StructArray, Numbers]:

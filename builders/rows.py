@@ -16,14 +16,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One passage. `title` is "" when there is none."""
+    """One passage.
+
+    Attributes:
+        title: "" when there is none.
+        score: how well a teacher found it to fit the query, where the source says so. It goes where the passage goes;
+            no judge sees it.
+    """
 
     docid: str
     title: str
     text: str
+    score: float | None = None
 
-    def to_dict(self) -> dict[str, str]:
-        return {"docid": self.docid, "title": self.title, "text": self.text}
+    def to_dict(self, *, scores: bool = False) -> dict[str, Any]:
+        """The passage as plain values, with its score where that is asked for."""
+        values: dict[str, Any] = {"docid": self.docid, "title": self.title, "text": self.text}
+        return {**values, "score": self.score} if scores else values
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +45,23 @@ class Row:
     negative_passages: tuple[Passage, ...]
     subset: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """The row as plain values in the field order of the schema."""
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """Positives, then negatives."""
+        return self.positive_passages + self.negative_passages
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether some passage has a score."""
+        return any(passage.score is not None for passage in self.passages)
+
+    def to_dict(self, *, scores: bool = False) -> dict[str, Any]:
+        """The row as plain values in the field order of `arrow_schema(scores=scores)`."""
         return {
             "query_id": self.query_id,
             "query": self.query,
-            "positive_passages": [passage.to_dict() for passage in self.positive_passages],
-            "negative_passages": [passage.to_dict() for passage in self.negative_passages],
+            "positive_passages": [passage.to_dict(scores=scores) for passage in self.positive_passages],
+            "negative_passages": [passage.to_dict(scores=scores) for passage in self.negative_passages],
             "subset": self.subset,
         }
 
@@ -61,11 +80,21 @@ def text_docid(title: str, text: str) -> str:
     return hashlib.md5(content.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
-def arrow_schema() -> pa.Schema:
-    """The Arrow schema of a config: passages are lists of structs, never dicts of lists."""
+def joined_text(title: str | None, text: str) -> str:
+    """What a model reads of a passage: its title, if it has one, on a line of its own, then its text."""
+    return f"{title}\n{text}" if title else text
+
+
+def arrow_schema(*, scores: bool = False) -> pa.Schema:
+    """The Arrow schema of a config: passages are lists of structs, never dicts of lists.
+
+    Args:
+        scores: whether passages have a `score` (float64, null where one has none), as in a source that gives some.
+    """
     import pyarrow as pa
 
-    passages = pa.list_(pa.struct([("docid", pa.string()), ("title", pa.string()), ("text", pa.string())]))
+    fields = [("docid", pa.string()), ("title", pa.string()), ("text", pa.string())]
+    passages = pa.list_(pa.struct([*fields, *([("score", pa.float64())] if scores else [])]))
     return pa.schema(
         [
             ("query_id", pa.string()),

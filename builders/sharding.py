@@ -146,7 +146,7 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
 
 def row_line(row: Row) -> bytes:
     """A row as `write_rows` writes it."""
-    return orjson.dumps(row.to_dict()) + b"\n"
+    return orjson.dumps(row.to_dict(scores=row.has_scores)) + b"\n"
 
 
 def plain_source(path: Path) -> Source:

@@ -58,6 +58,7 @@ def build_configs(
         manifest_extra=lambda: origin(source, run, calibration),
         suspects=finder_of_suspects(journal, run),
         on_shard=on_shard,
+        scores=source.scored,
     )
 
 
@@ -131,6 +132,7 @@ def rebuild_configs(
         },
         suspects=release.suspect_reader(),
         on_shard=on_shard,
+        scores=bool(release.manifest["settings"].get("scores")),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.model_folder import model_folder
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import Passage, Row, joined_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,4 +144,4 @@ def normalised(scored: ScoredRow) -> ScoredRow:
 
 def passage_text(passage: Passage) -> str:
     """What a model reads of a passage: its title, if it has one, and its text."""
-    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
+    return joined_text(passage.title, passage.text)

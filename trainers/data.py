@@ -14,15 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.rows import joined_text
 
 COLUMNS = ("query", "positive_passages", "negative_passages")
 """Columns without which nothing can be trained. `query_id` and `subset` are read where there are any."""
 _ROWS_AT_ONCE = 256
-
-
-def joined_text(title: str | None, text: str) -> str:
-    """What a model reads of a passage: its title, if it has one, on a line of its own, then its text."""
-    return f"{title}\n{text}" if title else text
 
 
 @dataclass(frozen=True, slots=True)

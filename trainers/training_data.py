@@ -110,7 +110,10 @@ def _has_manifest(hub: HubLocation, revision: str | None) -> bool:
 
 def _from_source(source: Source, location: str, config: str | None) -> TrainingData:
     record = source.record()
-    rows = table_of(lambda: (numbered.row.to_dict() for numbered in source.rows()), arrow_schema())
+    rows = table_of(
+        lambda: (numbered.row.to_dict(scores=source.scored) for numbered in source.rows()),
+        arrow_schema(scores=source.scored),
+    )
     on_hub = bool(record.get("revision"))
     used = DataUsed(
         location=location,

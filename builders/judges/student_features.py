@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import Passage, Row, joined_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ FEATURES = (
 
 def text_of(passage: Passage) -> str:
     """The passage as one text."""
-    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
+    return joined_text(passage.title, passage.text)
 
 
 def row_features(row: Row, query: Values, positives: Values, negatives: Values) -> Values:

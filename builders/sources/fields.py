@@ -96,13 +96,22 @@ def subset_name(record: Record, context: Context) -> str:
     return context.subset if value is None else check_text(value, "subset", context) or context.subset
 
 
-def text_passage(value: Any, path: str, context: Context) -> Passage:
+def text_passage(value: Any, path: str, context: Context, score: float | None = None) -> Passage:
     text = check_text(value, path, context)
-    return Passage(text_docid("", text), "", text)
+    return Passage(text_docid("", text), "", text, score)
+
+
+def score_of(value: Any, path: str, context: Context) -> float | None:
+    """A passage's score, None where there is none: null or NaN."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_short(value) or math.isinf(value):
+        raise context.bad(path, f"{shown(value)} where a score is needed", "Write it as a number, or rename the field.")
+    return float(value)
 
 
 def structured_passage(value: Any, path: str, context: Context) -> Passage:
-    """A passage `{docid, title, text}`: docid and title may be missing, other fields are ignored."""
+    """A passage `{docid, title, text, score}`: all but the text may be missing, other fields are ignored."""
     if not isinstance(value, dict):
         raise context.bad(path, f"{shown(value)} where a passage is needed", "Write it as {docid, title, text}.")
     if "text" not in value:
@@ -111,7 +120,8 @@ def structured_passage(value: Any, path: str, context: Context) -> Passage:
     title = value.get("title")
     title = "" if title is None else check_text(title, f"{path}.title", context)
     docid = identifier(value.get("docid"), f"{path}.docid", context)
-    return Passage(docid or text_docid(title, text), title, text)
+    score = score_of(value.get("score"), f"{path}.score", context)
+    return Passage(docid or text_docid(title, text), title, text, score)
 
 
 def as_list(value: Any, path: str, context: Context) -> list[Any]:

@@ -16,6 +16,7 @@ from hf_relabel.builders.sources.fields import (
     checked_row,
     field,
     query_text,
+    score_of,
     shown,
     structured_passage,
     text_passage,
@@ -31,6 +32,7 @@ _POSITIVE_NAMES = ("positive", "pos", "answer", "passage", "document")
 _LIST_NAMES = ("docs", "documents", "passages", "candidates", "positive", "answer", "document")
 _LABEL_NAMES = ("labels", "label", "relevance")
 _SCORE_NAMES = frozenset({"score", "scores", "labels", "label", "margin"})
+_FLAGEMBEDDING_SCORES = frozenset({"pos_scores", "neg_scores"})
 _NUMBERED_NEGATIVE = re.compile(r"negative_(\d{1,6})$")
 
 
@@ -45,6 +47,7 @@ class Format:
         columns: the fields it can ever read, None where that depends on the record.
         groups: whether records in a row with the same query and positive are one row.
         reply: the saved reply in a record and why it ended, for formats that hold replies.
+        scored: whether a record has a place for the scores of its passages, filled or not.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Format:
     columns: frozenset[str] | None = None
     groups: bool = False
     reply: Callable[[Record, Context], tuple[str, str]] | None = None
+    scored: Callable[[Record], bool] = lambda record: False
 
 
 def _all_have(*names: str) -> Callable[[Sequence[Record]], bool]:
@@ -81,10 +85,33 @@ def _flagembedding_row(record: Record, context: Context) -> Row:
 
 def _texts(record: Record, name: str, context: Context) -> tuple[Passage, ...]:
     value = field(record, name, context)
-    if isinstance(value, str):
-        return (text_passage(value, name, context),)
-    texts = as_list(value, name, context)
-    return tuple(text_passage(text, f"{name}[{index}]", context) for index, text in enumerate(texts))
+    texts = [value] if isinstance(value, str) else as_list(value, name, context)
+    scores = _scores(record, f"{name}_scores", len(texts), context)
+    return tuple(
+        text_passage(text, name if isinstance(value, str) else f"{name}[{index}]", context, score)
+        for index, (text, score) in enumerate(zip(texts, scores, strict=True))
+    )
+
+
+def _scores(record: Record, name: str, count: int, context: Context) -> list[float | None]:
+    """FlagEmbedding's scores of some passages, None for each where the record has none."""
+    value = record.get(name)
+    if value is None:
+        return [None] * count
+    scores = value if isinstance(value, list) else [value]
+    if len(scores) != count:
+        raise context.bad(name, f"{len(scores)} scores for {count} texts", "Give one score, or null, for each text.")
+    return [score_of(score, f"{name}[{index}]", context) for index, score in enumerate(scores)]
+
+
+def _has_scored_passages(record: Record) -> bool:
+    sides = (record.get("positive_passages"), record.get("negative_passages"))
+    passages = [passage for side in sides if isinstance(side, list) for passage in side]
+    return any(isinstance(passage, dict) and "score" in passage for passage in passages)
+
+
+def _has_score_lists(record: Record) -> bool:
+    return not _FLAGEMBEDDING_SCORES.isdisjoint(record)
 
 
 def _columns(record: Record) -> tuple[str, str]:
@@ -186,6 +213,7 @@ _FORMATS = (
         lambda record: _ROW_FIELDS | _REPLY_FIELDS,
         columns=_ROW_FIELDS | _REPLY_FIELDS,
         reply=_saved_reply,
+        scored=_has_scored_passages,
     ),
     Format(
         "tevatron",
@@ -194,14 +222,16 @@ _FORMATS = (
         _tevatron_row,
         lambda record: _ROW_FIELDS,
         columns=_ROW_FIELDS,
+        scored=_has_scored_passages,
     ),
     Format(
         "flagembedding",
-        "FlagEmbedding and BGE rows: query, pos, neg",
+        "FlagEmbedding and BGE rows: query, pos, neg, and their pos_scores and neg_scores",
         _all_have("query", "pos", "neg"),
         _flagembedding_row,
-        lambda record: _OPTIONAL | {"query", "pos", "neg"},
-        columns=_OPTIONAL | {"query", "pos", "neg"},
+        lambda record: _OPTIONAL | _FLAGEMBEDDING_SCORES | {"query", "pos", "neg"},
+        columns=_OPTIONAL | _FLAGEMBEDDING_SCORES | {"query", "pos", "neg"},
+        scored=_has_score_lists,
     ),
     Format(
         "n-tuple",

@@ -54,7 +54,7 @@ class SourceObject:
             if isinstance(record, Mapping):
                 yield number, dict(record)
             elif isinstance(record, Row):
-                yield number, record.to_dict()
+                yield number, record.to_dict(scores=record.has_scores)
             else:
                 remedy = "Give each row as a dict of its fields."
                 yield number, BadRow(self.name, number, WHOLE_ROW, f"a {type(record).__name__}", remedy)
@@ -67,7 +67,7 @@ class SourceObject:
         """
         digest = hashlib.sha256()
         for record in self.read(None):
-            digest.update(_as_json(record.to_dict() if isinstance(record, Row) else record))
+            digest.update(_as_json(record.to_dict(scores=record.has_scores) if isinstance(record, Row) else record))
             digest.update(b"\n")
         return digest.hexdigest()
 

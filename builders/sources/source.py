@@ -85,9 +85,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A row with the saved reply that came with it, if any."""
+    """A row with what it was made of, and the saved reply that came with it, if any."""
 
     row: Row
+    records: tuple[Record, ...]
     reply: tuple[str, str] | None
 
 
@@ -104,6 +105,7 @@ class Source:
         skipped: the bad rows that the last full reading left out (only with `skip_bad_rows`).
         ignored_fields: fields that the format does not read, as far as they were seen.
         data: the object that is read, None for files.
+        scored: whether passages have a score, or a place for one, in the first rows.
     """
 
     name: str
@@ -116,6 +118,8 @@ class Source:
     skipped: Skipped = field(default_factory=Skipped)
     ignored_fields: set[str] = field(default_factory=set)
     data: SourceObject | None = None
+    scored: bool = False
+    _whole_records: bool = field(default=False, repr=False)
 
     def rows(self) -> Iterator[NumberedRow]:
         """The rows, numbered from 0 in the order of the files. Each call starts again.
@@ -126,6 +130,18 @@ class Source:
         """
         for number, read in enumerate(self._kept()):
             yield NumberedRow(number, read.row)
+
+    def records(self) -> Iterator[tuple[NumberedRow, tuple[Record, ...]]]:
+        """The rows, each with the records it was made of, whole: fields that no row has are in them too.
+
+        Numbers and rows are those of `rows()`. A row is made of one record, of triplets of several.
+
+        Raises:
+            BadRow, SourceError: as `rows()`.
+        """
+        reader = replace(self, skipped=Skipped(), ignored_fields=set(), _whole_records=True)
+        for number, read in enumerate(reader._kept()):
+            yield NumberedRow(number, read.row), read.records
 
     def replies(self) -> Iterator[tuple[NumberedRow, str, str]]:
         """The rows with the judge's saved reply ("" where none was saved) and why it ended (`stop`, `length` …).
@@ -249,37 +265,43 @@ class Source:
 
     def _convert(self, record: Record, context: Context) -> _Read:
         row = self._format.convert(record, context)
-        return _Read(row, None if self._format.reply is None else self._format.reply(record, context))
+        return _Read(row, (record,), None if self._format.reply is None else self._format.reply(record, context))
+
+    def _look_at(self, records: Sequence[Record]) -> None:
+        """Learn what the first records tell of all."""
+        self.scored = any(self._format.scored(record) for record in records)
+        for record in records:
+            self._note_ignored(record)
 
     def _note_ignored(self, record: Record) -> None:
         self.ignored_fields.update(str(name) for name in record.keys() - set(self._format.reads(record)))
 
     def _records(self) -> Iterator[tuple[_Part, int, Record | BadRow]]:
+        columns = None if self._whole_records else self._format.columns
         if self.data is not None:
-            for number, record in self.data.records(self._format.columns):
+            for number, record in self.data.records(columns):
                 yield self.data, number, record
             return
         if self.format == "beir":
             yield from self._beir.records()
             return
         for file in self.files:
-            for number, record in read_records(file, self._format.columns):
+            for number, record in read_records(file, columns):
                 yield file, number, record
 
 
 def _grouped(reads: Iterable[tuple[_Part, _Read]]) -> Iterator[_Read]:
     """Triplets of one query and positive that follow each other in a file, as one row with all their negatives."""
-    first: tuple[_Part, _Read] | None = None
-    negatives: list[Any] = []
+    part: _Part | None = None
+    group: list[_Read] = []
     for file, read in reads:
-        if first is not None and first[0] is file and _belongs(first[1].row, read.row):
-            negatives.extend(read.row.negative_passages)
-            continue
-        if first is not None:
-            yield _with_negatives(first[1], negatives)
-        first, negatives = (file, read), list(read.row.negative_passages)
-    if first is not None:
-        yield _with_negatives(first[1], negatives)
+        if group and (part is not file or not _belongs(group[0].row, read.row)):
+            yield _joined(group)
+            group = []
+        part = file
+        group.append(read)
+    if group:
+        yield _joined(group)
 
 
 def _belongs(one: Row, other: Row) -> bool:
@@ -291,8 +313,10 @@ def _belongs(one: Row, other: Row) -> bool:
     )
 
 
-def _with_negatives(read: _Read, negatives: Sequence[Any]) -> _Read:
-    return replace(read, row=replace(read.row, negative_passages=tuple(negatives)))
+def _joined(group: Sequence[_Read]) -> _Read:
+    negatives = tuple(passage for read in group for passage in read.row.negative_passages)
+    records = tuple(record for read in group for record in read.records)
+    return replace(group[0], row=replace(group[0].row, negative_passages=negatives), records=records)
 
 
 def open_source(
@@ -354,8 +378,7 @@ def source_from_files(
     records = _first_records(readers, name, options.skip_bad_rows)
     found = named_format(format) if format is not None else detected_format(records, files[0].name)
     source = Source(name, files, found.name, revision, config, split, options)
-    for record in records:
-        source._note_ignored(record)
+    source._look_at(records)
     return source
 
 
@@ -365,8 +388,7 @@ def _source_from_object(data: SourceObject, format: str | None, options: Options
     records = _first_records([data.records()], data.name, options.skip_bad_rows)
     found = named_format(format) if format is not None else detected_format(records, data.name)
     source = Source(data.name, (), found.name, split=data.split, options=options, data=data)
-    for record in records:
-        source._note_ignored(record)
+    source._look_at(records)
     return source
 
 

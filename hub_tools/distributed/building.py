@@ -89,6 +89,7 @@ def build_on_ray(
         ROW_GROUP_BYTES,
         settings.default,
         finder_of_suspects(journal, run) is not None,
+        source.scored,
     )
     layout.check()
     calibration = calibration_of(settings)
@@ -277,7 +278,7 @@ class _Batches:
 
     def __call__(self, task: _BatchTask) -> list[_TableSize]:
         folder = self.place.folder
-        batch = Batch()
+        batch = Batch(scores=self.place.layout.has_scores)
         for numbered, said in self._rows(task):
             batch.add(_judged(self.place.layout, numbered, said))
         batch.prepare()

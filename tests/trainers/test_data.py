@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.rows import arrow_schema
+from hf_relabel.builders.rows import arrow_schema, joined_text
 from hf_relabel.trainers.data import (
     RowDraw,
     check_columns,
-    joined_text,
     listwise_rows,
     tuple_prompts,
     tuple_rows,

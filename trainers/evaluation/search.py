@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.mining.word_index import word_tokenizer
-from hf_relabel.trainers.data import joined_text
+from hf_relabel.builders.rows import joined_text
 from hf_relabel.trainers.evaluation.sets import Document, RetrievalSet, Run
 
 if TYPE_CHECKING:
