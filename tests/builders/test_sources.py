@@ -87,10 +87,10 @@ def test_the_bge_collection_one_file_per_subset(tmp_path: Path) -> None:
     fever, msmarco, nq = rows_of(source)
     assert (fever.subset, msmarco.subset, nq.subset) == ("fever", "msmarco_passage", "nq")
     assert fever.query_id == hashlib.md5(b"a query").hexdigest()
-    assert fever.positive_passages == (Passage(text_docid("", "yes"), "", "yes"),)
+    assert fever.positive_passages == (Passage(text_docid("", "yes"), "", "yes", 1.0),)
     assert texts(fever.negative_passages) == ["no", "never"]
     assert texts(msmarco.negative_passages) == ["no"]
-    assert source.describe()["ignored_fields"] == ["pos_scores", "prompt", "type"]
+    assert source.describe()["ignored_fields"] == ["prompt", "type"]
 
 
 def test_triplets_of_one_query_are_one_row(tmp_path: Path) -> None:
