@@ -33,8 +33,6 @@ _LABELS = {code: label for label, code in _LABEL_CODES.items()}
 _KEY_BYTES = 16
 _MOST_KEYS_PER_QUERY = 900  # SQLite's oldest limit on bound values is 999
 _REPLIES_AT_ONCE = 256
-_CONNECTION: dict[str, Any] = {"isolation_level": None, "timeout": 30, "check_same_thread": False}
-"""In a notebook another thread writes than the one that opened the journal and runs a loop; never two at once."""
 _CHECKPOINT_PAGES = 8_000
 """Pages of 4 KiB written ahead before they go to their places in the file, where a page that was written again and
 again goes once. SQLite's 1,000 cost a tenth more."""
@@ -173,7 +171,7 @@ class Journal:
 
     def _connect(self) -> sqlite3.Connection:
         if self._writes:
-            database = sqlite3.connect(self.path, **_CONNECTION)
+            database = _connected(str(self.path))
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
@@ -181,7 +179,7 @@ class Journal:
             return database
         if not self.path.is_file():
             raise JournalError(f"There is no journal at {self.path}. Run `{program()} judge` first, or check the path.")
-        return sqlite3.connect(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True, **_CONNECTION)
+        return _connected(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True)
 
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -429,6 +427,11 @@ class Journal:
             yield
         except sqlite3.Error as error:
             raise JournalError(f"{self.path}: {_explain(error)}") from error
+
+
+def _connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
+    # In a notebook another thread writes than the one that opened the journal and runs a loop; never two at once.
+    return sqlite3.connect(database, uri=uri, isolation_level=None, timeout=30, check_same_thread=False)
 
 
 def _explain(error: sqlite3.Error) -> str:

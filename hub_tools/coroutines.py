@@ -27,7 +27,8 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Result], *, on_interrupt: Calla
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
-    return _Beside(coroutine, on_interrupt).result()
+    result: Result = _Beside(coroutine, on_interrupt).result()
+    return result
 
 
 class _Beside:

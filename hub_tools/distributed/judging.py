@@ -25,6 +25,7 @@ from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
 from hf_relabel.builders.job import Job, MemberSettings, StageSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.journal_merging import PartJournal, merge_journals
+from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.manifest import package_version
 from hf_relabel.builders.rows import NumberedRow, Row
@@ -327,7 +328,8 @@ class _Run:
             self.stopped = self.stopped or result.stopped
         for name, report in result.judges.items():
             if is_left:
-                report.rows = report.known = 0  # it will come to those again
+                report.rows = report.known = 0
+                report.known_labels = dict.fromkeys(Label, 0)  # it will come to those again
             self.done[name] = added(self.done.get(name), report)
         return is_left
 
@@ -397,6 +399,8 @@ def added(total: StageReport | None, more: StageReport) -> StageReport:
         setattr(total, name, getattr(total, name) + getattr(more, name))
     for label, number in more.labels.items():
         total.labels[label] += number
+    for label, number in more.known_labels.items():
+        total.known_labels[label] += number
     if more.cost is not None:
         total.cost = (total.cost or 0.0) + more.cost
     return total

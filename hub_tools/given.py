@@ -1,0 +1,50 @@
+"""What callers give as a source or a journal, as what the work is done with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from hf_relabel.builders.errors import ConfigError, SourceError
+from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.sources import Source
+from hf_relabel.hub_tools.hub_source import resolve_source
+from hf_relabel.hub_tools.stages import told
+
+AnySource: TypeAlias = Any
+"""An open `Source`, or whatever `open_source` takes."""
+AnyJournal: TypeAlias = "Journal | str | os.PathLike[str]"
+"""An open `Journal`, or the path of one."""
+
+
+def as_source(given: AnySource) -> Source:
+    """A source, opened where it is not yet.
+
+    Raises:
+        SourceError: it is nothing that can be opened.
+    """
+    if isinstance(given, Source) or hasattr(given, "rows"):
+        source: Source = given
+        return source
+    if not isinstance(given, (str, os.PathLike)):
+        raise SourceError(f"A source is what open_source gives or takes, such as 'train.jsonl'; found {told(given)}.")
+    return resolve_source(os.fspath(given))
+
+
+@contextmanager
+def as_journal(given: AnyJournal, *, write: bool = True) -> Iterator[Journal]:
+    """A journal, opened where it is not yet, and then closed at the end.
+
+    Raises:
+        ConfigError: it is neither a journal nor a path.
+        JournalError: as `Journal` does.
+    """
+    if isinstance(given, Journal):
+        yield given
+        return
+    if not isinstance(given, (str, os.PathLike)):
+        raise ConfigError(f"A journal is a Journal or the path of one, such as 'journal.sqlite'; found {told(given)}.")
+    with Journal(os.fspath(given), write=write) as journal:
+        yield journal
