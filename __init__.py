@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.answers import read_answers
-    from hf_relabel.builders.audit.drawing import calibrate, draw_audit
+    from hf_relabel.builders.audit.drawing import calibrate
     from hf_relabel.builders.audit.report import AuditReport, audit_report
     from hf_relabel.builders.audit.sampling import AuditSample
     from hf_relabel.builders.calibration import Calibration, LabelledScore
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from hf_relabel.builders.findings import free_findings
-    from hf_relabel.builders.inspection import Inspection, inspect
+    from hf_relabel.builders.inspection import Inspection
     from hf_relabel.builders.job import BuildSettings, Job, load_job
     from hf_relabel.builders.journal import Journal
     from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
@@ -54,11 +54,10 @@ if TYPE_CHECKING:
     from hf_relabel.builders.judges.student import StudentJudge
     from hf_relabel.builders.judges.truth import TruthJudge
     from hf_relabel.builders.judging_report import judging_report
-    from hf_relabel.builders.planning import StagePlan, plan
+    from hf_relabel.builders.planning import JobPlan, StagePlan
     from hf_relabel.builders.relabeled_builder import RelabeledBuilder, RelabeledConfig
     from hf_relabel.builders.released import Release, release_from_folder
     from hf_relabel.builders.rows import NumberedRow, Passage, Row
-    from hf_relabel.builders.runs import judged_rows, verdicts
     from hf_relabel.builders.sampling import Sample
     from hf_relabel.builders.sources import Source
     from hf_relabel.builders.techniques import Technique, apply
@@ -68,14 +67,17 @@ if TYPE_CHECKING:
     from hf_relabel.hub_tools.endpoints.registry import make_endpoint
     from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
     from hf_relabel.hub_tools.hub_source import open_hub_source, open_source
-    from hf_relabel.hub_tools.judging import Member, Stage, StageReport, judge, search_suspects
+    from hf_relabel.hub_tools.judging import StageReport, judge, search_suspects
     from hf_relabel.hub_tools.local_hub import LocalHub
+    from hf_relabel.hub_tools.looking import draw_audit, inspect, judged_rows, verdicts
+    from hf_relabel.hub_tools.planning import plan
     from hf_relabel.hub_tools.releases.diff import diff
     from hf_relabel.hub_tools.releases.log import log
     from hf_relabel.hub_tools.releases.models import push_model
     from hf_relabel.hub_tools.releases.opening import open_release
     from hf_relabel.hub_tools.releases.pull import pull
     from hf_relabel.hub_tools.releases.push import PushReport, push, push_source
+    from hf_relabel.hub_tools.stages import Member, Stage
     from hf_relabel.trainers.compare import CompareReport, compare
     from hf_relabel.trainers.evaluation.beir import read_beir
     from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator, evaluate_model
@@ -109,6 +111,7 @@ _HOMES = {
     "Inspection": "builders.inspection",
     "Job": "builders.job",
     "JobError": "builders.errors",
+    "JobPlan": "builders.planning",
     "Journal": "builders.journal",
     "JournalError": "builders.errors",
     "Judgement": "builders.judgements",
@@ -118,7 +121,7 @@ _HOMES = {
     "Limits": "hub_tools.endpoints.scheduler",
     "ListwiseJudge": "builders.judges.listwise",
     "LocalHub": "hub_tools.local_hub",
-    "Member": "hub_tools.judging",
+    "Member": "hub_tools.stages",
     "MultiPositiveLoss": "trainers.losses",
     "NumberedRow": "builders.rows",
     "Outcome": "builders.judgements",
@@ -146,7 +149,7 @@ _HOMES = {
     "Source": "builders.sources",
     "SourceError": "builders.errors",
     "SpanJudge": "builders.judges.spans",
-    "Stage": "hub_tools.judging",
+    "Stage": "hub_tools.stages",
     "StagePlan": "builders.planning",
     "StageReport": "hub_tools.judging",
     "StudentExample": "trainers.judge_student",
@@ -163,13 +166,13 @@ _HOMES = {
     "compare": "trainers.compare",
     "conclude": "builders.cascade",
     "diff": "hub_tools.releases.diff",
-    "draw_audit": "builders.audit.drawing",
+    "draw_audit": "hub_tools.looking",
     "evaluate_model": "trainers.evaluation.evaluator",
     "free_findings": "builders.findings",
-    "inspect": "builders.inspection",
+    "inspect": "hub_tools.looking",
     "judge": "hub_tools.judging",
     "judge_figures": "trainers.judge_bench",
-    "judged_rows": "builders.runs",
+    "judged_rows": "hub_tools.looking",
     "judging_report": "builders.judging_report",
     "load_job": "builders.job",
     "load_recipe": "trainers.recipes",
@@ -179,7 +182,7 @@ _HOMES = {
     "open_release": "hub_tools.releases.opening",
     "open_source": "hub_tools.hub_source",
     "open_training_data": "trainers.training_data",
-    "plan": "builders.planning",
+    "plan": "hub_tools.planning",
     "prune": "trainers.prune",
     "publish": "trainers.publishing",
     "pull": "hub_tools.releases.pull",
@@ -194,7 +197,7 @@ _HOMES = {
     "search_suspects": "hub_tools.judging",
     "train": "trainers.training",
     "train_student": "trainers.judge_student",
-    "verdicts": "builders.runs",
+    "verdicts": "hub_tools.looking",
     "write_configs": "builders.configs",
 }
 
@@ -218,6 +221,7 @@ __all__ = [
     "Inspection",
     "Job",
     "JobError",
+    "JobPlan",
     "Journal",
     "JournalError",
     "Judgement",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,31 +18,73 @@ from hf_relabel.builders.runs import stages_of_run, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.suspects import SUSPECTS, Suspect, suspect_finder
 from hf_relabel.builders.techniques import Technique
+from hf_relabel.hub_tools import bars
+from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
+from hf_relabel.hub_tools.stages import told
 
 if TYPE_CHECKING:
     from hf_relabel.builders.calibration import Calibration
 
 
 def build_configs(
-    source: Source,
-    journal: Journal,
-    settings: BuildSettings,
+    source: AnySource,
+    journal: AnyJournal,
+    settings: BuildSettings | str | os.PathLike[str],
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = True,
     on_shard: Callable[[Shard], None] | None = None,
 ) -> BuildReport:
     """Build the configs of a source from the last run in a journal. Calls no judge.
 
+    Example:
+            from datasets import load_dataset
+            from hf_relabel import BuildSettings, build_configs
+
+            print(build_configs("train.jsonl", "journal.sqlite", "cleaned").to_text())
+            train = load_dataset("cleaned", "relabel", split="train")
+
+            some = BuildSettings(out="some", techniques=("original", "relabel"), default="relabel", limit=3)
+            build_configs("train.jsonl", "journal.sqlite", some)
+
     Args:
-        progress: called with the rows done so far.
+        source: what `open_source` gives or takes.
+        journal: a `Journal` or the path of one.
+        settings: what to build, or the folder to write alone. The folder is replaced if an earlier build wrote it.
+        progress: a bar at a terminal and in a notebook; False for none; or what is called with the rows done so far.
         on_shard: see `write_configs`.
 
     Raises:
         ConfigError: an unknown technique or default config.
-        JournalError: the journal holds no run.
+        JournalError: there is no such journal, or it holds no run.
         BuildError: the folder cannot be written.
+        SourceError, BadRow: the source cannot be opened or read.
     """
-    check_names(settings)
+    wanted, opened = as_settings(settings), as_source(source)
+    with as_journal(journal, write=False) as kept, bars.counting(progress, "building") as show:
+        return _build(opened, kept, wanted, show, on_shard)
+
+
+def as_settings(given: BuildSettings | str | os.PathLike[str]) -> BuildSettings:
+    """What to build: all of it where only the folder is given.
+
+    Raises:
+        ConfigError: it is neither, or names what is not there.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        given = BuildSettings(out=os.fspath(given))
+    if not isinstance(given, BuildSettings):
+        raise ConfigError(f"What to build is a BuildSettings, or the folder to write; found {told(given)}.")
+    check_names(given)
+    return given
+
+
+def _build(
+    source: Source,
+    journal: Journal,
+    settings: BuildSettings,
+    progress: Callable[[int], None] | None,
+    on_shard: Callable[[Shard], None] | None,
+) -> BuildReport:
     run = journal.last_run()
     stages = stages_of_run(run)
     calibration = calibration_of(settings)
@@ -92,23 +135,39 @@ def finder_of_suspects(journal: Journal, run: Mapping[str, Any]) -> Callable[[Nu
 
 def rebuild_configs(
     release: Release,
-    settings: BuildSettings,
+    settings: BuildSettings | str | os.PathLike[str],
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = True,
     on_shard: Callable[[Shard], None] | None = None,
 ) -> BuildReport:
     """Build configs again from a release's `original` and `verdicts` alone: no journal, no judge, any technique.
 
     With the release's own settings the Parquet files come out byte for byte as they are in it.
 
+    Example:
+            release = open_release("user/train-relabeled@v1.0.0")
+            rebuild_configs(release, BuildSettings(out="again", limit=3))
+
     Args:
+        release: what `open_release` gives.
+        settings: what to build, or the folder to write alone.
         progress, on_shard: as for `build_configs`.
 
     Raises:
         ConfigError: an unknown technique or default config.
         BuildError: the release is not whole, or the folder cannot be written.
     """
-    check_names(settings)
+    wanted = as_settings(settings)
+    with bars.counting(progress, "building") as show:
+        return _rebuild(release, wanted, show, on_shard)
+
+
+def _rebuild(
+    release: Release,
+    settings: BuildSettings,
+    progress: Callable[[int], None] | None,
+    on_shard: Callable[[Shard], None] | None,
+) -> BuildReport:
     stages = release.manifest["settings"]["stages"]
     # What says how the release came to be; its own name and version are not those of what is built now.
     kept = ("source", "run")

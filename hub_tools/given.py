@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from hf_relabel.builders.errors import ConfigError, SourceError
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.sources import Source
-from hf_relabel.hub_tools.hub_source import resolve_source
+from hf_relabel.hub_tools.hub_source import open_source
 from hf_relabel.hub_tools.stages import told
 
 AnySource: TypeAlias = Any
@@ -23,14 +23,9 @@ def as_source(given: AnySource) -> Source:
     """A source, opened where it is not yet.
 
     Raises:
-        SourceError: it is nothing that can be opened.
+        SourceError, BadRow: it is nothing that can be opened.
     """
-    if isinstance(given, Source) or hasattr(given, "rows"):
-        source: Source = given
-        return source
-    if not isinstance(given, (str, os.PathLike)):
-        raise SourceError(f"A source is what open_source gives or takes, such as 'train.jsonl'; found {told(given)}.")
-    return resolve_source(os.fspath(given))
+    return given if isinstance(given, Source) else open_source(given)
 
 
 @contextmanager

@@ -27,9 +27,13 @@ from hf_relabel.builders.planning import (
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.runs import JudgedRow, judged_rows
 from hf_relabel.builders.sources import Source
+from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.coroutines import run_coroutine
+from hf_relabel.hub_tools.endpoints.limits import Limits
 from hf_relabel.hub_tools.endpoints.tokens import by_characters, characters, token_counter
+from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.judging import Progress, Stage, judge
+from hf_relabel.hub_tools.stages import Judges, Servers, as_stages
 
 FIRST_PROBED = 50
 """Rows of the first round of a probe that goes on until the cost is known."""
@@ -38,27 +42,41 @@ MOST_PROBED = 2_000
 """Rows such a probe judges at most, unless told otherwise. They are held in memory."""
 
 
-def plan_job(
-    source: Source,
-    stages: Sequence[Stage],
+def plan(
+    source: AnySource,
+    stages: Judges | Sequence[Judges],
     *,
+    endpoint: Servers | Sequence[Servers] | None = None,
+    model: str | None = None,
+    limits: Limits | None = None,
     probe: int = 0,
     within: float | None = None,
-    journal: Journal | None = None,
+    journal: AnyJournal | None = None,
     seed: int = 0,
     prompts: int = SAMPLED_PROMPTS,
     rows: int | None = None,
     tokens_per_second: PerStage = None,
     price_hour: PerStage = None,
     escalated: float | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = True,
 ) -> JobPlan:
     """Work out what judging a source will take, counting tokens as the servers do.
 
     Without a probe the servers are asked only who they are and how many tokens some prompts have; one that cannot be
     reached is done without.
 
+    Example:
+            from hf_relabel import Limits, plan
+
+            prices = Limits(price_prompt=0.15, price_completion=0.6)  # US dollars per million tokens
+            found = plan("train.jsonl", "listwise", endpoint="http://127.0.0.1:8080", limits=prices)
+            print(found.prompt_tokens, found.cost)
+
+            # judge as many rows for real as it takes to know the cost to 5 %; judging finds them in the journal
+            plan("train.jsonl", "listwise", endpoint="http://127.0.0.1:8080", within=0.05, journal="journal.sqlite")
+
     Args:
+        source, stages, endpoint, model, limits: as for `judge`.
         probe: judge so many rows for real, through all stages, to measure replies and escalation. 0 judges none.
         within: judge as many rows as it takes to know the cost to this share (0.05 for 5 %; without prices both kinds
             of tokens) with 99 % confidence, but no more than `probe` or 2,000.
@@ -70,32 +88,31 @@ def plan_job(
             None leaves time out.
         price_hour: US dollars that the servers of a stage cost in an hour, for your own ones; needs the speed.
         escalated: share passed from stage to stage; not together with a probe, which measures it.
-        progress: called while the sample is judged.
+        progress: while the sample is judged, as for `judge`.
 
     Raises:
         ConfigError: a probe has no journal, `escalated` is given beside it, or a number is for a stage that is not
             there.
         JudgingStopped, EndpointError: the sample cannot be judged. What was judged is in the journal.
+        SourceError, BadRow: the source cannot be opened or read.
     """
-    if within is not None and not 0 < within < 1:
-        raise ConfigError(f"within: expected a share between 0 and 1, such as 0.05, found {within!r}.")
+    ready, opened = as_stages(stages, endpoint=endpoint, model=model, limits=limits), as_source(source)
     most = probe or (0 if within is None else MOST_PROBED)
-    if most and journal is None:
-        raise ConfigError("A probe judges rows for real and needs a journal to keep what they say.")
-    if most and escalated is not None:
-        raise ConfigError("A probe measures what goes on to the next stage: leave out either the probe or the share.")
-    _check_stages(stages, tokens_per_second, "tokens per second")
-    _check_stages(stages, price_hour, "price of an hour")
+    _check_probe(most, within, journal, escalated)
+    _check_stages(ready, tokens_per_second, "tokens per second")
+    _check_stages(ready, price_hour, "price of an hour")
     if price_hour is not None and tokens_per_second is None:
         raise ConfigError("The price of an hour says nothing without the speed: give the tokens per second too.")
-    to_plan = stages_to_plan(stages)
-    survey = survey_source(source, to_plan, keep=max(most, prompts), seed=seed, escalated=escalated)
+    to_plan = stages_to_plan(ready)
+    survey = survey_source(opened, to_plan, keep=max(most, prompts), seed=seed, escalated=escalated)
 
     def planned(probing: int) -> JobPlan:
         probed: list[ProbedRow] = []
         if probing and journal is not None:
-            probed = _probe(_some_of(source, survey, probing, seed), stages, to_plan, journal, progress)
-        tokens = run_coroutine(_count_tokens(survey, stages, to_plan, prompts, probed))
+            sample = _some_of(opened, survey, probing, seed)
+            with as_journal(journal) as kept, bars.judging(progress) as show:
+                probed = _probe(sample, ready, to_plan, kept, show)
+        tokens = run_coroutine(_count_tokens(survey, ready, to_plan, prompts, probed))
         return make_plan(
             survey,
             to_plan,
@@ -113,6 +130,19 @@ def plan_job(
     while found.probed < (wanted := min(most, found.rows_to_probe(within))):
         found = planned(wanted)
     return found
+
+
+plan_job = plan
+"""The same, where `plan` names a plan."""
+
+
+def _check_probe(most: int, within: float | None, journal: AnyJournal | None, escalated: float | None) -> None:
+    if within is not None and not 0 < within < 1:
+        raise ConfigError(f"within: expected a share between 0 and 1, such as 0.05, found {within!r}.")
+    if most and journal is None:
+        raise ConfigError("A probe judges rows for real and needs a journal to keep what they say.")
+    if most and escalated is not None:
+        raise ConfigError("A probe measures what goes on to the next stage: leave out either the probe or the share.")
 
 
 def _check_stages(stages: Sequence[Stage], values: PerStage, what: str) -> None:

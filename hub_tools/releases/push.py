@@ -7,6 +7,7 @@ commit names yet by asking the Hub's LFS endpoint which it has.
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hf_relabel.builders.configs import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
@@ -22,11 +23,14 @@ from hf_relabel.builders.program import program
 from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.builders.released import Release, release_from_folder
 from hf_relabel.cards.data_card import CardFacts, example_of
+from hf_relabel.hub_tools import bars
+from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import Plan, PlannedFile, make_plan
 from hf_relabel.hub_tools.releases.repository import Head, read_head
 from hf_relabel.hub_tools.releases.versions import BUMPS, Version
+from hf_relabel.hub_tools.stages import told
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
@@ -39,7 +43,8 @@ MAX_ATTEMPTS = 50
 """Commits of others a push may run into. Somebody gets through each time, so that many pushers all do."""
 _LONGEST_WAIT = 2.0
 
-Progress = Callable[[str, int], None]
+Bump: TypeAlias = Literal["major", "minor", "patch"]
+Progress: TypeAlias = Callable[[str, int], None]
 """Called with the name and the bytes of each file that has been dealt with."""
 
 
@@ -93,14 +98,14 @@ class PushOptions:
     """How to push, see `push`."""
 
     tag: str | None = None
-    bump: str | None = None
+    bump: Bump | None = None
     private: bool | None = None
     create_pr: bool = False
     license: str | None = None
-    language: Sequence[str] = ()
+    language: str | Sequence[str] = ()
     pretty_name: str | None = None
     default: str | None = None
-    card: Path | None = None
+    card: str | os.PathLike[str] | None = None
     message: str | None = None
     parent_commit: str | None = None
     dry_run: bool = False
@@ -116,14 +121,32 @@ class PushOptions:
 
 
 def push(
-    release: str | Path | Release,
+    release: str | os.PathLike[str] | Release,
     repo_id: str,
     *,
+    tag: str | None = None,
+    bump: Bump | None = None,
+    private: bool | None = None,
+    create_pr: bool = False,
+    license: str | None = None,
+    language: str | Sequence[str] = (),
+    pretty_name: str | None = None,
+    default: str | None = None,
+    card: str | os.PathLike[str] | None = None,
+    message: str | None = None,
+    parent_commit: str | None = None,
+    dry_run: bool = False,
     token: str | None = None,
-    progress: Progress | None = None,
-    **options: Any,
+    progress: Progress | bool | None = True,
 ) -> PushReport:
     """Release a built folder on the Hub.
+
+    Example:
+            from hf_relabel import push
+
+            print(push("cleaned", "user/train-relabeled", license="cc-by-4.0", dry_run=True).to_text())
+            report = push("cleaned", "user/train-relabeled", license="cc-by-4.0")
+            load_dataset("user/train-relabeled", "relabel", revision=report.version)
 
     Args:
         release: a folder that `write_configs` wrote or `pull` downloaded, or an open release.
@@ -144,6 +167,8 @@ def push(
         parent_commit: refuse to push unless this is the newest commit. Left out, a push that somebody else came before
             is worked out anew on top of theirs.
         dry_run: send nothing, only tell what would be.
+        progress: one bar at a terminal and in a notebook; False for none; or what is called with the name and the bytes
+            of each file that has been dealt with. The client's own bars are not shown.
 
     Raises:
         ReleaseError: the Hub would not take it; files or a tag of somebody else are in the way; the repository has
@@ -152,44 +177,81 @@ def push(
         ConfigError: no license is known, or an option makes no sense.
         BuildError: the folder is not one of ours, or a file in it has been changed.
     """
-    chosen = PushOptions(**options)
-    opened = release if isinstance(release, Release) else release_from_folder(Path(release), verify=True)
-    _refuse_part(opened)
-    pusher = _Pusher(repo_id, chosen, token, progress)
-    pusher.prepare(opened.manifest)
-    manifest = _with_default(opened.manifest, chosen.default)
-    facts = CardFacts(
-        repo_id, None, manifest, example=example_of(opened.judged_rows(), limit=manifest["settings"]["limit"])
+    chosen = PushOptions(
+        tag, bump, private, create_pr, license, language, pretty_name, default, card, message, parent_commit, dry_run
     )
-    return pusher.release(manifest, facts, lambda path: pusher.addition(opened.open_file(path), path))
+    opened = _opened(release)
+    _refuse_part(opened)
+    with bars.sending(progress) as show:
+        pusher = _Pusher(repo_id, chosen, token, show)
+        pusher.prepare(opened.manifest)
+        manifest = _with_default(opened.manifest, chosen.default)
+        facts = CardFacts(
+            repo_id, None, manifest, example=example_of(opened.judged_rows(), limit=manifest["settings"]["limit"])
+        )
+        return pusher.release(manifest, facts, lambda path: pusher.addition(opened.open_file(path), path))
+
+
+def _opened(release: str | os.PathLike[str] | Release) -> Release:
+    if isinstance(release, Release):
+        return release
+    if not isinstance(release, (str, os.PathLike)):
+        raise ConfigError(f"What is pushed is a folder that was built, or an open Release; found {told(release)}.")
+    return release_from_folder(Path(release), verify=True)
 
 
 def push_source(
-    source: Source,
-    journal: Journal,
-    settings: BuildSettings,
+    source: AnySource,
+    journal: AnyJournal,
+    settings: BuildSettings | None,
     repo_id: str,
     *,
+    tag: str | None = None,
+    bump: Bump | None = None,
+    private: bool | None = None,
+    create_pr: bool = False,
+    license: str | None = None,
+    language: str | Sequence[str] = (),
+    pretty_name: str | None = None,
+    default: str | None = None,
+    card: str | os.PathLike[str] | None = None,
+    message: str | None = None,
+    parent_commit: str | None = None,
+    dry_run: bool = False,
     token: str | None = None,
-    progress: Progress | None = None,
-    **options: Any,
+    progress: Progress | bool | None = True,
 ) -> PushReport:
     """Build the configs of a source from the last run in a journal and release them, without a copy on the disk: each
     shard is sent and deleted when it is full.
 
+    Example:
+            push_source("train.jsonl", "journal.sqlite", None, "user/train-relabeled", license="cc-by-4.0")
+
     Args:
-        settings: as for `build_configs`; `out` is not used.
-        repo_id, token, progress, options: as for `push`.
+        source: what `open_source` gives or takes.
+        journal: a `Journal` or the path of one.
+        settings: as for `build_configs`; `out` is not used. None builds all configs.
+        repo_id and all others: as for `push`.
 
     Raises:
-        JournalError: the journal holds no run.
+        JournalError: there is no such journal, or it holds no run.
         ReleaseError, CardError, ConfigError, BuildError: as `push`.
     """
+    from hf_relabel.builders.job import BuildSettings
+    from hf_relabel.hub_tools.building import as_settings
+
+    chosen = PushOptions(
+        tag, bump, private, create_pr, license, language, pretty_name, default, card, message, parent_commit, dry_run
+    )
+    wanted, opened = as_settings(settings or BuildSettings(out="")), as_source(source)
+    with as_journal(journal, write=False) as kept, bars.sending(progress) as show:
+        return _push_source(opened, kept, wanted, _Pusher(repo_id, chosen, token, show))
+
+
+def _push_source(source: Source, journal: Journal, settings: BuildSettings, pusher: _Pusher) -> PushReport:
     from hf_relabel.builders.runs import verdicts
     from hf_relabel.hub_tools.building import build_configs, calibration_of
 
-    chosen = PushOptions(**options)
-    pusher = _Pusher(repo_id, chosen, token, progress)
     pusher.prepare({"source": source.record()})
     sent: dict[str, list[CommitOperationAdd | None]] = {}
 
@@ -198,10 +260,9 @@ def push_source(
         shard.path.unlink()
 
     with tempfile.TemporaryDirectory(prefix="hf-relabel-push-") as scratch:
-        report = build_configs(
-            source, journal, settings.model_copy(update={"out": str(Path(scratch) / "configs")}), on_shard=take
-        )
-    manifest = _with_default(report.manifest, chosen.default)
+        wanted = settings.model_copy(update={"out": str(Path(scratch) / "configs")})
+        report = build_configs(source, journal, wanted, on_shard=take, progress=False)
+    manifest = _with_default(report.manifest, pusher.options.default)
     additions = {
         path: addition
         for config, shards in sent.items()
@@ -218,7 +279,7 @@ def push_source(
         addition.path_in_repo = path
         return addition
 
-    return pusher.release(manifest, CardFacts(repo_id, None, manifest, example=example), named)
+    return pusher.release(manifest, CardFacts(pusher.repo_id, None, manifest, example=example), named)
 
 
 def _refuse_part(release: Release) -> None:
@@ -284,7 +345,7 @@ class _Pusher:
             ConfigError: no license is known.
         """
         options = self.options
-        text = options.card.read_text(encoding="utf-8") if options.card is not None else self.head.readme
+        text = Path(options.card).read_text(encoding="utf-8") if options.card is not None else self.head.readme
         present = _front_matter(text)
         source = self._source_card(manifest)
         license_ = options.license or (None if present.get("license") else source.get("license"))
