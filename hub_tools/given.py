@@ -25,7 +25,10 @@ def as_source(given: AnySource) -> Source:
     Raises:
         SourceError, BadRow: it is nothing that can be opened.
     """
-    return given if isinstance(given, Source) else open_source(given)
+    if isinstance(given, Source) or all(callable(getattr(given, name, None)) for name in ("rows", "record")):
+        source: Source = given
+        return source
+    return open_source(given)
 
 
 @contextmanager

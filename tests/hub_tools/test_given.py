@@ -85,7 +85,7 @@ def test_what_is_no_stage_is_refused(given: Any, options: dict[str, Any], messag
 
 
 def test_what_is_no_source_or_journal_is_refused() -> None:
-    with pytest.raises(SourceError, match="found int 7"):
+    with pytest.raises(SourceError, match="int: cannot be read as rows"):
         as_source(7)
     with pytest.raises(SourceError, match="nowhere"):
         as_source("nowhere.jsonl")
