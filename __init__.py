@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from hf_relabel.hub_tools.local_hub import LocalHub
     from hf_relabel.hub_tools.looking import draw_audit, inspect, judged_rows, verdicts
     from hf_relabel.hub_tools.planning import plan
+    from hf_relabel.hub_tools.relabeling import relabel
     from hf_relabel.hub_tools.releases.diff import diff
     from hf_relabel.hub_tools.releases.log import log
     from hf_relabel.hub_tools.releases.models import push_model
@@ -192,6 +193,7 @@ _HOMES = {
     "read_answers": "builders.audit.answers",
     "read_beir": "trainers.evaluation.beir",
     "rebuild_configs": "hub_tools.building",
+    "relabel": "hub_tools.relabeling",
     "release_from_folder": "builders.released",
     "render_card": "cards.data_card",
     "search_suspects": "hub_tools.judging",
@@ -302,6 +304,7 @@ __all__ = [
     "read_answers",
     "read_beir",
     "rebuild_configs",
+    "relabel",
     "release_from_folder",
     "render_card",
     "search_suspects",

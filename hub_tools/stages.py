@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ from hf_relabel.builders.combining import Combine
 from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.base import BatchJudge, PromptJudge
-from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge
+from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, make_judge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.sources import Source
@@ -107,15 +108,19 @@ def as_stages(
     Args:
         stages: one, or a cascade of them, cheap first.
         endpoint: the server, or several that serve the same model, of all judges that ask one and have none.
-        model: the model to ask those servers for.
+        model: the model to ask those servers for; without an endpoint, that of the judges that are named by their
+            kind.
         limits: how hard to work, for stages that are made here.
 
     Raises:
         ConfigError: what was given is no stage or no judge; a judge that asks has no endpoint, or nobody asks the one
-            that was given.
+            that was given, or has a use for the model.
     """
     given = list(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else [stages]
-    made = [_as_stage(one, limits) for one in given]
+    own_model = model if endpoint is None else None
+    if own_model is not None and not any(isinstance(one, str) and _takes_model(one) for one in given):
+        raise ConfigError(f"model: nobody here takes the name of a model ({own_model!r}). Give it to the judge itself.")
+    made = [_as_stage(one, limits, own_model) for one in given]
     if endpoint is not None:
         if not any(asks_server(member) and not member.endpoints for stage in made for member in stage.members):
             whom = ", ".join(stage.judge.kind for stage in made) or "no judge"
@@ -149,11 +154,12 @@ def _as_endpoint(given: Any, model: str | None) -> Endpoint:
     return endpoint
 
 
-def _as_stage(given: Any, limits: Limits | None) -> Stage:
+def _as_stage(given: Any, limits: Limits | None, model: str | None) -> Stage:
     if isinstance(given, Stage):
         return given
     if isinstance(given, str):
-        return _stage_of_kind(given, limits or Limits())
+        settings = {"model": model} if model is not None and _takes_model(given) else {}
+        return _stage_of_kind(given, settings, limits or Limits())
     if isinstance(given, type) or not is_judge(given):
         raise ConfigError(
             f"A stage is a Stage, a judge such as ListwiseJudge(), or its kind such as 'listwise'; found {told(given)}."
@@ -161,8 +167,12 @@ def _as_stage(given: Any, limits: Limits | None) -> Stage:
     return Stage(given.kind, given, limits=limits or Limits())
 
 
-def _stage_of_kind(kind: str, limits: Limits) -> Stage:
-    first, *others = [make_judge(name, **settings) for name, settings in expanded({"kind": kind})]
+def _takes_model(kind: str) -> bool:
+    return kind in JUDGES and "model" in inspect.signature(JUDGES[kind]).parameters
+
+
+def _stage_of_kind(kind: str, settings: Mapping[str, Any], limits: Limits) -> Stage:
+    first, *others = [make_judge(name, **given) for name, given in expanded({"kind": kind, **settings})]
     combine = Combine("arhn" if kind == ANSWER else "agreement") if others else None
     return Stage(
         kind, first, limits=limits, others=tuple(Member(judge, limits=limits) for judge in others), combine=combine

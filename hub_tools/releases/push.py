@@ -396,7 +396,7 @@ class _Pusher:
         """Commit and tag, on top of what others commit in the meantime."""
         options = self.options
         facts = replace(facts, license=self.license, language=self.language, pretty_name=options.pretty_name)
-        card = options.card.read_bytes().decode("utf-8") if options.card is not None else None
+        card = Path(options.card).read_bytes().decode("utf-8") if options.card is not None else None
         sent: dict[str, CommitOperationAdd] = {}
         for attempt in range(MAX_ATTEMPTS):
             plan = make_plan(self.head, manifest, facts, tag=options.tag, bump=options.bump, card=card)
