@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
@@ -27,8 +30,6 @@ def command(journal_path: str, figure: str | None, as_json: bool, **options: Any
     Shows whether a judge of lists prefers some places of its prompt, how far judges agree, and what each escalation
     rule would have cost and found on the same replies.
     """
-    from pathlib import Path
-
     from hf_relabel.builders.journal import Journal
     from hf_relabel.builders.judging_report import judging_report
     from hf_relabel.builders.runs import judged_rows, stages_of_run
@@ -38,14 +39,22 @@ def command(journal_path: str, figure: str | None, as_json: bool, **options: Any
         run = journal.last_run()
         rows = judged_rows(source_of(source_settings(options)), journal, run)
         report = judging_report((bar.update() or row for row in rows), stages_of_run(run))
-    if figure:
-        from hf_relabel.builders.whole_file import written_whole
-        from hf_relabel.cards.pareto import pareto_png
-
-        points = [way for way in report.to_dict()["escalation"] if not way["missing"]]
-        with written_whole(Path(figure)) as file:
-            file.write(pareto_png({"points": points}))
     if as_json:
         print_json(report.to_dict())
     else:
         click.echo(report.to_text())
+    if figure:
+        _draw([way for way in report.to_dict()["escalation"] if not way["missing"]], Path(figure))
+
+
+def _draw(ways: Sequence[Mapping[str, Any]], path: Path) -> None:
+    from hf_relabel.builders.whole_file import written_whole
+    from hf_relabel.cards.pareto import pareto_png
+
+    if len(ways) < 2:
+        raise ConfigError(
+            f"{path} was not drawn: it compares ways to escalate from one stage to the next, and the replies of this"
+            f" run tell of {len(ways)}. Judge with two stages or more."
+        )
+    with written_whole(path) as file:
+        file.write(pareto_png({"points": ways}))

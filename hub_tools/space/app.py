@@ -46,10 +46,13 @@ _LISTENING = """
 const known = ['open', 'turn'];
 element.addEventListener('click', event => {
   const button = event.target.closest('button[data-do]');
-  if (button && !button.disabled && known.includes(button.dataset.do)) trigger(button.dataset.do, {...button.dataset});
+  if (!button || button.disabled || !known.includes(button.dataset.do)) return;
+  if (button.dataset.do === 'open') hfRelabel.chosen();
+  trigger(button.dataset.do, {...button.dataset});
 });
 hfRelabel.shown(element, trigger, watch);
 """
+_NO_ROW = "No row to show before and after."
 _CHOOSE_ROW = "Choose a row to see its passages, and what every stage said of them."
 
 
@@ -134,14 +137,11 @@ def _rows_page(running: Running, demo: gr.Blocks) -> None:
         """The page as its address says: a search, and a row."""
         asked = dict(request.query_params)
         words = _words(asked.get("q"))
-        chosen = _number(asked.get("row"))
+        wanted = Filter(text=words)
         choices = _html_or_list(lambda: _subset_choices(running))
-        shown = _html(lambda: _list(running, Filter(text=words), 0, chosen))
-        opened = (
-            views.empty_html(_CHOOSE_ROW)
-            if chosen is None
-            else _html(lambda: _row(running, Filter(text=words), chosen))
-        )
+        chosen = _number(asked.get("row"))
+        shown = _html(lambda: _list(running, wanted, 0, chosen))
+        opened = _html(lambda: _row_or_first(running, wanted, chosen))
         return [gr.update(value=words) if words else gr.skip(), gr.update(choices=choices, value="all"), shown, opened]
 
     demo.load(start, outputs=[text, subset, found, row], **_quiet())
@@ -162,9 +162,7 @@ def _techniques_page(running: Running, demo: gr.Blocks) -> None:
     counts = _own_html(views.empty_html("Opening the release …"))
     with gr.Row(elem_id="hr-browse"):
         found = _own_html(js_on_load=_LISTENING, elem_id="hr-found")
-        row = _own_html(
-            views.empty_html("Choose a row to see it before and after."), js_on_load=_LISTENING, elem_id="hr-row"
-        )
+        row = _own_html(views.empty_html("Opening the release …"), js_on_load=_LISTENING, elem_id="hr-row")
     filters = [technique, subset, text]
 
     def wanted(values: tuple[Any, ...]) -> Filter:
@@ -176,7 +174,11 @@ def _techniques_page(running: Running, demo: gr.Blocks) -> None:
         )
 
     def find(*values: Any) -> list[str]:
-        return [_html(lambda: _changes(running, values[0])), _html(lambda: _list(running, wanted(values), 0))]
+        return [
+            _html(lambda: _changes(running, values[0])),
+            _html(lambda: _list(running, wanted(values), 0)),
+            _html(lambda: _first_effect(running, wanted(values), str(values[0]))),
+        ]
 
     def turn(event: gr.EventData, *values: Any) -> str:
         return _html(lambda: _list(running, wanted(values), _sent(event, "offset")))
@@ -188,7 +190,7 @@ def _techniques_page(running: Running, demo: gr.Blocks) -> None:
         try:
             overview = running.overview()
         except RelabelError as error:
-            return [gr.update(), gr.update(), views.notice_html(_sentence(error)), ""]
+            return [gr.update(), gr.update(), views.notice_html(_sentence(error)), "", ""]
         names = [config.name for config in overview.configs if config.name != Technique.ORIGINAL]
         chosen = overview.default_config if overview.default_config in names else names[0] if names else None
         return [
@@ -197,10 +199,11 @@ def _techniques_page(running: Running, demo: gr.Blocks) -> None:
             *find(chosen, "all", ""),
         ]
 
-    demo.load(start, outputs=[technique, subset, counts, found], **_quiet())
-    text.change(find, filters, [counts, found], trigger_mode="always_last", **_quiet())
+    shown = [counts, found, row]
+    demo.load(start, outputs=[technique, subset, *shown], **_quiet())
+    text.change(find, filters, shown, trigger_mode="always_last", **_quiet())
     for each in (technique, subset):
-        each.input(find, filters, [counts, found], trigger_mode="always_last", **_quiet())
+        each.input(find, filters, shown, trigger_mode="always_last", **_quiet())
     found.turn(turn, filters, found, **_quiet())
     found.open(open_row, filters, row, **_quiet())
     row.open(open_row, filters, row, **_quiet())
@@ -293,6 +296,22 @@ def _list(running: Running, wanted: Filter, offset: int, opened: int | None = No
 def _row(running: Running, wanted: Filter, number: int) -> str:
     browser = running.browser()
     return views.row_html(browser.row(number), browser.around(number, wanted))
+
+
+def _row_or_first(running: Running, wanted: Filter, number: int | None) -> str:
+    """A row, else the first that is found, so that there is something to see at once."""
+    number = _first(running, wanted) if number is None else number
+    return views.empty_html(_CHOOSE_ROW) if number is None else _row(running, wanted, number)
+
+
+def _first(running: Running, wanted: Filter) -> int | None:
+    lines = running.browser().find(wanted, size=1).lines
+    return lines[0].number if lines else None
+
+
+def _first_effect(running: Running, wanted: Filter, technique: str) -> str:
+    number = _first(running, wanted)
+    return views.empty_html(_NO_ROW) if number is None else _effect(running, wanted, technique, number)
 
 
 def _effect(running: Running, wanted: Filter, technique: str, number: int) -> str:

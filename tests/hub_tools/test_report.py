@@ -292,3 +292,14 @@ def test_the_command_reports_as_text_json_and_figure(tmp_path: Path, capfd: pyte
     assert "kappa" in text
     assert values["candidates"] == 600
     assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_way_alone_is_not_drawn(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 10)
+    report_on(source, two_stages(Rule("row"))[:1], tmp_path)
+    arguments = ["report", str(tmp_path / "rows.jsonl"), "--journal", str(tmp_path / "journal.sqlite")]
+    assert run_command([*arguments, "--figure", str(tmp_path / "pareto.png")]) == 2
+    said = capfd.readouterr()
+    assert "was not drawn" in said.err
+    assert said.out
+    assert not (tmp_path / "pareto.png").exists()

@@ -5,6 +5,10 @@ window.hfRelabel = (() => {
   const PENDING = "hf-relabel-pending";
   const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+  // Whether somebody chose a row, here or by the address: the one that is open at first does not move the page.
+  let opening = new URLSearchParams(window.location.search).has("row");
+  const chosen = () => { opening = true; };
+
   // Lists and rows: the address follows what is shown, an unfinished list asks again, a chosen row comes into view.
   function shown(element, trigger, watch) {
     const follow = () => {
@@ -19,7 +23,8 @@ window.hfRelabel = (() => {
       if (list || row) window.history.replaceState(null, "", `${window.location.pathname}?${address}`);
       if (row) mark(row.dataset.row);
       if (row && element.dataset.row !== row.dataset.row) {
-        if (element.dataset.row !== undefined || window.innerWidth < 900) reveal(element);
+        if (opening) reveal(element);
+        opening = false;
         element.dataset.row = row.dataset.row;
       }
       if (element.querySelector("[data-unfinished]")) window.setTimeout(again, 600);
@@ -180,5 +185,5 @@ window.hfRelabel = (() => {
     window.setTimeout(poll, 3000);
   }
 
-  return { adjudicate, live, shown };
+  return { adjudicate, chosen, live, shown };
 })();
