@@ -1,5 +1,7 @@
 # make quickstart   build .venv and run the main job on the set that ships with the package, offline
-# make test         build .venv and run all tests
+# make test         build .venv and run the tests: what a change should be tried with
+# make soak         run what is slow by nature: kill storms, fresh environments, a browser, full sizes, and what wants the
+#                   real data sets (../shared, or the folder that HF_RELABEL_SHARED names)
 # make check        lint, types and import contracts
 # make bench        run the benchmarks and print their table (BENCH="--quick" for a smoke run, "--full" for full sizes)
 # make pages        write the pages of the commands anew
@@ -13,13 +15,19 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 endif
 PYTEST_WORKERS ?= 2
 
-.PHONY: quickstart test lint types check bench pages clean
+# Packages are installed without bytecode: it is written when a module is first imported.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: quickstart test soak lint types check bench pages clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/hf-relabel quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not soak"
+
+soak: $(VENV)/.dev
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m soak
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.manifest import read_manifest
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique, apply
+from tests.shared_data import SHARED, needs_shared_data, truth_of
 
 JudgedRow = tuple[NumberedRow, list[Verdict]]
 
@@ -444,15 +445,11 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], messa
     assert not folder.exists()
 
 
-REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "banking77"
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real data are not here")
+@needs_shared_data
 def test_real_rows_with_true_verdicts(folder: Path) -> None:
-    with (REAL / "rows.jsonl").open() as lines:
+    with (SHARED / "banking77" / "rows.jsonl").open() as lines:
         rows = [row_from(json.loads(line)) for line in itertools.islice(lines, 200)]
-    with (REAL / "truth.jsonl").open() as lines:
-        truth = {record["query_id"]: set(record["false_negatives"]) for record in map(json.loads, lines)}
+    truth = truth_of("banking77")
     judged = [
         (
             NumberedRow(number, row),

@@ -249,7 +249,6 @@ def test_the_sentence_transformers_snippet_makes_a_row_of_each_positive(local_ca
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_the_sentence_transformers_snippet_trains(local_card: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import sentence_transformers

@@ -1,5 +1,6 @@
-"""Run by test_kill: judges the same rows again and again, killed with SIGKILL at random moments, until done.
+"""Run by test_main_job: judges the same rows again and again, killed with SIGKILL at random points, until done.
 
+A point is a number of requests that the server has seen, so that a slow machine has the same points as a fast one.
 Forks from one process that has everything imported, so that a kill costs milliseconds. Prints a JSON report.
 """
 
@@ -8,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sys
-import time
+import urllib.request
 from pathlib import Path
 
 from hf_relabel.builders.job import Job
@@ -54,19 +56,24 @@ def end_state(rows: str, journal_path: Path) -> list[list[object]]:
         ]
 
 
-def killed_once(rows: str, url: str, journal_path: Path, delay: float) -> bool:
-    """Judge in a child and kill it after `delay` seconds. True if it was killed, False if it had finished."""
+def seen(url: str) -> int:
+    """Requests that the server has got."""
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        return int(re.search(rb"(?m)^tgi_request_count (\d+)", answer.read()).group(1))  # type: ignore[union-attr]
+
+
+def killed_once(rows: str, url: str, journal_path: Path, requests: int) -> bool:
+    """Judge in a child and kill it after so many requests. True if it was killed, False if it had finished."""
+    before = seen(url)
     child = os.fork()
     if child == 0:
         try:
             judge_all(rows, url, journal_path)
         finally:
             os._exit(0)
-    deadline = time.monotonic() + delay
-    while time.monotonic() < deadline:
+    while seen(url) - before < requests:
         if os.waitpid(child, os.WNOHANG)[0]:
             return False
-        time.sleep(0.001)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return True
@@ -74,16 +81,15 @@ def killed_once(rows: str, url: str, journal_path: Path, delay: float) -> bool:
 
 def main() -> None:
     rows, url, folder, kills = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-    started = time.monotonic()
     judge_all(rows, url, folder / "calm.sqlite")
-    whole_run = time.monotonic() - started
+    whole_run = seen(url)
     expected = end_state(rows, folder / "calm.sqlite")
     chance = random.Random(0)
     killed, journals, partial = 0, 0, 0
     while killed < kills:
         journals += 1
         journal_path = folder / f"killed-{journals}.sqlite"
-        while killed < kills and killed_once(rows, url, journal_path, chance.uniform(0, whole_run * 0.6)):
+        while killed < kills and killed_once(rows, url, journal_path, chance.randrange(whole_run)):
             killed += 1
             if journal_path.exists():
                 with Journal(journal_path) as journal:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.hub_tools.local_hub import LocalHub
+from tests import forked
 
 COMMAND_LINE = "from hf_relabel.hub_tools.commands import main; main()"
 
@@ -26,6 +26,7 @@ class Client:
     home: Path
     xet: bool = True
     extra: dict[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = forked.HUB
 
     def environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
@@ -36,23 +37,11 @@ class Client:
             values["HF_HUB_DISABLE_XET"] = "1"
         return {**clean, **values, **self.extra}
 
-    def start(self, code: str, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, code: str, *arguments: str) -> forked.Forked:
+        return forked.start(code, *arguments, env=self.environment(), modules=self.modules)
 
     def run(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return forked.run(code, *arguments, env=self.environment(), modules=self.modules)
 
     def python(self, code: str, *arguments: str) -> Any:
         """Run code that prints one JSON value last, and give that value."""

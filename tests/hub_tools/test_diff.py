@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +22,9 @@ from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.hub_tools.commands import cli, run
 from hf_relabel.hub_tools.releases.diff import diff
+from tests import forked
 from tests.hub_tools.read_only_hub import ReadOnlyHub
+from tests.hub_tools.release_clients import COMMAND_LINE
 
 JudgedRow = tuple[NumberedRow, list[Verdict]]
 
@@ -227,8 +227,8 @@ def test_releases_on_the_hub_differ_as_the_folders_they_came_from(sides: tuple[P
         environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
 
         def compared(*arguments: str) -> dict[str, Any]:
-            command = [Path(sys.executable).parent / "hf-relabel", "diff", *arguments, "--json"]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+            done = forked.run(COMMAND_LINE, "diff", *arguments, "--json", env=environment)
+            assert done.returncode == 0, done.stderr
             return dict(json.loads(done.stdout))
 
         for before, after in itertools.combinations(folders, 2):

@@ -107,7 +107,6 @@ def test_making_endpoints_is_imported_without_the_heavy_packages() -> None:
     assert ran.stdout.strip() == "[]"
 
 
-@pytest.mark.slow
 def test_a_real_llama_cpp_is_recognised_constrained_and_asked_for_logprobs() -> None:
     schema = {"type": "object", "properties": {"relevant": {"type": "boolean"}}, "required": ["relevant"]}
     request = Request((Message("user", "Is rain wet?"),), 24, json_schema=schema, top_logprobs=3)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ import pytest
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.rows import Passage, Row, arrow_schema
 from hf_relabel.hub_tools.hub_source import HubLocation, open_source
+from tests import forked
 from tests.hub_tools.read_only_hub import ReadOnlyHub
 
-# The endpoint is read when the libraries are imported, so each case runs in a fresh interpreter.
+# The endpoint is read when the libraries are imported, so each case runs in a process of its own.
 CLIENT = """
 import json, sys
 from hf_relabel.builders.errors import RelabelError
@@ -90,19 +89,13 @@ def hub() -> Iterator[ReadOnlyHub]:
 
 @pytest.fixture
 def read(hub: ReadOnlyHub, tmp_path: Path) -> Read:
-    """Open and read a data set in a fresh interpreter with an empty cache."""
+    """Open and read a data set in a process of its own with an empty cache."""
 
     def read(location: str, token: str = "", **options: Any) -> dict[str, Any]:
         settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        done = subprocess.run(
-            [sys.executable, "-c", CLIENT, location, json.dumps(options)],
-            env=environment | settings | ({"HF_TOKEN": token} if token else {}),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        environment |= settings | ({"HF_TOKEN": token} if token else {})
+        done = forked.run(CLIENT, location, json.dumps(options), env=environment)
         assert done.returncode == 0, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
         return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from hf_relabel.builders.manifest import manifest_text
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.hub_tools.local_hub import LocalHub
 from hf_relabel.hub_tools.releases.log import FactChange, ReleaseVersion, fact_changes, log, manifest_facts
+from tests import forked
+from tests.hub_tools.release_clients import COMMAND_LINE
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-SCRIPT = Path(sys.executable).parent / "hf-relabel"
 
 
 def manifest(
@@ -144,14 +144,14 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
         yield hub
 
 
-@pytest.fixture
-def command(hub: LocalHub, tmp_path: Path) -> Run:
+@pytest.fixture(scope="module")
+def command(hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    home = tmp_path_factory.mktemp("home")
+
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_TOKEN": hub.token}
-        return subprocess.run(
-            [SCRIPT, "log", *arguments], env=environment, capture_output=True, text=True, check=False, timeout=120
-        )
+        environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_TOKEN": hub.token}
+        return forked.run(COMMAND_LINE, "log", *arguments, env=environment)
 
     return command
 

@@ -235,16 +235,17 @@ def test_two_servers_of_which_one_dies_share_the_work(tmp_path: Path) -> None:
         assert report.labels[Label.FAILED] == 0
 
 
-def test_killed_at_fifty_random_points_it_ends_as_an_undisturbed_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [12, pytest.param(60, marks=pytest.mark.soak)])
+def test_killed_at_random_points_it_ends_as_an_undisturbed_run(tmp_path: Path, kills: int) -> None:
     backend = ScriptedBackend(rows_path(), truth_path(), recall=0.8, precision=0.8, worse=0.5)
     script = Path(__file__).with_name("killing.py")
     with Facade(backend, latency=0.01) as facade:
-        command = [sys.executable, script, rows_path(), facade.url, tmp_path, "50"]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        command = [sys.executable, script, rows_path(), facade.url, tmp_path, str(kills)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout.splitlines()[-1])
-    assert report["killed"] == 50
-    assert report["partial"] >= 5, "too few kills fell between the first and the last judgement"
+    assert report["killed"] == kills
+    assert report["partial"] >= kills // 3, "too few kills fell between the first and the last judgement"
 
 
 def first_rows(path: Path, copy: Path, *, rows: int, negatives: int) -> Source:
@@ -257,17 +258,16 @@ def first_rows(path: Path, copy: Path, *, rows: int, negatives: int) -> Source:
     return open_source(copy)
 
 
-@pytest.mark.slow
-def test_a_real_model_judges_twenty_rows_and_nothing_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [2, pytest.param(20, marks=pytest.mark.soak)])
+def test_a_real_model_judges_rows_and_nothing_is_lost(tmp_path: Path, rows: int) -> None:
     """SmolLM2-135M judges near chance: this shows the plumbing, not quality."""
-    rows = SHARED / "banking77" / "rows.jsonl" if SHARED.is_dir() else rows_path()
-    source = first_rows(rows, tmp_path / "rows.jsonl", rows=20, negatives=6)
+    source = first_rows(rows_path(), tmp_path / "rows.jsonl", rows=rows, negatives=3)
     candidates = sum(len(numbered.row.negative_passages) for numbered in source.rows())
     with Facade(LlamaBackend()) as facade:
         limits = Limits(concurrency=2)
-        settings: dict[str, Any] = {"max_tokens": 120, "max_thinking_chars": 120}
-        (report,), _ = judge_at(facade, tmp_path / "journal.sqlite", source, limits=limits, timeout=120.0, **settings)
-    assert report.rows == 20
+        settings: dict[str, Any] = {"max_tokens": 80, "max_thinking_chars": 60}
+        (report,), _ = judge_at(facade, tmp_path / "journal.sqlite", source, limits=limits, timeout=600.0, **settings)
+    assert report.rows == rows
     assert sum(report.labels.values()) == report.asked == candidates
     assert report.labels[Label.FAILED] == 0
     parsed = report.asked - report.labels[Label.UNPARSABLE]
@@ -275,7 +275,8 @@ def test_a_real_model_judges_twenty_rows_and_nothing_is_lost(tmp_path: Path) -> 
     with Journal(tmp_path / "journal.sqlite", write=False) as journal:
         assert sum(len(found) for _, found in verdicts(source, journal)) == candidates
         assert len(list(journal.failures())) == report.labels[Label.UNPARSABLE]
-        assert len(list(journal.replies())) == report.requests
+        # A row's candidates fit one prompt. On a busy machine an answer may come too late and be asked for again.
+        assert len(list(journal.replies())) == rows <= report.requests
 
 
 def test_one_job_file_judges_and_builds(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

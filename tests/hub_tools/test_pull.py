@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,11 @@ from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.manifest import FileEntry, manifest_text, read_manifest
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.hub_tools.releases.pull import data_files
+from tests import forked
 from tests.hub_tools.read_only_hub import ReadOnlyHub
+from tests.hub_tools.release_clients import COMMAND_LINE
 
-# The endpoint is read when the libraries are imported, so each case runs in a fresh interpreter.
+# The endpoint is read when the libraries are imported, so each case runs in a process of its own.
 CLIENT = """
 import json, sys
 from hf_relabel.builders.errors import RelabelError
@@ -93,20 +93,14 @@ def hub(release: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 
 @pytest.fixture
 def pull(hub: ReadOnlyHub, tmp_path: Path) -> Pull:
-    """Pull into `tmp_path/out` in a fresh interpreter, with an empty cache."""
+    """Pull into `tmp_path/out` in a process of its own, with an empty cache."""
 
     def pull(location: str, token: str = "", out: str = "out", **options: Any) -> dict[str, Any]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
         hub.requests.clear()
-        done = subprocess.run(
-            [sys.executable, "-c", CLIENT, location, str(tmp_path / out), json.dumps(options)],
-            env=environment | ({"HF_TOKEN": token} if token else {}),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        environment |= {"HF_TOKEN": token} if token else {}
+        done = forked.run(CLIENT, location, str(tmp_path / out), json.dumps(options), env=environment)
         assert done.returncode == 0, done.stderr
         assert hub.token not in done.stdout + done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
@@ -309,12 +303,9 @@ def test_the_command_says_what_is_there_now(hub: ReadOnlyHub, release: Files, tm
     size = sum(len(data) for name, data in release.items() if name.endswith(".parquet"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
-    command = [Path(sys.executable).parent / "hf-relabel", "pull", "user/release@v1.3.0", "--out", "here"]
+    command = (COMMAND_LINE, "pull", "user/release@v1.3.0", "--out", "here")
 
-    first, again = (
-        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=120)
-        for _ in range(2)
-    )
+    first, again = (forked.run(*command, cwd=tmp_path, env=environment) for _ in range(2))
 
     assert f"(v1.3.0) is in here: 6 files of {size:,} bytes, all as its manifest says." in first.stdout
     assert f"{size:,} bytes were downloaded" in first.stdout

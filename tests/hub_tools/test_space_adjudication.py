@@ -6,7 +6,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from hf_relabel.hub_tools.space.adjudication import CHOICES, Adjudication
 from hf_relabel.hub_tools.space.browsing import Browser
 from hf_relabel.hub_tools.space.drawing import draw_blind
 from hf_relabel.hub_tools.space.human import events_in_parquet
+from tests import forked
 from tests.hub_tools.space_data import HOSTILE, REPO, Here, built, hub_here, judged_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx2.*")  # how huggingface_hub sends files
@@ -328,8 +328,7 @@ def loaded_config(folder: Path, here: Here) -> Any:
 
 
 def run(code: str, here: Here, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, env=environment(here, folder), capture_output=True, text=True, timeout=120)
+    return forked.run(code, *arguments, env=environment(here, folder))
 
 
 def environment(here: Here, folder: Path) -> dict[str, str]:
@@ -508,17 +507,10 @@ def test_processes_that_share_a_disk_and_are_killed_lose_nothing(here: Here, tmp
     acknowledged: dict[str, list[str]] = {"anna": [], "ben": []}
     for turn in range(2):
         running = {
-            person: subprocess.Popen(
-                [sys.executable, "-c", ANSWER, REPO, str(disk), person, "15"],
-                env=environment(here, tmp_path),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            person: forked.start(ANSWER, REPO, str(disk), person, "15", env=environment(here, tmp_path))
             for person in acknowledged
         }
         for person, process in running.items():
-            assert process.stdout is not None
             lines = []
             for line in process.stdout:
                 lines.append(line.strip())

@@ -23,6 +23,8 @@ from tests.hub_tools.space_pages import ON_THE_HUB, Server, Visitor, real_browse
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.soak
+
 WIDTHS = [(1440, 900), (390, 844)]
 PAGES = ["", "rows", "rows?row=0", "techniques", "difference", "adjudicate", "agreement"]
 REASONS = ("because", "on second thought")
@@ -479,7 +481,6 @@ def overview_seconds(visitor: Visitor) -> float:
     return seconds_to(visitor, "", "[data-name=hr-overview]")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("HF_RELABEL_MEASURE" not in os.environ, reason="it measures times: set HF_RELABEL_MEASURE=1")
 def test_100_k_rows_open_in_3_s_and_page_in_300_ms(
     large: str, plain: Server, client: Client, visit: Any, tmp_path: Path

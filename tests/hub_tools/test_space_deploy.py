@@ -266,7 +266,7 @@ def _shown(url: str, page: int) -> str:
         return str(json.load(answer)["data"])
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_deployed_files_start_in_a_fresh_environment(space: Space, tmp_path: Path) -> None:
     space.deploy()
     folder = tmp_path / "space"

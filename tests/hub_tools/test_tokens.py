@@ -57,7 +57,6 @@ def test_the_dialect_need_not_be_named() -> None:
         assert len(counts) == 2
 
 
-@pytest.mark.slow
 def test_llama_cpp_counts_what_it_then_reports() -> None:
     async def ask(url: str) -> tuple[list[int], list[int | None]]:
         _, counts = await counted(url)

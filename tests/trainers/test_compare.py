@@ -133,7 +133,6 @@ def test_a_subset_that_harms_is_found(tmp_path: Path) -> None:
 
 
 @needs_shared_data
-@pytest.mark.slow
 def test_relabelled_banking77_beats_the_original(tmp_path: Path) -> None:
     from tests.benchmarks.judged_sets import built_from_truth
 
