@@ -46,6 +46,7 @@ HUB = (
     *("huggingface_hub", "huggingface_hub.hf_api", "datasets", "datasets.load", "hf_relabel.hub_tools.commands"),
     *("hf_relabel.hub_tools.releases.push", "hf_relabel.hub_tools.releases.pull", "hf_relabel.hub_tools.judging"),
 )
+MODELS = (*HUB, "sentence_transformers", "sentence_transformers.sentence_transformer.trainer")
 KEPT = 4
 """So many environments have a server at a time."""
 READ_WHEN_IMPORTED = ("HF_", "HUGGING", "TRANSFORMERS", "XDG_", "HOME", "TMPDIR")
@@ -177,10 +178,9 @@ class _Servers:
         return self._first
 
     def of(self, env: Mapping[str, str], modules: tuple[str, ...]) -> _Server:
-        read = frozenset(
-            each for each in env.items() if each[0].startswith(READ_WHEN_IMPORTED) and each[0] != "HF_TOKEN"
-        )
-        key = (read, modules)
+        read = {name: value for name, value in env.items() if name.startswith(READ_WHEN_IMPORTED)}
+        read.pop("HF_TOKEN", None)  # it is read when it is used
+        key = (frozenset(read.items()), modules)
         with self._lock:
             if key not in self._by_environment:
                 server = _Server()

@@ -261,14 +261,14 @@ class JobsService:
         )
         return place / volume["path"]
 
-    def wait_for(self, job_id: str, seconds: float = 120) -> StartedJob:
+    def wait_for(self, job_id: str, seconds: float = 600) -> StartedJob:
         give_up = time.monotonic() + seconds
         while self.jobs[job_id].stage == "RUNNING":
             assert time.monotonic() < give_up, "\n".join(self.jobs[job_id].lines[-20:])
             time.sleep(0.05)
         return self.jobs[job_id]
 
-    def wait_for_line(self, job_id: str, pattern: str, seconds: float = 120) -> None:
+    def wait_for_line(self, job_id: str, pattern: str, seconds: float = 600) -> None:
         give_up = time.monotonic() + seconds
         while not any(re.search(pattern, line) for line in self.jobs[job_id].lines):
             assert time.monotonic() < give_up, "\n".join(self.jobs[job_id].lines[-20:])

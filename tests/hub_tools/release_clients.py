@@ -60,7 +60,21 @@ class Client:
 
 
 @contextmanager
-def hub_and_client(folder: Path, *, xet: bool = True, **hub: Any) -> Iterator[tuple[LocalHub, Client]]:
-    """A local Hub with its first user's client."""
+def hub_and_client(
+    folder: Path, *, xet: bool = True, modules: tuple[str, ...] = forked.HUB, **hub: Any
+) -> Iterator[tuple[LocalHub, Client]]:
+    """A local Hub with its first user's client, whose processes have modules imported."""
     with LocalHub(folder / "hub", **hub) as running:
-        yield running, Client(running.url, running.token, folder / "home", xet)
+        yield running, Client(running.url, running.token, folder / "home", xet, modules=modules)
+
+
+def empty(hub: LocalHub) -> None:
+    """Delete all that its first user has there, so that the tests of a module can share a Hub."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(hub.url, token=hub.token)
+    user = api.whoami()["name"]
+    listings = {"dataset": api.list_datasets, "model": api.list_models, "space": api.list_spaces}
+    for kind, listing in listings.items():
+        for repo in listing(author=user):
+            api.delete_repo(repo.id, repo_type=kind)

@@ -428,7 +428,7 @@ def with_judge(running: JobsService, tmp_path: Path, monkeypatch: pytest.MonkeyP
     launcher(tmp_path / "bin", rows_path(), truth_path())
     kinds = {"tgi": replace(judge_server.KINDS["tgi"], port=free_port())}
     monkeypatch.setattr(judge_server, "KINDS", kinds)
-    watch = {"WATCH_FIRST": "12", "WATCH_LATER": "2", "WATCH_STEP": "1"}
+    watch = {"WATCH_FIRST": "120", "WATCH_LATER": "10", "WATCH_STEP": "1"}
     port = free_port()
     monkeypatch.setattr(judge_server, "WATCH_SECONDS", watch)
     monkeypatch.setattr(judge_server, "WATCHED_PORT", port)
@@ -446,7 +446,7 @@ def test_the_job_asks_its_judge_server_which_ends_with_it(with_judge: JobsServic
     ended = with_judge.wait_for(job.id)
     assert ended.stage == "COMPLETED", "\n".join(ended.lines)
     assert "[hf-relabel] The judge server is ready." in ended.lines
-    server = with_judge.wait_for("job1", 30)
+    server = with_judge.wait_for("job1")
     assert server.message == "cancelled"
     with sqlite3.connect(Path(api.hf_hub_download(REPO, "work/journal.sqlite", repo_type="dataset"))) as journal:
         ((answers,),) = journal.execute("SELECT COUNT(*) FROM answers")
@@ -454,6 +454,7 @@ def test_the_job_asks_its_judge_server_which_ends_with_it(with_judge: JobsServic
     assert answers > 30
 
 
+@pytest.mark.soak
 def test_a_job_that_is_cancelled_keeps_what_was_judged_and_goes_on_from_it(
     with_judge: JobsService, tmp_path: Path
 ) -> None:
@@ -466,8 +467,8 @@ def test_a_job_that_is_cancelled_keeps_what_was_judged_and_goes_on_from_it(
     job = submit(api, prepare(api, job_file(settings), options))
     with_judge.wait_for_line(job.id, r"Saved the journal: [1-9]")
     assert service.cancel(api, job.id, "user") == [job.id, "job1"]
-    ended = with_judge.wait_for(job.id, 60)
-    with_judge.wait_for("job1", 30)
+    ended = with_judge.wait_for(job.id)
+    with_judge.wait_for("job1")
     assert ended.stage == "CANCELED"
     assert f"[hf-relabel] Journal and outputs are kept in {REPO}." in ended.lines, "\n".join(ended.lines)
 
@@ -478,6 +479,7 @@ def test_a_job_that_is_cancelled_keeps_what_was_judged_and_goes_on_from_it(
     assert int(columns[5]) >= 1, "judgements of the first Job are known"
 
 
+@pytest.mark.soak
 def test_a_judge_server_stops_by_itself_when_its_job_was_killed(with_judge: JobsService, tmp_path: Path) -> None:
     (tmp_path / "bin" / "latency").write_text("5")
     api = api_of(with_judge)
@@ -488,7 +490,7 @@ def test_a_judge_server_stops_by_itself_when_its_job_was_killed(with_judge: Jobs
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     below = children.read_text().split() if children.exists() else []
     process.kill()
-    server = with_judge.wait_for("job1", 30)
+    server = with_judge.wait_for("job1")
     assert "The job that this server is for is gone: stopping." in server.lines
     assert server.stage == "COMPLETED"
     for child in below:
@@ -496,11 +498,12 @@ def test_a_judge_server_stops_by_itself_when_its_job_was_killed(with_judge: Jobs
             os.kill(int(child), signal.SIGKILL)
 
 
+@pytest.mark.soak
 def test_a_judge_server_that_fails_is_told(with_judge: JobsService, tmp_path: Path) -> None:
     (tmp_path / "bin" / "text-generation-launcher").write_text("#!/bin/sh\necho out of memory; exit 1\n")
     api = api_of(with_judge)
     job = submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("org/judge"))))
-    ended = with_judge.wait_for(job.id, 60)
+    ended = with_judge.wait_for(job.id)
     assert ended.stage == "ERROR"
     assert ended.message == "Job failed with exit code: 3"
     said = "[hf-relabel] Error: the judge server's Job is over (ERROR). See its logs: hf-relabel jobs logs job1."
@@ -632,11 +635,11 @@ def test_ctrl_c_leaves_the_job_running(started: JobsService, tmp_path: Path) -> 
     rows_on_hub(started)
     job_file(OFFLINE)
     process = client_of(started, tmp_path).start(COMMAND_LINE, "jobs", "submit", "small.yaml", "--carry", "known")
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 300
     while not started.log_requests and time.monotonic() < give_up:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert "Job job1 was submitted" in out
     assert "No longer following; Job job1 goes on." in err

@@ -50,7 +50,7 @@ def test_a_bar_tells_rows_speed_time_left_labels_tokens_and_cost(monkeypatch: py
         drawn = terminal.lines()[-1]
     assert drawn.startswith("cheap:  50%")
     assert "1000/2000" in drawn
-    assert re.search(r"\[00:00<00:00, .*rows/s", drawn)
+    assert re.search(r"\[\d\d:\d\d<\d\d:\d\d, .*rows/s", drawn)
     assert "better 12, irrelevant 3,400, 1.23M tokens, 0.31 USD" in drawn
 
 

@@ -116,7 +116,7 @@ def test_a_server_nobody_uses_is_stopped_after_a_while(monkeypatch: pytest.Monke
         (url,) = local_servers()
         await other.complete(QUESTION)
         await other.close()
-        for _ in range(100):
+        for _ in range(3000):
             await asyncio.sleep(0.02)
             if not local_servers():
                 break

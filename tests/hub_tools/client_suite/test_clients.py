@@ -25,7 +25,7 @@ def _names() -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["xet", "lfs"])
+@pytest.fixture(scope="module", params=[True, pytest.param(False, marks=pytest.mark.soak)], ids=["xet", "lfs"])
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     """What came of each check, in one process of the clients' own."""
     folder = tmp_path_factory.mktemp("clients")
