@@ -375,7 +375,10 @@ class Sender:
             self._attempts += 1
             if error is None:
                 self._failures, self._commit = 0, commit or self._commit
-                self._last = self._last if commit is None else time.monotonic()
+                if commit is not None:
+                    self._last = time.monotonic()
+                    if self._due is not None:  # noticed while this one was on its way
+                        self._due = max(self._due, self._last + APART * self.delay)
                 self._sent |= sizes
             else:
                 self._failures += 1
