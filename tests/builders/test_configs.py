@@ -362,13 +362,13 @@ def test_two_builds_of_one_folder_do_not_mix(folder: Path) -> None:
 
     def slow() -> Iterator[JudgedRow]:
         started.set()
-        go_on.wait(timeout=30)
+        go_on.wait(timeout=120)
         yield from judged_rows()
 
     first = threading.Thread(target=write_configs, args=(slow(), folder), kwargs={"stage_names": STAGES})
     first.start()
     try:
-        assert started.wait(timeout=30)
+        assert started.wait(timeout=120)
         with pytest.raises(BuildError, match="Another build"):
             write_configs(judged_rows(3), folder, stage_names=STAGES)
     finally:

@@ -105,9 +105,9 @@ def test_a_hundred_long_negatives_take_milliseconds() -> None:
     # Near-equal lengths and equal starts: nothing can be told without looking at the whole texts.
     texts = [LONG * 5 + "".join(chr(97 + (i * j) % 26) for j in range(200)) for i in range(101)]
     crowded = row(texts[0], *texts[1:])
-    start = time.perf_counter()
+    start = time.thread_time()  # what others do on this machine does not count
     free_findings(crowded)
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 @needs_shared_data

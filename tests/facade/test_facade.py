@@ -68,16 +68,16 @@ def test_the_root_answers_a_list_with_the_prompt_in_front(echo: Facade) -> None:
 
 
 def test_info_health_metrics_and_tokenize(echo: Facade) -> None:
-    info = requests.get(f"{echo.url}/info", timeout=5).json()
+    info = requests.get(f"{echo.url}/info", timeout=120).json()
     assert info["max_concurrent_requests"] == 128
     assert info["max_total_tokens"] > info["max_input_tokens"]
     generate(echo)
-    assert "\ntgi_queue_size 0\n" in requests.get(f"{echo.url}/metrics", timeout=5).text
-    assert requests.get(f"{echo.url}/v1/models", timeout=5).json()["data"][0]["id"] == info["model_id"]
+    assert "\ntgi_queue_size 0\n" in requests.get(f"{echo.url}/metrics", timeout=120).text
+    assert requests.get(f"{echo.url}/v1/models", timeout=120).json()["data"][0]["id"] == info["model_id"]
     assert [token["text"] for token in post(f"{echo.url}/tokenize", {"inputs": "a bc"}).json()] == ["a", " bc"]
-    assert requests.get(f"{echo.url}/health", timeout=5).status_code == 200
+    assert requests.get(f"{echo.url}/health", timeout=120).status_code == 200
     echo.healthy = False
-    unhealthy = requests.get(f"{echo.url}/health", timeout=5)
+    unhealthy = requests.get(f"{echo.url}/health", timeout=120)
     assert (unhealthy.status_code, unhealthy.json()) == (503, {"error": "unhealthy", "error_type": "healthcheck"})
 
 
@@ -108,7 +108,7 @@ def test_bad_values_are_refused_in_the_words_of_tgi(echo: Facade, parameters: di
 
 def test_empty_unreadable_and_oversized_requests(echo: Facade) -> None:
     assert generate(echo, inputs="").json()["error"] == "Input validation error: `inputs` cannot be empty"
-    assert requests.post(f"{echo.url}/generate", data=b"{", timeout=5).status_code == 400
+    assert requests.post(f"{echo.url}/generate", data=b"{", timeout=120).status_code == 400
     assert post(f"{echo.url}/generate", {"parameters": {}}).status_code == 422
     assert generate(echo, inputs="x" * 2_100_000).status_code == 413
     assert echo.statuses() == [422, 400, 422, 413]
@@ -117,15 +117,14 @@ def test_empty_unreadable_and_oversized_requests(echo: Facade) -> None:
 
 def test_the_limit_is_answered_at_once_and_before_validation() -> None:
     with (
-        Facade(FunctionBackend(lambda question: "late"), max_concurrent_requests=2, latency=0.5) as facade,
+        Facade(FunctionBackend(lambda question: "late"), max_concurrent_requests=2, latency=1.5) as facade,
         ThreadPoolExecutor(2) as pool,
     ):
         held = [pool.submit(generate, facade) for _ in range(2)]
         while facade.in_flight < 2:
             time.sleep(0.01)
-        started = time.perf_counter()
         refused = generate(facade, temperature=-1)
-        assert time.perf_counter() - started < 0.4
+        assert not any(each.done() for each in held)
         assert refused.status_code == 429
         assert refused.json() == {"error": "Model is overloaded", "error_type": "overloaded"}
         assert [future.result().status_code for future in held] == [200, 200]
@@ -176,8 +175,8 @@ def test_chat_grammars_are_spelt_as_in_tgi_or_as_in_openai() -> None:
     with Facade(FunctionBackend(remember), openai_style=True) as facade:
         assert chat_of(facade, response_format=openai, model="mine").json()["model"] == "mine"
         assert chat_of(facade, response_format=tgi).status_code == 400
-        assert requests.get(f"{facade.url}/info", timeout=5).status_code == 404
-        assert "vllm:num_requests_waiting" in requests.get(f"{facade.url}/metrics", timeout=5).text
+        assert requests.get(f"{facade.url}/info", timeout=120).status_code == 404
+        assert "vllm:num_requests_waiting" in requests.get(f"{facade.url}/metrics", timeout=120).text
     assert seen == [SCHEMA, SCHEMA, SCHEMA]
 
 
@@ -261,7 +260,7 @@ def test_a_stalled_request_does_not_keep_the_server_from_stopping() -> None:
             while not facade.in_flight:
                 time.sleep(0.01)
         with pytest.raises(requests.ConnectionError):
-            stalled.result(timeout=10)
+            stalled.result(timeout=120)
 
 
 def test_random_faults_repeat_and_end() -> None:
@@ -436,11 +435,11 @@ def test_llama_refuses_what_does_not_fit(llama: Facade) -> None:
 
 def test_llama_chats_with_both_public_clients(llama: Facade) -> None:
     async def ask() -> None:
-        client = text_generation.AsyncClient(llama.url, timeout=60)
+        client = text_generation.AsyncClient(llama.url, timeout=300)
         grammar = Grammar(type=GrammarType.Json, value=SCHEMA)
         answer = await client.generate("Which one?", max_new_tokens=80, grammar=grammar, top_n_tokens=2)
         jsonschema.validate(json.loads(answer.generated_text), SCHEMA)
-        async with huggingface_hub.AsyncInferenceClient(base_url=llama.url, timeout=60) as hub:
+        async with huggingface_hub.AsyncInferenceClient(base_url=llama.url, timeout=300) as hub:
             reply = await hub.chat_completion(
                 [{"role": "user", "content": "Say hi"}],
                 max_tokens=80,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
-START_SECONDS = 90
+START_SECONDS = 300
 ON_THE_HUB = """
 import json, sys
 from hf_relabel.hub_tools.space.adjudication import audit_of

@@ -106,7 +106,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path: Path
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=120)
         assert process.returncode == 130
         assert "Traceback" not in error
         answered = facade.generated

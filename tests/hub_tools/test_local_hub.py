@@ -37,7 +37,7 @@ class Web:
         self.address, self.token = url.removeprefix("http://"), token
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(self.address, timeout=30)
+        connection = http.client.HTTPConnection(self.address, timeout=120)
         try:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             if self.token and "Authorization" not in sent:

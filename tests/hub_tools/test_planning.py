@@ -94,7 +94,7 @@ class Talkative(FunctionBackend):
 
 
 def stage_at(url: str, name: str = "cheap", rule: Rule | None = None, **judge_settings: Any) -> Stage:
-    endpoint = make_endpoint(url, dialect="openai", flavor="tgi", timeout=20)
+    endpoint = make_endpoint(url, dialect="openai", flavor="tgi", timeout=120)
     return Stage(name, ListwiseJudge(**judge_settings), rule or Rule(), (endpoint,), Limits(**PRICED))
 
 

@@ -30,7 +30,7 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def counted(url: str, model: str | None = None, **settings: Any) -> tuple[TokenCounter, list[int]]:
-    endpoint = make_endpoint(url, timeout=10, **settings)
+    endpoint = make_endpoint(url, timeout=120, **settings)
     try:
         counter = await token_counter(endpoint, model)
         return counter, await counter.count([ASKED, SHORT])
