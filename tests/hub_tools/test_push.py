@@ -256,7 +256,9 @@ def test_a_license_is_asked_for_kept_and_taken_over(client: Client, tmp_path: Pa
 def test_a_source_is_released_without_a_copy_on_the_disk(client: Client, tmp_path: Path) -> None:
     journal = str(tmp_path / "journal.sqlite")
     stages = tmp_path / "stages.yaml"
-    stages.write_text(f"stages: [{{judge: {{kind: truth, file: '{truth_path()}'}}}}]")
+    stages.write_text(
+        f"source: {{location: '{rows_path()}'}}\nstages: [{{judge: {{kind: truth, file: '{truth_path()}'}}}}]"
+    )
     judged = client.command("judge", str(rows_path()), "--stages", str(stages), "--journal", journal)
     assert judged.returncode == 0, judged.stderr
     planned = push(client, rows_path(), "--journal", journal, "--dry-run")

@@ -30,7 +30,8 @@ from hf_relabel.hub_tools.space.running import Running
 from hf_relabel.hub_tools.space.settings import SpaceSettings, settings_of_space
 from hf_relabel.hub_tools.space.sign_in import SignIn
 from hf_relabel.hub_tools.space.texts import MOST_CHARACTERS, excerpt, one_line, text_limit, visible
-from tests.hub_tools.release_clients import Client
+from tests import forked
+from tests.hub_tools.release_clients import COMMAND_LINE, Client
 from tests.hub_tools.releases_data import built
 from tests.hub_tools.space_pages import served
 
@@ -353,8 +354,7 @@ def test_what_cannot_be_served_is_said_in_a_line(options: list[str], code: int, 
     built(tmp_path / "built")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         given = [each.format(taken=taken.getsockname()[1]) for each in options]
-        command = [sys.executable, "-c", "from hf_relabel.hub_tools.commands import main; main()", "space", "serve"]
-        done = subprocess.run([*command, *given], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        done = forked.run(COMMAND_LINE, "space", "serve", *given, cwd=tmp_path)
     assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (code, True, 1), done.stderr
 
 
