@@ -20,7 +20,7 @@ from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import PlannedFile
-from hf_relabel.hub_tools.releases.push import MAX_ATTEMPTS, Progress, PushOptions, is_stored, quiet_xet
+from hf_relabel.hub_tools.releases.push import MAX_ATTEMPTS, Progress, PushOptions, quiet_xet, sent_ahead
 from hf_relabel.hub_tools.releases.repository import Head, RemoteFile, read_head
 from hf_relabel.hub_tools.releases.versions import FIRST, Version, highest
 
@@ -250,12 +250,8 @@ class _ModelPusher:
 
         if isinstance(file.source, bytes):
             return CommitOperationAdd(file.path, file.source)
-        with hub_errors(self.repo_id, None, self.api.token, what="model"), file.source.open("rb") as content:
-            stored = is_stored(self.api, self.repo_id, "model", file.source)
-            operation = CommitOperationAdd(file.path, content if stored else str(file.source))
-            with quiet_xet():
-                self.api.preupload_lfs_files(self.repo_id, [operation], repo_type="model")
-        return operation
+        with hub_errors(self.repo_id, None, self.api.token, what="model"):
+            return sent_ahead(self.api, self.repo_id, "model", file.path, file.source)
 
     def _tag(self, version: str, commit: str) -> bool:
         from huggingface_hub.errors import HfHubHTTPError

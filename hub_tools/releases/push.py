@@ -379,16 +379,8 @@ class _Pusher:
 
     def addition(self, path: Path, name: str) -> CommitOperationAdd:
         """Send a file unless the Hub has its content, and give the operation that names it."""
-        from huggingface_hub import CommitOperationAdd
-
-        with hub_errors(self.repo_id, None, self.api.token), path.open("rb") as file:
-            # The client asks the LFS endpoint what it has only where it is given an open file; given a path it sends
-            # by Xet, which saves chunks that are there, but starts a file that is not committed over.
-            stored = is_stored(self.api, self.repo_id, "dataset", path)
-            operation = CommitOperationAdd(name, file if stored else str(path))
-            with quiet_xet():
-                self.api.preupload_lfs_files(self.repo_id, [operation], repo_type="dataset")
-        return operation
+        with hub_errors(self.repo_id, None, self.api.token):
+            return sent_ahead(self.api, self.repo_id, "dataset", name, path)
 
     def release(
         self, manifest: Mapping[str, Any], facts: CardFacts, addition: Callable[[str], CommitOperationAdd]
@@ -493,6 +485,21 @@ def _front_matter(text: str | None) -> Mapping[str, Any]:
         return dict(vars(DatasetCard(text, ignore_metadata_errors=True).data))
     except (ValueError, yaml.YAMLError):
         return {}
+
+
+def sent_ahead(api: HfApi, repo_id: str, repo_type: str, name: str, path: Path) -> CommitOperationAdd:
+    """Send a large file's content unless the Hub has it, and give the operation that names it in a commit."""
+    from huggingface_hub import CommitOperationAdd
+
+    with path.open("rb") as file:
+        # The client asks the LFS endpoint what it has only where it is given an open file; given a path it sends
+        # by Xet, which saves chunks that are there, but starts a file that is not committed over.
+        stored = is_stored(api, repo_id, repo_type, path)
+        operation = CommitOperationAdd(name, file if stored else str(path))
+        with quiet_xet():
+            api.preupload_lfs_files(repo_id, [operation], repo_type=repo_type)
+    # What is small travels with the commit, which reads it when this file is closed.
+    return operation if operation._is_uploaded else CommitOperationAdd(name, str(path))
 
 
 def is_stored(api: HfApi, repo_id: str, repo_type: str, path: Path) -> bool:
