@@ -194,7 +194,11 @@ class _Servers:
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         for server in (*self._by_environment.values(), self.first()):
             server.close()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # a test left something behind that does not end
+            process.kill()
+            process.wait()
 
 
 _servers = _Servers()
