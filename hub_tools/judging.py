@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
@@ -59,6 +60,10 @@ __all__ = [
     "search_suspects",
     "verdicts",
 ]
+
+BATCH_SECONDS = 10.0
+"""What a batch of a judge that computes is to take, so that a killed run loses little. Longer rows make it more."""
+FIRST_BATCH_ROWS = 4
 
 MOST_UNPROVEN = 1_000
 """Failed requests held back until it is known whether the server answers at all."""
@@ -115,6 +120,27 @@ class _Waiting:
     ask: Ask
     row: Row
     keys: dict[int, bytes]
+
+
+class BatchPace:
+    """How many rows a judge that computes gets at once: so many that what it said is written down every few seconds.
+
+    Args:
+        most: rows the judge takes at once.
+        clock: seconds from any start.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rows, self._most, self._clock = min(most, FIRST_BATCH_ROWS), most, clock
+
+    @contextlib.contextmanager
+    def measured(self, rows: int) -> Iterator[None]:
+        """Around the work on a batch, which says how large the next one may be: at most twice as large."""
+        began = self._clock()
+        yield
+        seconds = self._clock() - began
+        fitting = int(rows * BATCH_SECONDS / seconds) if seconds > 0 else self._most
+        self.rows = max(1, min(self._most, 2 * self.rows, fitting))
 
 
 class _StageRun:
@@ -206,10 +232,12 @@ class _StageRun:
 
     def _compute(self, judge: BatchJudge) -> None:
         batch: list[tuple[Row, dict[int, bytes]]] = []
+        pace = BatchPace(judge.batch_rows)
         for item in self.needed():
             batch.append(item)
-            if len(batch) >= judge.batch_rows:
-                self._compute_batch(judge, batch)
+            if len(batch) >= pace.rows:
+                with pace.measured(len(batch)):
+                    self._compute_batch(judge, batch)
                 batch = []
         if batch:
             self._compute_batch(judge, batch)

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.model_folder import model_folder
+from hf_relabel.builders.model_loading import load_model
 from hf_relabel.builders.rows import Passage, Row, joined_text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class BiEncoderScorer:
     def __init__(self, model: str, *, device: str | None = None) -> None:
         from sentence_transformers import SentenceTransformer
 
-        self._model = SentenceTransformer(str(model_folder(model) or model), device=device)
+        self._model = load_model(SentenceTransformer, model, device=device)
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
         import numpy as np

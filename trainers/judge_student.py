@@ -254,7 +254,7 @@ def _fine_tune(
         raise ConfigError("The head setfit needs SetFit: pip install 'hf-relabel[setfit]'") from None
     from sklearn.linear_model import LogisticRegression
 
-    from hf_relabel.builders.model_folder import model_folder
+    from hf_relabel.builders.model_loading import PACKAGED, load_model
 
     set_verbosity_warning()
 
@@ -264,7 +264,7 @@ def _fine_tune(
         def on_log(self, *_: Any, **__: Any) -> None:
             pass
 
-    body = SentenceTransformer(str(model_folder(model) or model), revision=revision, device=device)
+    body = load_model(SentenceTransformer, model, revision=revision, offline=PACKAGED, device=device)
     rows = Dataset.from_dict(
         {
             "text": [pair_text(example.row, example.position) for example in labelled],

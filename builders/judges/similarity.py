@@ -30,6 +30,8 @@ from hf_relabel.builders.judges.base import JSON
 from hf_relabel.builders.judges.local_model import LocalModel
 from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.judges.subsets import subset_key, subset_set
+from hf_relabel.builders.judges.vector_store import VectorStore
+from hf_relabel.builders.model_loading import PACKAGED, load_model
 from hf_relabel.builders.rows import Passage, Row
 
 if TYPE_CHECKING:
@@ -51,8 +53,10 @@ class SimilarityJudge(LocalModel):
         revision: branch, tag or commit of a Hub model.
         better, worse: scores from which a candidate is labelled so; see the module's text for what they mean.
         batch_size: texts encoded at once.
-        batch_rows: rows the judge likes to get at once; texts that they share are encoded once.
+        batch_rows: the most rows the judge gets at once.
         device: torch device, None for the library's choice.
+        cache_gb: gigabytes of vectors that are kept on the disk while the judge lives, so that a text of many rows is
+            encoded once; beyond that the oldest go. 0 keeps none.
         max_chars: a longer text is cut before it is tokenised. The model reads its first few hundred tokens anyway.
         query_prompt, passage_prompt: put before queries and passages ("query: ", "passage: " for E5); None for the
             model's own prompts, where it has any.
@@ -74,6 +78,7 @@ class SimilarityJudge(LocalModel):
         batch_size: int = 32,
         batch_rows: int = 256,
         device: str | None = None,
+        cache_gb: float = 2.0,
         max_chars: int = 8000,
         query_prompt: str | None = None,
         passage_prompt: str | None = None,
@@ -92,7 +97,9 @@ class SimilarityJudge(LocalModel):
         check_number("worse", worse, 0, better)
         check_number("batch_size", batch_size, 1, 100_000, whole=True)
         check_number("batch_rows", batch_rows, 1, 100_000, whole=True)
+        check_number("cache_gb", cache_gb, 0, 100_000)
         check_number("max_chars", max_chars, 1, 10_000_000, whole=True)
+        self.cache_gb = float(cache_gb)
         self.name, self.revision = model, revision
         self.better, self.worse = float(better), float(worse)
         self.batch_size, self.batch_rows, self.device, self.max_chars = batch_size, batch_rows, device, max_chars
@@ -113,7 +120,7 @@ class SimilarityJudge(LocalModel):
         return subset_key(row.subset) in self.exempt_subsets
 
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
-        """One dict per batch item. Each text of the batch is encoded once."""
+        """One dict per batch item. Each text is encoded once, in this batch and those before it."""
         if not batch:
             return []
         queries = self._encode([row.query for row, _ in batch], "query")
@@ -163,18 +170,30 @@ class SimilarityJudge(LocalModel):
         return {text: found[self._cut(text)] for text in texts}
 
     def _encode(self, texts: list[str], side: Literal["query", "document"]) -> Vectors:
-        """Unit vectors of the texts, each encoded once."""
+        """Unit vectors of the texts by text after cutting, those encoded that are not kept from before."""
         unique = list(dict.fromkeys(self._cut(text) for text in texts))
+        found = self._store.find(side, unique)
+        new = self._encoded([text for text in unique if text not in found], side)
+        self._store.add(side, new)
+        return found | new
+
+    @cached_property
+    def _store(self) -> VectorStore:
+        return VectorStore(int(self.cache_gb * 1e9))
+
+    def _encoded(self, texts: list[str], side: Literal["query", "document"]) -> Vectors:
+        if not texts:
+            return {}
         encode = self._encoder.encode_query if side == "query" else self._encoder.encode_document
         vectors = encode(
-            unique,
+            texts,
             prompt=self.query_prompt if side == "query" else self.passage_prompt,
             batch_size=self.batch_size,
             show_progress_bar=False,
             convert_to_numpy=True,
             normalize_embeddings=True,
         )
-        return dict(zip(unique, vectors, strict=True))
+        return dict(zip(texts, vectors, strict=True))
 
     @cached_property
     def _encoder(self) -> Any:
@@ -187,12 +206,7 @@ class SimilarityJudge(LocalModel):
             ) from None
         if not sys.stderr.isatty():
             transformers_logging.disable_progress_bar()
-        location = str(self._folder or self.name)
-        try:
-            return SentenceTransformer(location, revision=self.revision, device=self.device)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or ["no reason given"])[0]
-            raise ConfigError(f"The model {self.name!r} cannot be loaded: {reason}") from error
+        return load_model(SentenceTransformer, self.name, revision=self.revision, offline=PACKAGED, device=self.device)
 
 
 def _passages(row: Row, positions: Sequence[int]) -> list[Passage]:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hf_relabel.builders.errors import ConfigError
@@ -58,17 +59,58 @@ def test_it_says_the_same_again(judge: SimilarityJudge) -> None:
     assert judge.judge([(ROW, [0, 1, 2, 3])]) == judge.judge([(ROW, [0, 1, 2, 3])])
 
 
-def test_a_text_is_encoded_once_in_a_batch(judge: SimilarityJudge, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded: list[str] = []
-    encode = judge._encoder.encode_document
+class FakeEncoder:
+    """Notes what it is asked to encode, and gives each text a unit vector of its own."""
 
-    def count(texts: list[str], **options: Any) -> Any:
-        encoded.extend(texts)
-        return encode(texts, **options)
+    def __init__(self) -> None:
+        self.encoded: list[str] = []
 
-    monkeypatch.setattr(judge._encoder, "encode_document", count)
-    judge.judge([(ROW, [0, 1, 2, 3]), (ROW, [1, 2])])
-    assert len(encoded) == len(set(encoded)) == 4
+    def encode_document(self, texts: list[str], **options: Any) -> Any:
+        self.encoded += texts
+        vectors = np.array([[len(text), 1.0, hash(text) % 97] for text in texts], dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    encode_query = encode_document
+
+
+def with_fake_encoder(**settings: Any) -> tuple[SimilarityJudge, FakeEncoder]:
+    judge, encoder = SimilarityJudge(**settings), FakeEncoder()
+    judge.__dict__["_encoder"] = encoder
+    return judge, encoder
+
+
+def sharing_rows(number: int) -> list[Row]:
+    """Rows whose candidates come again in others, as those of a mined set do."""
+    passages = [Passage(f"d{place}", "", f"passage {place}") for place in range(number)]
+    return [
+        Row(f"q{place}", f"query {place}", (passages[place],), tuple(passages[place - 3 : place]))
+        for place in range(3, number)
+    ]
+
+
+def test_a_text_is_encoded_once_in_all_batches() -> None:
+    judge, encoder = with_fake_encoder()
+    rows = sharing_rows(12)
+    together = judge.judge([(row, range(3)) for row in rows])
+    assert sorted(encoder.encoded) == sorted({f"passage {n}" for n in range(12)} | {row.query for row in rows})
+    judge, encoder = with_fake_encoder()
+    one_by_one = [judge.judge([(row, range(3))])[0] for row in rows]
+    assert len(encoder.encoded) == len(set(encoder.encoded)) == 12 + len(rows)
+    assert one_by_one == together
+
+
+def test_a_query_and_a_passage_of_the_same_words_have_vectors_of_their_own() -> None:
+    judge, encoder = with_fake_encoder()
+    judge.judge([(Row("q", "the same", (), (Passage("a", "", "the same"),)), [0])])
+    assert encoder.encoded == ["the same", "the same"]
+
+
+def test_what_is_kept_is_bounded() -> None:
+    judge, encoder = with_fake_encoder(cache_gb=0)
+    row = sharing_rows(4)[0]
+    judge.judge([(row, range(3))])
+    judge.judge([(row, range(3))])
+    assert len(encoder.encoded) > len(set(encoder.encoded))
 
 
 def test_a_row_without_positives_is_judged_by_its_query(judge: SimilarityJudge) -> None:

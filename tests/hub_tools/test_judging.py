@@ -19,7 +19,7 @@ from hf_relabel.builders.judges.base import Ask
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.endpoints.scheduler import Limits
-from hf_relabel.hub_tools.judging import Stage, judge, verdicts
+from hf_relabel.hub_tools.judging import BatchPace, Stage, judge, verdicts
 
 Behaviour = Callable[[str], str]
 FAST = Limits(max_attempts=2, base_delay=0.001, max_delay=0.002)
@@ -239,3 +239,30 @@ def test_it_works_while_an_event_loop_runs_as_in_a_notebook(tmp_path: Path) -> N
 
     assert asyncio.run(cell()) == 3
     assert len(endpoint.asked) == 3
+
+
+class Ticking:
+    """A clock that runs as a judge works: so many seconds for each row."""
+
+    def __init__(self, seconds_a_row: float) -> None:
+        self.now, self.seconds_a_row = 0.0, seconds_a_row
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("seconds_a_row", [0.0, 0.001, 0.2, 5.0])
+def test_what_a_judge_computes_is_written_down_every_30_seconds(seconds_a_row: float) -> None:
+    clock = Ticking(seconds_a_row)
+    pace = BatchPace(256, clock)
+    sizes, done = [], 0
+    while done < 5_000:
+        sizes.append(rows := pace.rows)
+        with pace.measured(rows):
+            clock.now += rows * seconds_a_row
+        done += rows
+    assert sizes[0] == 4
+    assert max(sizes) <= 256
+    assert all(rows == 1 or rows * seconds_a_row <= 30 for rows in sizes[1:])
+    if seconds_a_row < 0.03:
+        assert sizes[-1] == 256
