@@ -41,6 +41,7 @@ from hf_relabel.builders.manifest import (
 from hf_relabel.builders.rows import NumberedRow, arrow_schema
 from hf_relabel.builders.suspects import SUSPECTS, Suspect, suspects_schema
 from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
+from hf_relabel.builders.text_table import text_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,14 +103,12 @@ class BuildReport:
 
     def to_text(self) -> str:
         """The counts as a plain table, with a line on what was not judged."""
-        from tabulate import tabulate
-
         default = self.manifest["settings"]["default_config"]
         lines = [
             {**line, "config": f"{line['config']} *"} if line["config"] == default else line
             for line in totals(self.manifest)
         ]
-        table = tabulate(lines, "keys")
+        table = text_table(lines)
         verdicts = self.manifest["verdicts"]["total"]
         failures = ", ".join(f"{number} {name}" for name, number in sorted(verdicts["failures"].items()))
         text = f"{table}\n* loads by default. {verdicts['candidates']} candidates; without an answer: {failures}."

@@ -10,6 +10,7 @@ from hf_relabel.builders.findings import free_findings, ids_with_two_texts, is_b
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sampling import content_hash
 from hf_relabel.builders.sources import FORMATS, Source
+from hf_relabel.builders.text_table import text_table
 
 EXAMPLES_KEPT = 3
 ID_WITH_TWO_TEXTS = "id-with-two-texts"
@@ -123,8 +124,6 @@ class Inspection:
         return "\n".join(lines)
 
     def _subset_table(self) -> str:
-        from tabulate import tabulate
-
         named = [(name or "(none)", counts) for name, counts in self.subsets.items()]
         if len(named) > 1:
             named.append(("all", self.total))
@@ -133,11 +132,9 @@ class Inspection:
             for name, counts in named
         ]
         headers = ("subset", "rows", "positives/row", "negatives/row", "negatives")
-        return tabulate(lines, headers=headers, floatfmt=".1f", intfmt=",") if lines else "no rows"
+        return text_table(lines, headers=headers, floatfmt=".1f", intfmt=",") if lines else "no rows"
 
     def _finding_table(self) -> str:
-        from tabulate import tabulate
-
         lines = [
             (found.count, _MEANINGS.get(name, name), "; ".join(_place(example) for example in found.examples))
             for name, found in self.findings.items()
@@ -146,7 +143,7 @@ class Inspection:
             lines.append((self.rows_without_negatives, "rows without negatives", ""))
         if not lines:
             return "Nothing wrong was found."
-        return tabulate(lines, headers=("count", "found", "for example"), intfmt=",", maxcolwidths=[None, 40, 60])
+        return text_table(lines, headers=("count", "found", "for example"), intfmt=",")
 
 
 def _place(example: Example) -> str:

@@ -13,7 +13,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -393,6 +393,17 @@ class Journal:
         with self._errors():
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def discard_if_empty(self) -> None:
+        """Delete the file if it holds no judgement. It is closed then."""
+        with suppress(JournalError):
+            if any(self.counts().values()):
+                return
+            self._database.close()
+            for ending in ("", "-wal", "-shm", ".lock"):
+                with suppress(OSError):  # of the lock, where the system does not let go of open files
+                    Path(f"{self.path}{ending}").unlink()
+            self.close()
+
     def close(self) -> None:
         """Close the file and give up the write lock. Safe to call twice."""
         database = getattr(self, "_database", None)
@@ -445,6 +456,24 @@ def _explain(error: sqlite3.Error) -> str:
     if "not a database" in text or "malformed" in text:
         return "this is not a journal, or it is damaged. Restore it from a copy, or choose another --journal."
     return f"SQLite says: {text}."
+
+
+@contextmanager
+def journal_for_judging(path: str | Path) -> Iterator[Journal]:
+    """An open journal to judge into. One that was made here is removed again if the work fails before anything is
+    judged: a journal that is there says that something was.
+
+    Raises:
+        JournalError: as `Journal`.
+    """
+    was_there = Path(path).exists()
+    with Journal(path) as journal:
+        try:
+            yield journal
+        except BaseException:
+            if not was_there:
+                journal.discard_if_empty()
+            raise
 
 
 def _lock_for_writing(path: Path) -> FileLock:

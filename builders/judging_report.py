@@ -23,6 +23,7 @@ from hf_relabel.builders.judge_weights import MEMBER_MARK
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.runs import JudgedRow, RunStage
+from hf_relabel.builders.text_table import text_table
 
 SIGNIFICANT = 0.01
 """Level of the test of positions. There is one for each judge."""
@@ -113,26 +114,24 @@ class JudgingReport:
 
     def to_text(self) -> str:
         """Plain tables."""
-        from tabulate import tabulate
-
         parts = [f"{self.rows} rows, {self.candidates} candidates for the judges."]
         if self.positions:
             lines = [[bias.judge, bias.spread, bias.trend, bias.p_value, _bias_note(bias)] for bias in self.positions]
             header = ["judge of lists", "spread", "trend", "p", ""]
-            parts.append("Bias of position\n" + tabulate(lines, header, floatfmt=".3f"))
+            parts.append("Bias of position\n" + text_table(lines, header, floatfmt=".3f"))
             header = ["place", *(bias.judge for bias in self.positions)]
-            parts.append("Share called relevant, by place in the prompt\n" + tabulate(self._by_place(), header))
+            parts.append("Share called relevant, by place in the prompt\n" + text_table(self._by_place(), header))
         if self.agreement:
             pairs = [[pair.first, pair.second, pair.both, pair.same_label, pair.kappa] for pair in self.agreement]
             header = ["judge", "judge", "both answered", "same label", "kappa"]
-            parts.append("Agreement\n" + tabulate(pairs, header, floatfmt=".3f"))
+            parts.append("Agreement\n" + text_table(pairs, header, floatfmt=".3f"))
         if self.escalation:
             ways = [
                 [way.name, " + ".join(map(str, way.judged)), way.tokens, way.false_negatives, way.lost, _note(way)]
                 for way in self.escalation
             ]
             header = ["escalation", "judged", "tokens", "false negatives", "lost", ""]
-            parts.append("Ways to run it, on the same replies\n" + tabulate(ways, header, intfmt=","))
+            parts.append("Ways to run it, on the same replies\n" + text_table(ways, header, intfmt=","))
         if any(self.cut.values()):
             cut = ", ".join(f"{name}: {number}" for name, number in self.cut.items() if number)
             parts.append(f"Judged on a part of the text: {cut}.")

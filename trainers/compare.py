@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.builders.whole_file import written_whole
 from hf_relabel.trainers.evaluation.evaluator import evaluate_model
 from hf_relabel.trainers.evaluation.search import TOP_K
@@ -148,8 +149,6 @@ class CompareReport:
 
     def to_text(self) -> str:
         """The table, and what follows from it."""
-        from tabulate import tabulate
-
         lines = []
         for name, mean in self.means.items():
             difference = self.differences.get(name)
@@ -167,7 +166,7 @@ class CompareReport:
             )
         seeds = len(self.measurements.seeds)
         sets = ", ".join(f"{data.about.name} ({len(data.queries)} queries)" for data in self.measurements.sets)
-        table = tabulate(lines, "keys", disable_numparse=True)
+        table = text_table(lines, disable_numparse=True)
         head = f"{sets}; {seeds} {'seed' if seeds == 1 else 'seeds'}; differences to {self.baseline} in points"
         return f"{head}\n{table}\n{self.chosen}: {self.reason}"
 

@@ -20,6 +20,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.judging_report import member_names
 from hf_relabel.builders.runs import JudgedRow, RunStage
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.builders.zoning import signal
 
 if TYPE_CHECKING:
@@ -317,12 +318,11 @@ def _sklearn() -> Any:
 
 def figures_table(judges: Sequence[JudgeFigures], *, names: Callable[[str], str] = str) -> str:
     """A table with a line per judge, for people."""
-    from tabulate import tabulate
-
     columns = [*SCORED, *RANKED, *LABELLED]
     lines = [
         [names(judge.judge), judge.candidates, judge.false_negatives, *(str(judge.figures[key]) for key in columns)]
         for judge in judges
     ]
     header = ["judge", "candidates", "false negatives", *columns]
-    return tabulate(list(zip(*[header, *lines], strict=True)), headers="firstrow", disable_numparse=True)
+    turned = list(zip(*[header, *lines], strict=True))
+    return text_table(turned[1:], [str(name) for name in turned[0]], disable_numparse=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.trainers.compare import (
     METRIC,
     SEEDS,
@@ -77,8 +78,6 @@ class PruneReport:
 
     def to_text(self) -> str:
         """The paper's table: a line per subset, with what the metric is without it."""
-        from tabulate import tabulate
-
         lines = [
             {
                 "left out": each.subset,
@@ -91,7 +90,7 @@ class PruneReport:
             }
             for each in self.subsets
         ]
-        table = tabulate(lines, "keys", disable_numparse=True)
+        table = text_table(lines, disable_numparse=True)
         text = f"{table}\nWith all subsets {self.with_all:.4f}"
         if self.with_kept is not None:
             text += f"; with those kept {self.with_kept:.4f}"

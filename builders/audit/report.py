@@ -20,6 +20,7 @@ from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
 from hf_relabel.builders.audit.sampling import AuditSample, Item, Stratum
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label, Outcome
+from hf_relabel.builders.text_table import text_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,29 +152,27 @@ class AuditReport:
 
     def to_text(self) -> str:
         """Plain tables."""
-        from tabulate import tabulate
-
         header = ["", "candidates", "called better", "answers", "precision", "recall", "F1", "kappa", "graded"]
         lines = [_line(measured) for measured in (self.verdict, *self.judges)]
         parts = [
             f"{self.verdict.answers} of {self.drawn} candidates answered. Share relevant: {self.prevalence}.",
-            tabulate(lines, header, floatfmt=".3f"),
+            text_table(lines, header, floatfmt=".3f"),
         ]
         if self.subsets:
-            parts.append(tabulate([_line(each) for each in self.subsets], ["subset", *header[1:]], floatfmt=".3f"))
+            parts.append(text_table([_line(each) for each in self.subsets], ["subset", *header[1:]], floatfmt=".3f"))
         if len(self.settled) > 1:
             rows = [
                 [each.name, each.candidates, each.false_negatives, str(each.precision), _count(each.missed)]
                 for each in self.settled
             ]
             columns = ["last word", "candidates", "false negatives", "precision of them", "missed among the rest"]
-            parts.append(tabulate(rows, columns))
+            parts.append(text_table(rows, columns))
         if self.people["pairs"]:
             pairs = [
                 [" and ".join(pair["people"]), pair["both"], pair["same"], pair["graded"], pair["binary"]]
                 for pair in self.people["pairs"]
             ]
-            parts.append(tabulate(pairs, ["people", "both answered", "same", "graded", "binary"], floatfmt=".3f"))
+            parts.append(text_table(pairs, ["people", "both answered", "same", "graded", "binary"], floatfmt=".3f"))
             fleiss = self.people["fleiss"]
             kappas = ", ".join(f"{name} {'-' if value is None else f'{value:.3f}'}" for name, value in fleiss.items())
             parts.append(

@@ -111,5 +111,5 @@ def _complete() -> int:
 
 
 def _interrupted() -> int:
-    click.echo("Interrupted. What was judged is in the journal; the same command again continues.", err=True)
+    click.echo("Interrupted.", err=True)
     return 130

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
@@ -94,8 +95,6 @@ def _save(done: list[Any], place: str) -> None:
 
 
 def _show(done: list[Any], as_json: bool) -> None:
-    from tabulate import tabulate
-
     if as_json:
         print_json([each.measured.model_dump(mode="json", exclude_none=True) for each in done])
         return
@@ -104,4 +103,4 @@ def _show(done: list[Any], as_json: bool) -> None:
         names = list(done[0].measured.metrics)
         means = {name: sum(each.measured.metrics[name] for each in done) / len(done) for name in names}
         lines.append({"set": "mean", **means})
-    click.echo(tabulate(lines, "keys", floatfmt=".4f"))
+    click.echo(text_table(lines, floatfmt=".4f"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.program import program
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, print_json
 
 if TYPE_CHECKING:
@@ -167,8 +168,6 @@ def cancel(job_id: str, namespace: str | None, as_json: bool) -> None:
 @json_option
 def list_(also_over: bool, namespace: str | None, as_json: bool) -> None:
     """List the Jobs that were submitted with `hf relabel jobs`."""
-    from tabulate import tabulate
-
     from hf_relabel.hub_tools.jobs.service import ours
 
     api, name = _api(namespace)
@@ -177,7 +176,7 @@ def list_(also_over: bool, namespace: str | None, as_json: bool) -> None:
         print_json(found)
     elif found:
         columns = ("id", "name", "stage", "flavor", "created", "seconds")
-        click.echo(tabulate([{column: job[column] for column in columns} for job in found], "keys"))
+        click.echo(text_table([{column: job[column] for column in columns} for job in found]))
     else:
         click.echo("There is none." if also_over else "None is active. --all lists those that are over too.")
 

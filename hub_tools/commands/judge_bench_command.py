@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from hf_relabel.hub_tools.commands.common import (
     stage_options,
     stage_settings,
 )
+from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
@@ -86,10 +88,10 @@ def _journal(path: str | None) -> Iterator[Journal]:
     import tempfile
     from pathlib import Path
 
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.journal import Journal, journal_for_judging
 
     if path is not None:
-        with Journal(path) as journal:
+        with goes_on(partial(kept_in, path)), journal_for_judging(path) as journal:
             yield journal
         return
     with (

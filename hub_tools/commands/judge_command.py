@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
     engine_of,
     engine_options,
@@ -16,6 +18,7 @@ from hf_relabel.hub_tools.commands.common import (
     stage_options,
     stage_settings,
 )
+from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ Examples:
   RAY_ADDRESS=head:6379 hf relabel judge user/repo --endpoint http://a:8080 --journal /shared/a.sqlite --engine ray"""
 
 MOST_FAILURES_SHOWN = 10
+WHAT_LABELS_MEAN = """\
+better: relevant, and at least as good as the ground truth: a false negative.
+worse: relevant, but less so than the ground truth. irrelevant: a true negative."""
 
 
 @click.command("judge", epilog=EPILOG)
@@ -51,16 +57,18 @@ MOST_FAILURES_SHOWN = 10
 def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any) -> None:
     """Judge the hard negatives of SOURCE and keep every judgement in a journal.
 
-    Run the same command again to continue after Ctrl-C or a crash: what is in the journal is not asked again.
+    A judge calls a negative `better` (relevant, and at least as good as the ground truth: a false negative), `worse`
+    (relevant, but less so) or `irrelevant`. Run the same command again to continue after Ctrl-C or a crash: what is in
+    the journal is not asked again.
     """
     from hf_relabel.builders.job import Job
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.journal import journal_for_judging
     from hf_relabel.hub_tools.assembly import source_of, stages_of
 
     engine = engine_of(options)
     job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
     source, stages = source_of(job.source), stages_of(job)
-    with Journal(job.journal) as journal:
+    with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
         show_reports(reports, journal, as_json)
 
@@ -96,16 +104,16 @@ def show_reports(reports: list[StageReport], journal: Journal, as_json: bool) ->
     if as_json:
         print_json(reports_to_dict(reports, journal))
         return
-    from tabulate import tabulate
-
-    from hf_relabel.builders.judgements import Label
-
-    header = ["stage", "judge", "rows", "requests", "known", *(str(label) for label in Label)]
-    table = [
-        [report.name, report.judge, report.rows, report.requests, report.known, *report.labels.values()]
+    for report in reports:
+        click.echo(f"Judge of {report.name}: {report.judge}")
+    lines = [
+        {"stage": report.name, "rows": report.rows, "requests": report.requests, "known": report.known}
+        | {str(label): number for label, number in report.totals.items()}
         for report in reports
     ]
-    click.echo(tabulate(table, headers=header))
+    click.echo(f"\n{text_table(lines, intfmt=',')}\n\n{WHAT_LABELS_MEAN}")
+    if any(report.known for report in reports):
+        click.echo("known: counted too, but judged by an earlier run and not asked again.")
     show_failures(journal)
 
 

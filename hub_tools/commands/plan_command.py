@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
     json_option,
     print_json,
@@ -17,6 +19,7 @@ from hf_relabel.hub_tools.commands.common import (
     stage_options,
     stage_settings,
 )
+from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job import Job
@@ -131,13 +134,17 @@ def show_plan(
     escalated: float | None = None,
 ) -> None:
     """Print the plan of a job."""
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.journal import journal_for_judging
     from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.commands.live import judging_progress
     from hf_relabel.hub_tools.planning import plan_job
 
     probes = bool(probe) or within is not None
-    with Journal(job.journal) if probes else nullcontext() as journal, judging_progress(probe or None) as progress:
+    with (
+        goes_on(partial(kept_in, job.journal)) if probes else nullcontext(),
+        journal_for_judging(job.journal) if probes else nullcontext() as journal,
+        judging_progress(probe or None) as progress,
+    ):
         plan = plan_job(
             source_of(job.source),
             stages_of(job),
@@ -158,10 +165,8 @@ def show_plan(
 
 
 def _print(plan: JobPlan, within: float | None) -> None:
-    from tabulate import tabulate
-
     header = ["stage", "judge", "rows", "candidates", "requests", "prompt tokens", "completion tokens", "USD", "hours"]
-    click.echo(tabulate([_line(stage) for stage in plan.stages], headers=header, intfmt=",", stralign="right"))
+    click.echo(text_table([_line(stage) for stage in plan.stages], headers=header, intfmt=",", stralign="right"))
     ranges = " In brackets: 95 % ranges." if plan.prompt_tokens_range else ""
     probed = f", {plan.probed:,} of them probed" if plan.probed else ""
     click.echo(f"\n{plan.rows:,} rows{probed}.{ranges}")

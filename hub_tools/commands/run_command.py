@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hf_relabel.hub_tools.commands.common import engine_of, engine_options, json_option, parse_parameters, print_json
+from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 
 if TYPE_CHECKING:
     from hf_relabel.builders.configs import BuildReport
@@ -66,7 +68,7 @@ def command(
 
 
 def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> None:
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.journal import journal_for_judging
     from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.commands import suspects_command
     from hf_relabel.hub_tools.commands.build_command import show_build
@@ -75,7 +77,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
     from hf_relabel.hub_tools.commands.train_command import show_training
 
     source, stages = source_of(job.source), stages_of(job)
-    with Journal(job.journal) as journal:
+    with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
         if job.suspects:
             suspects_command.run_step(job, source, journal, retry_failed=retry_failed)

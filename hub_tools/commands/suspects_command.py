@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
     json_option,
     print_json,
@@ -15,6 +17,7 @@ from hf_relabel.hub_tools.commands.common import (
     stage_options,
     stage_settings,
 )
+from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
     `build` with the same journal writes them to a config of their own.
     """
     from hf_relabel.builders.job import Job, SuspectsSettings
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.journal import journal_for_judging
     from hf_relabel.hub_tools.assembly import source_of
 
     job = Job(
@@ -62,7 +65,7 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
         suspects=SuspectsSettings(several=several),
     )
     source = source_of(job.source)
-    with Journal(job.journal) as journal:
+    with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         run_step(job, source, journal, retry_failed=retry_failed)
         found = found_suspects(source, journal)
         if as_json:
@@ -96,8 +99,6 @@ def found_suspects(source: Source, journal: Journal) -> Iterator[Suspect]:
 
 def show_suspects(found: Iterator[Suspect]) -> None:
     """Print the first suspects, and how many there are."""
-    from tabulate import tabulate
-
     lines, count = [], 0
     for count, suspect in enumerate(found, start=1):
         if count <= MOST_SHOWN:
@@ -105,5 +106,5 @@ def show_suspects(found: Iterator[Suspect]) -> None:
             lines.append([suspect.row, suspect.query_id, suspect.docid, suspect.reason, most])
     if lines:
         header = ["row", "query_id", "docid", "reason", "ranked above it"]
-        click.echo(tabulate(lines, header, disable_numparse=True) + ("\n…" if count > MOST_SHOWN else "") + "\n")
+        click.echo(text_table(lines, header, disable_numparse=True) + ("\n…" if count > MOST_SHOWN else "") + "\n")
     click.echo(f"{count} suspected ground truths. None was changed.")

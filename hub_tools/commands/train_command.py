@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.program import program
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.progress import progress_lines
 
@@ -161,8 +162,6 @@ def recipe_changes(given: tuple[str, ...]) -> dict[str, Any]:
 
 def show_training(report: TrainingReport, out: str | Path, as_json: bool) -> None:
     """Print what was trained and what it reached."""
-    from tabulate import tabulate
-
     if as_json:
         print_json(report.model_dump(mode="json"))
         return
@@ -178,7 +177,7 @@ def show_training(report: TrainingReport, out: str | Path, as_json: bool) -> Non
         for metric, value in each.metrics.items()
     ]
     if lines:
-        click.echo(tabulate(lines, "keys", floatfmt=".4f", missingval=""))
+        click.echo(text_table(lines, floatfmt=".4f", missingval=""))
     best = f", best at step {report.best_step}" if report.best_step else ""
     click.echo(
         f"{report.recipe['name']} on {report.data.rows} rows of {report.data.config}: {report.steps} steps{best},"

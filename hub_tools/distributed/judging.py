@@ -377,7 +377,9 @@ class _Run:
             with contextlib.suppress(Exception):  # the run itself says what is wrong
                 seen: Seen = ray.get(referee.seen.remote())
                 total = sum_of(seen.reports)
-                for name in ("asked", "known", "requests", "labels", "prompt_tokens", "completion_tokens", "cost"):
+                for name in ("asked", "known", "requests", "labels", "known_labels"):
+                    setattr(shown, name, getattr(total, name))
+                for name in ("prompt_tokens", "completion_tokens", "cost"):
                     setattr(shown, name, getattr(total, name))
                 shown.rows = seen.rows
                 shown.name = f"judging, {seen.over} of {shards} shards"

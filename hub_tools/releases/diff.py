@@ -23,6 +23,7 @@ from hf_relabel.builders.differences_folder import changes_folder
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.releases.opening import open_release
 from hf_relabel.hub_tools.releases.shown import shown
 
@@ -254,6 +255,4 @@ def _and_more(number: int, what: str) -> str:
 
 
 def _table(lines: Sequence[Mapping[str, Any]]) -> str:
-    from tabulate import tabulate
-
-    return tabulate([dict(line) for line in lines], headers="keys", disable_numparse=True) if lines else ""
+    return text_table([dict(line) for line in lines], disable_numparse=True) if lines else ""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import PlannedFile
@@ -57,10 +58,8 @@ class ModelPushReport:
         """One or two lines; the files as a table in a dry run."""
         new = sum(file.bytes for file in self.files if file.action in ("add", "replace"))
         if self.dry_run:
-            from tabulate import tabulate
-
             lines = [{"action": file.action, "bytes": file.bytes, "file": file.path} for file in self.files]
-            return f"{tabulate(lines, 'keys')}\n{self.repo_id}: would be {self.version}. Nothing was sent."
+            return f"{text_table(lines)}\n{self.repo_id}: would be {self.version}. Nothing was sent."
         if self.pull_request:
             return f"{self.repo_id}: {self.version} is proposed in {self.pull_request}. After the merge, push again."
         if not self.changed:

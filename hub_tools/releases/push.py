@@ -22,6 +22,7 @@ from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.program import program
 from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.builders.released import Release, release_from_folder
+from hf_relabel.builders.text_table import text_table
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
@@ -77,11 +78,9 @@ class PushReport:
         sizes = {action: [file for file in self.files if file.action == action] for action in ("add", "replace")}
         new = sum(file.bytes for files in sizes.values() for file in files)
         if self.dry_run:
-            from tabulate import tabulate
-
             lines = [{"action": file.action, "bytes": file.bytes, "file": file.path} for file in self.files]
             what = f"{len(self.files)} files, {new:,} new bytes" if self.changed else "nothing new"
-            return f"{tabulate(lines, 'keys')}\n{self.repo_id}: would be {self.version}; {what}. Nothing was sent."
+            return f"{text_table(lines)}\n{self.repo_id}: would be {self.version}; {what}. Nothing was sent."
         if self.pull_request:
             return (
                 f"{self.repo_id}: {self.version} is proposed in {self.pull_request} ({new:,} new bytes). After the"

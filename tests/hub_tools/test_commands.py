@@ -109,6 +109,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path: Path
         _, error = process.communicate(timeout=120)
         assert process.returncode == 130
         assert "Traceback" not in error
+        assert f"What was judged is in {journal}: the same command again goes on from there." in error
         answered = facade.generated
         result = subprocess.run(command, capture_output=True, text=True, check=True)
     (stage,) = json.loads(result.stdout)["stages"]

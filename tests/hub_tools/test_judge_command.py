@@ -1,0 +1,142 @@
+"""`judge` as people meet it: what it says at the end, after Ctrl-C and after a failure, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.judges.truth import TruthJudge
+from hf_relabel.hub_tools.commands import run
+
+ROWS = 6
+
+
+def job_file(folder: Path, *, rows: int = ROWS, bad_last_row: bool = False) -> str:
+    """A job with a judge that knows the truth: of each row the first of three negatives is a false one."""
+
+    def passage(docid: str) -> dict[str, str]:
+        return {"docid": docid, "title": "", "text": f"text of {docid}"}
+
+    records: list[dict[str, Any]] = [
+        {
+            "query_id": f"q{number}",
+            "query": f"query {number}",
+            "positive_passages": [passage(f"p{number}")],
+            "negative_passages": [passage(f"n{number}-{place}") for place in range(3)],
+            "subset": "",
+        }
+        for number in range(rows)
+    ]
+    if bad_last_row:
+        records.append({"query_id": "bad", "query": 3, "positive_passages": [], "negative_passages": [], "subset": ""})
+    (folder / "rows.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    truth = [{"query_id": f"q{number}", "false_negatives": [f"n{number}-0"]} for number in range(ROWS)]
+    (folder / "truth.jsonl").write_text("".join(json.dumps(record) + "\n" for record in truth))
+    job = {
+        "source": {"location": str(folder / "rows.jsonl")},
+        "journal": str(folder / "journal.sqlite"),
+        "stages": [{"judge": {"kind": "truth", "file": str(folder / "truth.jsonl")}}],
+    }
+    (folder / "job.yaml").write_text(json.dumps(job))
+    return str(folder / "job.yaml")
+
+
+def judge(folder: Path, *options: str) -> int:
+    job = str(folder / "job.yaml")
+    return run(
+        ["judge", str(folder / "rows.jsonl"), "--stages", job, "--journal", str(folder / "journal.sqlite"), *options]
+    )
+
+
+def test_a_resumed_run_reports_all_verdicts_not_only_the_new_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_file(tmp_path)
+    assert judge(tmp_path, "--limit", "4") == 0
+    capsys.readouterr()
+    assert judge(tmp_path, "--json") == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    assert (stage["labels"]["better"], stage["known_labels"]["better"]) == (2, 4)
+    assert (stage["labels"]["irrelevant"], stage["known_labels"]["irrelevant"]) == (4, 8)
+    assert judge(tmp_path) == 0
+    shown = capsys.readouterr().out
+    (line,) = [line.split() for line in shown.splitlines() if line.startswith("stage-1")]
+    assert line == ["stage-1", "6", "0", "18", "6", "0", "12", "0", "0"]
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "better: relevant, and at least as good as the ground truth" in shown
+
+
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_file(tmp_path)
+    monkeypatch.setattr(TruthJudge, "batch_rows", 1)
+    ask = TruthJudge.judge
+
+    def interrupted(self: TruthJudge, batch: Any) -> Any:
+        if batch[0][0].query_id == "q3":
+            raise KeyboardInterrupt
+        return ask(self, batch)
+
+    monkeypatch.setattr(TruthJudge, "judge", interrupted)
+    assert judge(tmp_path) == 130
+    journal = tmp_path / "journal.sqlite"
+    assert capsys.readouterr().err == (
+        f"Interrupted. What was judged is in {journal}: the same command again goes on from there.\n"
+    )
+    with Journal(journal, write=False) as kept:
+        assert sum(kept.counts().values()) == 9
+
+
+def test_ctrl_c_before_anything_was_judged_does_not_claim_that_something_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_file(tmp_path)
+
+    def interrupted(self: TruthJudge, batch: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TruthJudge, "judge", interrupted)
+    assert judge(tmp_path) == 130
+    assert "Nothing was judged yet" in capsys.readouterr().err
+    assert not list(tmp_path.glob("journal.sqlite*"))
+
+
+def test_a_first_run_that_fails_leaves_no_journal(tmp_path: Path) -> None:
+    job_file(tmp_path, rows=0, bad_last_row=True)
+    assert judge(tmp_path) == 2
+    assert not list(tmp_path.glob("journal.sqlite*"))
+    job_file(tmp_path)
+    unreachable = ["judge", str(tmp_path / "rows.jsonl"), "--endpoint", "http://127.0.0.1:9", "--dialect", "openai"]
+    assert run([*unreachable, "--journal", str(tmp_path / "journal.sqlite")]) == 3
+    assert not list(tmp_path.glob("journal.sqlite*"))
+
+
+def test_a_journal_that_was_there_stays_whatever_fails(tmp_path: Path) -> None:
+    job_file(tmp_path)
+    journal = tmp_path / "journal.sqlite"
+    Journal(journal).close()
+    job_file(tmp_path, rows=0, bad_last_row=True)
+    assert judge(tmp_path) == 2
+    assert journal.is_file()
+
+
+def test_what_was_judged_before_a_failure_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_file(tmp_path)
+    monkeypatch.setattr(TruthJudge, "batch_rows", 1)
+    ask = TruthJudge.judge
+
+    def failing(self: TruthJudge, batch: Any) -> Any:
+        if batch[0][0].query_id == "q5":
+            raise MemoryError
+        return ask(self, batch)
+
+    monkeypatch.setattr(TruthJudge, "judge", failing)
+    with pytest.raises(MemoryError):
+        judge(tmp_path)
+    with Journal(tmp_path / "journal.sqlite", write=False) as kept:
+        assert sum(kept.counts().values()) == 15
