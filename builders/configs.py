@@ -104,8 +104,9 @@ class BuildReport:
     def to_text(self) -> str:
         """The counts as a plain table, with a line on what was not judged."""
         default = self.manifest["settings"]["default_config"]
+        shorter = {"negatives relabelled": "relabelled", "negatives dropped": "left out"}
         lines = [
-            {**line, "config": f"{line['config']} *"} if line["config"] == default else line
+            {shorter.get(name, name): f"{value} *" if value == default else value for name, value in line.items()}
             for line in totals(self.manifest)
         ]
         table = text_table(lines)

@@ -189,6 +189,7 @@ class JobPlan:
         probed: rows that were judged for real to learn what the others will take.
         stages: one for each judge.
         cost_range: None where a part of the cost is assumed.
+        unreached: servers that could not be reached, each with the reason: their tokens are counted without them.
     """
 
     rows: int
@@ -201,6 +202,7 @@ class JobPlan:
     prompt_tokens_range: Range | None = None
     completion_tokens_range: Range | None = None
     cost_range: Range | None = None
+    unreached: tuple[str, ...] = ()
 
     def off(self, confidence: float = CONFIDENCE) -> float | None:
         """By what share the cost may be off, without prices the tokens; None where a part of it is assumed."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from hf_relabel.builders.errors import RelabelError, ReleaseError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 
 @contextmanager
@@ -16,12 +21,15 @@ def hub_errors(
     token: str | bool | None = None,
     error: type[RelabelError] = ReleaseError,
     what: str = "data set",
+    writer: HfApi | None = None,
 ) -> Iterator[None]:
     """Say in a line what the Hub would not do. The libraries' own messages may quote requests, so they are left out.
 
     Args:
         error: what is raised in place of the client's errors.
         what: the kind of repository, for the message.
+        writer: who writes to it, where that is what is done: then a refusal names the account, what it lacks and what
+            to do about it.
     """
     from huggingface_hub import errors
 
@@ -34,6 +42,8 @@ def hub_errors(
     except errors.GatedRepoError as cause:
         raise error(f"{at}: access to this {what} has to be asked for on its page ({_said(token)}).") from cause
     except errors.RepositoryNotFoundError as cause:
+        if writer is not None:
+            raise error(why_not_written(writer, at, _status(cause), what)) from cause
         raise error(
             f"{at}: there is no such {what}, or it is private and may not be read ({_said(token)}). Check the name, "
             "and log in with `hf auth login` or set HF_TOKEN."
@@ -49,14 +59,113 @@ def hub_errors(
     except errors.OfflineModeIsEnabled as cause:
         raise error(f"{at}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it, or give a folder.") from cause
     except errors.HfHubHTTPError as cause:
-        status = getattr(cause.response, "status_code", "no status")
+        status = _status(cause)
+        if writer is not None and status in (401, 403, 404):
+            raise error(why_not_written(writer, at, status, what)) from cause
         raise error(f"{at}: the Hub answered {status} ({_said(token)}).") from cause
     except unreachable as cause:
         raise error(f"{at}: the Hub cannot be reached ({type(cause).__name__}). Try again later.") from cause
 
 
-def _said(token: str | bool | None) -> str:
+def _status(error: Any) -> int | str:
+    return getattr(error.response, "status_code", None) or "no status"
+
+
+def check_repo_id(api: HfApi, repo_id: str, what: str = "data set", error: type[RelabelError] = ReleaseError) -> None:
+    """Whether a repository to be written to is named with its account.
+
+    Raises:
+        ReleaseError (or `error`): it is not; the message says how to name it, and who is logged in.
+    """
+    if "/" in repo_id:
+        return
+    account = Account.of(api)
+    if account is None:
+        raise error(f"{repo_id}: name the {what} with its account, ACCOUNT/{repo_id}. {_log_in(api)}")
+    raise error(
+        f"{repo_id}: name the {what} with its account: {account.name}/{repo_id}. You are logged in as {account.name}."
+    )
+
+
+def why_not_written(api: HfApi, at: str, status: int | str, what: str) -> str:
+    """Why the Hub would not be written to, and what to do: who asked, what is missing, the remedy.
+
+    Args:
+        at: the repository.
+        status: of the Hub's answer: 401, 403 or 404.
+    """
+    account = Account.of(api)
+    owner = at.partition("/")[0]
+    if account is None:
+        return f"{at}: the Hub answered {status}. {_log_in(api)}"
+    said = f"{at}: the Hub answered {status} to the account {account.name}"
+    if account.role == "read":
+        return f"{said}, whose token may only read. Make one that may write at {_tokens_page(api)}, then {_USE_IT}."
+    if owner not in account.owners:
+        places = ", ".join(f"{name}/…" for name in account.owners)
+        return (
+            f"{said}, which may not write to what {owner} owns. Push to {places}, or ask {owner} for a role that may"
+            " write."
+        )
+    if account.role != "write":
+        return (
+            f"{said}, whose token does not allow it. Give it write access to {owner}'s repositories, or make another,"
+            f" at {_tokens_page(api)}, then {_USE_IT}."
+        )
+    return f"{said}: there is no such {what}, or its role in {owner} may not write to it. Check the name."
+
+
+_USE_IT = "log in with it (`hf auth login`) or set HF_TOKEN"
+
+
+def _log_in(api: HfApi) -> str:
+    if not _is_sent(api.token):
+        return f"Nobody is logged in: make a token that may write at {_tokens_page(api)}, then {_USE_IT}."
+    came = "the call" if isinstance(api.token, str) else "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the login"
+    return (
+        f"It does not know the token that was sent, which came from {came}: it is mistyped, expired or deleted. Make"
+        f" another that may write at {_tokens_page(api)}, then {_USE_IT} (which goes before the login)."
+    )
+
+
+def _tokens_page(api: HfApi) -> str:
+    return f"{api.endpoint}/settings/tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who is logged in.
+
+    Attributes:
+        role: of the token: `read`, `write`, `fineGrained`, or what else the Hub says.
+        owners: whose repositories it may write to: its own, and those of organisations.
+    """
+
+    name: str
+    role: str
+    owners: tuple[str, ...]
+
+    @classmethod
+    def of(cls, api: HfApi) -> Account | None:
+        """The account whose token is sent; None if there is none, or the Hub does not know it or does not say."""
+        from huggingface_hub import errors
+
+        if not _is_sent(api.token):
+            return None
+        try:
+            told = api.whoami()
+        except (errors.HfHubHTTPError, cast(type[Exception], vars(errors)["HTTPError"]), OSError):
+            return None
+        role = told.get("auth", {}).get("accessToken", {}).get("role", "")
+        organisations = [each["name"] for each in told.get("orgs", ()) if each.get("roleInOrg", "write") != "read"]
+        return cls(str(told["name"]), str(role), (str(told["name"]), *organisations))
+
+
+def _is_sent(token: str | bool | None) -> bool:
     from huggingface_hub import get_token
 
-    sent = token is not False and bool(token if isinstance(token, str) else get_token())
-    return "a token was sent" if sent else "no token was sent"
+    return token is not False and bool(token if isinstance(token, str) else get_token())
+
+
+def _said(token: str | bool | None) -> str:
+    return "a token was sent" if _is_sent(token) else "no token was sent"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Request
@@ -113,7 +114,7 @@ def plan(
             with as_journal(journal) as kept, bars.judging(progress) as show:
                 probed = _probe(sample, ready, to_plan, kept, show)
         tokens = run_coroutine(_count_tokens(survey, ready, to_plan, prompts, probed))
-        return make_plan(
+        found = make_plan(
             survey,
             to_plan,
             tokens=tokens,
@@ -122,6 +123,7 @@ def plan(
             tokens_per_second=tokens_per_second,
             price_hour=price_hour,
         )
+        return found if probed else replace(found, unreached=run_coroutine(_unreached(ready)))
 
     if within is None:
         return planned(most)
@@ -229,6 +231,25 @@ def _usage_of(judged: JudgedRow, to_plan: Sequence[StageToPlan]) -> ProbedRow:
 
 
 # Tokens
+
+
+async def _unreached(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The servers of all judges that gave no answer at all, each with the reason."""
+    servers = {endpoint.name: endpoint for stage in stages for member in stage.members for endpoint in member.endpoints}
+    said = await asyncio.gather(
+        *(_why_unreached(endpoint) for name, endpoint in servers.items() if name.startswith(("http://", "https://")))
+    )
+    return tuple(reason for reason in said if reason is not None)
+
+
+async def _why_unreached(endpoint: Endpoint) -> str | None:
+    try:
+        await endpoint.info()
+    except EndpointError as error:
+        return str(error) if error.status is None else None
+    finally:
+        await endpoint.close()
+    return None
 
 
 async def _count_tokens(

@@ -33,7 +33,8 @@ class Answer:
 def read_answers(path: Path, sample: AuditSample) -> list[Answer]:
     """The answers in a file, whose format is found out from its content.
 
-    - CSV with the columns `id` and `answer`, and `person`; where that is empty, the file's name without its ending.
+    - CSV with the columns `id` and `answer`, and `person`, each with or without a remark in brackets behind its name;
+      where `person` is empty, the file's name without its ending.
     - Label Studio's JSON export: tasks with `annotations`. Skipped tasks give no answer; of several annotations by
       one person the last updated counts.
     - Argilla's `records.json`, as `dataset.to_disk` and `dataset.records.to_json` write it, or a list of what
@@ -91,7 +92,8 @@ def _from_csv(path: Path, text: str) -> Iterator[_Raw]:
     limit = csv.field_size_limit(_MOST_CHARACTERS)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), dialect=_dialect(text))
-        missing = {"id", "answer"} - set(reader.fieldnames or ())
+        reader.fieldnames = [name.partition("(")[0].strip() for name in reader.fieldnames or ()]
+        missing = {"id", "answer"} - set(reader.fieldnames)
         if missing:
             raise ConfigError(
                 f"{path} is no file of answers: it is no JSON, and as CSV it lacks the column {min(missing)!r}."

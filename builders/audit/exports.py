@@ -23,14 +23,22 @@ QUESTION = (
     " truth (better), relevant but less so (worse), or not relevant (irrelevant)?"
 )
 CHOICES = ("better", "worse", "irrelevant", "cannot tell")
-COLUMNS = ("id", "query", "ground_truth", "candidate", "answer", "person")
+ANSWER_COLUMN = (
+    "answer (write: better = relevant and at least as good as the ground truth / worse = relevant but less so /"
+    " irrelevant / cannot tell)"
+)
+"""Says to who answers what to write. A reader goes by what is before the bracket. Without commas, semicolons and tabs:
+by them the separator of a file that a spreadsheet wrote is found."""
+PERSON_COLUMN = "person (your name)"
+COLUMNS = ("id", "query", "ground_truth", "candidate", ANSWER_COLUMN, PERSON_COLUMN)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # What neither XML nor spreadsheets nor databases take, and what turns the direction of all text after it.
 _UNSHOWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
 
 
 def export_csv(sample: AuditSample, path: Path) -> None:
-    """A line per item; people fill in `answer` (better, worse, irrelevant, cannot tell) and `person`."""
+    """A line per item; people fill in `answer` (better, worse, irrelevant, cannot tell), whose header says so, and
+    `person`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

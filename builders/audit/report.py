@@ -32,6 +32,12 @@ VERDICT = "verdict"
 DRAWS = 4_000
 LEAST_ANSWERS = 20
 """A subset has figures of its own from so many answers on."""
+WHAT_COLUMNS_MEAN = """\
+called better: by the judges: relevant, and at least as good as the ground truth.
+precision: how many of those people call so too; recall: how many of those that
+people call so were called so. kappa: agreement beyond chance, 1 at best, on
+better against the rest; graded: on better, worse and irrelevant, where better
+against irrelevant counts as the larger error."""
 
 _OUTCOME_LABELS = {
     Outcome.FALSE_NEGATIVE: Label.BETTER,
@@ -157,6 +163,7 @@ class AuditReport:
         parts = [
             f"{self.verdict.answers} of {self.drawn} candidates answered. Share relevant: {self.prevalence}.",
             text_table(lines, header, floatfmt=".3f"),
+            WHAT_COLUMNS_MEAN,
         ]
         if self.subsets:
             parts.append(text_table([_line(each) for each in self.subsets], ["subset", *header[1:]], floatfmt=".3f"))

@@ -23,6 +23,10 @@ class LocalModel:
         """The model itself, loaded on first use."""
         raise NotImplementedError
 
+    def load(self) -> None:
+        """Load the model now, and not on first use."""
+        _ = self._loaded
+
     def model(self) -> tuple[str, str | None]:
         """(name, revision): a digest of the weights for a folder or a package, the commit for a Hub model."""
         folder = self._folder

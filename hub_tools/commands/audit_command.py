@@ -135,7 +135,10 @@ def show_sample(sample: AuditSample, written: Sequence[str], then: str) -> None:
     click.echo(f"{len(sample.items)} candidates of {len(sample.strata)} strata. Files for people:")
     for path in written:
         click.echo(f"  {path}")
-    click.echo(f"Each is blind. Answers go back with: {then}")
+    click.echo(
+        "Each is blind. People answer better (relevant, and at least as good as the ground truth), worse (relevant, but"
+        f" less so), irrelevant, or cannot tell. Answers go back with: {then}"
+    )
 
 
 @command.command("report", epilog=REPORT_EPILOG)

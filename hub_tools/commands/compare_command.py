@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.hub_tools.commands.common import json_option, print_json
-from hf_relabel.hub_tools.commands.progress import progress_bar
+from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
     from hf_relabel.trainers.compare import CompareReport
@@ -30,7 +30,7 @@ Examples:
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
 @click.option("--teacher", help="Cross-encoder for +distillation and +perc-pos.")
 @click.option("--metric", default="ndcg@10", show_default=True)
-@click.option("--runs", help="Folder that keeps every run, so that a comparison that was stopped goes on.")
+@click.option("--runs", metavar="FOLDER", help=RUNS_HELP)
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
 @click.option("--figure", help="Write the forest plot to this PNG file.")
 @click.option("--no-write", is_flag=True, help="Only show the outcome; leave card and default config as they are.")
@@ -50,7 +50,7 @@ def command(
     Of a folder that `build` wrote, the outcome goes into its manifest and README.md, and the best config becomes the
     default; `push` releases that.
     """
-    report = run_comparison(release, sets, **options)
+    report, kept = run_comparison(release, sets, **options), runs_folder(options["runs"])
     if figure:
         from hf_relabel.builders.whole_file import written_whole
         from hf_relabel.cards.forest import compare_png
@@ -59,11 +59,11 @@ def command(
             file.write(compare_png(report.evidence()))
     written = None if no_write else _write(release, report, push_it)
     if as_json:
-        print_json({**report.evidence(), "written_to": written})
+        print_json({**report.evidence(), "written_to": written, "runs": str(kept)})
         return
-    click.echo(report.to_text())
+    click.echo(f"{report.to_text()}\n\n{kept_note(kept)}")
     if written:
-        click.echo(f"\nWritten to {written}; its default config is {report.chosen}.")
+        click.echo(f"Written to {written}; its default config is {report.chosen}.")
 
 
 def run_comparison(
@@ -87,13 +87,8 @@ def run_comparison(
     from hf_relabel.trainers.recipes import TeacherSettings, load_recipe
 
     student = load_recipe(recipe or default_student().model_dump(mode="json"), **recipe_changes(changes))
-    with progress_bar("comparing", unit=" runs") as bar:
-
-        def show(name: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.set_description(name, refresh=False)
-            bar.update(done - bar.n)
-
+    folder = runs_folder(runs)
+    with runs_shown("comparing", folder) as show:
         return compare(
             open_release(release),
             open_sets(sets),
@@ -102,7 +97,7 @@ def run_comparison(
             teacher=None if teacher is None else TeacherSettings(use="distillation", model=teacher),
             seeds=range(seeds),
             metric=metric,
-            folder=runs,
+            folder=folder,
             device=device,
             progress=show,
         )

@@ -85,7 +85,8 @@ def command(
 ) -> None:
     """Work out requests, tokens, cost and time of judging SOURCE.
 
-    The servers are asked how many tokens some of the prompts have, and nothing else. Replies and what goes on to later
+    The servers are asked who they are and how many tokens some of the prompts have, and nothing else; one that cannot
+    be reached is done without and named. Replies and what goes on to later
     stages are assumed, unless --probe or --within measures them on some rows; what is judged then is kept, and judging
     finds it there.
     """
@@ -184,6 +185,8 @@ def _print(plan: JobPlan, within: float | None) -> None:
     for stage in plan.stages:
         for name, basis in stage.basis.items():
             click.echo(f"{stage.name}: {name.replace('_', ' ')}: {basis}")
+    for reason in plan.unreached:
+        click.echo(f"Not reached: {reason}. This plan is made without that server; start it before judging.")
 
 
 def _line(stage: StagePlan) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hf_relabel.hub_tools.commands.common import json_option, print_json
-from hf_relabel.hub_tools.commands.progress import progress_bar
+from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
     from hf_relabel.trainers.prune import PruneReport
@@ -31,7 +31,7 @@ Then, without the subsets that harm:
 @click.option("--recipe", help="Of what is trained: a small static student when not given.")
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
 @click.option("--metric", default="ndcg@10", show_default=True)
-@click.option("--runs", help="Folder that keeps every run, so that a pruning that was stopped goes on.")
+@click.option("--runs", metavar="FOLDER", help=RUNS_HELP)
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
 @click.option("--figure", help="Write the plot to this PNG file.")
 @click.option(
@@ -58,24 +58,22 @@ def command(
     from hf_relabel.trainers.compare import default_student
     from hf_relabel.trainers.evaluation.opening import open_sets
     from hf_relabel.trainers.prune import prune
+    from hf_relabel.trainers.quiet import quiet_libraries
     from hf_relabel.trainers.recipes import load_recipe
     from hf_relabel.trainers.training_data import open_training_data
 
     student = load_recipe(recipe or default_student().model_dump(mode="json"), **recipe_changes(changes))
-    with progress_bar("pruning", unit=" runs") as bar:
-
-        def show(name: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.set_description(name, refresh=False)
-            bar.update(done - bar.n)
-
+    folder = runs_folder(runs)
+    with quiet_libraries():
+        rows = open_training_data(data, config)
+    with runs_shown("pruning", folder) as show:
         report = prune(
-            open_training_data(data, config),
+            rows,
             open_sets(sets),
             recipe=student,
             seeds=range(seeds),
             metric=metric,
-            folder=runs,
+            folder=folder,
             device=device,
             progress=show,
         )
@@ -84,9 +82,9 @@ def command(
     if report_file:
         _write_report(Path(report_file), report)
     if as_json:
-        print_json(report.to_dict())
+        print_json({**report.to_dict(), "runs": str(folder)})
         return
-    click.echo(report.to_text())
+    click.echo(f"{report.to_text()}\n\n{kept_note(folder)}")
 
 
 def _write_report(path: Path, report: PruneReport) -> None:

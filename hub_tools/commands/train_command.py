@@ -90,6 +90,7 @@ def run_training(
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.trainers.compare import BASELINE, default_student
     from hf_relabel.trainers.evaluation.opening import open_sets
+    from hf_relabel.trainers.quiet import quiet_libraries
     from hf_relabel.trainers.recipes import load_recipe
     from hf_relabel.trainers.training import train
     from hf_relabel.trainers.training_data import open_training_data
@@ -98,13 +99,15 @@ def run_training(
     base = default_student().model_dump(mode="json") if recipe == "static" else recipe
     loaded, opened = load_recipe(base, **changes), open_sets(sets)
     with _steps_told("training") as callbacks:
-        rows = open_training_data(data, config, revision=revision)
+        with quiet_libraries():
+            rows = open_training_data(data, config, revision=revision)
         report = train(loaded, rows, out, sets=opened, callbacks=callbacks, **options)
     if not compare_original or report.comparison is not None or report.data.config == BASELINE:
         return report
     if not opened:
         raise ConfigError("A comparison needs a set to measure on (--eval).")
-    original = open_training_data(data, BASELINE, revision=revision)
+    with quiet_libraries():
+        original = open_training_data(data, BASELINE, revision=revision)
     with _steps_told("training on the original rows") as callbacks:
         other = train(loaded, original, Path(out) / COMPARISON, sets=opened, callbacks=callbacks, **options)
     return with_comparison(report, out, other)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.text_table import text_table
-from hf_relabel.hub_tools.hub_errors import hub_errors
+from hf_relabel.hub_tools.hub_errors import check_repo_id, hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import PlannedFile
 from hf_relabel.hub_tools.releases.push import MAX_ATTEMPTS, Progress, PushOptions, quiet_xet, sent_ahead
@@ -150,12 +150,13 @@ class _ModelPusher:
 
     def push(self) -> ModelPushReport:
         options = self.options
+        check_repo_id(self.api, self.repo_id, "model")
         self.head = self._read()
         if self.head.sha is not None and options.private is not None and options.private != self.head.private:
             now = "private" if self.head.private else "public"
             raise ReleaseError(f"{self.repo_id} exists and is {now}. Change that first, or push elsewhere.")
         if self.head.sha is None and not options.dry_run:
-            with hub_errors(self.repo_id, None, self.api.token, what="model"):
+            with hub_errors(self.repo_id, None, self.api.token, what="model", writer=self.api):
                 self.api.create_repo(self.repo_id, repo_type="model", private=options.private or None, exist_ok=True)
             self.head = self._read()
         sent: dict[str, Any] = {}
@@ -228,7 +229,7 @@ class _ModelPusher:
                 operations.append(sent[file.path])
             self.progress(file.path, file.size)
         operations += [CommitOperationDelete(name) for name in plan.deleted]
-        with hub_errors(self.repo_id, None, self.api.token, what="model"), quiet_xet():
+        with hub_errors(self.repo_id, None, self.api.token, what="model", writer=self.api), quiet_xet():
             try:
                 return self.api.create_commit(
                     self.repo_id,
@@ -249,13 +250,13 @@ class _ModelPusher:
 
         if isinstance(file.source, bytes):
             return CommitOperationAdd(file.path, file.source)
-        with hub_errors(self.repo_id, None, self.api.token, what="model"):
+        with hub_errors(self.repo_id, None, self.api.token, what="model", writer=self.api):
             return sent_ahead(self.api, self.repo_id, "model", file.path, file.source)
 
     def _tag(self, version: str, commit: str) -> bool:
         from huggingface_hub.errors import HfHubHTTPError
 
-        with hub_errors(self.repo_id, None, self.api.token, what="model"):
+        with hub_errors(self.repo_id, None, self.api.token, what="model", writer=self.api):
             try:
                 self.api.create_tag(self.repo_id, tag=version, revision=commit, repo_type="model")
                 return True

@@ -26,7 +26,7 @@ from hf_relabel.builders.text_table import text_table
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
-from hf_relabel.hub_tools.hub_errors import hub_errors
+from hf_relabel.hub_tools.hub_errors import check_repo_id, hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import Plan, PlannedFile, make_plan
 from hf_relabel.hub_tools.releases.repository import Head, read_head
@@ -316,6 +316,7 @@ class _Pusher:
     def prepare(self, manifest: Mapping[str, Any]) -> None:
         """Look at the repository, and create it, before anything is built or sent."""
         options = self.options
+        check_repo_id(self.api, self.repo_id)
         self.head = read_head(self.api, self.repo_id)
         if self.head.sha is not None and options.private is not None and options.private != self.head.private:
             now = "private" if self.head.private else "public"
@@ -325,7 +326,7 @@ class _Pusher:
         self._refuse_stale()
         self.license, self.language = self._legal(manifest)
         if self.head.sha is None and not options.dry_run:
-            with hub_errors(self.repo_id, None, self.api.token):
+            with hub_errors(self.repo_id, None, self.api.token, writer=self.api):
                 self.api.create_repo(self.repo_id, repo_type="dataset", private=options.private or None, exist_ok=True)
             self.head = read_head(self.api, self.repo_id)
 
@@ -378,7 +379,7 @@ class _Pusher:
 
     def addition(self, path: Path, name: str) -> CommitOperationAdd:
         """Send a file unless the Hub has its content, and give the operation that names it."""
-        with hub_errors(self.repo_id, None, self.api.token):
+        with hub_errors(self.repo_id, None, self.api.token, writer=self.api):
             return sent_ahead(self.api, self.repo_id, "dataset", name, path)
 
     def release(
@@ -417,7 +418,7 @@ class _Pusher:
         operations: list[Any] = [sent[file.path] for file in plan.data if file.path in wanted]
         operations += [CommitOperationAdd(name, text) for name, text in plan.texts.items() if name in wanted]
         operations += [CommitOperationDelete(name) for name in plan.deleted]
-        with hub_errors(self.repo_id, None, self.api.token), quiet_xet():
+        with hub_errors(self.repo_id, None, self.api.token, writer=self.api), quiet_xet():
             try:
                 return self.api.create_commit(
                     self.repo_id,
@@ -441,7 +442,7 @@ class _Pusher:
     def _tag(self, version: str, commit: str) -> bool:
         from huggingface_hub.errors import HfHubHTTPError
 
-        with hub_errors(self.repo_id, None, self.api.token):
+        with hub_errors(self.repo_id, None, self.api.token, writer=self.api):
             try:
                 self.api.create_tag(self.repo_id, tag=version, revision=commit, repo_type="dataset")
                 return True

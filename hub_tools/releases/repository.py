@@ -66,7 +66,7 @@ def read_head(api: HfApi, repo_id: str, *, repo_type: str = "dataset", record: s
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
-    with hub_errors(repo_id, None, api.token, what=_WHAT[repo_type]):
+    with hub_errors(repo_id, None, api.token, what=_WHAT[repo_type], writer=api):
         try:
             info = api.repo_info(repo_id, repo_type=repo_type)
         except RepositoryNotFoundError:

@@ -19,7 +19,14 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa
 
 from hf_relabel.builders.audit.answers import Answer, answers_from_truth, read_answers
-from hf_relabel.builders.audit.exports import COLUMNS, export_argilla, export_csv, export_label_studio
+from hf_relabel.builders.audit.exports import (
+    ANSWER_COLUMN,
+    COLUMNS,
+    PERSON_COLUMN,
+    export_argilla,
+    export_csv,
+    export_label_studio,
+)
 from hf_relabel.builders.audit.people import agreement, consensus
 from hf_relabel.builders.audit.report import audit_report
 from hf_relabel.builders.audit.sampling import AuditSample, JudgedCandidate, draw
@@ -162,6 +169,27 @@ def test_people_see_neither_labels_nor_scores_nor_an_order_that_tells(tmp_path: 
     assert abs(np.corrcoef(range(len(order)), order)[0, 1]) < 0.2
 
 
+def test_the_csv_says_what_to_write_and_answers_are_read_with_and_without_that(tmp_path: Path) -> None:
+    sample = draw([candidate(n, B) for n in range(3)], 50)
+    export_csv(sample, tmp_path / "questions.csv")
+    header = (tmp_path / "questions.csv").read_text("utf-8-sig").splitlines()[0]
+    for words in (
+        "better = relevant and at least as good as the ground truth",
+        "worse = ",
+        "irrelevant",
+        "cannot tell",
+    ):
+        assert words in header
+    fill_csv(tmp_path / "questions.csv", ["better", "worse", "cannot tell"], "anna")
+    filled = (tmp_path / "questions.csv").read_text("utf-8-sig")
+    answers = read_answers(tmp_path / "questions.csv", sample)
+    assert [answer.person for answer in answers] == ["anna"] * 3
+    plain = filled.replace(ANSWER_COLUMN, "answer").replace(PERSON_COLUMN, "person")
+    for name, text in (("plain", plain), ("semicolons", plain.replace(",", ";"))):
+        (tmp_path / name).write_text(text)
+        assert read_answers(tmp_path / name, sample) == answers
+
+
 def fill_csv(path: Path, values: Sequence[str], person: str = "") -> None:
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -169,7 +197,7 @@ def fill_csv(path: Path, values: Sequence[str], person: str = "") -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for line, value in zip(lines, values, strict=True):
-            writer.writerow({**line, "answer": value, "person": person})
+            writer.writerow({**line, ANSWER_COLUMN: value, PERSON_COLUMN: person})
 
 
 def label_studio_export(tasks: Path, values: Sequence[str], person: object = 1) -> str:

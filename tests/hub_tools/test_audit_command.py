@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hf_relabel.builders.audit.exports import ANSWER_COLUMN
 from hf_relabel.builders.calibration import Calibration
 from hf_relabel.builders.evidence import relabelled_precision
 from hf_relabel.builders.journal import Journal
@@ -179,7 +180,7 @@ def fill_in(folder: Path, audit: Path, out: Path) -> None:
         for line in reader:
             item = by_id[line["id"]]
             is_relevant = item["docid"] in truth[item["query_id"]]
-            writer.writerow({**line, "answer": "better" if is_relevant else "irrelevant"})
+            writer.writerow({**line, ANSWER_COLUMN: "better" if is_relevant else "irrelevant"})
 
 
 def test_people_fill_in_the_csv(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

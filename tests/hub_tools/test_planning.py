@@ -253,6 +253,24 @@ def test_without_a_probe_only_tokens_are_asked_for(servers: tuple[Facade, Facade
     assert (planned.cost_range, stage.completion_tokens_range) == (None, None)
 
 
+def test_a_server_that_cannot_be_reached_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 5)
+    options = ["--endpoint", "http://127.0.0.1:9", "--dialect", "openai"]
+    assert run(["plan", str(tmp_path / "rows.jsonl"), *options]) == 0
+    assert "Not reached: http://127.0.0.1:9: no connection" in capfd.readouterr().out
+    assert run(["plan", str(tmp_path / "rows.jsonl"), *options, "--json"]) == 0
+    (reason,) = json.loads(capfd.readouterr().out)["unreached"]
+    assert reason.startswith("http://127.0.0.1:9: no connection")
+    endpoint = make_endpoint("http://127.0.0.1:9", dialect="openai")
+    assert plan_job(source, [Stage("one", ListwiseJudge(), Rule(), (endpoint,))]).unreached == (reason,)
+
+
+def test_a_server_that_answers_is_not_called_unreached(servers: tuple[Facade, Facade], tmp_path: Path) -> None:
+    endpoint = make_endpoint(servers[0].url, dialect="tgi", chat_template="plain")
+    source = write_rows(tmp_path / "rows.jsonl", 5)
+    assert plan_job(source, [Stage("one", ListwiseJudge(), Rule(), (endpoint,))]).unreached == ()
+
+
 def prompts_of(source: Source) -> Iterator[str]:
     judge_ = ListwiseJudge()
     for numbered in source.rows():

@@ -313,7 +313,12 @@ push: {{repo: "${{repo}}", license: apache-2.0, language: en, tag: v0.1.0}}
 
 def test_the_quickstart_releases_and_loads_back(tmp_path: Path) -> None:
     offline = Client("http://127.0.0.1:9", None, tmp_path / "home")  # nobody is there: it brings its own Hub
-    done = offline.command_json("quickstart", "--out", str(tmp_path / "out"))
+    out = tmp_path / "out"
+    ran = offline.command("quickstart", "--out", str(out), "--json")
+    done = json.loads(ran.stdout)
+    steps = [line for line in ran.stderr.splitlines() if " of 4: " in line]
+    assert len(steps) == 4
+    assert {each.name for each in out.iterdir()} >= {"configs", "journal.sqlite", "hub"}
     assert done["release"]["version"] == "v1.0.0"
     assert done["rows"]["original"] == done["rows"]["relabel"] == 60
     assert done["rows"]["remove"] < 60

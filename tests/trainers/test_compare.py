@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.evidence import write_evidence
 from hf_relabel.builders.manifest import read_manifest
 from hf_relabel.builders.released import Release, release_from_folder
-from hf_relabel.trainers.compare import Arm, Measurements, compare, measure, report_on
+from hf_relabel.hub_tools.commands import run
+from hf_relabel.trainers.compare import Arm, CompareReport, Measurements, compare, measure, report_on
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.prune import prune
@@ -140,3 +142,58 @@ def test_relabelled_banking77_beats_the_original(tmp_path: Path) -> None:
     found = compare(built_from_truth(folder, tmp_path), [read_beir(folder / "beir")], arms=["relabel"], seeds=(0,))
     assert found.differences["relabel"].difference >= 0.015
     assert found.chosen == "relabel"
+
+
+# What the commands keep and say
+
+
+def interrupted(name: str, runs_done: int) -> Any:
+    """Stands in for `compare` or `prune`: so many of 6 runs are finished when Ctrl-C comes."""
+
+    def work(*_: Any, progress: Any, folder: Path, **__: Any) -> None:
+        for number in range(runs_done + 1):
+            progress(f"relabel, seed {number}", number, 6)
+        raise KeyboardInterrupt
+
+    return work
+
+
+@pytest.mark.parametrize("name", ["compare", "prune"])
+def test_ctrl_c_says_how_many_runs_are_kept_and_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    monkeypatch.setattr("hf_relabel.trainers.evaluation.opening.open_sets", lambda _: [])
+    built(tmp_path / "release", rows=12)
+    for done, said in (
+        (2, f"2 of 6 runs are finished and kept in {tmp_path / 'hf-relabel' / 'runs'}: the same command again trains"),
+        (0, "No run was finished: the same command again starts anew."),
+    ):
+        monkeypatch.setattr(f"hf_relabel.trainers.{name}.{name}", interrupted(name, done))
+        assert run([name, str(tmp_path / "release"), "--eval", "beir"]) == 130
+        error = capsys.readouterr().err
+        assert error.startswith(f"Interrupted. {said}")
+        assert "journal" not in error
+
+
+def test_the_command_keeps_its_runs_in_the_cache_and_says_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    release: Release,
+    data: RetrievalSet,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def compared(*_: Any, **options: Any) -> CompareReport:
+        given.update(options)
+        return report_on(measurements(data, {"original": 0.5, "relabel": 0.5}))
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("hf_relabel.trainers.evaluation.opening.open_sets", lambda _: [])
+    monkeypatch.setattr("hf_relabel.trainers.compare.compare", compared)
+    assert run(["compare", str(tmp_path / "release"), "--eval", "beir", "--no-write"]) == 0
+    assert given["folder"] == tmp_path / "home" / "hf-relabel" / "runs"
+    assert f"Each run is kept in {given['folder']}" in capsys.readouterr().out
+    assert run(["compare", str(tmp_path / "release"), "--eval", "beir", "--no-write", "--runs", "mine", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == "mine"

@@ -1,0 +1,124 @@
+"""What a push says where the Hub does not take it: who asked, what is missing, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+
+from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.hub_tools.hub_errors import Account, why_not_written
+from hf_relabel.hub_tools.local_hub import LocalHub
+from hf_relabel.hub_tools.releases.models import push_model
+from hf_relabel.hub_tools.releases.push import push
+from tests.hub_tools.releases_data import built
+
+TOKENS = {"alice": "hf_of_alice", "bob": "hf_of_bob"}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
+    organisations = {"acme": {"alice": "write"}, "readers": {"alice": "read"}}
+    with LocalHub(tmp_path_factory.mktemp("hub"), users=TOKENS, organisations=organisations) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def client(hub: LocalHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A client of that Hub to whom nobody is logged in."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built") / "release"
+    built(folder, rows=5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def refusal(folder: Path, repo_id: str, token: str | None = None) -> str:
+    sent = push if (folder / "manifest.json").is_file() else push_model
+    with pytest.raises(ReleaseError) as raised:
+        sent(folder, repo_id, token=token, license="cc0-1.0")
+    assert "hf_of" not in str(raised.value)
+    assert "hf_wrong" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.fixture(params=["release", "model"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(request.param)
+    return found
+
+
+def test_nobody_is_told_how_to_log_in(folder: Path, hub: LocalHub) -> None:
+    message = refusal(folder, "alice/set")
+    assert message.startswith("alice/set: the Hub answered 401. Nobody is logged in")
+    assert f"make a token that may write at {hub.url}/settings/tokens" in message
+    assert "`hf auth login`" in message
+    assert "HF_TOKEN" in message
+
+
+def test_of_a_token_that_is_not_known_it_is_said_where_it_comes_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "does not know the token that was sent, which came from the call" in refusal(folder, "alice/set", "hf_wrong")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert "does not know the token that was sent, which came from HF_TOKEN" in refusal(folder, "alice/set")
+
+
+def test_in_the_place_of_others_account_and_own_places_are_named(folder: Path) -> None:
+    message = refusal(folder, "bob/set", TOKENS["alice"])
+    assert message.startswith(
+        "bob/set: the Hub answered 403 to the account alice, which may not write to what bob owns"
+    )
+    assert "Push to alice/…, acme/…, or ask bob" in message
+
+
+def test_a_name_without_an_account_is_completed(folder: Path) -> None:
+    assert "alice/set. You are logged in as alice" in refusal(folder, "set", TOKENS["alice"])
+    message = refusal(folder, "set")
+    assert "ACCOUNT/set" in message
+    assert "Nobody is logged in" in message
+
+
+class Told(HfApi):
+    """An API that says of the account what the local Hub never would."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(endpoint="https://huggingface.co", token="hf_of_alice")
+        self.role = role
+
+    def whoami(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return {"name": "alice", "orgs": [], "auth": {"accessToken": {"role": self.role}}}
+
+
+def test_of_a_token_that_may_only_read_that_is_said() -> None:
+    message = why_not_written(Told("read"), "alice/set", 403, "data set")
+    assert message == (
+        "alice/set: the Hub answered 403 to the account alice, whose token may only read. Make one that may write at"
+        " https://huggingface.co/settings/tokens, then log in with it (`hf auth login`) or set HF_TOKEN."
+    )
+    assert "whose token does not allow it" in why_not_written(Told("fineGrained"), "alice/set", 403, "data set")
+
+
+def test_a_missing_repository_is_said_to_be_missing() -> None:
+    assert "there is no such data set" in why_not_written(Told("write"), "alice/set", 404, "data set")
+
+
+def test_organisations_in_which_one_only_reads_are_no_place_to_push_to(hub: LocalHub) -> None:
+    account = Account.of(HfApi(endpoint=hub.url, token=TOKENS["alice"]))
+    assert account == Account("alice", "write", ("alice", "acme"))
