@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.journal import Journal, journal_for_judging
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.hub_source import open_source
 from hf_relabel.hub_tools.stages import told
@@ -33,7 +33,8 @@ def as_source(given: AnySource) -> Source:
 
 @contextmanager
 def as_journal(given: AnyJournal, *, write: bool = True) -> Iterator[Journal]:
-    """A journal, opened where it is not yet, and then closed at the end.
+    """A journal, opened where it is not yet, and then closed at the end. One that is made here to be written to is
+    removed again where the work fails before anything is judged.
 
     Raises:
         ConfigError: it is neither a journal nor a path.
@@ -44,5 +45,5 @@ def as_journal(given: AnyJournal, *, write: bool = True) -> Iterator[Journal]:
         return
     if not isinstance(given, (str, os.PathLike)):
         raise ConfigError(f"A journal is a Journal or the path of one, such as 'journal.sqlite'; found {told(given)}.")
-    with Journal(os.fspath(given), write=write) as journal:
+    with journal_for_judging(os.fspath(given)) if write else Journal(os.fspath(given), write=False) as journal:
         yield journal
