@@ -55,10 +55,21 @@ _STAGE_OPTIONS = [
     ),
     click.option("--model", help="Model: of the similarity judge, or the name to ask the server for."),
     click.option("--concurrency", type=click.IntRange(min=1), help="Most requests in flight per server."),
-    click.option("--max-cost", type=float, help="Stop before spending more than this, in US dollars."),
-    click.option("--price-prompt", type=float, default=0.0, help="US dollars per million prompt tokens."),
-    click.option("--price-completion", type=float, default=0.0, help="US dollars per million completion tokens."),
-    click.option("--deadline", type=float, help="Stop after this many seconds."),
+    click.option(
+        "--max-cost",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Stop before spending more than this, in US dollars.",
+    ),
+    click.option(
+        "--price-prompt", type=click.FloatRange(min=0), default=0.0, help="US dollars per million prompt tokens."
+    ),
+    click.option(
+        "--price-completion",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        help="US dollars per million completion tokens.",
+    ),
+    click.option("--deadline", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds."),
     click.option("--stages", "stages_file", metavar="FILE", help="Take the stages from a job file instead."),
     click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of that job file."),
 ]

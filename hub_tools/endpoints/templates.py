@@ -126,7 +126,8 @@ def model_template(model_id: str, revision: str | None) -> Template:
         # Whatever went wrong (no network, a private model, a path on the server's disk, a template for other
         # software), the remedy is the same.
         logger.warning(
-            "No chat template for %s (%s: %s): prompts are sent as plain text. Name one with chat_template=%s.",
+            "No chat template for %s (%s: %s): prompts are sent as plain text. Name one with --chat-template %s"
+            " (chat_template in a job file and in Python).",
             model_id,
             type(error).__name__,
             short(str(error)),

@@ -140,7 +140,7 @@ def test_without_a_template_prompts_are_plain_and_one_warning_says_so(
     with caplog.at_level(logging.WARNING):
         assert model_template("/data/model", None) is plain
     [record] = caplog.records
-    assert "chat_template=chatml" in record.getMessage()
+    assert "--chat-template chatml|" in record.getMessage()
 
 
 def test_without_a_network_the_cache_is_looked_at_and_nothing_is_tried_again(

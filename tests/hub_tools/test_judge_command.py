@@ -140,3 +140,12 @@ def test_what_was_judged_before_a_failure_is_kept(tmp_path: Path, monkeypatch: p
         judge(tmp_path)
     with Journal(tmp_path / "journal.sqlite", write=False) as kept:
         assert sum(kept.counts().values()) == 15
+
+
+@pytest.mark.parametrize("option", ["--max-cost", "--deadline", "--price-prompt", "--price-completion"])
+def test_a_number_that_cannot_be_is_named_as_the_option_that_gave_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    job_file(tmp_path)
+    assert run(["judge", str(tmp_path / "rows.jsonl"), "--endpoint", "http://127.0.0.1:9", option, "-1"]) == 2
+    assert f"Invalid value for '{option}'" in capsys.readouterr().err
