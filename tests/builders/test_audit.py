@@ -388,7 +388,11 @@ def test_judges_subsets_and_stages_have_figures_of_their_own() -> None:
     total = sum(sum(row.values()) for row in accurate.confusion.values())
     assert total == pytest.approx(accurate.candidates, abs=0.1)
     json.dumps(found.to_dict(), allow_nan=False)
-    assert "missed among the rest" in found.to_text()
+    shown = found.to_text()
+    assert "missed" in shown  # the table of what each stage had the last word on
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in ("graded:", "called better:", "kappa:"):
+        assert word in shown
 
 
 def test_people_who_disagree() -> None:
