@@ -33,11 +33,11 @@ DRAWS = 4_000
 LEAST_ANSWERS = 20
 """A subset has figures of its own from so many answers on."""
 WHAT_COLUMNS_MEAN = """\
-called better: by the judges: relevant, and at least as good as the ground truth.
-precision: how many of those people call so too; recall: how many of those that
-people call so were called so. kappa: agreement beyond chance, 1 at best, on
-better against the rest; graded: on better, worse and irrelevant, where better
-against irrelevant counts as the larger error."""
+called better: by the judges, that is relevant and at least as good as the
+ground truth. precision: how many of those people call so too; recall: how many
+of those that people call so were called so. kappa: agreement beyond chance, 1
+at best, on better against the rest; graded: on better, worse and irrelevant,
+where better against irrelevant counts as the larger error."""
 
 _OUTCOME_LABELS = {
     Outcome.FALSE_NEGATIVE: Label.BETTER,
