@@ -119,6 +119,9 @@ class Inspection:
         lines = [f"{source['name']}: {self.description}"]
         if source["revision"]:
             lines.append(f"commit {source['revision']}")
+        if source["left_out"]:
+            more = f" and {len(source['left_out']) - 5} more" if len(source["left_out"]) > 5 else ""
+            lines.append(f"left out, of other splits or configs: {', '.join(source['left_out'][:5])}{more}")
         if source["ignored_fields"]:
             lines.append(f"ignored fields: {', '.join(source['ignored_fields'])}")
         return "\n".join(lines)

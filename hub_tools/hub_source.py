@@ -20,6 +20,7 @@ from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
 from hf_relabel.builders.sources.files import is_data_file, subset_of
 from hf_relabel.builders.sources.source import Options
+from hf_relabel.builders.sources.splits import files_of_split
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 
@@ -81,9 +82,11 @@ def open_source(
             - a `datasets.Dataset` or `IterableDataset`, a `DatasetDict` of them, a pandas or polars DataFrame, an Arrow
               table, or a list of dicts (or of `Row`). Missing values of pandas (NaN) are missing fields.
         name: what reports and manifests call it; None takes the path, the data set or the object's class.
-        config: of a data set on the Hub; None where it has one, or a default.
-        split: of a data set on the Hub (None: `train`), a `DatasetDict` (None where it has one only) or a BEIR folder's
-            judgements (None: train, dev or test, the first there is).
+        config: of a data set on the Hub or a folder: what its README.md declares under `configs:`, else the name of a
+            folder in it. None takes the only one or the default; of a folder that declares none, all files.
+        split: of a data set on the Hub (None: `train`), of a folder with files that are named after splits (None:
+            `train`), of a `DatasetDict` (None where it has one only), or of a BEIR folder's judgements (None: train,
+            dev or test, the first there is). Never are rows of two splits read as one.
         revision: of a data set on the Hub: a branch, a tag or a commit sha, pinned to the commit it names now.
         format: a name in `hf_relabel.builders.sources.FORMATS`; None reads it from the first rows.
         subset: keep only rows of this subset, or of one of these.
@@ -101,9 +104,12 @@ def open_source(
     """
     hub = _on_the_hub(data)
     if hub is None:
+        if revision is not None:
+            raise SourceError(f"{data}: is no data set on the Hub, so it has no revision {revision!r}.")
         return open_here(
             data,
             name=name,
+            config=config,
             split=split,
             format=format,
             subset=subset,
@@ -226,12 +232,7 @@ def _listed_files(paths: Sequence[str], repo_id: str, config: str | None, split:
             raise SourceError(f"{repo_id}: there is no config {config!r}. There are: {', '.join(folders) or 'none'}.")
     if not data:
         raise SourceError(f"{repo_id}: there is no .jsonl, .json or .parquet file in this data set.")
-    of_split = [path for path in data if split in re.split(r"[^A-Za-z0-9]+", path)]
-    named = [path for path in data if {"train", "test", "dev", "validation"} & set(re.split(r"[^A-Za-z0-9]+", path))]
-    # Files that name no split are all for training, as the datasets library has it.
-    if not of_split and (split != "train" or len(named) == len(data)):
-        raise SourceError(f"{repo_id}: no file belongs to the split {split!r}. There are: {', '.join(data[:10])}.")
-    return of_split or [path for path in data if path not in named]
+    return files_of_split(data, split, repo_id)
 
 
 def _hub_file(repo_id: str, sha: str, path: str, token: str | bool | None, cache: bool) -> SourceFile:

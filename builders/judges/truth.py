@@ -15,7 +15,8 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import JSON
 from hf_relabel.builders.judges.settings import check_text
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.sources.files import file_digest, local_file, read_records
+from hf_relabel.builders.sources.files import file_digest, local_file
+from hf_relabel.builders.sources.reading import read_records
 
 _REMEDY = 'A line is {"query_id": "…", "false_negatives": ["docid", …]}.'
 

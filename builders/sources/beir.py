@@ -17,7 +17,8 @@ from typing import cast
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.mining.word_index import QUERIES_AT_ONCE, WordIndex
 from hf_relabel.builders.sources.fields import Context, check_text, field, identifier
-from hf_relabel.builders.sources.files import COMPRESSED, Record, SourceFile, read_lines, read_records
+from hf_relabel.builders.sources.files import COMPRESSED, Record, SourceFile, read_lines
+from hf_relabel.builders.sources.reading import read_records
 from hf_relabel.builders.sources.records import StoredRecords
 
 MINED_NEGATIVES = 20

@@ -1,30 +1,26 @@
-"""Files, decompression, and records out of JSON lines and parquet, one batch or one line at a time."""
+"""Files, where they are and what their names say, their bytes and lines."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias, cast
 
-import orjson
-
-from hf_relabel.builders.errors import BadRow, SourceError
-from hf_relabel.builders.parquet import record_batches
+from hf_relabel.builders.errors import SourceError
 
 Record: TypeAlias = dict[str, Any]
 
-SUFFIXES = (".jsonl", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".parquet", ".arrow")
 COMPRESSED = (".gz", ".zst")
 LONGEST_LINE = 64 * 2**20
 """Bytes. A longer line is no row: refusing it keeps a file without line ends from filling the memory."""
 
-PARQUET_BATCH_ROWS = 64
 WHOLE_ROW = "(the whole row)"
 
 # Written beside data by other tools, and never rows.
@@ -74,7 +70,7 @@ def is_data_file(name: str) -> bool:
         return False
     bare = path.with_suffix("") if path.suffix in COMPRESSED else path
     # Compressed parquet is not a thing: parquet compresses inside.
-    return bare.suffix in SUFFIXES and not (bare.suffix == ".parquet" and bare != path)
+    return bare.suffix in SUFFIXES and not (bare.suffix in (".parquet", ".arrow") and bare != path)
 
 
 def subset_of(name: str) -> str:
@@ -92,23 +88,6 @@ def subset_of(name: str) -> str:
         return stem
     folder = path.parent.name
     return folder if folder.casefold() not in (*_PLAIN_NAMES, "..") else ""
-
-
-def local_files(location: Path) -> tuple[SourceFile, ...]:
-    """The file itself, or the data files in a folder and in the folders below it, sorted by name.
-
-    Raises:
-        SourceError: there is no such file or folder, or no data file in it.
-    """
-    if location.is_dir():
-        names = sorted(path.relative_to(location).as_posix() for path in location.rglob("*") if path.is_file())
-        files = tuple(local_file(location / name, name) for name in names if is_data_file(name))
-        if not files:
-            raise SourceError(f"{location}: no .jsonl, .json or .parquet file is in this folder.")
-        return files
-    if not location.exists():
-        raise SourceError(f"{location}: there is no such file or folder.")
-    return (local_file(location, str(location)),)
 
 
 def local_file(path: Path, name: str) -> SourceFile:
@@ -168,29 +147,6 @@ def file_digest(file: SourceFile) -> bytes:
         return hashlib.file_digest(cast(io.BufferedReader, stream), "sha256").digest()
 
 
-def read_records(
-    file: SourceFile, columns: frozenset[str] | None = None, batch_rows: int = PARQUET_BATCH_ROWS
-) -> Iterator[tuple[int, Record | BadRow]]:
-    """The records of a JSON lines or parquet file with their numbers (from 1; in JSON lines, the line number).
-
-    A record that cannot be read at all comes as the `BadRow` that says so, so that the caller can skip it.
-
-    Args:
-        columns: read only these columns of a parquet file; None reads all.
-        batch_rows: parquet rows to hold at once.
-
-    Raises:
-        SourceError: the file cannot be opened, is cut off or is damaged.
-    """
-    with opened(file) as stream:
-        is_parquet = stream.read(4) == b"PAR1"
-    if is_parquet or PurePosixPath(file.name).suffix == ".parquet":
-        yield from _read_parquet(file, columns, batch_rows)
-    else:
-        for number, line in read_lines(file):
-            yield number, _parse(file, number, line)
-
-
 def read_lines(file: SourceFile) -> Iterator[tuple[int, bytes]]:
     """The lines of a text file that are not blank, with their numbers from 1, decompressed.
 
@@ -210,46 +166,3 @@ def read_lines(file: SourceFile) -> Iterator[tuple[int, bytes]]:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
                 yield number, line
-
-
-def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        return BadRow(
-            file.name, number, WHOLE_ROW, f"not JSON ({error})", "Give one JSON object per line, in UTF-8, without NaN."
-        )
-    if isinstance(value, dict):
-        return value
-    found = "a list" if isinstance(value, list) else type(value).__name__
-    remedy = "Give one JSON object per line: `jq -c '.[]' file.json > file.jsonl` makes them out of one long list."
-    return BadRow(file.name, number, WHOLE_ROW, f"{found}, not a JSON object", remedy)
-
-
-def _read_parquet(
-    file: SourceFile, columns: frozenset[str] | None, batch_rows: int
-) -> Iterator[tuple[int, Record | BadRow]]:
-    number = file.rows[0] if file.rows else 0
-    with opened(file) as stream:
-        for batch in record_batches(stream, batch_rows, columns, file.rows):
-            for record in _batch_records(file, number, batch):
-                number += 1
-                yield number, record
-
-
-def _batch_records(file: SourceFile, before: int, batch: Any) -> Sequence[Record | BadRow]:
-    try:
-        return cast(list[Record | BadRow], batch.to_pylist())
-    except (ValueError, OverflowError):
-        # Text that is not UTF-8, dates that no calendar has: find the rows that hold it.
-        return [_slice_record(file, before + index + 1, batch.slice(index, 1)) for index in range(batch.num_rows)]
-
-
-def _slice_record(file: SourceFile, number: int, batch: Any) -> Record | BadRow:
-    for name in batch.schema.names:
-        try:
-            batch.column(name).to_pylist()
-        except (ValueError, OverflowError) as error:
-            reason = str(error).splitlines()[0]
-            return BadRow(file.name, number, name, f"a value that cannot be read ({reason})", "Write it as UTF-8 text.")
-    return cast(Record, batch.to_pylist()[0])

@@ -18,6 +18,7 @@ import orjson
 
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.rows import Row
+from hf_relabel.builders.sources.arrow_values import rows_of
 from hf_relabel.builders.sources.files import WHOLE_ROW, Record
 
 ACCEPTED = (
@@ -154,10 +155,10 @@ def _dataset_records(data: Any, columns: Columns) -> Iterator[Record]:
     if columns is not None and names is not None:
         plain = plain.select_columns([name for name in names if name in columns])
     for batch in plain.iter(batch_size=_ROWS_AT_ONCE):
-        yield from _rows_of(batch)
+        yield from _transposed(batch)
 
 
-def _rows_of(columns: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
+def _transposed(columns: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(columns, values, strict=True))
 
@@ -170,7 +171,7 @@ def _arrow_records(data: Any, columns: Columns) -> Iterator[Record]:
         for batch in reader:
             chosen = batch.select(names)
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                yield from chosen.slice(start, _ROWS_AT_ONCE).to_pylist()
+                yield from rows_of(chosen.slice(start, _ROWS_AT_ONCE))
 
 
 def _one_batch(batch: Any) -> Any:

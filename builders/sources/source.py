@@ -13,19 +13,18 @@ from typing import Any, TypeAlias
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sampling import Sample
-from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files, is_beir
+from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files
 from hf_relabel.builders.sources.fields import Context
 from hf_relabel.builders.sources.files import (
     Record,
     SourceFile,
     file_digest,
     is_data_file,
-    local_file,
-    local_files,
-    read_records,
 )
+from hf_relabel.builders.sources.folders import files_of
 from hf_relabel.builders.sources.formats import FORMATS, Format, detected_format, named_format
 from hf_relabel.builders.sources.objects import SourceObject, source_object
+from hf_relabel.builders.sources.reading import read_records
 
 _Part: TypeAlias = SourceFile | SourceObject
 _PEEKED = 20
@@ -101,10 +100,11 @@ class Source:
         files: the files that are read; none where an object is.
         format: a name in `FORMATS`.
         revision: the commit sha of a Hub data set, None for local files.
-        config, split: of a Hub data set; the split of the judgements for a BEIR folder.
+        config, split: which ones of a data set with several; the split of the judgements for a BEIR folder.
         skipped: the bad rows that the last full reading left out (only with `skip_bad_rows`).
         ignored_fields: fields that the format does not read, as far as they were seen.
         data: the object that is read, None for files.
+        left_out: data files of a local folder that are not read, being of another config or split.
         scored: whether passages have a score, or a place for one, in the first rows.
     """
 
@@ -118,6 +118,7 @@ class Source:
     skipped: Skipped = field(default_factory=Skipped)
     ignored_fields: set[str] = field(default_factory=set)
     data: SourceObject | None = None
+    left_out: tuple[str, ...] = ()
     scored: bool = False
     _whole_records: bool = field(default=False, repr=False)
 
@@ -177,6 +178,7 @@ class Source:
             "config": self.config,
             "split": self.split,
             "files": [file.name for file in self.files],
+            "left_out": list(self.left_out),
             "subset": None if options.subset is None else list(options.subset),
             "sample": None if options.sample is None else options.sample.describe(),
             "limit": options.limit,
@@ -190,6 +192,7 @@ class Source:
         """The source as a published manifest may tell it: as `describe()`, but local files without the folders they
         happen to lie in, and bad rows counted, not quoted."""
         described = self.describe() | {"skipped": self.skipped.count}
+        del described["left_out"]
         if self.revision is None:
             described["name"] = Path(self.name).name
             if len(self.files) == 1:
@@ -328,6 +331,7 @@ def open_source(
     sample: Sample | None = None,
     skip_bad_rows: bool = False,
     limit: int | None = None,
+    config: str | None = None,
     split: str | None = None,
     mined_negatives: int = MINED_NEGATIVES,
 ) -> Source:
@@ -340,15 +344,20 @@ def open_source(
     told = name or (str(data) if isinstance(data, (str, os.PathLike)) else type(data).__name__)
     options = Options.checked(told, subset, sample, skip_bad_rows, limit, mined_negatives)
     if not isinstance(data, (str, os.PathLike)):
+        if config is not None:
+            raise SourceError(f"{told}: is an object, which has no config {config!r}.")
         return _source_from_object(source_object(data, name=name, split=split), format, options)
-    path = Path(data)
-    files = local_files(path) if format != "beir" and not _is_beir_folder(path) else beir_folder(path)
-    if path.is_dir() and format is None and _is_beir_folder(path):
-        format = "beir"
-    if format != "beir":
-        # Other local files have no splits, whatever a job file that also fits the Hub says.
-        split = None
-    return source_from_files(files, name=told, split=split, format=format, options=options)
+    opened = files_of(Path(data), config, split, format)
+    source = source_from_files(
+        opened.files,
+        name=told,
+        config=opened.config,
+        split=opened.split,
+        format=opened.format or format,
+        options=options,
+    )
+    source.left_out = opened.left_out
+    return source
 
 
 def source_from_files(
@@ -414,18 +423,3 @@ def _first_records(
         if found:
             return found
     raise SourceError(f"{name}: there are no rows in it.")
-
-
-def _is_beir_folder(path: Path) -> bool:
-    return path.is_dir() and is_beir([file.name for file in beir_folder(path)])
-
-
-def beir_folder(path: Path) -> tuple[SourceFile, ...]:
-    if not path.is_dir():
-        raise SourceError(f"{path}: a BEIR set is a folder with corpus.jsonl, queries.jsonl and qrels/.")
-    found = [*path.glob("corpus.jsonl*"), *path.glob("queries.jsonl*"), *path.glob("qrels/*.tsv*")]
-    # Most such folders are named after the data set.
-    folder = path.resolve()
-    subset = folder.parent.name if folder.name == "beir" else folder.name
-    names = sorted(file.relative_to(path).as_posix() for file in found)
-    return tuple(replace(local_file(path / name, name), subset=subset) for name in names)

@@ -8,8 +8,9 @@ from pathlib import Path
 from hf_relabel.builders.errors import BadRow, ConfigError, SourceError
 from hf_relabel.builders.sources.beir import beir_files, document, document_id, judgement
 from hf_relabel.builders.sources.fields import Context, query_text
-from hf_relabel.builders.sources.files import SourceFile, read_lines, read_records
-from hf_relabel.builders.sources.source import beir_folder
+from hf_relabel.builders.sources.files import SourceFile, read_lines
+from hf_relabel.builders.sources.folders import beir_folder
+from hf_relabel.builders.sources.reading import read_records
 from hf_relabel.cards.training_report import EvaluationSet
 from hf_relabel.trainers.evaluation.sets import Document, RetrievalSet
 

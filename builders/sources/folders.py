@@ -1,0 +1,222 @@
+"""What of a local folder is read: one config and one split of it, as a data set on the Hub would be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from hf_relabel.builders.errors import CardError, SourceError
+from hf_relabel.builders.readme_front_matter import Readme
+from hf_relabel.builders.sources.beir import is_beir
+from hf_relabel.builders.sources.files import SourceFile, is_data_file, local_file
+from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of
+from hf_relabel.builders.techniques import Technique
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The files of a path that are read.
+
+    Attributes:
+        format: "beir" for a BEIR folder, None where the rows tell.
+        config, split: which config and split they are, None where there are none.
+        left_out: the data files of the folder that are not read, being of another config or split.
+    """
+
+    files: tuple[SourceFile, ...]
+    format: str | None = None
+    config: str | None = None
+    split: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def files_of(path: Path, config: str | None = None, split: str | None = None, format: str | None = None) -> Opened:
+    """The file itself, or what is read of a folder.
+
+    Args:
+        config: of a folder whose README.md declares some, else the name of a folder in it; None takes the default one,
+            or all files where none is declared.
+        split: None takes `train` where files are named after splits.
+
+    Raises:
+        SourceError: there is nothing at that path, no data file in it, or no such config or split.
+    """
+    if not path.exists():
+        raise SourceError(f"{path}: there is no such file or folder.")
+    if not path.is_dir():
+        return _one_file(path, config, split, format)
+    if format == "beir" or (format is None and is_beir([file.name for file in beir_folder(path)])):
+        return Opened(beir_folder(path), "beir", split=split)
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return _saved(path, config, split)
+    if configs := _declared(path):
+        return _of_config(path, configs, config, split)
+    return _listed(path, config, split)
+
+
+def beir_folder(path: Path) -> tuple[SourceFile, ...]:
+    if not path.is_dir():
+        raise SourceError(f"{path}: a BEIR set is a folder with corpus.jsonl, queries.jsonl and qrels/.")
+    found = [*path.glob("corpus.jsonl*"), *path.glob("queries.jsonl*"), *path.glob("qrels/*.tsv*")]
+    # Most such folders are named after the data set.
+    folder = path.resolve()
+    subset = folder.parent.name if folder.name == "beir" else folder.name
+    names = sorted(file.relative_to(path).as_posix() for file in found)
+    return tuple(replace(local_file(path / name, name), subset=subset) for name in names)
+
+
+def _one_file(path: Path, config: str | None, split: str | None, format: str | None) -> Opened:
+    if format == "beir":
+        return Opened(beir_folder(path))
+    if config is not None:
+        raise SourceError(f"{path}: is a file, which has no config {config!r}.")
+    own = split_of(path.name)
+    if split is not None and own is not None and split_of(split) not in (None, own):
+        raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. Name the file of that split.")
+    return Opened((local_file(path, str(path)),))
+
+
+def _saved(path: Path, config: str | None, split: str | None) -> Opened:
+    """What `save_to_disk` wrote of a Dataset or a DatasetDict."""
+    if config is not None:
+        raise SourceError(f"{path}: was written by save_to_disk and has no config {config!r}.")
+    if (path / "dataset_dict.json").is_file():
+        splits = [str(name) for name in _json(path / "dataset_dict.json").get("splits", [])]
+        split = split or (splits[0] if len(splits) == 1 else TRAIN)
+        if split not in splits:
+            raise SourceError(f"{path}: there is no split {split!r}. There are: {', '.join(splits)}.")
+        opened = _saved_files(path, f"{split}/")
+        return replace(opened, split=split, left_out=tuple(f"{other}/" for other in splits if other != split))
+    own = _json(path / "state.json").get("_split")
+    if split is not None and own is not None and own != split:
+        raise SourceError(f"{path}: is the split {own!r}, not {split!r}.")
+    return replace(_saved_files(path, ""), split=own)
+
+
+def _saved_files(path: Path, prefix: str) -> Opened:
+    listed = _json(path / prefix / "state.json").get("_data_files", [])
+    names = [f"{prefix}{entry['filename']}" for entry in listed]
+    return Opened(tuple(replace(local_file(path / name, name), subset="") for name in names))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise SourceError(f"{path}: cannot be read: {error}. Was the folder copied whole?") from error
+    return values if isinstance(values, dict) else {}
+
+
+def _listed(path: Path, config: str | None, split: str | None) -> Opened:
+    """The data files of a folder that declares no configs: a config is a folder, the split a word of the name."""
+    names = _data_files(path)
+    ours = sorted({name.split("/")[0] for name in names} & set(Technique))
+    if config is None and len(ours) > 1:
+        raise SourceError(
+            f"{path}: holds the configs {', '.join(ours)} and no README.md that names a default. Name one of them "
+            "(--config, or config= in Python)."
+        )
+    chosen = names if config is None else [name for name in names if name.startswith(f"{config}/")]
+    if config is not None and not chosen:
+        folders = sorted({name.split("/")[0] for name in names if "/" in name})
+        raise SourceError(f"{path}: there is no config {config!r}. There are: {', '.join(folders) or 'none'}.")
+    if split is None and not any(map(split_of, chosen)):
+        return _chosen(path, names, chosen, config, None)
+    split = split or TRAIN
+    return _chosen(path, names, files_of_split(chosen, split, str(path)), config, split)
+
+
+def _chosen(path: Path, names: Sequence[str], chosen: Sequence[str], config: str | None, split: str | None) -> Opened:
+    files = tuple(local_file(path / name, name) for name in chosen)
+    kept = set(chosen)
+    return Opened(files, None, config, split, tuple(name for name in names if name not in kept))
+
+
+def _data_files(path: Path) -> list[str]:
+    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    data = [name for name in names if is_data_file(name)]
+    if not data:
+        raise SourceError(f"{path}: no .jsonl, .json or .parquet file is in this folder.")
+    return data
+
+
+# Configs of a README.md
+
+
+def _declared(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The configs that the folder's README.md declares, by name, as they are written there."""
+    readme = path / "README.md"
+    if not readme.is_file():
+        return {}
+    try:
+        metadata = Readme.parse(readme.read_text("utf-8", "replace")).metadata()
+    except CardError as error:
+        raise SourceError(f"{readme}: {error} Mend it, or name the files themselves.") from error
+    if not metadata.get("configs"):
+        return {}
+    from datasets.utils.metadata import MetadataConfigs
+
+    try:
+        found: Mapping[str, Mapping[str, Any]] = MetadataConfigs.from_dataset_card_data(metadata)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{readme}: `configs:` is not as the Hub wants it: {_line(error)}") from error
+    return found
+
+
+def _of_config(path: Path, configs: Any, config: str | None, split: str | None) -> Opened:
+    try:
+        chosen = config or configs.get_default_config_name()
+    except ValueError as error:
+        raise SourceError(f"{path}: {_line(error)} Name one (--config, or config= in Python).") from error
+    named = ", ".join(configs)
+    if chosen is None:
+        raise SourceError(f"{path}: has several configs, name one of them (--config, or config= in Python): {named}.")
+    if chosen not in configs:
+        raise SourceError(f"{path}: there is no config {chosen!r}. There are: {named}.")
+    names = _data_files(path)
+    settings = configs[chosen]
+    if not settings.get("data_files"):
+        folder = str(settings.get("data_dir") or ".").strip("/")
+        inside = names if folder == "." else [name for name in names if name.startswith(f"{folder}/")]
+        split = split or TRAIN
+        return _chosen(path, names, files_of_split(inside, split, f"{path}, config {chosen!r}"), chosen, split)
+    splits = _patterns(path, chosen, settings["data_files"])
+    split = split or TRAIN
+    if split not in splits:
+        raise SourceError(f"{path}, config {chosen!r}: there is no split {split!r}. There are: {', '.join(splits)}.")
+    return _chosen(path, names, _matches(path, chosen, splits[split]), chosen, split)
+
+
+def _patterns(path: Path, config: str, data_files: Any) -> dict[str, list[str]]:
+    from datasets.data_files import sanitize_patterns
+
+    try:
+        splits: dict[str, list[str]] = sanitize_patterns(data_files)
+    except ValueError as error:
+        raise SourceError(f"{path}/README.md, config {config!r}: {_line(error)}") from error
+    return splits
+
+
+def _matches(path: Path, config: str, patterns: Sequence[str]) -> list[str]:
+    """The files that patterns of a README.md stand for. They stay inside the folder."""
+    from datasets.data_files import resolve_pattern
+
+    root = path.resolve()
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if "://" in pattern or pattern.startswith("/") or ".." in Path(pattern).parts:
+            raise SourceError(f"{path}/README.md, config {config!r}: {pattern!r} is outside of this folder.")
+        try:
+            resolved = resolve_pattern(pattern, str(root))
+        except FileNotFoundError as error:
+            raise SourceError(f"{path}, config {config!r}: no file is {pattern!r}. Is the folder complete?") from error
+        found |= dict.fromkeys(Path(name).relative_to(root).as_posix() for name in sorted(resolved))
+    return list(found)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

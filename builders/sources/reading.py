@@ -1,0 +1,102 @@
+"""Records out of files: JSON lines, Parquet and Arrow, one batch or one line at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import orjson
+
+from hf_relabel.builders.errors import BadRow
+from hf_relabel.builders.parquet import record_batches
+from hf_relabel.builders.sources.arrow_values import rows_of
+from hf_relabel.builders.sources.files import WHOLE_ROW, Record, SourceFile, opened, read_lines
+
+PARQUET_BATCH_ROWS = 64
+
+
+def read_records(
+    file: SourceFile, columns: frozenset[str] | None = None, batch_rows: int = PARQUET_BATCH_ROWS
+) -> Iterator[tuple[int, Record | BadRow]]:
+    """The records of a JSON lines, Parquet or Arrow file with their numbers (from 1; in JSON lines, the line number).
+
+    A record that cannot be read at all comes as the `BadRow` that says so, so that the caller can skip it.
+
+    Args:
+        columns: read only these columns of a parquet file; None reads all.
+        batch_rows: parquet rows to hold at once.
+
+    Raises:
+        SourceError: the file cannot be opened, is cut off or is damaged.
+    """
+    with opened(file) as stream:
+        start = stream.read(6)
+    suffix = PurePosixPath(file.name).suffix
+    if start.startswith(b"PAR1") or suffix == ".parquet":
+        yield from _read_parquet(file, columns, batch_rows)
+    elif start == b"ARROW1" or suffix == ".arrow":
+        yield from _read_arrow(file, columns, batch_rows, is_stream=start != b"ARROW1")
+    else:
+        for number, line in read_lines(file):
+            yield number, _parse(file, number, line)
+
+
+def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return BadRow(
+            file.name, number, WHOLE_ROW, f"not JSON ({error})", "Give one JSON object per line, in UTF-8, without NaN."
+        )
+    if isinstance(value, dict):
+        return value
+    found = "a list" if isinstance(value, list) else type(value).__name__
+    remedy = "Give one JSON object per line: `jq -c '.[]' file.json > file.jsonl` makes them out of one long list."
+    return BadRow(file.name, number, WHOLE_ROW, f"{found}, not a JSON object", remedy)
+
+
+def _read_parquet(
+    file: SourceFile, columns: frozenset[str] | None, batch_rows: int
+) -> Iterator[tuple[int, Record | BadRow]]:
+    number = file.rows[0] if file.rows else 0
+    with opened(file) as stream:
+        for batch in record_batches(stream, batch_rows, columns, file.rows):
+            for record in _batch_records(file, number, batch):
+                number += 1
+                yield number, record
+
+
+def _read_arrow(
+    file: SourceFile, columns: frozenset[str] | None, batch_rows: int, is_stream: bool
+) -> Iterator[tuple[int, Record | BadRow]]:
+    """An Arrow file, or a stream as `save_to_disk` of the datasets library writes it."""
+    import pyarrow as pa
+
+    number = 0
+    with opened(file) as stream, pa.ipc.open_stream(stream) if is_stream else pa.ipc.open_file(stream) as reader:
+        names = [name for name in reader.schema.names if columns is None or name in columns]
+        batches = reader if is_stream else map(reader.get_batch, range(reader.num_record_batches))
+        for batch in batches:
+            for start in range(0, batch.num_rows, batch_rows):
+                for record in _batch_records(file, number, batch.select(names).slice(start, batch_rows)):
+                    number += 1
+                    yield number, record
+
+
+def _batch_records(file: SourceFile, before: int, batch: Any) -> Sequence[Record | BadRow]:
+    try:
+        return rows_of(batch)
+    except (ValueError, OverflowError):
+        # Text that is not UTF-8, dates that no calendar has: find the rows that hold it.
+        return [_slice_record(file, before + index + 1, batch.slice(index, 1)) for index in range(batch.num_rows)]
+
+
+def _slice_record(file: SourceFile, number: int, batch: Any) -> Record | BadRow:
+    for name in batch.schema.names:
+        try:
+            batch.column(name).to_pylist()
+        except (ValueError, OverflowError) as error:
+            reason = str(error).splitlines()[0]
+            return BadRow(file.name, number, name, f"a value that cannot be read ({reason})", "Write it as UTF-8 text.")
+    return rows_of(batch)[0]

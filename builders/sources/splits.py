@@ -1,0 +1,58 @@
+"""Which split of a data set a file is of, by its path, as the `datasets` library has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from hf_relabel.builders.errors import SourceError
+
+TRAIN = "train"
+_WORDS = {
+    TRAIN: (TRAIN, "training"),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_SPLITS = {word: split for split, words in _WORDS.items() for word in words}
+
+
+def split_of(path: str) -> str | None:
+    """The split that a file is named after: train, validation or test; None where it names none.
+
+    A word of its own name decides (`nq-dev-00000-of-00002.parquet`), else one of its folders' (`test/nq.jsonl`).
+    """
+    named = (_SPLITS[word] for part in reversed(PurePosixPath(path).parts) for word in _words(part) if word in _SPLITS)
+    return next(named, None)
+
+
+def files_of_split(paths: Sequence[str], split: str, place: str) -> list[str]:
+    """The files of one split. Those that name no split are for training.
+
+    Raises:
+        SourceError: no file is of this split.
+    """
+    splits = {path: split_of(path) for path in paths}
+    canonical = _SPLITS.get(split, split)
+    if canonical == TRAIN:
+        chosen = [path for path in paths if splits[path] in (TRAIN, None)]
+    elif canonical in _WORDS:
+        chosen = [path for path in paths if splits[path] == canonical]
+        # Where there are dev and validation, each means itself.
+        chosen = [path for path in chosen if split.casefold() in _words(path)] or chosen
+    else:
+        chosen = [path for path in paths if split.casefold() in _words(path)]
+    if not chosen:
+        raise SourceError(f"{place}: no file is of the split {split!r}. {_there_are(paths, splits)}")
+    return chosen
+
+
+def _words(name: str) -> list[str]:
+    return [word.casefold() for word in re.split(r"[\W\d_]+", name) if word]
+
+
+def _there_are(paths: Sequence[str], splits: dict[str, str | None]) -> str:
+    found = sorted({split for split in splits.values() if split is not None})
+    if found:
+        return f"There are: {', '.join(found)} (--split, or split= in Python)."
+    return f"No file is named after a split. There are: {', '.join(paths[:10])}."
