@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hf_relabel.trainers.losses import MultiPositiveLoss
+from tests import forked
 from tests.trainers.test_losses import RAGGED, VARIANTS, batch_of
 from tests.trainers.training_rows import bert_model, row
 
@@ -34,10 +35,20 @@ def on_device(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+DEVICE = """
+import sys
+from tests.trainers.test_losses_devices import on_device
+on_device(int(sys.argv[1]), sys.argv[2])
+"""
+
+
 @pytest.fixture(scope="module")
 def devices(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, int | None], list[torch.Tensor]]]:
     folder = tmp_path_factory.mktemp("devices")
-    torch.multiprocessing.spawn(on_device, args=(str(folder),), nprocs=2)
+    devices = [forked.start(DEVICE, str(rank), str(folder), modules=forked.MODELS) for rank in range(2)]
+    for device in devices:
+        _, errors = device.communicate(timeout=600)
+        assert device.returncode == 0, errors
     return [torch.load(folder / f"results-{rank}.pt") for rank in range(2)]
 
 
