@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 _ROOT = str(Path(__file__).resolve().parent.parent)
 if _ROOT not in sys.path:  # --import-mode=importlib leaves it alone
     sys.path.append(_ROOT)
@@ -13,3 +15,10 @@ if _ROOT not in sys.path:  # --import-mode=importlib leaves it alone
 # There is a worker for each core already: more threads would wait for each other, and do it by spinning.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Names are the same in every worker and every run."""
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid}: an address is no name. Give the parameters other `ids`.")

@@ -194,7 +194,6 @@ def test_a_bad_row_of_an_object_says_where() -> None:
         (io.StringIO("{}"), "StringIO: cannot be read as rows"),
         (Source("a", (), "tevatron"), "Source: cannot be read as rows. It is an open source already"),
     ],
-    ids=str,
 )
 def test_what_holds_no_rows_is_refused_in_one_line(data: Any, said: str) -> None:
     with pytest.raises(SourceError, match=said) as caught:
