@@ -105,6 +105,10 @@ class Bin(_Stored):
 class Calibration(_Stored):
     """What was fitted.
 
+    Example:
+            calibration = Calibration.read(Path("calibration.json"))
+            print(calibration.zones)
+
     Attributes:
         points: of isotonic regression, (score, probability), ascending; scores between are interpolated.
         slope, intercept: of Platt's curve, 1 / (1 + exp(-(slope * score + intercept))).

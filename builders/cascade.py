@@ -25,6 +25,11 @@ RELEVANT = frozenset({Label.BETTER, Label.WORSE})
 class Rule:
     """How one stage hands over to the next.
 
+    Example:
+            >>> from hf_relabel import Label, Rule
+            >>> sorted(map(str, Rule(escalate="row").passes))  # a row goes on whole when one candidate has such a label
+            ['better', 'worse']
+
     Attributes:
         escalate: "candidate" passes on the doubted candidates, "row" all of a row that has a doubted one.
         passes: the labels that count as doubt.
@@ -69,6 +74,13 @@ def conclude(
     exempt: bool = False,
 ) -> list[Verdict]:
     """The verdicts on all negatives of a row, in their order.
+
+    Example:
+            >>> from hf_relabel import Judgement, Label, Passage, Row, Rule, conclude
+            >>> known, other = Passage("d1", "", "Air scatters blue light."), Passage("d2", "", "Light is scattered.")
+            >>> row = Row("q1", "why is the sky blue", (known,), (other,))
+            >>> conclude(row, {}, [Rule()], [{0: Judgement(Label.BETTER)}])[0].outcome
+            <Outcome.FALSE_NEGATIVE: 'false_negative'>
 
     Args:
         findings: what was settled before any judge, by position.

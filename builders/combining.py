@@ -79,6 +79,12 @@ def _shares(counts: Mapping[str, Mapping[str, float]], column: str) -> dict[Labe
 class Combine:
     """How the judgements of a stage's judges become one.
 
+    Example:
+            >>> from hf_relabel import Combine, Judgement, Label
+            >>> said = [Judgement(Label.BETTER), Judgement(Label.BETTER), Judgement(Label.IRRELEVANT)]
+            >>> Combine("majority").combined(said).label
+            <Label.BETTER: 'better'>
+
     Attributes:
         rule: see the module's text.
         confusions: for `weighted`, one for each judge, in order.

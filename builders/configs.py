@@ -139,6 +139,11 @@ def write_configs(
     A folder that was built before is replaced in one step when the new one is complete; until then, and if anything
     fails, it stays as it is. Files in it that are not ours, and what the user wrote in its README.md, are kept.
 
+    Example:
+            with Journal("journal.sqlite", write=False) as journal:
+                found = verdicts("train.jsonl", journal)
+                write_configs(found, Path("cleaned"), stage_names=["listwise"])  # build_configs does this and more
+
     Args:
         numbered_verdicts: rows in order and without gaps, each with the verdicts on its negatives. Read once.
         limit: most distinct false negatives in a row, see `techniques.account`.

@@ -114,7 +114,12 @@ class EndpointError(RelabelError):
 
 
 class Endpoint(Protocol):
-    """One judge server. Implementations raise only `EndpointError` from `complete` and `info`."""
+    """One judge server. Implementations raise only `EndpointError` from `complete` and `info`.
+
+    Example:
+            endpoint = make_endpoint("http://127.0.0.1:8080")
+            print(await endpoint.info())
+    """
 
     name: str
     """How the user knows it (its URL without credentials), for messages and the journal."""

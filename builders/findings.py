@@ -38,6 +38,13 @@ def free_findings(row: Row) -> dict[int, tuple[Outcome, str]]:
 
     A docid on both sides with different texts is not a finding about the negative, since one of the two is wrong and
     nobody knows which: see `ids_with_two_texts`.
+
+    Example:
+            >>> from hf_relabel import Passage, Row, free_findings
+            >>> known, copy = Passage("d1", "", "Air scatters it."), Passage("d2", "", "Air scatters it.")
+            >>> row = Row("q1", "why is the sky blue", (known,), (copy,))
+            >>> free_findings(row)
+            {0: (<Outcome.DUPLICATE: 'duplicate'>, 'same-text')}
     """
     positives = [_Text(passage) for passage in row.positive_passages if not is_blank(passage)]
     findings: dict[int, tuple[Outcome, str]] = {}

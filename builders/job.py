@@ -186,7 +186,13 @@ class AuditSettings(_Settings):
 
 
 class BuildSettings(_Settings):
-    """What is built from the verdicts."""
+    """What is built from the verdicts.
+
+    Example:
+            >>> from hf_relabel import BuildSettings
+            >>> BuildSettings(out="some", techniques=("original", "relabel"), default="relabel", limit=3).limit
+            3
+    """
 
     out: str
     techniques: tuple[str, ...] = ("original", "remove", "remove-hn", "relabel", "relabel-filter")
@@ -258,7 +264,11 @@ class PushModelSettings(_Settings):
 
 
 class Job(_Settings):
-    """A whole job. See the module docstring for an example."""
+    """A whole job. See the module docstring for an example.
+
+    Example:
+            job = load_job("job.yaml")
+    """
 
     source: SourceSettings
     journal: str = "journal.sqlite"
@@ -298,6 +308,10 @@ class Job(_Settings):
 
 def load_job(path: str | Path, parameters: Mapping[str, str] | None = None) -> Job:
     """Read a job file, a path or the name of one that ships with the package (`rlhn-fever`).
+
+    Example:
+            job = load_job("rlhn-fever", {"tgi_url": "http://127.0.0.1:8080"})
+            print(job.source.location, [stage.judge["kind"] for stage in job.stages])
 
     Raises:
         ConfigError: the file is missing, is not YAML, has an unknown or wrong field, or lacks a parameter.

@@ -139,6 +139,11 @@ def _storable(text: str) -> str:
 class Journal:
     """An open journal. One process may write at a time; any number may read.
 
+    Example:
+            with Journal("journal.sqlite") as journal:
+                judge("train.jsonl", "listwise", journal, endpoint="http://127.0.0.1:8080")
+                print(journal.counts())
+
     Args:
         path: the SQLite file; made if missing when `write` is true.
         write: False opens it read-only.

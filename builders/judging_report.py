@@ -164,6 +164,13 @@ def _note(way: Escalation) -> str:
 def judging_report(judged: Iterable[JudgedRow], stages: Sequence[RunStage]) -> JudgingReport:
     """Read all rows of a run once and report on its judges. See the module's text.
 
+    Example:
+            from hf_relabel.builders.runs import stages_of_run
+
+            with Journal("journal.sqlite", write=False) as journal:
+                stages = stages_of_run(journal.last_run())
+                print(judging_report(judged_rows("train.jsonl", journal), stages).to_text())
+
     Args:
         judged: as `hf_relabel.builders.runs.judged_rows` gives them.
         stages: of the same run.

@@ -114,7 +114,13 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
 
 
 class RelabeledBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
-    """Builds one config. Takes the fields of `RelabeledConfig` as keyword arguments, besides those of `datasets`."""
+    """Builds one config. Takes the fields of `RelabeledConfig` as keyword arguments, besides those of `datasets`.
+
+    Example:
+            builder = RelabeledBuilder(config_name="relabel", folder="cleaned")
+            builder.download_and_prepare()
+            train = builder.as_dataset(split="train")
+    """
 
     BUILDER_CONFIG_CLASS = RelabeledConfig
     BUILDER_CONFIGS = [RelabeledConfig(name=str(technique)) for technique in Technique]  # noqa: RUF012 - as in datasets

@@ -31,6 +31,11 @@ _BATCH_LINES = 1024
 class Release:
     """A built folder, or a release on the Hub, opened for reading.
 
+    Example:
+            release = open_release("user/train-relabeled@v1.0.0")
+            for numbered in release.rows():
+                print(numbered.row.query)
+
     Attributes:
         name: the folder, or `user/repo@revision`.
         revision: the commit, None for a folder.
@@ -135,6 +140,9 @@ def _suspect(record: Mapping[str, Any]) -> Suspect:
 
 def release_from_folder(folder: Path, *, verify: bool = False) -> Release:
     """Open a folder that `write_configs` wrote, or `pull` downloaded.
+
+    Example:
+            release = release_from_folder(Path("cleaned"), verify=True)
 
     Args:
         verify: check the size and SHA-256 of every file first.

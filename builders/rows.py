@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 class Passage:
     """One passage.
 
+    Example:
+            >>> from hf_relabel import Passage
+            >>> Passage("d1", "", "Air scatters blue light.").docid
+            'd1'
+
     Attributes:
         title: "" when there is none.
         score: how well a teacher found it to fit the query, where the source says so. It goes where the passage goes;
@@ -37,7 +42,15 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One training row: a query, its known positives (the ground truth) and its hard negatives."""
+    """One training row: a query, its known positives (the ground truth) and its hard negatives.
+
+    Example:
+            >>> from hf_relabel import Passage, Row
+            >>> known, hard = Passage("d1", "", "Air scatters blue light."), Passage("d2", "", "The sea is blue.")
+            >>> row = Row("q1", "why is the sky blue", (known,), (hard,))
+            >>> row.to_dict()["negative_passages"][0]["docid"]
+            'd2'
+    """
 
     query_id: str
     query: str

@@ -79,6 +79,11 @@ def _plain(passages: tuple[Passage, ...]) -> list[tuple[str, str, str]]:
 class Sample:
     """How many rows to keep. Make one with `per_subset`, `total`, `fraction` or `preset`.
 
+    Example:
+            >>> from hf_relabel import Sample
+            >>> Sample.total(1_000).rows, Sample.fraction(0.05).share, Sample.preset("rlhn-100k").seed
+            (1000, 0.05, 0)
+
     Attributes:
         counts: rows to keep of each subset; subsets that are not named give none.
         rows: rows to keep in all, each subset in proportion to its size.

@@ -26,7 +26,13 @@ DEFAULT_LIMIT = 7
 
 
 class Technique(StrEnum):
-    """How a row is rewritten. The value is the name of the config."""
+    """How a row is rewritten. The value is the name of the config.
+
+    Example:
+            >>> from hf_relabel import Technique
+            >>> [str(technique) for technique in Technique]
+            ['original', 'remove', 'remove-hn', 'relabel', 'relabel-filter']
+    """
 
     ORIGINAL = "original"
     REMOVE = "remove"
@@ -104,6 +110,16 @@ def apply(
 
     A row may be left without negatives: it is kept, because training with in-batch negatives needs none of its own,
     and dropping it would lose its positives. Losses that want hard negatives have to skip it.
+
+    Example:
+            >>> from hf_relabel import Outcome, Passage, Row, Verdict, apply
+            >>> hidden = Passage("d2", "", "Sunlight is scattered by air.")
+            >>> row = Row("q1", "why is the sky blue", (Passage("d1", "", "Air scatters blue light."),), (hidden,))
+            >>> found = [Verdict(0, "d2", Outcome.FALSE_NEGATIVE, "judged")]
+            >>> [passage.docid for passage in apply("relabel", row, found).positive_passages]
+            ['d1', 'd2']
+            >>> apply("remove", row, found) is None
+            True
 
     Args:
         verdicts: at most one for each negative, in any order; a negative without one counts as unjudged.

@@ -62,6 +62,10 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 class CardFacts:
     """What a data card tells.
 
+    Example:
+            release = open_release("cleaned")
+            facts = CardFacts("user/train-relabeled", "v1.0.0", release.manifest, license="cc-by-4.0")
+
     Attributes:
         repo_id: where the release is, `user/repo`.
         version: its tag, such as `v1.0.0`; None if it has none.
@@ -90,6 +94,10 @@ class CardFacts:
 
 def render_card(facts: CardFacts, earlier: str | None) -> str:
     """The README.md of a release.
+
+    Example:
+            release = open_release("cleaned")
+            print(render_card(CardFacts("user/train-relabeled", "v1.0.0", release.manifest, license="cc-by-4.0"), None))
 
     Args:
         earlier: the README.md that is there, None if there is none. All that is not ours stays as it is, byte for byte.

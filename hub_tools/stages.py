@@ -27,7 +27,13 @@ Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One judge of a stage and what it works with. The fields are those of `Stage`."""
+    """One judge of a stage and what it works with. The fields are those of `Stage`.
+
+    Example:
+            endpoint = make_endpoint("http://127.0.0.1:8080")
+            second = Member(PointwiseJudge(), endpoints=(endpoint,))
+            Stage("two", ListwiseJudge(), endpoints=(endpoint,), others=(second,), combine=Combine("agreement"))
+    """
 
     judge: Judge
     endpoints: tuple[Endpoint, ...] = ()
@@ -39,6 +45,11 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One stage of a cascade, ready to run.
+
+    Example:
+            cheap = Stage("cheap", SimilarityJudge(), Rule(escalate="candidate"))
+            accurate = Stage("accurate", ListwiseJudge(), endpoints=(make_endpoint("http://127.0.0.1:8080"),))
+            judge("train.jsonl", [cheap, accurate], "journal.sqlite")
 
     Attributes:
         endpoints: the servers of a judge that asks one; several share the work. They must serve the same model.

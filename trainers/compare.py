@@ -187,6 +187,10 @@ def compare(
 ) -> CompareReport:
     """Train a student on the configs of a release and say which technique is best.
 
+    Example:
+            report = compare(open_release("cleaned"), [read_beir("beir/fiqa")])
+            print(report.to_text())
+
     Args:
         sets: judged by people; queries of the training set must not be among theirs.
         recipe: of the student; None for the static one, whose teacher comes from a package or the Hub.

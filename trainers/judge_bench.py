@@ -122,6 +122,13 @@ def judge_figures(
 ) -> list[JudgeFigures]:
     """Measure every judge of a run, the stages that combine several, and the verdict of a cascade.
 
+    Example:
+            from hf_relabel.builders.runs import stages_of_run
+
+            with Journal("journal.sqlite", write=False) as journal:
+                stages = stages_of_run(journal.last_run())
+                figures = judge_figures(judged_rows("train.jsonl", journal), stages, {"q1": frozenset({"d2"})})
+
     Args:
         judged: the rows as `hf_relabel.builders.runs.judged_rows` gives them; those that the truth lacks are left out.
         stages: of the same run.

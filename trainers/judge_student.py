@@ -98,6 +98,12 @@ def train_student(
 ) -> StudentReport:
     """Train a student and write its folder.
 
+    Example:
+            examples = [StudentExample(numbered.row, verdict.position, verdict.is_false_negative)
+                        for numbered, found in verdicts("train.jsonl", "journal.sqlite") for verdict in found]
+            train_student(examples, Path("student"))
+            judge("train.jsonl", StudentJudge("student"), "cheap.sqlite")
+
     Args:
         examples: labelled candidates.
         head: see hf_relabel.builders.judges.student. With `setfit` half of the queries fine-tune the encoder, and all

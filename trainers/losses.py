@@ -44,6 +44,9 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
 
     Batches come from `collating.RowCollator`; plain text columns are refused.
 
+    Example:
+            RowTrainer(model, train_dataset=rows, loss=MultiPositiveLoss(model, temperature=0.02)).train()
+
     Args:
         model: the `SentenceTransformer` to train.
         positives: how several positives count, see above.

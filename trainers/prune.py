@@ -110,6 +110,10 @@ def prune(
 ) -> PruneReport:
     """Train without each subset in turn, and say which to keep: those whose removal does not help significantly.
 
+    Example:
+            data = open_training_data("user/train-relabeled", "relabel")
+            print(prune(data, [read_beir("beir/fiqa")]).to_text())
+
     Args:
         data: rows of at least two subsets.
         sets: to measure on.

@@ -27,6 +27,9 @@ def publish(
 ) -> ModelPushReport:
     """Release what `training.train` wrote, with its card, figures and results.
 
+    Example:
+            publish("model", "user/retriever", license="apache-2.0")
+
     Args:
         license, language: of the model, for its card; left out, those that the card has stay.
         options: as for `hub_tools.releases.models.push_model`.

@@ -67,6 +67,10 @@ class TeacherSettings(_Settings):
 class Recipe(_Settings):
     """How to train one model.
 
+    Example:
+            recipe = load_recipe("e5-base", epochs=1)  # checked and changed; see the recipes that ship with the package
+            print(recipe.model, recipe.loss.negatives)
+
     Attributes:
         model: a Hub id, a folder, or `package:NAME`. Of a static student: its teacher.
         pooling: of a base model that has no pooling of its own.
@@ -128,6 +132,9 @@ class Recipe(_Settings):
 
 def load_recipe(recipe: str | Path | Mapping[str, Any], **changes: Any) -> Recipe:
     """Read a recipe: a YAML file, the name of one that ships with the package, or a mapping.
+
+    Example:
+            recipe = load_recipe("e5-base", epochs=1)
 
     Args:
         changes: fields to set otherwise, such as `max_steps=200`; those of `loss` as `loss={"negatives": 3}`, which

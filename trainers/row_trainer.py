@@ -25,6 +25,11 @@ class RowTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     Prompts are those of the model (`prompts={"query": …, "document": …}`) unless the arguments have some.
 
+    Example:
+            rows = load_dataset("user/train-relabeled", "relabel", split="train")
+            model = SentenceTransformer("intfloat/e5-base-unsupervised")
+            RowTrainer(model, train_dataset=rows, loss=MultiPositiveLoss(model)).train()
+
     Args:
         negatives: hard negatives of a row and epoch, None for all.
         positives: positives of a row and epoch, None for all. With the loss's `random` it is always 1.

@@ -88,6 +88,10 @@ def train(
 ) -> TrainingReport:
     """Train a model.
 
+    Example:
+            recipe, data = load_recipe("e5-base"), open_training_data("user/train-relabeled@v1.0.0", "relabel")
+            report = train(recipe, data, "model", sets=[read_beir("beir/fiqa")])
+
     Args:
         out: the run's folder. What another run left there is refused.
         sets: evaluated on before, during and after training.

@@ -42,6 +42,9 @@ def open_training_data(
 ) -> TrainingData:
     """Open a config of a release (a folder, `user/repo`, `user/repo@v1.0.0`), or a training set as it is.
 
+    Example:
+            data = open_training_data("user/train-relabeled@v1.0.0", "relabel")
+
     Args:
         config: of a release, None for its default one; of a data set on the Hub that is no release, as there.
         revision: of a data set on the Hub. It is pinned to its commit.

@@ -41,6 +41,9 @@ def read_answers(path: Path, sample: AuditSample) -> list[Answer]:
       `record.serialize()` gives. Only submitted responses count. The first two leave out who has submitted and who only
       saved a draft (argilla 2.8), so that a draft counts there too; `serialize` tells.
 
+    Example:
+            answers = read_answers(Path("anna.csv"), sample)
+
     Raises:
         ConfigError: the file is missing or of none of these formats.
         BadRow: an item is not of this sample, an answer is none of the choices, or a person answers an item twice

@@ -83,6 +83,11 @@ def calibrate(
 ) -> Calibration:
     """Fit thresholds for a wanted precision on the answers to an audit.
 
+    Example:
+            calibration = calibrate(sample, audit_report(sample, answers), precision=0.9)
+            calibration.write(Path("calibration.json"))
+            build_configs("train.jsonl", "journal.sqlite", BuildSettings(out="cleaned", calibration="calibration.json"))
+
     Args:
         sample: that was answered.
         report: of the answers.

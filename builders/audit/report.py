@@ -207,6 +207,11 @@ def _count(estimate: Estimate) -> str:
 def audit_report(sample: AuditSample, answers: Sequence[Answer], *, seed: int = 0) -> AuditReport:
     """Report what the answers say.
 
+    Example:
+            sample = draw_audit("train.jsonl", "journal.sqlite", size=200)
+            report = audit_report(sample, read_answers(Path("anna.csv"), sample))
+            print(report.to_text())
+
     Args:
         answers: of people, or `answers_from_truth`.
         seed: of the draws that the intervals are taken from.

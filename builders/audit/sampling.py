@@ -107,6 +107,11 @@ class Stratum(_Stored):
 class AuditSample:
     """What was drawn, and what it was drawn from.
 
+    Example:
+            sample = draw_audit("train.jsonl", "journal.sqlite", size=200)
+            sample.write(Path("audit"))
+            assert AuditSample.read(Path("audit")) == sample
+
     Attributes:
         items: in the order of their ids, which is random.
         left_out: candidates that are not audited (duplicates, empty, unjudged), by outcome.

@@ -35,6 +35,9 @@ _Pair = tuple[str, str]
 class CrossEncoderJudge(LocalModel):
     """Judges by a reranker's score. Needs sentence-transformers.
 
+    Example:
+            judge("train.jsonl", CrossEncoderJudge("BAAI/bge-reranker-v2-m3"), "journal.sqlite")
+
     Args:
         model: a folder, a Hub id, or `package:NAME` for a model that an installed package brings.
         revision: branch, tag or commit of a Hub model.

@@ -37,6 +37,9 @@ something 2,000 times, and reads a higher bound as none."""
 class ListwiseJudge(PromptedJudge):
     """Judges up to `candidates_per_prompt` candidates at once.
 
+    Example:
+            judge("train.jsonl", ListwiseJudge(candidates_per_prompt=8), "journal.sqlite", endpoint="http://127.0.0.1:8080")
+
     Attributes:
         candidates_per_prompt: 1 to 25. Longer lists are split as evenly as possible.
         temperature, max_tokens: of the reply; defaults from the paper.

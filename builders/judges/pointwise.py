@@ -31,6 +31,9 @@ SCORE_DIGITS = 6
 class PointwiseJudge(PromptedJudge):
     """Scores each candidate by the probability of Yes.
 
+    Example:
+            judge("train.jsonl", PointwiseJudge(better=0.7), "journal.sqlite", endpoint="http://127.0.0.1:8080")
+
     Attributes:
         better, worse: scores from which a candidate is labelled so. They are not calibrated; see hf_relabel's audits.
         min_mass: least probability that Yes and No have together; below, the model is saying something else, and the

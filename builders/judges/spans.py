@@ -34,6 +34,9 @@ class SpanJudge(PromptedJudge):
 
     Which candidates are better than the ground truth is for `RankingJudge` to say; the rule `arhn` joins the two.
 
+    Example:
+            judge("train.jsonl", SpanJudge(), "journal.sqlite", endpoint="http://127.0.0.1:8080")
+
     Attributes:
         max_span_chars: bound of the quotation in a constrained reply.
         max_tokens: of the reply.

@@ -72,6 +72,9 @@ class StudentSettings(BaseModel):
 class StudentJudge:
     """Judges as it was trained to. Needs sentence-transformers.
 
+    Example:
+            judge("train.jsonl", StudentJudge("student"), "journal.sqlite")
+
     Args:
         model: the student's folder.
         better, worse: scores from which a candidate is labelled so; the student's own when not given. A student that

@@ -24,6 +24,9 @@ _REMEDY = 'A line is {"query_id": "…", "false_negatives": ["docid", …]}.'
 class TruthJudge:
     """Calls `better` what the file names, and everything else `irrelevant`. Rows the file lacks are exempt.
 
+    Example:
+            judge("train.jsonl", TruthJudge("truth.jsonl"), "journal.sqlite")
+
     Args:
         file: JSON lines, gzip and zst too.
 

@@ -11,6 +11,11 @@ from hf_relabel.builders.errors import ConfigError
 class Limits:
     """How hard to work, and when to stop. Times in seconds, prices per million tokens.
 
+    Example:
+            >>> from hf_relabel import Limits
+            >>> Limits(concurrency=32, max_cost=20.0, price_prompt=0.15, price_completion=0.6).max_cost
+            20.0
+
     Attributes:
         concurrency: most requests in flight per endpoint, never above what its server says it takes. None: what the
             server says less a margin of one in 16, or 64 where it does not say.

@@ -128,6 +128,12 @@ def make_endpoint(
 ) -> Endpoint:
     """Make an endpoint. Opens no connection yet. Raises ConfigError for what cannot be.
 
+    Example:
+            make_endpoint("http://127.0.0.1:8080")  # TGI, vLLM, SGLang or llama.cpp: found out by asking
+            make_endpoint("http://127.0.0.1:8000/v1", model="Qwen/Qwen3-32B")
+            make_endpoint("Qwen/Qwen3-32B", provider="auto")  # Inference Providers
+            make_endpoint("local:judge.gguf")  # in this process; the extra `local`
+
     Args:
         url_or_model: URL of a server, a model id on the Hub for Inference Providers, or a GGUF file to serve in this
             process (`local:…`; see the module `local`).

@@ -165,6 +165,10 @@ class Scheduler:
 
     Times are the event loop's, so a test with a loop of its own has a clock of its own.
 
+    Example:
+            scheduler = Scheduler([make_endpoint("http://127.0.0.1:8080")], Limits(max_cost=5.0))
+            stats = await scheduler.run(requests, on_done)
+
     Args:
         endpoints: at least one. They must be interchangeable: any may answer any request. They are not closed.
         limits: see `Limits`.

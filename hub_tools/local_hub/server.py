@@ -27,6 +27,10 @@ class LocalHub:
 
     Clients that cannot be told an endpoint read `HF_ENDPOINT` when they are imported.
 
+    Example:
+            with LocalHub("hub") as hub:  # then, in other processes: HF_ENDPOINT=hub.url HF_TOKEN=hub.token
+                print(hub.url)
+
     Args:
         root: the folder it keeps everything in; what is there is served again.
         port: 0 for one that is free.

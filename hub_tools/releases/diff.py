@@ -87,6 +87,9 @@ def diff(
 ) -> DiffReport:
     """Compare two releases row by row and verdict by verdict, in bounded memory.
 
+    Example:
+            print(diff("user/repo@v1.0.0", "user/repo@v1.1.0").to_text())
+
     Args:
         before, after: folders that were built or pulled, or releases on the Hub: `user/repo`, `user/repo@revision`.
         out: a folder for all changes, one line each, that `load_dataset(out, "diff")` loads.

@@ -87,6 +87,10 @@ class ReleaseVersion:
 def log(location: str, *, number: int | None = None, token: str | bool | None = None) -> list[ReleaseVersion]:
     """The versions of a release (its tags vX.Y.Z, and the head if it has none), the newest first.
 
+    Example:
+            for version in log("user/train-relabeled"):
+                print(version)
+
     Args:
         location: `user/repo`.
         number: only so many; all if None.

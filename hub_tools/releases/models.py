@@ -79,6 +79,9 @@ def push_model(
 ) -> ModelPushReport:
     """Release a saved model on the Hub.
 
+    Example:
+            push_model("model", "user/retriever", license="apache-2.0")
+
     Args:
         folder: what `save_pretrained` wrote. Checkpoints, logs and hidden files stay behind.
         repo_id: `user/repo`. It is created if it does not exist.

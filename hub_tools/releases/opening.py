@@ -16,6 +16,10 @@ def open_release(
 ) -> Release:
     """Open a release for reading. Files of the Hub are downloaded into its cache, each when its turn comes.
 
+    Example:
+            release = open_release("user/train-relabeled@v1.0.0")
+            print(release.manifest["verdicts"]["total"]["candidates"])
+
     Args:
         location: a folder that was built or pulled, `user/repo`, or `user/repo@revision`.
         revision: a tag (`v1.0.0`), branch or commit; None is the main branch. It is pinned to its commit at once.

@@ -74,6 +74,9 @@ def pull(
     A release pulled or built there before is replaced in one step; files that belong to neither are kept, and what the
     two have in common is not downloaded again.
 
+    Example:
+            pull("user/train-relabeled@v1.0.0", "pulled", configs=["relabel"])
+
     Args:
         location: `user/repo` or `user/repo@revision`.
         configs: only these; all when none is given. The manifest in the folder then lists their files alone.

@@ -18,6 +18,9 @@ from hf_relabel.trainers.evaluation.sets import Document, RetrievalSet
 def read_beir(folder: str | Path, *, split: str = "test", name: str | None = None) -> RetrievalSet:
     """An evaluation set out of a BEIR folder. The corpus stays on the disk and is read as it is asked for.
 
+    Example:
+            data = read_beir("beir/fiqa", split="test")
+
     Args:
         split: which judgements, `qrels/{split}.tsv`.
         name: of the set; None takes the folder's.

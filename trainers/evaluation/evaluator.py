@@ -46,6 +46,10 @@ def evaluate_model(
 ) -> Evaluation:
     """Search the set's corpus with a model, or rerank a first stage with a `CrossEncoder`, and measure the ranking.
 
+    Example:
+            model = SentenceTransformer("intfloat/e5-base-v2")
+            print(evaluate_model(model, read_beir("beir/fiqa")).scores["ndcg@10"])
+
     Args:
         metrics: see `metrics.ranking.ranking_metrics`.
         first_stage: what a reranker reorders; None takes BM25's ranking. Other models have none.
@@ -73,6 +77,10 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
 
     With several sets, the mean of the first metric over them decides which checkpoint is best
     (`load_best_model_at_end=True`, `metric_for_best_model="eval_ndcg@10"`).
+
+    Example:
+            evaluator = RetrievalEvaluator([read_beir("beir/fiqa")])
+            SentenceTransformerTrainer(model, args, train, loss=loss, evaluator=evaluator)
 
     Attributes:
         latest: what the last call measured, a line per set.
