@@ -33,7 +33,7 @@ def bar(description: str, unit: str = " rows", total: int | None = None) -> Iter
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
 
-    quiet = {} if looked_at() else {"disable": True}  # TQDM_DISABLE decides otherwise
+    quiet: dict[str, Any] = {} if looked_at() else {"disable": True}  # TQDM_DISABLE decides otherwise
     with tqdm(total=total, desc=description, unit=unit, leave=False, dynamic_ncols=True, **quiet) as drawn:
         yield drawn
 
