@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 EPILOG = """\b
@@ -29,7 +30,8 @@ def command(release: str, out: str, configs: tuple[str, ...], as_json: bool) -> 
     from hf_relabel.hub_tools.releases.pull import pull
     from hf_relabel.hub_tools.releases.shown import shown
 
-    with progress_bar("pulling", unit="B") as bar:
+    kept = "What was downloaded is kept: the same command again goes on from there."
+    with goes_on(lambda: kept), progress_bar("pulling", unit="B") as bar:
         bar.unit_scale = True
 
         def show(done: int, total: int) -> None:

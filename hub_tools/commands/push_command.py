@@ -16,6 +16,7 @@ from hf_relabel.hub_tools.commands.common import (
     source_options,
     source_settings,
 )
+from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ def _push_source(
         return push_source(source, journal, settings, repo_id, progress=progress, **chosen)
 
 
+_SENT = "What has arrived at the Hub is not sent again, and nobody sees half a release: the same command again goes on."
+
+
 @contextmanager
 def release_progress() -> Iterator[Any]:
     """A progress bar in bytes. The client's own bars are left out where nobody looks."""
@@ -116,7 +120,7 @@ def release_progress() -> Iterator[Any]:
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    with progress_bar("pushing", unit="B") as bar:
+    with goes_on(lambda: _SENT), progress_bar("pushing", unit="B") as bar:
         bar.unit_scale = True
         yield lambda name, size: bar.update(size)
 

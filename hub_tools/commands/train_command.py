@@ -12,6 +12,7 @@ import click
 from hf_relabel.builders.program import program
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_lines
 
 if TYPE_CHECKING:
@@ -67,10 +68,11 @@ def command(
         return
     if not data or not out:
         raise ConfigError("Name the data to train on and a folder for the model (--out).")
-    report = run_training(
-        data, out, config=config, revision=revision, recipe=recipe, changes=recipe_changes(changes), sets=sets,
-        keep_best=not keep_last, **options,
-    )  # fmt: skip
+    with goes_on(lambda: f"The same command again goes on from the last checkpoint in {out}, if there is one."):
+        report = run_training(
+            data, out, config=config, revision=revision, recipe=recipe, changes=recipe_changes(changes), sets=sets,
+            keep_best=not keep_last, **options,
+        )  # fmt: skip
     show_training(report, out, as_json)
 
 
