@@ -208,11 +208,13 @@ class _StageRun:
         self.journal.record(self.identity, row, keys, judgements, reply)
         self.count(judgements)
 
-    def count(self, judgements: Mapping[int, Judgement]) -> None:
-        for judgement in judgements.values():
-            self.report.labels[judgement.label] += 1
-            self.report.cut += judgement.cut
-        self.report.asked += len(judgements)
+    def count(self, *of_rows: Mapping[int, Judgement]) -> None:
+        """Count what was written down in one go, and tell of it once: of a burst only the first would be seen."""
+        for judgements in of_rows:
+            for judgement in judgements.values():
+                self.report.labels[judgement.label] += 1
+                self.report.cut += judgement.cut
+            self.report.asked += len(judgements)
         self._show()
 
     def _show(self) -> None:
@@ -246,9 +248,9 @@ class _StageRun:
         results = judge.judge([(row, list(keys)) for row, keys in batch])
         items = [(row, keys, result) for (row, keys), result in zip(batch, results, strict=True)]
         self.journal.record_many(self.identity, items)
-        for _, keys, judgements in items:
+        for _, keys, _ in items:
             self.in_flight.difference_update(keys.values())
-            self.count(judgements)
+        self.count(*results)
 
     def _read_saved(self, judge: SavedRepliesJudge) -> None:
         if self.member.replies is None:
@@ -342,9 +344,9 @@ class _StageRun:
         except JournalError as error:
             self.broken = error
             raise
-        for waiting, judgements, _ in answered:
+        for waiting, _, _ in answered:
             self.in_flight.difference_update(waiting.keys.values())
-            self.count(judgements)
+        self.count(*(judgements for _, judgements, _ in answered))
 
     def _keep_failures(self) -> None:
         """Write down the failures so far. They wait until the server has answered somebody: where it answers nobody

@@ -149,3 +149,17 @@ def test_a_number_that_cannot_be_is_named_as_the_option_that_gave_it(
     job_file(tmp_path)
     assert run(["judge", str(tmp_path / "rows.jsonl"), "--endpoint", "http://127.0.0.1:9", option, "-1"]) == 2
     assert f"Invalid value for '{option}'" in capsys.readouterr().err
+
+
+def test_progress_tells_of_all_of_a_batch_at_once(tmp_path: Path) -> None:
+    from hf_relabel.hub_tools.judging import StageReport
+    from hf_relabel.hub_tools.judging import judge as judge_all
+
+    job_file(tmp_path)
+    told: list[int] = []
+
+    def note(report: StageReport) -> None:
+        told.append(report.asked)
+
+    judge_all(str(tmp_path / "rows.jsonl"), TruthJudge(str(tmp_path / "truth.jsonl")), tmp_path / "j", progress=note)
+    assert sorted(set(told)) == [0, 12, 18]  # batches of four rows and two
