@@ -110,7 +110,7 @@ class Batch:
 
         lines = [(judged, verdict) for judged in self.rows for verdict in judged.verdicts]
         schema = verdicts_schema()
-        words = [_last_word(verdict) for _, verdict in lines]
+        words = [last_word(verdict) for _, verdict in lines]
         columns: dict[str, list[Any]] = {
             "row": [judged.number for judged, _ in lines],
             "query_id": [judged.row.query_id for judged, _ in lines],
@@ -277,7 +277,8 @@ def _judgement(stage: Mapping[str, Any]) -> Judgement | None:
     )
 
 
-def _last_word(verdict: Verdict) -> Judgement | None:
+def last_word(verdict: Verdict) -> Judgement | None:
+    """What the last stage that saw the candidate said; None where none did."""
     return next((judgement for judgement in reversed(verdict.stages) if judgement is not None), None)
 
 

@@ -3,6 +3,7 @@
     original/train-00000-of-00001.parquet     one folder per technique, rows in the Tevatron/RLHN schema
     …
     verdicts/train-00000-of-00001.parquet     one line for each negative of each row, see `verdicts_schema`
+    relabel-tuples/…                          views, where some were asked for, see hf_relabel.builders.views
     README.md                                 front matter that names the configs, and a table of counts
     manifest.json                             see hf_relabel.builders.manifest
 
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.arrow_batches import Batch, batches, verdicts_from_records, verdicts_schema
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.folder_readme import EMPTY_NOTE, readme_text, totals
+from hf_relabel.builders.folder_readme import EMPTY_NOTE, readme_text, totals, view_lines
 from hf_relabel.builders.folder_swap import NewFolder, new_folder
 from hf_relabel.builders.garbage import fewer_collections
 from hf_relabel.builders.judgements import Verdict
@@ -42,6 +43,7 @@ from hf_relabel.builders.rows import NumberedRow, arrow_schema
 from hf_relabel.builders.suspects import SUSPECTS, Suspect, suspects_schema
 from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
 from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.views.view import View, ViewCounts, check_shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,7 +116,8 @@ class BuildReport:
         failures = ", ".join(f"{number} {name}" for name, number in sorted(verdicts["failures"].items()))
         text = f"{table}\n* loads by default. {verdicts['candidates']} candidates; without an answer: {failures}."
         empty = [line["config"] for line in totals(self.manifest) if not line["rows"]]
-        return f"{text}\n{EMPTY_NOTE.format(', '.join(empty))}" if empty else text
+        notes = [EMPTY_NOTE.format(", ".join(empty))] if empty else []
+        return "\n".join([text, *notes, *view_lines(self.manifest)])
 
 
 def write_configs(
@@ -133,6 +136,7 @@ def write_configs(
     suspects: Callable[[NumberedRow], Sequence[Suspect]] | None = None,
     on_shard: Callable[[Shard], None] | None = None,
     scores: bool = False,
+    views: Sequence[View] = (),
 ) -> BuildReport:
     """Write all configs of a training set, and the verdicts they follow from, into `folder`.
 
@@ -159,10 +163,12 @@ def write_configs(
             and the README.md only: so that a release needs no room for a second copy. The manifest lists the shards of
             a config in the order in which they were given.
         scores: whether passages have a `score`, see `rows.arrow_schema`.
+        views: further configs, each a view of a technique that is built.
 
     Raises:
         ConfigError: settings that make no sense.
-        BuildError: the folder is not ours to replace or cannot be written, or rows and verdicts do not fit.
+        BuildError: the folder is not ours to replace or cannot be written, rows and verdicts do not fit, or a view
+            would show nothing.
     """
     layout = Layout(
         tuple(Technique(technique) for technique in dict.fromkeys(techniques)),
@@ -175,6 +181,7 @@ def write_configs(
         str(default_config),
         suspects is not None,
         scores,
+        tuple(views),
     )
     layout.check()
     read = batches(
@@ -188,7 +195,7 @@ def write_configs(
     with fewer_collections(), folder_of_configs(Path(folder)) as building:
         writers = [_ConfigWriter(building, layout, table, on_shard) for table in layout.tables(suspects)]
         counts = Counts.none(layout)
-        _write_all(read, writers, building, stage_names, counts)
+        _write_all(read, writers, building, layout, counts)
         with building.disk_errors():
             files = [entry for writer in writers for entry in writer.finish()]
             extra = manifest_extra() if callable(manifest_extra) else manifest_extra or {}
@@ -209,6 +216,9 @@ def write_manifest(
     building: NewFolder, layout: Layout, counts: Counts, files: Iterable[FileEntry], extra: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write manifest.json and README.md beside the complete files of the configs, and take over what is the user's."""
+    for view in layout.views:
+        check_shown(view, counts.views[view.name])
+    shown = {"views": {name: view.to_dict() for name, view in counts.views.items()}} if layout.views else {}
     manifest = make_manifest(
         settings=layout.settings(),
         rows={"first": counts.first_row, "count": counts.rows},
@@ -217,7 +227,7 @@ def write_manifest(
         },
         verdicts=by_subset(counts.verdicts, VerdictCounts.summed(counts.verdicts.values())),
         files=files,
-        extra=extra,
+        extra={**extra, **shown},
     )
     building.write(README_NAME, readme_text(manifest, building.earlier_text(README_NAME)).encode())
     building.write(MANIFEST_NAME, manifest_text(manifest))
@@ -253,6 +263,7 @@ class Layout:
     default_config: str
     has_suspects: bool
     has_scores: bool = False
+    views: tuple[View, ...] = ()
 
     @property
     def batch_bytes(self) -> int:
@@ -273,6 +284,9 @@ class Layout:
             self.limit,
             self.max_shard_bytes,
         )
+        for view in self.views:
+            if view.technique not in self.techniques:
+                raise ConfigError(f"The view {view.name} needs the config {str(view.technique)!r}, which is not built.")
 
     def settings(self) -> dict[str, Any]:
         """As the manifest tells them."""
@@ -286,6 +300,7 @@ class Layout:
             "row_group_bytes": self.row_group_bytes,
             **({"suspects": True} if self.has_suspects else {}),
             **({"scores": True} if self.has_scores else {}),
+            **({"views": [view.settings() for view in self.views]} if self.views else {}),
         }
 
     def tables(self, suspects: Callable[[NumberedRow], Sequence[Suspect]] | None) -> list[ConfigTable]:
@@ -297,6 +312,7 @@ class Layout:
         tables.append(ConfigTable(VERDICTS, with_features(verdicts_schema()), self._verdicts_table))
         if suspects is not None:
             tables.append(ConfigTable(SUSPECTS, with_features(suspects_schema()), _suspects_table(suspects), True))
+        tables += [ConfigTable(view.name, with_features(view.schema()), view.table) for view in self.views]
         return tables
 
     def file_name(self, config: str, index: int, count: int) -> str:
@@ -323,10 +339,12 @@ class Counts:
     rows: int = 0
     first_row: int = 0
     verdicts: dict[str, VerdictCounts] = field(default_factory=dict)
+    views: dict[str, ViewCounts] = field(default_factory=dict)
 
     @classmethod
     def none(cls, layout: Layout) -> Counts:
-        return cls({str(technique): {} for technique in layout.techniques})
+        configs: dict[str, dict[str, ConfigCounts]] = {str(technique): {} for technique in layout.techniques}
+        return cls(configs, views={view.name: ViewCounts() for view in layout.views})
 
     def take(self, more: Counts) -> None:
         """Add the counts of the rows that come next."""
@@ -340,8 +358,10 @@ class Counts:
         for subset, found in more.verdicts.items():
             known = self.verdicts.get(subset)
             self.verdicts[subset] = found if known is None else VerdictCounts.summed([known, found])
+        for name, view in more.views.items():
+            self.views[name].take(view)
 
-    def add(self, batch: Batch, stage_names: Sequence[str]) -> None:
+    def add(self, batch: Batch, layout: Layout) -> None:
         if not self.rows:
             self.first_row = batch.rows[0].number
         self.rows += len(batch.rows)
@@ -349,7 +369,10 @@ class Counts:
             subset = judged.row.subset
             for technique, change in judged.changes.items():
                 self.configs[technique].setdefault(subset, ConfigCounts()).add(judged.row, change)
-            self.verdicts.setdefault(subset, VerdictCounts()).add(judged.verdicts, stage_names)
+            self.verdicts.setdefault(subset, VerdictCounts()).add(judged.verdicts, layout.stage_names)
+        for view in layout.views:
+            for shown in view.shown(batch.rows):
+                self.views[view.name].add(shown)
 
 
 @dataclass(slots=True)
@@ -472,7 +495,7 @@ def _write_all(
     read: Iterable[Batch],
     writers: Sequence[_ConfigWriter],
     building: NewFolder,
-    stage_names: Sequence[str],
+    layout: Layout,
     counts: Counts,
 ) -> None:
     in_pool = [writer for writer in writers if not writer.table.reads_journal]
@@ -480,7 +503,7 @@ def _write_all(
     try:
         with ThreadPoolExecutor(max_workers=WRITER_THREADS) as pool:
             for batch in read:
-                counts.add(batch, stage_names)
+                counts.add(batch, layout)
                 batch.prepare()
                 building.progress = f"{counts.rows} rows"
                 with building.disk_errors():

@@ -55,6 +55,22 @@ def totals(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
+def view_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """What each view holds, and which rows it does not, in a line for each."""
+    return [_view_line(view, manifest["views"][view["name"]]) for view in manifest["settings"].get("views", ())]
+
+
+def _view_line(view: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
+    notes = [f"{rows} rows {reason.replace('_', ' ')} left out" for reason, rows in counts["left_out"].items() if rows]
+    if counts["rows_repeating"]:
+        notes.append(f"{counts['rows_repeating']} rows with fewer than {view['negatives']} negatives repeat some")
+    if "scores" in view:
+        judge = "the judge's, those of the source's positives 1"
+        notes.append(f"scores are {judge if view['scores'] == 'judge' else 'those of the source'}")
+    told = f"{view['name']}: {counts['lines']} lines of {counts['rows_out']} rows of {view['technique']}"
+    return "; ".join([told, *notes]) + "."
+
+
 def _section(manifest: Mapping[str, Any]) -> str:
     settings = manifest["settings"]
     lines = totals(manifest)
@@ -66,8 +82,14 @@ def _section(manifest: Mapping[str, Any]) -> str:
         f"`{settings['default_config']}` loads by default. Rows with more than {settings['limit']} false negatives are "
         "in none of `remove-hn`, `relabel` and `relabel-filter`. `verdicts` says of every negative what was found, and "
         f"manifest.json how.{note}\n\n{table(headers, [list(line.values()) for line in lines])}\n\n"
-        f"{_subset_table(manifest)}{_evidence(manifest.get('evidence') or {})}"
+        f"{_views(manifest)}{_subset_table(manifest)}{_evidence(manifest.get('evidence') or {})}"
     )
+
+
+def _views(manifest: Mapping[str, Any]) -> str:
+    """The views, where there are any."""
+    lines = "".join(f"- {line}\n" for line in view_lines(manifest))
+    return f"Views, for the losses of sentence-transformers:\n\n{lines}\n" if lines else ""
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:

@@ -201,6 +201,11 @@ class BuildSettings(_Settings):
     calibration: str | None = None
     """A file that `hf relabel audit report --calibrate` wrote: its thresholds decide instead of the judges' labels."""
     max_shard_bytes: int = Field(default=250_000_000, ge=1)
+    views: tuple[Literal["tuples", "triplets", "lists", "scores"], ...] = ()
+    """Tables for the losses of sentence-transformers, each a config such as `relabel-tuples`."""
+    view_of: tuple[str, ...] = ()
+    """The techniques that views show; none for `relabel`, or the default config where that is not built."""
+    view_negatives: int = Field(default=7, ge=1)
 
 
 class PushSettings(_Settings):

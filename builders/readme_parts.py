@@ -10,9 +10,10 @@ from hf_relabel.builders.readme_front_matter import Readme
 from hf_relabel.builders.readme_markers import put_block
 from hf_relabel.builders.suspects import SUSPECTS
 from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.views.kinds import ALL_VIEWS
 
 VERDICTS = "verdicts"
-_EVER_OURS = frozenset({*map(str, Technique), VERDICTS, SUSPECTS})
+_EVER_OURS = frozenset({*map(str, Technique), VERDICTS, SUSPECTS, *ALL_VIEWS})
 
 
 def config_names(settings: Mapping[str, Any]) -> list[str]:
@@ -21,7 +22,8 @@ def config_names(settings: Mapping[str, Any]) -> list[str]:
     Args:
         settings: the `settings` of its manifest.
     """
-    return [*settings["techniques"], VERDICTS, *([SUSPECTS] if settings.get("suspects") else [])]
+    views = [view["name"] for view in settings.get("views", ())]
+    return [*settings["techniques"], VERDICTS, *([SUSPECTS] if settings.get("suspects") else []), *views]
 
 
 def merge_readme(

@@ -29,6 +29,8 @@ from hf_relabel.builders.released import release_from_folder
 from hf_relabel.builders.rewriting import rewritten_tables
 from hf_relabel.builders.rows import NumberedRow, arrow_schema
 from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
+from hf_relabel.builders.views import ScoresOf, View
+from hf_relabel.builders.views.kinds import ALL_VIEWS, DEFAULT_NEGATIVES
 
 VERSION = "1.0.0"
 """The version of every config. It changes when a technique does, so that nobody reads an old one from the cache."""
@@ -45,7 +47,7 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
     """One technique, and the data it is applied to: a built folder, or rows and verdicts.
 
     Attributes:
-        name: the technique.
+        name: the technique, or a view of it, such as `relabel-tuples`.
         limit: most distinct false negatives in a row, see `techniques.account`. A built folder has its own.
         configs_folder: a folder that `write_configs` wrote. A technique that was not built follows from its `original`.
         source: gives the rows, from the first, each time it is called.
@@ -53,6 +55,7 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
         data_digest: changes whenever `source` or `verdicts` would give something else, such as a digest of the source's
             fingerprint and the journal. Left out, all rows and verdicts are read once more to make one.
         scores: whether passages have a `score`, see `rows.arrow_schema`. A built folder knows that itself.
+        negatives: of a view that a built folder does not hold, see `views.View`.
     """
 
     version: Any = VERSION
@@ -62,6 +65,7 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
     verdicts: VerdictsOf | None = None
     data_digest: str | None = None
     scores: bool = False
+    negatives: int = DEFAULT_NEGATIVES
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """The name of the cache folder. It follows the data, not where it lies: new verdicts, new cache.
@@ -73,20 +77,45 @@ class RelabeledConfig(datasets.BuilderConfig):  # type: ignore[misc]
         self._check()
         if self.configs_folder is None and self.source is None:
             return str(super().create_config_id(config_kwargs, custom_features=custom_features))
-        parts = [self.name, str(self.limit), str(self.scores), package_version("hf-relabel"), self._digest()]
+        parts = [
+            self.name,
+            str(self.limit),
+            str(self.scores),
+            str(self.negatives),
+            package_version("hf-relabel"),
+            self._digest(),
+        ]
         if custom_features is not None:
             parts.append(repr(custom_features))
         return f"{self.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
     @property
     def technique(self) -> Technique:
-        return Technique(self.name)
+        return ALL_VIEWS[self.name][0] if self.name in ALL_VIEWS else Technique(self.name)
+
+    @property
+    def view(self) -> View | None:
+        """The view that the config is: as the folder was built with it, where it was. None for a technique."""
+        if self.name not in ALL_VIEWS:
+            return None
+        for settings in self._folder_settings().get("views", ()):
+            if settings["name"] == self.name:
+                return View.from_settings(settings)
+        technique, kind = ALL_VIEWS[self.name]
+        return View(technique, kind, self.negatives, ScoresOf.SOURCE if self.has_scores else ScoresOf.JUDGE)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether passages have a `score`."""
+        return bool(self._folder_settings().get("scores")) if self.configs_folder is not None else self.scores
 
     def schema(self) -> pa.Schema:
         """The schema of the rows."""
-        if self.configs_folder is None:
-            return arrow_schema(scores=self.scores)
-        return arrow_schema(scores=bool(read_manifest(Path(self.configs_folder))["settings"].get("scores")))
+        view = self.view
+        return arrow_schema(scores=self.has_scores) if view is None else view.schema()
+
+    def _folder_settings(self) -> Mapping[str, Any]:
+        return {} if self.configs_folder is None else read_manifest(Path(self.configs_folder))["settings"]
 
     def judged_rows(self) -> Iterator[tuple[NumberedRow, Sequence[Verdict]]]:
         """The rows of `source` with their verdicts, from the first."""
@@ -123,7 +152,7 @@ class RelabeledBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     """
 
     BUILDER_CONFIG_CLASS = RelabeledConfig
-    BUILDER_CONFIGS = [RelabeledConfig(name=str(technique)) for technique in Technique]  # noqa: RUF012 - as in datasets
+    BUILDER_CONFIGS = [RelabeledConfig(name=str(name)) for name in (*Technique, *ALL_VIEWS)]  # noqa: RUF012 - as in datasets
     DEFAULT_CONFIG_NAME = str(Technique.REMOVE_HN)
 
     config: RelabeledConfig
@@ -146,20 +175,21 @@ class RelabeledBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         if files is not None:
             yield from _tables_of_files(files)
             return
-        if folder is not None:
-            yield from _rewritten(Path(folder), self.config.technique)
+        config, view = self.config, self.config.view
+        if folder is not None and view is None:
+            yield from _rewritten(Path(folder), config.technique)
             return
-        config = self.config
+        release = None if folder is None else release_from_folder(Path(folder))
         read = batches(
-            config.judged_rows(),
+            config.judged_rows() if release is None else release.judged_rows(),
             [config.technique],
-            limit=config.limit,
+            limit=config.limit if release is None else int(release.manifest["settings"]["limit"]),
             batch_bytes=_BATCH_BYTES,
             batch_rows=_BATCH_ROWS,
-            scores=config.scores,
+            scores=config.has_scores,
         )
         for index, batch in enumerate(read):
-            table = batch.table(config.technique)
+            table = batch.table(config.technique) if view is None else view.table(batch)
             if table.num_rows:
                 yield Key(0, index), table
 

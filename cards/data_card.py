@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.evidence_tables import audit_section, compare_section, zones_section
-from hf_relabel.builders.folder_readme import EMPTY_NOTE, totals
+from hf_relabel.builders.folder_readme import EMPTY_NOTE, totals, view_lines
 from hf_relabel.builders.program import SCRIPT
 from hf_relabel.builders.readme_markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
 from hf_relabel.builders.readme_parts import VERDICTS, config_values, has_foreign_default, merge_readme
@@ -194,6 +194,9 @@ def _context(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
         "citation": fenced(facts.citation or _citation(facts), "bibtex"),
         "load_datasets": _load(facts, "load_datasets.py.jinja"),
         "load_sentence_transformers": _load(facts, "load_sentence_transformers.py.jinja"),
+        "train_rows": _training(facts, "rows", _trains_on(settings)),
+        "views": _views(facts),
+        "view_lines": [as_text(line, breaks=False) for line in view_lines(manifest)],
         "load_tevatron": _load(facts, "load_tevatron.py.jinja"),
         "tables": tables,
     }
@@ -345,6 +348,23 @@ def _load(facts: CardFacts, template: str) -> Markdown:
     configs = {"default": settings["default_config"], "trains_on": _trains_on(settings), "verdicts": VERDICTS}
     arguments = {name: Markdown(_load_arguments(facts, config)) for name, config in configs.items()}
     return fenced(_template(template).render(arguments), "python")
+
+
+def _training(facts: CardFacts, kind: str, config: str) -> Markdown:
+    """How to train on a config, as a block of Python."""
+    rows = Markdown(_load_arguments(facts, config))
+    return fenced(_template(f"train_{kind}.py.jinja").render(rows=rows), "python")
+
+
+def _views(facts: CardFacts) -> list[dict[str, Any]]:
+    """The first view of each kind, and how to train on it."""
+    first: dict[str, Mapping[str, Any]] = {}
+    for view in facts.manifest["settings"].get("views", ()):
+        first.setdefault(view["kind"], view)
+    return [
+        {"name": view["name"], "kind": kind, "training": _training(facts, kind, view["name"])}
+        for kind, view in first.items()
+    ]
 
 
 def _rebuild(facts: CardFacts) -> str:

@@ -20,6 +20,7 @@ from hf_relabel.builders.runs import stages_of_run, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.suspects import SUSPECTS, Suspect, suspect_finder
 from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.views import View, views_of
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.stages import told
@@ -115,6 +116,7 @@ def _build(
         suspects=finder_of_suspects(journal, run),
         on_shard=on_shard,
         scores=source.scored,
+        views=views_of_settings(settings, scored=source.scored),
     )
 
 
@@ -144,6 +146,22 @@ def finder_of_suspects(journal: Journal, run: Mapping[str, Any]) -> Callable[[Nu
     """What finds suspected ground truths, where the same source was searched for them."""
     found = journal.last_run_of_kind(SUSPECTS)
     return suspect_finder(journal, found) if found is not None and found["source"] == run["source"] else None
+
+
+def views_of_settings(settings: BuildSettings, *, scored: bool) -> tuple[View, ...]:
+    """The views that the settings ask for.
+
+    Raises:
+        ConfigError: of a technique that is not built.
+    """
+    return views_of(
+        settings.views,
+        of=settings.view_of,
+        techniques=settings.techniques,
+        default=settings.default,
+        negatives=settings.view_negatives,
+        scored=scored,
+    )
 
 
 def rebuild_configs(
@@ -182,6 +200,7 @@ def _rebuild(
     on_shard: Callable[[Shard], None] | None,
 ) -> BuildReport:
     stages = release.manifest["settings"]["stages"]
+    scored = bool(release.manifest["settings"].get("scores"))
     # What says how the release came to be; its own name and version are not those of what is built now.
     kept = ("source", "run")
     zones = (release.manifest.get("evidence") or {}).get("zones")
@@ -204,7 +223,8 @@ def _rebuild(
         },
         suspects=release.suspect_reader(),
         on_shard=on_shard,
-        scores=bool(release.manifest["settings"].get("scores")),
+        scores=scored,
+        views=views_of_settings(settings, scored=scored),
     )
 
 
@@ -221,11 +241,26 @@ def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:
         "limit": settings["limit"],
         "default": settings["default_config"],
         "max_shard_bytes": settings["max_shard_bytes"],
+        **_view_settings(settings.get("views", ())),
         **changes,
     }
+    if "techniques" in changes and "view_of" not in changes:
+        values["view_of"] = tuple(name for name in values.get("view_of", ()) if name in values["techniques"])
     if values["default"] not in values["techniques"] and "default" not in changes:
         values["default"] = values["techniques"][0]
     return BuildSettings(out=out, **values)
+
+
+def _view_settings(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The views of a release as settings; none where it has none."""
+    if not views:
+        return {}
+    kinds, techniques = ([view[name] for view in views] for name in ("kind", "technique"))
+    return {
+        "views": tuple(dict.fromkeys(kinds)),
+        "view_of": tuple(dict.fromkeys(techniques)),
+        "view_negatives": views[0]["negatives"],
+    }
 
 
 def _judges_of(release: Release, stages: Sequence[str]) -> list[str]:

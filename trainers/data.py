@@ -1,97 +1,43 @@
 """From a config's rows to what a model is trained on: texts drawn for one epoch, and tables for other losses.
 
-Rows are taken as `load_dataset(repo, config)` gives them, see `hf_relabel.builders.rows`. What is drawn from a row
-depends on the row, a seed and the epoch, and on nothing else: not on the order of the rows, the workers or the
-machines. So a resumed run draws what an undisturbed one draws.
+Rows are taken as `load_dataset(repo, config)` gives them, see `hf_relabel.builders.rows`; how texts are drawn from one
+is in `hf_relabel.builders.drawing`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hf_relabel.builders.drawing import (
+    Draw,
+    RowDraw,
+    TrainingPassage,
+    name_of,
+    problem_of,
+    usable_negatives,
+    usable_passages,
+)
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.rows import joined_text
+
+__all__ = [
+    "COLUMNS",
+    "Draw",
+    "RowCounts",
+    "RowDraw",
+    "TrainingPassage",
+    "check_columns",
+    "listwise_row",
+    "listwise_rows",
+    "tuple_prompts",
+    "tuple_rows",
+    "usable_rows",
+]
 
 COLUMNS = ("query", "positive_passages", "negative_passages")
 """Columns without which nothing can be trained. `query_id` and `subset` are read where there are any."""
 _ROWS_AT_ONCE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPassage:
-    """A passage as the model reads it.
-
-    Attributes:
-        text: title and text, see `joined_text`.
-        docid: "" where the row gives none.
-    """
-
-    text: str
-    docid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """What one row gives to one epoch.
-
-    Attributes:
-        positives: at least one, in random order.
-        negatives: as many as were asked for, or fewer where the row has fewer.
-        known: all positives of the row, drawn or not. None of them may count as a negative of this query.
-    """
-
-    query: str
-    positives: tuple[TrainingPassage, ...]
-    negatives: tuple[TrainingPassage, ...]
-    known: tuple[TrainingPassage, ...]
-    subset: str
-
-
-@dataclass(frozen=True, slots=True)
-class RowDraw:
-    """How to draw from a row. Passages are distinct by text; blank ones and negatives that are positives are left out.
-
-    Attributes:
-        negatives: most hard negatives of a row, None for all.
-        positives: most positives of a row, None for all.
-        seed: of the draw; each (seed, epoch, row) draws anew.
-    """
-
-    negatives: int | None = 7
-    positives: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.negatives is not None and self.negatives < 0:
-            raise ConfigError(f"The number of hard negatives must be 0 or more, not {self.negatives}.")
-        if self.positives is not None and self.positives < 1:
-            raise ConfigError(f"The number of positives must be 1 or more, not {self.positives}.")
-
-    def __call__(self, row: Mapping[str, Any], epoch: int = 0) -> Draw:
-        """Draw from one row.
-
-        Raises:
-            ConfigError: the row is not one of ours, or has no query or no positive to train on.
-        """
-        known = _passages(row, "positive_passages")
-        if problem := _problem(row, known):
-            raise ConfigError(f"{problem} `usable_rows(dataset, skip=True)` leaves such rows out and counts them.")
-        shuffled = _random(self.seed, epoch, row)
-        shuffled.shuffle(known)
-        negatives = _negatives(row, known)
-        if self.negatives is not None and self.negatives < len(negatives):
-            negatives = shuffled.sample(negatives, self.negatives)
-        return Draw(
-            query=row["query"],
-            positives=tuple(known[: self.positives]),
-            negatives=tuple(negatives),
-            known=tuple(known),
-            subset=row.get("subset") or "",
-        )
 
 
 @dataclass(slots=True)
@@ -187,7 +133,7 @@ def listwise_row(row: Mapping[str, Any], draw: RowDraw, epoch: int = 0) -> dict[
     drawn = draw(row, epoch)
     if not drawn.negatives:
         raise ConfigError(
-            f"Row {_name(row)} has no negative to rank its positives above."
+            f"Row {name_of(row)} has no negative to rank its positives above."
             " `usable_rows(dataset, skip=True, negatives=1)` leaves such rows out and counts them."
         )
     passages = (*drawn.positives, *drawn.negatives)
@@ -235,7 +181,7 @@ def _tuples(row: Mapping[str, Any], draw: RowDraw, count: int, epoch: int) -> It
     drawn = draw(row, epoch)
     if len(drawn.negatives) < count:
         raise ConfigError(
-            f"Row {_name(row)} has {len(drawn.negatives)} usable negatives, not {count}."
+            f"Row {name_of(row)} has {len(drawn.negatives)} usable negatives, not {count}."
             f" `usable_rows(dataset, skip=True, negatives={count})` leaves such rows out and counts them."
         )
     for positive in drawn.positives:
@@ -274,58 +220,15 @@ def _rows(batch: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
 
 def _count(row: Mapping[str, Any], counts: RowCounts, negatives: int) -> str | None:
     """Count the row, and say what is wrong with it."""
-    known = _passages(row, "positive_passages")
-    if problem := _problem(row, known):
+    known = usable_passages(row, "positive_passages")
+    if problem := problem_of(row, known):
         if known:
             counts.without_query += 1
         else:
             counts.without_positives += 1
         return problem
-    if negatives and (found := len(_negatives(row, known))) < negatives:
+    if negatives and (found := len(usable_negatives(row, known))) < negatives:
         counts.with_too_few_negatives += 1
-        return f"Row {_name(row)} has {found} usable negatives, not {negatives}."
+        return f"Row {name_of(row)} has {found} usable negatives, not {negatives}."
     counts.kept += 1
     return None
-
-
-def _problem(row: Mapping[str, Any], known: Sequence[TrainingPassage]) -> str | None:
-    if not known:
-        return f"Row {_name(row)} has no positive passage with a text."
-    query = row.get("query")
-    if not isinstance(query, str) or not query.strip():
-        return f"Row {_name(row)} has no query."
-    return None
-
-
-def _passages(row: Mapping[str, Any], field: str) -> list[TrainingPassage]:
-    """The passages of a field that are not blank, each text once, in their order."""
-    values = row.get(field)
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        raise ConfigError(f"Row {_name(row)} has no list of passages in {field!r}, which rows of our configs have.")
-    passages: dict[str, TrainingPassage] = {}
-    try:
-        for value in values:
-            text = joined_text(value.get("title"), value["text"])
-            if text not in passages and not text.isspace() and text:
-                passages[text] = TrainingPassage(text, value.get("docid") or "")
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ConfigError(f"Row {_name(row)}, {field!r}: a passage is not {{docid, title, text}}.") from error
-    return list(passages.values())
-
-
-def _negatives(row: Mapping[str, Any], known: Sequence[TrainingPassage]) -> list[TrainingPassage]:
-    texts, docids = {passage.text for passage in known}, {passage.docid for passage in known} - {""}
-    return [
-        passage
-        for passage in _passages(row, "negative_passages")
-        if passage.text not in texts and passage.docid not in docids
-    ]
-
-
-def _random(seed: int, epoch: int, row: Mapping[str, Any]) -> random.Random:
-    key = f"{seed}\n{epoch}\n{row.get('query_id')}\n{row['query']}".encode("utf-8", "surrogatepass")
-    return random.Random(hashlib.blake2b(key, digest_size=8).digest())  # noqa: S311  (a draw, not a secret)
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    return repr(row.get("query_id") or row.get("query"))

@@ -30,9 +30,43 @@ Examples:
   hf relabel build train.jsonl --out cleaned
   hf relabel build user/repo --journal nq.sqlite --out cleaned --technique relabel --technique original
   hf relabel build --from user/repo-relabeled@v1.0.0 --out again --max-false-negatives 3
+  hf relabel build train.jsonl --out cleaned --view tuples --view lists --view-negatives 5
 \b
 Then:
   load_dataset("cleaned", "relabel")"""
+
+
+def view_options(command: Any) -> Any:
+    """The options that say which views are built."""
+    added = (
+        click.option(
+            "--view",
+            "views",
+            multiple=True,
+            type=click.Choice(["tuples", "triplets", "lists", "scores"]),
+            help="Add a config that the losses of sentence-transformers take, such as relabel-tuples. May be repeated.",
+        ),
+        click.option(
+            "--view-of",
+            multiple=True,
+            metavar="CONFIG",
+            help="Show this config in views; relabel (or the default config) when not given. May be repeated.",
+        ),
+        click.option(
+            "--view-negatives",
+            type=click.IntRange(min=1),
+            help="Hard negatives in a line of a view: 7, or as in the release. Rows with fewer repeat theirs.",
+        ),
+    )
+    for option in reversed(added):
+        command = option(command)
+    return command
+
+
+def view_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `view_options` out of `options`, and give those that were used."""
+    given = {name: options.pop(name) for name in ("views", "view_of", "view_negatives")}
+    return {name: value for name, value in given.items() if value}
 
 
 @click.command("build", epilog=EPILOG)
@@ -56,6 +90,7 @@ Then:
     "--calibration", metavar="FILE", help="Let the thresholds of an audit decide instead of the judges' labels."
 )
 @click.option("--default", "default_config", help="The default config: remove-hn, or as in the release.")
+@view_options
 @engine_options
 @json_option
 def command(
@@ -74,7 +109,7 @@ def command(
     The folder is in Hub layout: load_dataset(folder, config) loads it. The same inputs give the same bytes.
     """
     given = {"techniques": techniques or None, "limit": max_false_negatives, "default": default_config}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value is not None} | view_settings(options)
     engine = engine_of(options)
     if release is not None:
         if engine is not None:
@@ -146,6 +181,6 @@ def show_build(report: BuildReport, out: str | Path, as_json: bool) -> None:
         print_json(report.to_dict())
         return
     click.echo(report.to_text())
-    techniques = report.manifest["settings"]["techniques"]
-    shown = "relabel" if "relabel" in techniques else techniques[0]
-    click.echo(f'\nLoad it with: load_dataset("{out}", "{shown}")')
+    settings = report.manifest["settings"]
+    shown = [settings["default_config"], *(view["name"] for view in settings.get("views", ()))]
+    click.echo("\nLoad it with: " + ", ".join(f'load_dataset("{out}", "{name}")' for name in shown))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.commands.build_command import view_options, view_settings
 from hf_relabel.hub_tools.commands.common import (
     json_option,
     print_json,
@@ -60,6 +62,7 @@ Then:
     type=click.IntRange(min=0),
     help="For a training set: drop rows with more false negatives than this.",
 )
+@view_options
 @json_option
 def command(
     repo_id: str,
@@ -81,11 +84,14 @@ def command(
     chosen = {name: options.pop(name) for name in (*names, "parent_commit")}
     chosen |= {"license": license_, "default": default_config}
     folder = Path(options["source"])
+    views = view_settings(options)
     if (folder / "manifest.json").is_file():
+        if views:
+            raise ConfigError(f"{folder} is built already. Views are added by build: build it again with --view.")
         with release_progress() as progress:
             report = _push_folder(folder, repo_id, chosen, progress)
     else:
-        build = {"limit": max_false_negatives, **({"techniques": techniques} if techniques else {})}
+        build = {"limit": max_false_negatives, **({"techniques": techniques} if techniques else {}), **views}
         report = _push_source(options, journal_path, build, repo_id, chosen)
     show_push(report, as_json)
 

@@ -45,7 +45,7 @@ from hf_relabel.builders.sharding import (
 )
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.techniques import Technique, account_all
-from hf_relabel.hub_tools.building import calibration_of, check_names, finder_of_suspects, origin
+from hf_relabel.hub_tools.building import calibration_of, check_names, finder_of_suspects, origin, views_of_settings
 from hf_relabel.hub_tools.distributed.cluster import Cluster, Engine, SharedFolder, TaskFailed, all_of, cluster
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def build_on_ray(
         settings.default,
         finder_of_suspects(journal, run) is not None,
         source.scored,
+        views_of_settings(settings, scored=source.scored),
     )
     layout.check()
     calibration = calibration_of(settings)
@@ -216,7 +217,7 @@ class _Verdicts:
                 saved.append((numbered.row, said))
         counts = Counts.none(layout)
         if batch.rows:
-            counts.add(batch, layout.stage_names)
+            counts.add(batch, layout)
         with folder.disk_errors():
             self.place.save(_piece_name(piece.number), saved)
         return _JudgedPiece(counts, tuple(judged.size for judged in batch.rows), rows.reading)
@@ -324,7 +325,7 @@ class _FileTask:
 def _file_tasks(tables: Sequence[Sequence[_TableSize]], layout: Layout) -> list[_FileTask]:
     """The files of all configs, in the order in which the manifest lists them."""
     tasks: list[_FileTask] = []
-    for config in range(len(layout.techniques) + 1 + layout.has_suspects):
+    for config in range(len(layout.techniques) + 1 + layout.has_suspects + len(layout.views)):
         files: list[list[int]] = []
         size = 0
         for batch, of_batch in enumerate(tables):
