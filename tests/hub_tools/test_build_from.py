@@ -18,6 +18,7 @@ from hf_relabel.builders.released import release_from_folder
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.suspects import Opinion, Suspect
 from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.views import views_of
 from hf_relabel.hub_tools.building import rebuild_configs, settings_of
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.releases.opening import open_release
@@ -186,3 +187,40 @@ def test_a_release_takes_the_place_of_a_source(tmp_path: Path, capsys: pytest.Ca
     assert run(["build", "--out", str(tmp_path / "two")]) == 2
     assert run(["build", "--from", str(tmp_path / "one"), "--out", str(tmp_path / "two")]) == 0
     assert capsys.readouterr().err.count("Error:") == 2
+
+
+def test_the_views_of_a_release_are_built_again_and_can_be_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    views = views_of(["tuples", "lists"], techniques=list(Technique), default="remove-hn", negatives=2)
+    built(tmp_path / "one", 20, views=views)
+    one, two, three = (str(tmp_path / name) for name in ("one", "two", "three"))
+
+    assert run(["build", "--from", one, "--out", two]) == 0
+    printed = capsys.readouterr().out
+    assert run(["build", "--from", one, "--out", three, "--view", "triplets", "--view-of", "original"]) == 0
+
+    assert parquet(tmp_path / "two") == parquet(tmp_path / "one")
+    assert f'Load it with: load_dataset("{two}", "remove-hn"), load_dataset("{two}", "relabel-tuples")' in printed
+    assert "relabel-tuples: " in printed
+    assert {path.parent.name for path in (tmp_path / "three").rglob("*-*/*.parquet")} == {
+        "remove-hn",
+        "relabel-filter",
+        "original-triplets",
+    }
+
+
+def test_views_of_what_is_not_built_are_refused_and_a_built_folder_has_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built(tmp_path / "one", 10)
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+
+    assert run(["build", "--from", one, "--out", two, "--view", "tuples", "--view-of", "best"]) == 2
+    assert run(["push", one, "user/set", "--view", "tuples"]) == 2
+
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: A view of 'best' needs that config, but only original, remove, remove-hn, relabel, relabel-filter are"
+        " built.",
+        f"Error: {one} is built already. Views are added by build: build it again with --view.",
+    ]

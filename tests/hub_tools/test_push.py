@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from hf_relabel.builders.quickstart import rows_path, truth_path
+from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.views import views_of
 from hf_relabel.hub_tools.local_hub import LocalHub
 from tests.hub_tools.release_clients import Client, empty, hub_and_client
 from tests.hub_tools.releases_data import built
@@ -70,11 +72,13 @@ def push(client: Client, folder: Path, *options: str) -> Any:
 
 def test_what_was_built_is_what_loads_by_tag(hub: tuple[LocalHub, Client], tmp_path: Path) -> None:
     _, client = hub
-    built(tmp_path / "one")
+    views = views_of(["tuples", "lists"], techniques=list(Technique), default="remove-hn", negatives=2)
+    built(tmp_path / "one", views=views)
     report = push(client, tmp_path / "one")
     assert (report["version"], report["changed"], report["tagged"]) == ("v1.0.0", True, True)
     expected = client.python(LOAD_FOLDER, str(tmp_path / "one"), "", "streaming")
-    assert len(expected) == 6
+    assert [*expected] == [*Technique, "verdicts", "relabel-tuples", "relabel-lists"]
+    assert [*expected["relabel-tuples"][0]] == ["query", "positive", "negative_1", "negative_2"]
     assert client.python(LOAD, REPO, "v1.0.0", "plain") == expected
     assert client.python(LOAD, REPO, "v1.0.0", "streaming") == expected
     # One commit after the repository's own first one: nobody could see half of it.
