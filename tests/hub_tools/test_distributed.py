@@ -132,7 +132,7 @@ def job_file(folder: Path, rows: Path, url: str, name: str, **more: Any) -> Path
                 "limits": limits,
             },
         ],
-        "build": {"out": str(folder / name), "max_shard_bytes": 20_000},
+        "build": {"out": str(folder / name), "max_shard_bytes": 20_000, "views": ["tuples"], "view_negatives": 3},
         **more,
     }
     job = {name: value for name, value in job.items() if value is not None}
