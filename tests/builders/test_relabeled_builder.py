@@ -112,14 +112,11 @@ def test_several_processes_prepare_the_shards_of_a_folder(cache: str, tmp_path: 
     assert builder.as_dataset(split="train").to_list() == data.expected("relabel")
 
 
-def test_there_is_one_versioned_config_per_technique() -> None:
-    assert {config.name: str(config.version) for config in RelabeledBuilder.BUILDER_CONFIGS} == {
-        "original": "1.0.0",
-        "remove": "1.0.0",
-        "remove-hn": "1.0.0",
-        "relabel": "1.0.0",
-        "relabel-filter": "1.0.0",
-    }
+def test_there_is_one_versioned_config_per_technique_and_per_view_of_it() -> None:
+    names = ["original", "remove", "remove-hn", "relabel", "relabel-filter"]
+    views = [f"{name}-{view}" for name in names for view in ("tuples", "triplets", "lists", "scores")]
+    versions = {config.name: str(config.version) for config in RelabeledBuilder.BUILDER_CONFIGS}
+    assert versions == dict.fromkeys([*names, *views], "1.0.0")
     assert all(isinstance(config, RelabeledConfig) for config in RelabeledBuilder.BUILDER_CONFIGS)
 
 
