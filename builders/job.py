@@ -54,6 +54,10 @@ class SourceSettings(_Settings):
     sample_seed: int = 0
     limit: int | None = Field(default=None, ge=1)
     skip_bad_rows: bool = False
+    columns: Mapping[str, str | tuple[str, ...]] = {}
+    """Which column, or which columns, play a role, where their names do not say it: `{positive: response}`."""
+    relevant_from: float | None = None
+    """Of graded labels and scores, the least that makes a passage a positive."""
 
     @field_validator("subset", mode="before")
     @classmethod

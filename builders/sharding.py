@@ -22,7 +22,7 @@ from hf_relabel.builders.errors import BadRow, RelabelError, SourceError
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import FORMATS, Source, SourceFile
 from hf_relabel.builders.sources.files import LONGEST_LINE, opened
-from hf_relabel.builders.sources.source import Options, Skipped
+from hf_relabel.builders.sources.source import Skipped
 from hf_relabel.builders.whole_file import written_whole
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def source_of_piece(source: Source, piece: Piece) -> Source:
         else:
             file = replace(file, open=partial(_open_part, file.open, piece.start, piece.stop))
     # Whether a subset exists at all is seen when all pieces have been read.
-    options = Options(skip_bad_rows=source.options.skip_bad_rows)
+    options = replace(source.options, subset=None, sample=None, limit=None)
     return replace(source, files=(file,), options=options, skipped=Skipped(), ignored_fields=set())
 
 

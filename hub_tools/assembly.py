@@ -25,9 +25,16 @@ from hf_relabel.hub_tools.hub_source import open_source
 from hf_relabel.hub_tools.judging import Judge, Member, Stage
 
 
-def source_of(settings: SourceSettings) -> Source:
-    """Open the source that a job file names, local or on the Hub."""
-    return open_source(
+def source_of(settings: SourceSettings, *, pairs: bool = False) -> Source:
+    """Open the source that a job file names, local or on the Hub.
+
+    Args:
+        pairs: whether one whose rows have no negatives will do.
+
+    Raises:
+        SourceError: it cannot be opened, or has no negatives.
+    """
+    source = open_source(
         settings.location,
         format=settings.format,
         config=settings.config,
@@ -37,7 +44,12 @@ def source_of(settings: SourceSettings) -> Source:
         sample=parse_sample(settings.sample, seed=settings.sample_seed) if settings.sample else None,
         skip_bad_rows=settings.skip_bad_rows,
         limit=settings.limit,
+        columns=settings.columns,
+        relevant_from=settings.relevant_from,
     )
+    if not pairs:
+        source.check_negatives()
+    return source
 
 
 def parse_sample(text: str, seed: int = 0) -> Sample:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,8 @@ def open_source(
     skip_bad_rows: bool = False,
     limit: int | None = None,
     mined_negatives: int = MINED_NEGATIVES,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    relevant_from: float | None = None,
     token: str | bool | None = None,
     cache: bool = True,
 ) -> Source:
@@ -94,6 +96,9 @@ def open_source(
         skip_bad_rows: leave out rows that cannot be used and count them, instead of stopping at the first.
         limit: stop after so many rows.
         mined_negatives: of a BEIR folder, how many negatives to mine for each query.
+        columns: which column, or which columns, play a role, where their names do not say it: `{"query": "prompt",
+            "positive": "response", "negative": "negative_*"}`. See `hf_relabel.builders.sources.columns.ROLES`.
+        relevant_from: of graded labels and scores, the least that makes a passage a positive.
         token: for the Hub. None takes the stored token or `HF_TOKEN`, False sends none.
         cache: download each file into the Hub cache when its turn comes; False reads it over the network each time.
 
@@ -117,10 +122,12 @@ def open_source(
             skip_bad_rows=skip_bad_rows,
             limit=limit,
             mined_negatives=mined_negatives,
+            columns=columns,
+            relevant_from=relevant_from,
         )
     config, revision = config or hub.config, revision or hub.revision
     called = name or (f"{hub.repo_id}:{config}" if config else hub.repo_id)
-    options = Options.checked(called, subset, sample, skip_bad_rows, limit, mined_negatives)
+    options = Options.checked(called, subset, sample, skip_bad_rows, limit, mined_negatives, columns, relevant_from)
     if split is None and format != "beir":
         split = "train"
     sha, paths = _pinned_files(hub.repo_id, revision, config, split, token)

@@ -422,7 +422,7 @@ def judge(
         JudgingStopped: Ctrl-C, deadline, spend cap, or nothing but errors. What was judged is in the journal.
         EndpointError: a server cannot be reached at the start.
         ConfigError: the stages do not fit together, or what was given is none.
-        SourceError, BadRow: the source cannot be opened or read.
+        SourceError, BadRow: the source cannot be opened or read, or holds pairs, without negatives to judge.
     """
     ready, opened = as_stages(stages, endpoint=endpoint, model=model, limits=limits), as_source(source)
     with as_journal(journal) as kept, bars.judging(progress) as told:
@@ -432,6 +432,7 @@ def judge(
 def _judge(
     source: Source, stages: Sequence[Stage], journal: Journal, *, retry_failed: bool, progress: Progress | None
 ) -> list[StageReport]:
+    source.check_negatives()
     reports: list[StageReport] = []
     run_stages: list[RunStage] = []
     for number, stage in enumerate(stages, start=1):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hf_relabel.builders.errors import BadRow
-from hf_relabel.builders.rows import Passage, Row, text_docid
+from hf_relabel.builders.rows import Passage, text_docid
 from hf_relabel.builders.sources.files import Record
 
 
@@ -20,11 +21,13 @@ class Context:
         file: name of the file as the user knows it.
         number: row number in that file, from 1.
         subset: the subset of a row that names none.
+        relevant_from: the least label of a relevant passage; None where labels are 0 and 1.
     """
 
     file: str
     number: int
     subset: str = ""
+    relevant_from: float | None = None
 
     def bad(self, field: str, found: str, remedy: str) -> BadRow:
         return BadRow(self.file, self.number, field, found, remedy)
@@ -85,15 +88,15 @@ def identifier(value: Any, path: str, context: Context) -> str:
     return str(int(value) if whole else value)
 
 
-def query_identifier(record: Record, query: str, context: Context) -> str:
+def query_identifier(record: Record, column: str, query: str, context: Context) -> str:
     """The row's id; md5 hex of the query, as in the RLHN data, where it has none."""
-    found = identifier(record.get("query_id"), "query_id", context)
+    found = identifier(record.get(column), column, context)
     return found or hashlib.md5(query.encode(), usedforsecurity=False).hexdigest()
 
 
-def subset_name(record: Record, context: Context) -> str:
-    value = record.get("subset")
-    return context.subset if value is None else check_text(value, "subset", context) or context.subset
+def subset_name(record: Record, column: str, context: Context) -> str:
+    value = record.get(column)
+    return context.subset if value is None else check_text(value, column, context) or context.subset
 
 
 def text_passage(value: Any, path: str, context: Context, score: float | None = None) -> Passage:
@@ -110,8 +113,15 @@ def score_of(value: Any, path: str, context: Context) -> float | None:
     return float(value)
 
 
-def structured_passage(value: Any, path: str, context: Context) -> Passage:
-    """A passage `{docid, title, text, score}`: all but the text may be missing, other fields are ignored."""
+def structured_passage(
+    value: Any, path: str, context: Context, ids: tuple[str, ...] = ("docid",), score: str = "score"
+) -> Passage:
+    """A passage `{docid, title, text, score}`: all but the text may be missing, other fields are ignored.
+
+    Args:
+        ids: names of the field that holds the docid; the first that is there counts.
+        score: name of the field that holds the score; "" where none does.
+    """
     if not isinstance(value, dict):
         raise context.bad(path, f"{shown(value)} where a passage is needed", "Write it as {docid, title, text}.")
     if "text" not in value:
@@ -119,9 +129,22 @@ def structured_passage(value: Any, path: str, context: Context) -> Passage:
     text = check_text(value["text"], f"{path}.text", context)
     title = value.get("title")
     title = "" if title is None else check_text(title, f"{path}.title", context)
-    docid = identifier(value.get("docid"), f"{path}.docid", context)
-    score = score_of(value.get("score"), f"{path}.score", context)
-    return Passage(docid or text_docid(title, text), title, text, score)
+    name = next((name for name in ids if value.get(name) is not None), ids[0])
+    docid = identifier(value.get(name), f"{path}.{name}", context)
+    found = score_of(value.get(score), f"{path}.{score}", context) if score else None
+    return Passage(docid or text_docid(title, text), title, text, found)
+
+
+def any_passage(value: Any, path: str, context: Context) -> Passage:
+    """A passage that is a text or `{docid, title, text}`."""
+    return structured_passage(value, path, context) if isinstance(value, dict) else text_passage(value, path, context)
+
+
+def listed(
+    value: Any, path: str, context: Context, read: Callable[[Any, str, Context], Passage]
+) -> tuple[Passage, ...]:
+    """The passages of a list."""
+    return tuple(read(one, f"{path}[{index}]", context) for index, one in enumerate(as_list(value, path, context)))
 
 
 def as_list(value: Any, path: str, context: Context) -> list[Any]:
@@ -130,17 +153,34 @@ def as_list(value: Any, path: str, context: Context) -> list[Any]:
     return value
 
 
-def checked_row(
-    record: Record,
-    query: str,
-    positives: tuple[Passage, ...],
-    negatives: tuple[Passage, ...],
-    positives_field: str,
-    context: Context,
-) -> Row:
-    """The row, once it has a positive to compare with."""
+def is_relevant(value: Any, path: str, context: Context) -> bool:
+    """What a label says. 1.0, true and "1" are 1 as well.
+
+    Grades and scores say nothing as long as nobody says from which one on a passage is relevant.
+    """
+    number = _number(value)
+    if number is None or math.isnan(number):
+        raise context.bad(path, f"{shown(value)} where a label is needed", "Labels are 1 (relevant) or 0 (not).")
+    if context.relevant_from is not None:
+        return number >= context.relevant_from
+    if number not in (0, 1):
+        remedy = "Labels are 1 (relevant) or 0 (not). Of grades or scores, say from which on a passage is relevant: "
+        raise context.bad(path, shown(value), f"{remedy}--relevant-from N (relevant_from in Python and in job files).")
+    return number == 1
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, (bool, int, float, str)):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def check_positives(positives: Sequence[Passage], column: str, context: Context) -> None:
+    """Whether a row has a positive to compare with."""
     if not positives:
-        raise context.bad(positives_field, "no positive", "Drop the row or give it a positive passage.")
+        raise context.bad(column, "no positive", "Drop the row or give it a positive passage.")
     if not any(passage.text.strip() or passage.title.strip() for passage in positives):
-        raise context.bad(positives_field, "only empty positives", "Drop the row or give it a positive with a text.")
-    return Row(query_identifier(record, query, context), query, positives, negatives, subset_name(record, context))
+        raise context.bad(column, "only empty positives", "Drop the row or give it a positive with a text.")

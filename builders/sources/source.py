@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from hf_relabel.builders.errors import BadRow, SourceError
-from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.program import program
+from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files
+from hf_relabel.builders.sources.columns import Bound, Columns, given_columns
 from hf_relabel.builders.sources.fields import Context
 from hf_relabel.builders.sources.files import (
     Record,
@@ -22,15 +26,19 @@ from hf_relabel.builders.sources.files import (
     is_data_file,
 )
 from hf_relabel.builders.sources.folders import files_of
-from hf_relabel.builders.sources.formats import FORMATS, Format, detected_format, named_format
+from hf_relabel.builders.sources.formats import FORMATS, Format
+from hf_relabel.builders.sources.grouping import Read, grouped
 from hf_relabel.builders.sources.objects import SourceObject, source_object
 from hf_relabel.builders.sources.reading import read_records
+from hf_relabel.builders.sources.recognition import Guesses, named_format, recognised
 
 _Part: TypeAlias = SourceFile | SourceObject
 _PEEKED = 20
 _MESSAGES_KEPT = 20
 _SHAPES_KEPT = 1_000
-"""Combinations of fields whose ignored fields are noted: rows with ever new fields would fill the memory."""
+"""Combinations of fields that are remembered: rows with ever new fields would fill the memory."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -58,6 +66,8 @@ class Options:
     skip_bad_rows: bool = False
     limit: int | None = None
     mined_negatives: int = MINED_NEGATIVES
+    columns: Columns = field(default_factory=dict)
+    relevant_from: float | None = None
 
     @classmethod
     def checked(
@@ -68,6 +78,8 @@ class Options:
         skip_bad_rows: bool,
         limit: int | None,
         mined_negatives: int,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+        relevant_from: float | None = None,
     ) -> Options:
         """The options as `open_source` takes them.
 
@@ -79,16 +91,8 @@ class Options:
         if mined_negatives < 1:
             raise SourceError(f"{name}: at least one negative has to be mined for each query, not {mined_negatives}.")
         subsets = (subset,) if isinstance(subset, str) else None if subset is None else tuple(subset)
-        return cls(subsets, sample, skip_bad_rows, limit, mined_negatives)
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A row with what it was made of, and the saved reply that came with it, if any."""
-
-    row: Row
-    records: tuple[Record, ...]
-    reply: tuple[str, str] | None
+        given = given_columns(columns, name)
+        return cls(subsets, sample, skip_bad_rows, limit, mined_negatives, given, relevant_from)
 
 
 @dataclass
@@ -101,6 +105,7 @@ class Source:
         format: a name in `FORMATS`.
         revision: the commit sha of a Hub data set, None for local files.
         config, split: which ones of a data set with several; the split of the judgements for a BEIR folder.
+        guesses: the columns, by role, that no name says and no user gave.
         skipped: the bad rows that the last full reading left out (only with `skip_bad_rows`).
         ignored_fields: fields that the format does not read, as far as they were seen.
         data: the object that is read, None for files.
@@ -115,6 +120,7 @@ class Source:
     config: str | None = None
     split: str | None = None
     options: Options = field(default_factory=Options)
+    guesses: Guesses = field(default_factory=dict)
     skipped: Skipped = field(default_factory=Skipped)
     ignored_fields: set[str] = field(default_factory=set)
     data: SourceObject | None = None
@@ -184,6 +190,9 @@ class Source:
             "limit": options.limit,
             "skip_bad_rows": options.skip_bad_rows,
             "mined_negatives": options.mined_negatives if self.format == "beir" else None,
+            "columns": {role: list(columns) for role, columns in self.columns.items()},
+            "guessed": sorted(self.guesses),
+            "relevant_from": options.relevant_from,
             "ignored_fields": sorted(self.ignored_fields),
             "skipped": self.skipped.to_dict(),
         }
@@ -200,6 +209,27 @@ class Source:
         return described
 
     @property
+    def columns(self) -> Columns:
+        """The columns by role that were given or guessed; the others have names that are known."""
+        return {**self.options.columns, **{role: (column,) for role, column in self.guesses.items()}}
+
+    @property
+    def needs_mining(self) -> bool:
+        """Whether its rows have no negatives, as pairs have none."""
+        return self._format.needs_mining
+
+    def check_negatives(self) -> None:
+        """Whether there is something to judge.
+
+        Raises:
+            SourceError: its format has no negatives.
+        """
+        if self.needs_mining:
+            raise SourceError(
+                f"{self.name}: {self.format} have no negatives to judge. Mine some: `{program()} mine {self.name}`."
+            )
+
+    @property
     def _format(self) -> Format:
         return FORMATS[self.format]
 
@@ -208,7 +238,7 @@ class Source:
         corpus, queries, qrels = self.files
         return BeirReader(BeirFiles(corpus, queries, qrels, self.split or ""), self.options.mined_negatives)
 
-    def _kept(self) -> Iterator[_Read]:
+    def _kept(self) -> Iterator[Read]:
         """The rows that the options keep, in three steps: subset, sample, limit."""
         limit = self.options.limit
         if limit is not None and limit <= 0:
@@ -226,7 +256,7 @@ class Source:
             if kept == limit:
                 return
 
-    def _of_subsets(self, skipped: Skipped) -> Iterator[_Read]:
+    def _of_subsets(self, skipped: Skipped) -> Iterator[Read]:
         wanted = self.options.subset
         if wanted is None:
             yield from self._converted(skipped)
@@ -242,45 +272,62 @@ class Source:
                 f"{', '.join(map(repr, sorted(seen))) or 'no rows'}."
             )
 
-    def _converted(self, skipped: Skipped) -> Iterator[_Read]:
+    def _converted(self, skipped: Skipped) -> Iterator[Read]:
         good = self._good_rows(skipped)
         if not self._format.groups:
-            yield from (read for _, read in good)
+            yield from good
             return
-        yield from _grouped(good)
+        for read in grouped(good, self._format.groups):
+            if isinstance(read, BadRow):
+                self._refuse(read, skipped)
+            else:
+                yield read
 
-    def _good_rows(self, skipped: Skipped) -> Iterator[tuple[_Part, _Read]]:
-        known_shapes: set[tuple[str, ...]] = set()
+    def _refuse(self, bad: BadRow, skipped: Skipped) -> None:
+        if not self.options.skip_bad_rows:
+            raise bad
+        skipped.add(bad)
+
+    def _good_rows(self, skipped: Skipped) -> Iterator[Read]:
+        known_shapes: dict[tuple[str, ...], Bound] = {}
         for file, number, record in self._records():
+            context = Context(file.name, number, file.subset, self.options.relevant_from)
             try:
                 if isinstance(record, BadRow):
                     raise record
-                if len(known_shapes) < _SHAPES_KEPT and (shape := tuple(record)) not in known_shapes:
-                    known_shapes.add(shape)
-                    self._note_ignored(record)
-                read = self._convert(record, Context(file.name, number, file.subset))
+                bound = known_shapes.get(shape := _shape(record))
+                if bound is None:
+                    bound = self._bind(record, context)
+                    if len(known_shapes) < _SHAPES_KEPT:
+                        known_shapes[shape] = bound
+                read = self._convert(record, context, bound)
             except BadRow as bad:
-                if not self.options.skip_bad_rows:
-                    raise
-                skipped.add(bad)
+                self._refuse(bad, skipped)
             else:
-                yield file, read
+                yield read
 
-    def _convert(self, record: Record, context: Context) -> _Read:
-        row = self._format.convert(record, context)
-        return _Read(row, (record,), None if self._format.reply is None else self._format.reply(record, context))
+    def _bind(self, record: Record, context: Context) -> Bound:
+        bound = self._format.bind(record, self.columns, context)
+        self.ignored_fields.update(name for name in bound.unread if name not in self._format.more)
+        return bound
+
+    def _convert(self, record: Record, context: Context, bound: Bound) -> Read:
+        row = self._format.convert(record, context, bound)
+        reply = None if self._format.reply is None else self._format.reply(record, context)
+        return Read(row, (record,), reply, context)
 
     def _look_at(self, records: Sequence[Record]) -> None:
         """Learn what the first records tell of all."""
         self.scored = any(self._format.scored(record) for record in records)
         for record in records:
-            self._note_ignored(record)
-
-    def _note_ignored(self, record: Record) -> None:
-        self.ignored_fields.update(str(name) for name in record.keys() - set(self._format.reads(record)))
+            with suppress(BadRow):
+                self._bind(record, Context("", 0))
+        if self.guesses:
+            guess = ", ".join(f"{role} ← {column}" for role, column in self.guesses.items())
+            _logger.warning("%s: %s is a guess: it was the only column left. Say it with --column.", self.name, guess)
 
     def _records(self) -> Iterator[tuple[_Part, int, Record | BadRow]]:
-        columns = None if self._whole_records else self._format.columns
+        columns = None if self._whole_records else self._format.columns(self.columns)
         if self.data is not None:
             for number, record in self.data.records(columns):
                 yield self.data, number, record
@@ -293,33 +340,9 @@ class Source:
                 yield file, number, record
 
 
-def _grouped(reads: Iterable[tuple[_Part, _Read]]) -> Iterator[_Read]:
-    """Triplets of one query and positive that follow each other in a file, as one row with all their negatives."""
-    part: _Part | None = None
-    group: list[_Read] = []
-    for file, read in reads:
-        if group and (part is not file or not _belongs(group[0].row, read.row)):
-            yield _joined(group)
-            group = []
-        part = file
-        group.append(read)
-    if group:
-        yield _joined(group)
-
-
-def _belongs(one: Row, other: Row) -> bool:
-    return (one.query_id, one.query, one.positive_passages, one.subset) == (
-        other.query_id,
-        other.query,
-        other.positive_passages,
-        other.subset,
-    )
-
-
-def _joined(group: Sequence[_Read]) -> _Read:
-    negatives = tuple(passage for read in group for passage in read.row.negative_passages)
-    records = tuple(record for read in group for record in read.records)
-    return replace(group[0], row=replace(group[0].row, negative_passages=negatives), records=records)
+def _shape(record: Record) -> tuple[str, ...]:
+    """The fields that hold something: what is said of one record with them holds for all."""
+    return tuple([name for name, value in record.items() if value is not None])
 
 
 def open_source(
@@ -334,6 +357,8 @@ def open_source(
     config: str | None = None,
     split: str | None = None,
     mined_negatives: int = MINED_NEGATIVES,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    relevant_from: float | None = None,
 ) -> Source:
     """Open local files or an object that holds rows. `hf_relabel.open_source` opens data sets on the Hub as well, and
     tells of the arguments.
@@ -342,7 +367,7 @@ def open_source(
         SourceError: it is none of these, the files cannot be opened or are in no known format.
     """
     told = name or (str(data) if isinstance(data, (str, os.PathLike)) else type(data).__name__)
-    options = Options.checked(told, subset, sample, skip_bad_rows, limit, mined_negatives)
+    options = Options.checked(told, subset, sample, skip_bad_rows, limit, mined_negatives, columns, relevant_from)
     if not isinstance(data, (str, os.PathLike)):
         if config is not None:
             raise SourceError(f"{told}: is an object, which has no config {config!r}.")
@@ -377,6 +402,8 @@ def source_from_files(
     """
     options = options or Options()
     if format is not None and named_format(format).name == "beir":
+        if options.columns:
+            raise SourceError(f"{name}: the fields of a BEIR folder have fixed names, so no columns can be given.")
         chosen = beir_files(files, name, split)
         files, split = (chosen.corpus, chosen.queries, chosen.qrels), chosen.split
         return Source(name, tuple(files), "beir", revision, config, split, options)
@@ -385,8 +412,8 @@ def source_from_files(
         raise SourceError(f"{name}: no .jsonl, .json or .parquet file.")
     readers = (read_records(file, batch_rows=_PEEKED) for file in files)
     records = _first_records(readers, name, options.skip_bad_rows)
-    found = named_format(format) if format is not None else detected_format(records, files[0].name)
-    source = Source(name, files, found.name, revision, config, split, options)
+    found, guesses = recognised(records, files[0].name, format, options.columns)
+    source = Source(name, files, found.name, revision, config, split, options, guesses)
     source._look_at(records)
     return source
 
@@ -395,8 +422,8 @@ def _source_from_object(data: SourceObject, format: str | None, options: Options
     if format is not None and named_format(format).name == "beir":
         raise SourceError(f"{data.name}: a BEIR set is a folder with corpus.jsonl, queries.jsonl and qrels/.")
     records = _first_records([data.records()], data.name, options.skip_bad_rows)
-    found = named_format(format) if format is not None else detected_format(records, data.name)
-    source = Source(data.name, (), found.name, split=data.split, options=options, data=data)
+    found, guesses = recognised(records, data.name, format, options.columns)
+    source = Source(data.name, (), found.name, split=data.split, options=options, guesses=guesses, data=data)
     source._look_at(records)
     return source
 

@@ -21,6 +21,15 @@ SOURCE_HELP = "A Hub dataset (user/repo, user/repo@revision), a folder, or a .js
 _SOURCE = click.argument("source", metavar="SOURCE")
 _SOURCE_OPTIONS = [
     click.option("--format", "format_", metavar="NAME", help="Format of the rows; found out when not given."),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="ROLE=COLUMN",
+        help="Which column plays a role (query, positive, negative, passage, label, id, subset, …), where the names do"
+        " not say it, such as positive=response. May be repeated; * stands for anything (negative=hard_*).",
+    ),
+    click.option("--relevant-from", type=float, help="Of graded labels or scores, the least of a positive."),
     click.option("--config", help="Config of a Hub dataset."),
     click.option("--split", help="Split of a Hub dataset (train unless given), or of the judgements of a BEIR folder."),
     click.option("--revision", help="Branch, tag or commit of a Hub dataset."),
@@ -138,6 +147,8 @@ def source_settings(options: dict[str, Any]) -> SourceSettings:
         return SourceSettings(
             location=options.pop("source"),
             format=options.pop("format_"),
+            columns=parse_columns(options.pop("columns")),
+            relevant_from=options.pop("relevant_from"),
             config=options.pop("config"),
             split=options.pop("split"),
             revision=options.pop("revision"),
@@ -189,6 +200,17 @@ def parse_parameters(given: Iterable[str]) -> dict[str, str]:
             raise ConfigError(f"--set takes NAME=VALUE, not {text!r}.")
         parameters[name] = value
     return parameters
+
+
+def parse_columns(given: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """`ROLE=COLUMN` texts as the columns of each role."""
+    columns: dict[str, tuple[str, ...]] = {}
+    for text in given:
+        role, equals, column = text.partition("=")
+        if not equals or not role or not column:
+            raise ConfigError(f"--column takes ROLE=COLUMN, such as positive=response, not {text!r}.")
+        columns[role] = (*columns.get(role, ()), column)
+    return columns
 
 
 def print_json(value: Any) -> None:

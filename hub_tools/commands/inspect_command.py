@@ -27,7 +27,7 @@ def command(as_json: bool, **options: Any) -> None:
     from hf_relabel.builders.inspection import inspect
     from hf_relabel.hub_tools.assembly import source_of
 
-    source = source_of(source_settings(options))
+    source = source_of(source_settings(options), pairs=True)
     with progress_bar("reading") as bar:
         report = inspect(source, progress=lambda rows: bar.update(rows - bar.n))
     if as_json:

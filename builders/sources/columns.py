@@ -1,0 +1,375 @@
+"""Which column of a record plays which role: the query, the positive, the negatives, the label …
+
+A role is filled by the columns that the user names, else by the one column with a name that is known for it, else,
+where exactly one column is left, by that one: a guess, and it is said to be one. Nothing else is taken, and no column
+that looks like a query or a passage is left out without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, Literal, TypeAlias
+
+from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.sources.files import Record
+
+Columns: TypeAlias = Mapping[str, tuple[str, ...]]
+"""The columns of each role. Of those that a user gives, `*` stands for anything (`negative_*`)."""
+
+Kind: TypeAlias = Literal["text", "texts", "list", "passages", "label", "any"]
+
+IGNORE = "ignore"
+ROLES = {
+    "query": "the query",
+    "positive": "a relevant passage, or a list of them; may be given more than once",
+    "negative": "a hard negative, or a list of them; may be given more than once",
+    "passage": "the passage, or a list of passages, that `label` is about",
+    "label": "whether `passage` is relevant: 1 or 0, or a grade or score with `relevant_from`",
+    "id": "the id of the query",
+    "docid": "the id of the only passage of a record",
+    "title": "the title of the only passage of a record",
+    "subset": "the subset a row belongs to",
+    IGNORE: "a column that is not to be read",
+}
+"""What a user may give columns for."""
+
+# Never taken by a guess: what such a column holds is seldom a query or a passage.
+_METADATA = frozenset(
+    [
+        "id",
+        "_id",
+        "idx",
+        "index",
+        "uid",
+        "uuid",
+        "qid",
+        "pid",
+        "docid",
+        "doc_id",
+        "title",
+        "language",
+        "lang",
+        "locale",
+        "source",
+        "url",
+        "uri",
+        "link",
+        "type",
+        "prompt",
+        "instruction",
+        "instructions",
+        "dataset",
+        "domain",
+        "category",
+        "topic",
+        "task",
+        "split",
+        "author",
+        "date",
+        "model",
+        "license",
+        "score",
+        "label",
+        "name",
+    ]
+)
+_GUESSED = frozenset(["query", "positive", "passage"])
+"""Roles that a column may be guessed for. That a column holds negatives or labels is known or said."""
+
+_SIDE = re.compile(r"(?:hard[_-]?)?(neg|pos)(?:ative|itive)?s?(?:[_-]?\d+|[_-].*)?$")
+_OF_A_SIDE = re.compile(r"(?:ids?|scores?|ranks?|indices|labels?|logits?|prompts?)$")
+_NUMBERED = re.compile(r"(query|anchor|question|sentence|passage|document|answer|text|doc)[_-]?\d+$")
+
+
+@dataclass(frozen=True)
+class Role:
+    """How a format fills a role.
+
+    Attributes:
+        names: known names of its column, the format's own first.
+        kind: what is in it.
+        several: whether the user may give several columns.
+        every: whether all known names are read, not the one that is there.
+        pattern: further names, all of which are read, in the order of their numbers.
+    """
+
+    names: tuple[str, ...]
+    kind: Kind = "text"
+    required: bool = True
+    several: bool = False
+    every: bool = False
+    pattern: re.Pattern[str] | None = None
+
+
+class Unbound(Exception):
+    """A role cannot be filled, or a column would be lost.
+
+    Attributes:
+        missing: no column is there for the role.
+        still_open: how many roles have none, while others have theirs; 0 where none has.
+    """
+
+    def __init__(
+        self, role: str, columns: Sequence[str], found: str, remedy: str, missing: bool = False, still_open: int = 0
+    ) -> None:
+        super().__init__(found)
+        self.role, self.columns, self.found, self.remedy = role, columns, found, remedy
+        self.missing, self.still_open = missing, still_open
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The columns of one record by role, where there are any, and those nobody reads."""
+
+    columns: Columns
+    unread: tuple[str, ...] = ()
+
+    def one(self, role: str, default: str = "") -> str:
+        """The first column of a role."""
+        return next(iter(self.all(role)), default)
+
+    def all(self, role: str) -> tuple[str, ...]:
+        """All columns of a role."""
+        return self.columns.get(role, ())
+
+
+def bind(roles: Mapping[str, Role], given: Columns, record: Record) -> Bound:
+    """Fill the roles of a format out of one record.
+
+    Raises:
+        Unbound: a role that is needed has no column or several, or a column that looks like one of a role is not read.
+    """
+    bound = filled(roles, given, record)
+    if (
+        role := next((name for name, role in roles.items() if role.required and not bound.all(name)), None)
+    ) is not None:
+        raise _missing(role, given.get(role) or roles[role].names, record)
+    check_bound(roles, given, record, bound)
+    return bound
+
+
+def filled(roles: Mapping[str, Role], given: Columns, record: Record) -> Bound:
+    """All columns that each role may have, and the columns that are left."""
+    taken = {name for columns in given.values() for name in matching(columns, record)}
+    columns: dict[str, tuple[str, ...]] = {}
+    for name, role in roles.items():
+        found = matching(given[name], record) if name in given else _known(role, record, taken)
+        if found:
+            columns[name] = tuple(found)
+            taken.update(found)
+    return Bound(columns, tuple(str(name) for name in record if name not in taken))
+
+
+def check_bound(roles: Mapping[str, Role], given: Columns, record: Record, bound: Bound) -> None:
+    """Whether each role has as many columns as it may have, and none is lost.
+
+    Raises:
+        Unbound: not so.
+    """
+    for name, role in roles.items():
+        if len(bound.all(name)) > 1 and not (role.every or role.pattern or (name in given and role.several)):
+            raise _several(name, bound.all(name))
+    for name in bound.unread:
+        if (lost := _looks_like(name, roles)) is not None and lost not in given and holds_text(record.get(name)):
+            raise _lost(name, lost, bound.all(lost), lost in roles and roles[lost].several)
+
+
+def matching(columns: Iterable[str], names: Iterable[Any]) -> list[str]:
+    """The names that are among the columns, where `*` stands for anything (what it finds is sorted by number)."""
+    there = [name for name in names if isinstance(name, str)]
+    found: dict[str, None] = {}
+    for column in columns:
+        if column in there:
+            found[column] = None
+        elif "*" in column:
+            found.update(dict.fromkeys(sorted((name for name in there if fnmatchcase(name, column)), key=_natural)))
+    return list(found)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
+
+
+def _known(role: Role, record: Record, taken: Iterable[str]) -> list[str]:
+    free = [name for name in record if isinstance(name, str) and name not in taken and suits(record[name], role.kind)]
+    if role.pattern is not None:
+        found = sorted((name for name in free if role.pattern.fullmatch(name)), key=_natural)
+    else:
+        found = [name for name in role.names if name in free]
+    # Tables have all columns in all rows: an empty one counts only where there is no other.
+    return [name for name in found if record[name] is not None] or found
+
+
+def suits(value: Any, kind: Kind) -> bool:
+    """Whether a value may be what a role holds. Details are looked at when the record becomes a row."""
+    if value is None or kind == "any":
+        return True
+    if kind in ("text", "label"):
+        return not isinstance(value, (list, dict))
+    if kind == "texts":
+        return not isinstance(value, dict)
+    return isinstance(value, list) or (kind == "passages" and isinstance(value, dict))
+
+
+def holds_text(value: Any) -> bool:
+    """Whether a value is a text, a passage, or a list of them."""
+    if isinstance(value, list):
+        return bool(value) and holds_text(value[0])
+    return bool(value) and isinstance(value, (str, dict))
+
+
+def _looks_like(name: str, roles: Mapping[str, Role]) -> str | None:
+    """The role that the name of a column speaks of, if any."""
+    bare = name.casefold()
+    for role_name, role in roles.items():
+        if name in role.names and role.kind != "any":
+            return role_name
+    if _OF_A_SIDE.search(bare):
+        return None
+    if side := _SIDE.match(bare):
+        return "negative" if side[1] == "neg" else "positive"
+    numbered = _NUMBERED.match(bare)
+    if numbered is None:
+        return None
+    return "query" if numbered[1] in ("query", "anchor", "question", "sentence") else "positive"
+
+
+def _several(role: str, found: Sequence[str]) -> Unbound:
+    remedy = f"Say which it is: --column {role}={found[0]}."
+    return Unbound(role, found, f"the columns {', '.join(found)} could each be the {role}", remedy)
+
+
+def _missing(role: str, wanted: Sequence[str], record: Record) -> Unbound:
+    has = ", ".join(str(key) for key in list(record)[:12]) or "nothing"
+    remedy = f"The row has: {has}. Add the field, or say which holds the {role}: --column {role}=NAME."
+    return Unbound(role, wanted, "missing", remedy, missing=True)
+
+
+def _lost(name: str, role: str, read: Sequence[str], several: bool) -> Unbound:
+    beside = f" beside {', '.join(read)}" if read else ""
+    both = " ".join(f"--column {role}={column}" for column in (*read, name))
+    remedy = f"Read it too ({both}), or leave it out" if several else "Leave it out"
+    return Unbound(role, [name], f"{name} holds text that is not read{beside}", f"{remedy} (--column {IGNORE}={name}).")
+
+
+# A file's first records
+
+
+def typical(records: Sequence[Record], given: Columns) -> Record:
+    """One record that stands for the first ones: the columns of most, and those given, with a usual value."""
+    values: dict[str, list[Any]] = {}
+    for record in records:
+        for name, value in record.items():
+            values.setdefault(name, []).append(value)
+    wanted = set(matching([column for columns in given.values() for column in columns], values))
+    kept = {name: some for name, some in values.items() if 2 * len(some) > len(records) or name in wanted}
+    return {name: _usual(some) for name, some in kept.items()}
+
+
+def _usual(values: Sequence[Any]) -> Any:
+    filled = [value for value in values if value is not None]
+    kinds = [_plain_kind(value) for value in filled]
+    return filled[kinds.index(max(kinds, key=kinds.count))] if filled else None
+
+
+def _plain_kind(value: Any) -> str:
+    return type(value).__name__ if isinstance(value, (str, list, dict)) else "other"
+
+
+def guessed(roles: Mapping[str, Role], given: Columns, record: Record) -> dict[str, str]:
+    """The columns of the roles that no name fills, where for each just one column is left that may be it.
+
+    Raises:
+        Unbound: there is none, or there are several.
+    """
+    bound = filled(roles, given, record)
+    check_bound(roles, given, record, bound)
+    open_roles = [name for name, role in roles.items() if role.required and name not in bound.columns]
+    left = [name for name in bound.unread if holds_text(record[name])]
+    found = {role: [name for name in left if _may_be(roles[role].kind, record[name])] for role in open_roles}
+    certain = all(role in _GUESSED and len(names) == 1 and names[0] not in _METADATA for role, names in found.items())
+    if not open_roles or (certain and len(left) == len(open_roles)):
+        return {role: names[0] for role, names in found.items()}
+    some_are_known = any(role.required and name in bound.columns for name, role in roles.items())
+    still_open = len(open_roles) if some_are_known else 0
+    raise Unbound(open_roles[0], left, _question(open_roles, left), _answer(open_roles, left), True, still_open)
+
+
+def _may_be(kind: Kind, value: Any) -> bool:
+    return isinstance(value, list if kind == "list" else str)
+
+
+def _question(open_roles: Sequence[str], left: Sequence[str]) -> str:
+    known = f"Left are: {', '.join(left)}" if left else "No column of text is left"
+    return f"no known name says which column is the {' and the '.join(open_roles)}. {known}"
+
+
+def _answer(open_roles: Sequence[str], left: Sequence[str]) -> str:
+    likely = [name for name in left if name not in _METADATA] or list(left)
+    said = {role: likely[index] if index < len(likely) else "NAME" for index, role in enumerate(open_roles)}
+    options = " ".join(f"--column {role}={name}" for role, name in said.items())
+    in_file = ", ".join(f"{role}: {name}" for role, name in said.items())
+    return f"Say it, for example {options} (`columns: {{{in_file}}}` in a job file)."
+
+
+def lost_prose(record: Record, bound: Bound) -> str | None:
+    """A column of whole sentences that nobody reads, and whose name does not say that it is no passage."""
+    return next((name for name in bound.unread if name not in _METADATA and _is_prose(record.get(name))), None)
+
+
+def _is_prose(value: Any) -> bool:
+    return isinstance(value, str) and (len(value.split()) >= 4 or (not value.isascii() and len(value) >= 12))
+
+
+# What the user gives
+
+
+def given_columns(columns: Mapping[str, str | Sequence[str]] | None, name: str) -> dict[str, tuple[str, ...]]:
+    """Roles and columns as they are given, checked as far as that can be done without the data.
+
+    Raises:
+        SourceError: there is no such role.
+    """
+    given: dict[str, tuple[str, ...]] = {}
+    for role, named in (columns or {}).items():
+        if role not in ROLES:
+            raise SourceError(f"{name}: {_no_such_role(role, named)}")
+        given[role] = (named,) if isinstance(named, str) else tuple(named)
+    return given
+
+
+def _no_such_role(role: str, named: str | Sequence[str]) -> str:
+    turned = isinstance(named, str) and named in ROLES
+    near = next(iter(get_close_matches(str(role), ROLES, n=1)), None)
+    hint = f" Did you mean {named}={role}?" if turned else f" Did you mean {near!r}?" if near else ""
+    return f"columns play no role {role!r}.{hint} Roles are: {', '.join(ROLES)}."
+
+
+def check_given(given: Columns, records: Sequence[Record], file: str) -> None:
+    """Whether the columns that were given are there.
+
+    Raises:
+        SourceError: one is not, with those there are.
+    """
+    there = list(dict.fromkeys(str(name) for record in records for name in record))
+    for role, columns in given.items():
+        for column in columns:
+            if not matching([column], there):
+                near = next(iter(get_close_matches(column, there, n=1)), None)
+                hint = f" Did you mean {near!r}?" if near else ""
+                known = ", ".join(there[:30])
+                raise SourceError(f"{file}: there is no column {column!r} ({role}).{hint} There are: {known}.")
+
+
+def described(bound: Bound, given: Columns, guesses: Iterable[str]) -> Iterator[str]:
+    """`query ← question`, one for each role that has a column of another name, and for each guess."""
+    guesses = set(guesses)
+    for role, columns in bound.columns.items():
+        if role in guesses:
+            yield f"{role} ← {columns[0]} (guessed: the only column left that may be it)"
+        elif role in given or columns != (role,):
+            yield f"{role} ← {', '.join(columns[:3])}{' …' if len(columns) > 3 else ''}"

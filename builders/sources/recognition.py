@@ -1,0 +1,127 @@
+"""What format a file's first records are in, and what to do where they are in none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.program import program
+from hf_relabel.builders.sources.columns import Columns, Unbound, bind, check_given, guessed, lost_prose, typical
+from hf_relabel.builders.sources.files import Record
+from hf_relabel.builders.sources.formats import FORMATS, Format
+
+Guesses = Mapping[str, str]
+
+# What people give that holds no rows, by the fields that tell, each with what to do.
+_NOT_ROWS = (
+    (
+        ({"_id", "text"},),
+        "This is a part of a BEIR set: give its folder, which holds corpus.jsonl, queries.jsonl and qrels/.",
+    ),
+    (({"messages"}, {"conversations"}), "These are chats; training rows of a retriever have a query and passages."),
+    (
+        ({"positive_id"}, {"pos_id"}, {"positive_document_ids"}, {"negative_id"}, {"corpus-id"}, {"corpus_id"}),
+        "These are ids, not texts: join them with the corpus, or give a BEIR folder that holds both.",
+    ),
+)
+
+
+def named_format(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        SourceError: there is none.
+    """
+    if name not in FORMATS:
+        near = next(iter(get_close_matches(name, FORMATS, n=1)), None)
+        hint = f" Did you mean {near!r}?" if near else ""
+        raise SourceError(f"There is no format {name!r}.{hint} There are: {', '.join(FORMATS)}.")
+    return FORMATS[name]
+
+
+def recognised(records: Sequence[Record], file: str, name: str | None, given: Columns) -> tuple[Format, Guesses]:
+    """The first format that fits most of the first records of a file (a bad row among them changes nothing), or the
+    one that was named, with the columns that had to be guessed for it.
+
+    Raises:
+        SourceError: none fits, columns cannot be told from each other, or one that holds text would be lost.
+    """
+    check_given(given, records, file)
+    record = typical(records, given)
+    try:
+        format, guesses = (
+            _found(record, given, file) if name is None else _named(named_format(name), record, given, file)
+        )
+        if not format.fixed:
+            _check_lost(format, record, {**given, **{role: (column,) for role, column in guesses.items()}})
+    except Unbound as unbound:
+        raise SourceError(f"{file}: {unbound.found}. {unbound.remedy}") from None
+    return format, guesses
+
+
+def _fitting(record: Record, given: Columns) -> Format | None:
+    return next((format for format in FORMATS.values() if format.bound_if_fits(record, given) is not None), None)
+
+
+def _found(record: Record, given: Columns, file: str) -> tuple[Format, Guesses]:
+    if (format := _fitting(record, given)) is not None:
+        return format, {}
+    failures: list[Unbound] = []
+    for format in FORMATS.values():
+        if format.fixed or not format.takes(given):
+            continue
+        try:
+            guesses = guessed(format.roles, given, record)
+        except Unbound as unbound:
+            failures.append(unbound)
+        else:
+            return format, guesses
+    raise _no_format(record, file, failures)
+
+
+def _no_format(record: Record, file: str, failures: Sequence[Unbound]) -> Exception:
+    fields = ", ".join(str(name) for name in list(record)[:12]) or "nothing"
+    for signs, remedy in _NOT_ROWS:
+        if any(sign <= record.keys() for sign in signs):
+            return SourceError(f"{file}: no known format has these fields: {fields}. {remedy}")
+    # The format of which the fewest roles are open is what it comes down to, if any is filled.
+    near = min(
+        (unbound for unbound in failures if unbound.still_open), key=lambda unbound: unbound.still_open, default=None
+    )
+    return near or SourceError(
+        f"{file}: no known format has these fields: {fields}. Say which is which, for example --column query=NAME "
+        f"--column positive=NAME. Known formats are: {', '.join(FORMATS)}; `{program()} inspect --help` describes them."
+    )
+
+
+def _named(format: Format, record: Record, given: Columns, file: str) -> tuple[Format, Guesses]:
+    if not format.takes(given):
+        roles = ", ".join(format.roles) or "none"
+        raise SourceError(
+            f"{file}: not all columns can be given so for the format {format.name!r}. Its roles: {roles}."
+        )
+    if format.bound_if_fits(record, given) is not None:
+        return format, {}
+    try:
+        if not format.fixed:
+            return format, guessed(format.roles, given, record)
+        bind(format.roles, given, record)
+    except Unbound as unbound:
+        other = _fitting(record, given)
+        if other is None:
+            raise
+        raise SourceError(
+            f"{file}: not in the format {format.name!r}, but in {other.name!r} ({other.description}). Leave --format"
+            f" out, or say which column is the {unbound.role}: --column {unbound.role}=NAME."
+        ) from None
+    raise SourceError(f"{file}: not in the format {format.name!r} ({format.description}).")
+
+
+def _check_lost(format: Format, record: Record, columns: Columns) -> None:
+    lost = lost_prose(record, bind(format.roles, columns, record))
+    if lost is not None:
+        found = f"{lost} holds text that is not read by the format {format.name!r}"
+        raise Unbound(
+            lost, [lost], found, f"Say what it is (--column ROLE={lost}), or leave it out: --column ignore={lost}."
+        )
