@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hf_relabel.builders.findings import free_findings, ids_with_two_texts, is_blank
-from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.findings import free_findings, ids_with_two_texts, is_blank, normalised
+from hf_relabel.builders.program import program
+from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sampling import content_hash
 from hf_relabel.builders.sources import FORMATS, Source
 from hf_relabel.builders.text_table import text_table
@@ -17,6 +19,11 @@ ID_WITH_TWO_TEXTS = "id-with-two-texts"
 EMPTY_POSITIVE = "empty-positive"
 REPEATED_ROW = "repeated-row"
 REPEATED_QUERY_ID = "repeated-query-id"
+ONE_CHARACTER = "one-character"
+POSITIVE_IS_QUERY = "positive-is-query"
+NEGATIVE_IS_QUERY = "negative-is-query"
+LIST_AS_TEXT = "list-as-text"
+ROUNDED_ID = "rounded-id"
 
 _MEANINGS = {
     "same-docid": "negatives with the docid and the text of a positive",
@@ -27,7 +34,16 @@ _MEANINGS = {
     ID_WITH_TWO_TEXTS: "docids on both sides, with different texts",
     REPEATED_ROW: "rows that are equal to an earlier one",
     REPEATED_QUERY_ID: "rows whose query id an earlier, different row has",
+    POSITIVE_IS_QUERY: "positives with the text of the query",
+    NEGATIVE_IS_QUERY: "negatives with the text of the query",
+    ONE_CHARACTER: "passages of one character: a text was taken for a list, or a label for a passage",
+    LIST_AS_TEXT: "passages that are a list written as text: a table kept the list as one text",
+    ROUNDED_ID: "ids that were read as floats and have lost digits: write them as text",
 }
+
+# What Python and pandas write for whole numbers that a float cannot hold: 1.2345678901234568e+19, 9007199254740994.0.
+_ROUNDED = re.compile(r"-?(?:\d\.\d+e\+?\d+|\de\+\d+|\d{16,}\.0)", re.IGNORECASE)
+_LIST = re.compile(r"""\s*\[\s*(['"]).*\1\s*,?\s*\]\s*""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,7 @@ class Inspection:
         subsets: counts per subset.
         findings: by name (`same-text`, `empty`, `repeated-row` …) what was found; names without a finding are left out.
         rows_without_negatives: rows with nothing to judge.
+        columns: which column plays which role, as `query ← question`, where the names do not say it.
     """
 
     source: dict[str, Any]
@@ -83,6 +100,7 @@ class Inspection:
     subsets: dict[str, SubsetCounts]
     findings: dict[str, Found]
     rows_without_negatives: int = 0
+    columns: tuple[str, ...] = ()
 
     @property
     def total(self) -> SubsetCounts:
@@ -102,12 +120,13 @@ class Inspection:
             "subsets": {name: asdict(counts) for name, counts in self.subsets.items()},
             "total": asdict(self.total),
             "rows_without_negatives": self.rows_without_negatives,
+            "columns": list(self.columns),
             "findings": {name: asdict(found) for name, found in self.findings.items()},
         }
 
     def to_text(self) -> str:
         """The same as tables for people."""
-        parts = [self._heading(), self._subset_table(), self._finding_table()]
+        parts = [self._heading(), self._subset_table(), self._finding_table(), self._what_is_left()]
         skipped = self.source["skipped"]
         if skipped["count"]:
             lines = [f"{skipped['count']} bad rows were skipped. The first:", *skipped["messages"][:EXAMPLES_KEPT]]
@@ -122,6 +141,8 @@ class Inspection:
         if source["left_out"]:
             more = f" and {len(source['left_out']) - 5} more" if len(source["left_out"]) > 5 else ""
             lines.append(f"left out, of other splits or configs: {', '.join(source['left_out'][:5])}{more}")
+        if self.columns:
+            lines.append(f"columns: {', '.join(self.columns)}")
         if source["ignored_fields"]:
             lines.append(f"ignored fields: {', '.join(source['ignored_fields'])}")
         return "\n".join(lines)
@@ -145,8 +166,20 @@ class Inspection:
         if self.rows_without_negatives:
             lines.append((self.rows_without_negatives, "rows without negatives", ""))
         if not lines:
-            return "Nothing wrong was found."
+            return "No copies of positives, no empty passages and no repeated ids." if self.total.rows else ""
         return text_table(lines, headers=("count", "found", "for example"), intfmt=",")
+
+    def _what_is_left(self) -> str:
+        """What was not looked at: reading tells nothing of what the passages mean."""
+        if not self.total.negatives:
+            return f"There are no negatives to judge. `{program()} mine` finds some." if self.total.rows else ""
+        return "\n".join(
+            [
+                f"None of the {self.total.negatives:,} negatives was judged: that takes a judge (`{program()} judge`).",
+                "It says of each whether it is `better` (relevant, at least as good as the",
+                "positive), `worse` (relevant, but less so) or `irrelevant`.",
+            ]
+        )
 
 
 def _place(example: Example) -> str:
@@ -175,6 +208,7 @@ def inspect(source: Source, progress: Callable[[int], None] | None = None) -> In
         subsets=dict(sorted(inspector.subsets.items())),
         findings={name: inspector.findings[name] for name in _MEANINGS if name in inspector.findings},
         rows_without_negatives=inspector.rows_without_negatives,
+        columns=source.layout,
     )
 
 
@@ -197,7 +231,29 @@ class _Inspector:
         for passage in row.positive_passages:
             if is_blank(passage):
                 self._note(EMPTY_POSITIVE, numbered, passage.docid)
+        self._note_queries(numbered)
+        for passage in row.passages:
+            self._note_odd(numbered, passage)
+        if _ROUNDED.fullmatch(row.query_id):
+            self._note(ROUNDED_ID, numbered)
         self._note_repeated(numbered)
+
+    def _note_queries(self, numbered: NumberedRow) -> None:
+        """Passages that say what the query says: copies of it, or one column taken for two."""
+        row = numbered.row
+        query = _beginning(row.query)
+        for name, side in ((POSITIVE_IS_QUERY, row.positive_passages), (NEGATIVE_IS_QUERY, row.negative_passages)):
+            for passage in side:
+                if _beginning(passage.text) == query and normalised(passage.text) == normalised(row.query):
+                    self._note(name, numbered, passage.docid)
+
+    def _note_odd(self, numbered: NumberedRow, passage: Passage) -> None:
+        if len(passage.text.strip()) == 1 and not passage.title.strip():
+            self._note(ONE_CHARACTER, numbered, passage.docid)
+        if passage.text.lstrip()[:1] == "[" and _LIST.fullmatch(passage.text):
+            self._note(LIST_AS_TEXT, numbered, passage.docid)
+        if _ROUNDED.fullmatch(passage.docid):
+            self._note(ROUNDED_ID, numbered, passage.docid)
 
     def _note_repeated(self, numbered: NumberedRow) -> None:
         row_hash = content_hash(numbered.row)
@@ -212,3 +268,8 @@ class _Inspector:
 
     def _note(self, name: str, numbered: NumberedRow, docid: str = "") -> None:
         self.findings.setdefault(name, Found()).add(Example(numbered.number, numbered.row.query_id, docid))
+
+
+def _beginning(text: str) -> str:
+    """Enough of a text to see that most are not equal: a normalised one begins with a letter or a digit of it."""
+    return next((character.casefold() for character in text if character.isalnum()), "")

@@ -252,8 +252,13 @@ def _missing(role: str, wanted: Sequence[str], record: Record) -> Unbound:
 def _lost(name: str, role: str, read: Sequence[str], several: bool) -> Unbound:
     beside = f" beside {', '.join(read)}" if read else ""
     both = " ".join(f"--column {role}={column}" for column in (*read, name))
-    remedy = f"Read it too ({both}), or leave it out" if several else "Leave it out"
-    return Unbound(role, [name], f"{name} holds text that is not read{beside}", f"{remedy} (--column {IGNORE}={name}).")
+    remedy = f"Read it too ({both})" if several else f"Say what it is (--column {role}={name})"
+    return Unbound(
+        role,
+        [name],
+        f"{name} holds text that is not read{beside}",
+        f"{remedy}, or leave it out (--column {IGNORE}={name}).",
+    )
 
 
 # A file's first records
@@ -261,6 +266,8 @@ def _lost(name: str, role: str, read: Sequence[str], several: bool) -> Unbound:
 
 def typical(records: Sequence[Record], given: Columns) -> Record:
     """One record that stands for the first ones: the columns of most, and those given, with a usual value."""
+    # No row has less than a query and a passage.
+    records = [record for record in records if sum(map(holds_text, record.values())) > 1] or records
     values: dict[str, list[Any]] = {}
     for record in records:
         for name, value in record.items():
@@ -370,6 +377,6 @@ def described(bound: Bound, given: Columns, guesses: Iterable[str]) -> Iterator[
     guesses = set(guesses)
     for role, columns in bound.columns.items():
         if role in guesses:
-            yield f"{role} ← {columns[0]} (guessed: the only column left that may be it)"
-        elif role in given or columns != (role,):
+            yield f"{role} ← {columns[0]} (guessed: the only text column left)"
+        elif role in given or columns[0].removesuffix("_passages") not in (role, f"query_{role}"):
             yield f"{role} ← {', '.join(columns[:3])}{' …' if len(columns) > 3 else ''}"

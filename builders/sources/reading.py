@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -46,14 +47,28 @@ def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return BadRow(
-            file.name, number, WHOLE_ROW, f"not JSON ({error})", "Give one JSON object per line, in UTF-8, without NaN."
-        )
+        value = _with_nan(line)
+        if value is None:
+            remedy = "Give one JSON object per line, in UTF-8."
+            return BadRow(file.name, number, WHOLE_ROW, f"not JSON ({error})", remedy)
     if isinstance(value, dict):
         return value
     found = "a list" if isinstance(value, list) else type(value).__name__
     remedy = "Give one JSON object per line: `jq -c '.[]' file.json > file.jsonl` makes them out of one long list."
     return BadRow(file.name, number, WHOLE_ROW, f"{found}, not a JSON object", remedy)
+
+
+def _with_nan(line: bytes) -> Any:
+    """A line that is JSON but for NaN and Infinity, as Python and pandas write them; None where it is none even then.
+
+    Whether they stand where something is read is seen when the record becomes a row.
+    """
+    if b"NaN" not in line and b"Infinity" not in line:
+        return None
+    try:
+        return json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
 
 
 def _read_parquet(

@@ -17,7 +17,7 @@ from hf_relabel.builders.program import program
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files
-from hf_relabel.builders.sources.columns import Bound, Columns, given_columns
+from hf_relabel.builders.sources.columns import Bound, Columns, described, given_columns, typical
 from hf_relabel.builders.sources.fields import Context
 from hf_relabel.builders.sources.files import (
     Record,
@@ -111,6 +111,7 @@ class Source:
         data: the object that is read, None for files.
         left_out: data files of a local folder that are not read, being of another config or split.
         scored: whether passages have a score, or a place for one, in the first rows.
+        layout: which column plays which role in the first rows, in words, where their names do not say it.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Source:
     data: SourceObject | None = None
     left_out: tuple[str, ...] = ()
     scored: bool = False
+    layout: tuple[str, ...] = ()
     _whole_records: bool = field(default=False, repr=False)
 
     def rows(self) -> Iterator[NumberedRow]:
@@ -322,6 +324,9 @@ class Source:
         for record in records:
             with suppress(BadRow):
                 self._bind(record, Context("", 0))
+        with suppress(BadRow):
+            bound = self._format.bind(typical(records, self.columns), self.columns, Context("", 0))
+            self.layout = tuple(described(bound, self.columns, self.guesses))
         if self.guesses:
             guess = ", ".join(f"{role} ← {column}" for role, column in self.guesses.items())
             _logger.warning("%s: %s is a guess: it was the only column left. Say it with --column.", self.name, guess)
