@@ -475,7 +475,7 @@ def test_a_job_that_is_cancelled_keeps_what_was_judged_and_goes_on_from_it(
     (tmp_path / "bin" / "latency").write_text("0.0")
     again = with_judge.wait_for(submit(api, prepare(api, job_file(settings), options)).id)
     assert again.stage == "COMPLETED", "\n".join(again.lines)
-    (columns,) = [line.split() for line in again.lines if line.startswith("stage-1")]
+    (columns,) = [line.split() for line in again.lines if line.startswith("stage-1 ")]
     assert int(columns[3]) >= 1, "judgements of the first Job are known"
 
 

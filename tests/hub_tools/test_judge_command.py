@@ -64,7 +64,7 @@ def test_a_resumed_run_reports_all_verdicts_not_only_the_new_ones(
     assert (stage["labels"]["irrelevant"], stage["known_labels"]["irrelevant"]) == (4, 8)
     assert judge(tmp_path) == 0
     shown = capsys.readouterr().out
-    (line,) = [line.split() for line in shown.splitlines() if line.startswith("stage-1")]
+    (line,) = [line.split() for line in shown.splitlines() if line.startswith("stage-1 ")]
     assert line == ["stage-1", "6", "0", "18", "6", "0", "12", "0", "0"]
     assert max(map(len, shown.splitlines())) <= 80
     assert "better: relevant, and at least as good as the ground truth" in shown
