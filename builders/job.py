@@ -27,6 +27,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.sources.columns import no_such_role
 
 
 class _Settings(BaseModel):
@@ -63,6 +64,14 @@ class SourceSettings(_Settings):
     @classmethod
     def _one_subset(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("columns")
+    @classmethod
+    def _known_roles(cls, value: Mapping[str, str | tuple[str, ...]]) -> Mapping[str, str | tuple[str, ...]]:
+        for role, columns in value.items():
+            if (wrong := no_such_role(role, columns)) is not None:
+                raise ValueError(wrong.removesuffix("."))
+        return value
 
 
 class EndpointSettings(_Settings):

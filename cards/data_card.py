@@ -258,7 +258,20 @@ def _source(manifest: Mapping[str, Any]) -> Markdown | None:
     source = manifest.get("source")
     if not source:
         return None
-    names = ("name", "revision", "fingerprint", "config", "split", "format", "subset", "sample", "limit", "skipped")
+    names = (
+        "name",
+        "revision",
+        "fingerprint",
+        "config",
+        "split",
+        "format",
+        "columns",
+        "relevant_from",
+        "subset",
+        "sample",
+        "limit",
+        "skipped",
+    )
     known = [(name, source[name]) for name in names if source.get(name) not in (None, "", [])]
     return table(["source", ""], [[name, as_code(_plain(value))] for name, value in known])
 

@@ -98,6 +98,7 @@ def _build(
     progress: Callable[[int], None] | None,
     on_shard: Callable[[Shard], None] | None,
 ) -> BuildReport:
+    source.check_negatives()
     run = journal.last_run()
     stages = stages_of_run(run)
     calibration = calibration_of(settings)

@@ -60,6 +60,8 @@ def relabel(
     sample: Sample | None = None,
     skip_bad_rows: bool = False,
     limit: int | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    relevant_from: float | None = None,
     progress: Progress | bool | None = True,
     verbose: bool = True,
 ) -> DatasetDict:
@@ -97,7 +99,8 @@ def relabel(
         retry_failed: also ask again about candidates whose reply failed or could not be read.
         journal: a `Journal` or a path; None keeps it by the data's content in `$HF_HOME/hf-relabel/journals`.
         out: a folder to write the configs to as well, to `push` it.
-        split, config, revision, format, subset, sample, skip_bad_rows, limit: as for `open_source`.
+        split, config, revision, format, subset, sample, skip_bad_rows, limit, columns, relevant_from: as for
+            `open_source`.
         progress: bars at a terminal and in a notebook; False for none.
         verbose: print what was found in a line.
 
@@ -127,6 +130,8 @@ def relabel(
         "sample": sample,
         "skip_bad_rows": skip_bad_rows,
         "limit": limit,
+        "columns": columns,
+        "relevant_from": relevant_from,
     }
     source = _opened(data, options)
     place = (

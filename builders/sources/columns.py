@@ -343,13 +343,16 @@ def given_columns(columns: Mapping[str, str | Sequence[str]] | None, name: str) 
     """
     given: dict[str, tuple[str, ...]] = {}
     for role, named in (columns or {}).items():
-        if role not in ROLES:
-            raise SourceError(f"{name}: {_no_such_role(role, named)}")
+        if (wrong := no_such_role(role, named)) is not None:
+            raise SourceError(f"{name}: {wrong}")
         given[role] = (named,) if isinstance(named, str) else tuple(named)
     return given
 
 
-def _no_such_role(role: str, named: str | Sequence[str]) -> str:
+def no_such_role(role: str, named: str | Sequence[str]) -> str | None:
+    """What is wrong with a role that columns are given for; None where there is one of that name."""
+    if role in ROLES:
+        return None
     turned = isinstance(named, str) and named in ROLES
     near = next(iter(get_close_matches(str(role), ROLES, n=1)), None)
     hint = f" Did you mean {named}={role}?" if turned else f" Did you mean {near!r}?" if near else ""

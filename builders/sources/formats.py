@@ -200,7 +200,7 @@ _FORMATS = (
         _sides(
             _QUERY,
             Role((*_POSITIVE.names, "positives"), "texts", several=True),
-            Role(("negatives", "negative", "neg", "hard_negatives", "hard_negative"), "list", several=True),
+            Role(("negatives", "negative", "neg", "hard_negatives", "hard_negative", "hard_neg"), "list", several=True),
         ),
     ),
     Format(
@@ -208,7 +208,7 @@ _FORMATS = (
         "sentence-transformers triplets: anchor, positive, negative; those of one query and positive that follow each"
         " other are one row",
         shapes.triplet_row,
-        _sides(_QUERY, _POSITIVE, Role(("negative", "neg", "hard_negative"))),
+        _sides(_QUERY, _POSITIVE, Role(("negative", "neg", "hard_negative", "hard_neg"))),
         groups="positive",
     ),
     Format(

@@ -13,12 +13,15 @@ from hf_relabel.builders.sources.formats import FORMATS, Format
 
 Guesses = Mapping[str, str]
 
-# What people give that holds no rows, by the fields that tell, each with what to do.
-_NOT_ROWS = (
+# What people give that holds no rows, by the fields that tell, each with what to do: first what can be nothing else.
+_NO_ROWS = (
     (
         ({"_id", "text"},),
         "This is a part of a BEIR set: give its folder, which holds corpus.jsonl, queries.jsonl and qrels/.",
     ),
+    (({"outcome", "reason", "position"},), "These are the verdicts of a release: name another of its configs."),
+)
+_HARDLY_ROWS = (
     (({"messages"}, {"conversations"}), "These are chats; training rows of a retriever have a query and passages."),
     (
         ({"positive_id"}, {"pos_id"}, {"positive_document_ids"}, {"negative_id"}, {"corpus-id"}, {"corpus_id"}),
@@ -67,6 +70,7 @@ def _fitting(record: Record, given: Columns) -> Format | None:
 def _found(record: Record, given: Columns, file: str) -> tuple[Format, Guesses]:
     if (format := _fitting(record, given)) is not None:
         return format, {}
+    _check_signs(record, file, _NO_ROWS)
     failures: list[Unbound] = []
     for format in FORMATS.values():
         if format.fixed or not format.takes(given):
@@ -80,17 +84,24 @@ def _found(record: Record, given: Columns, file: str) -> tuple[Format, Guesses]:
     raise _no_format(record, file, failures)
 
 
-def _no_format(record: Record, file: str, failures: Sequence[Unbound]) -> Exception:
-    fields = ", ".join(str(name) for name in list(record)[:12]) or "nothing"
-    for signs, remedy in _NOT_ROWS:
+def _fields(record: Record) -> str:
+    return ", ".join(str(name) for name in list(record)[:12]) or "nothing"
+
+
+def _check_signs(record: Record, file: str, known: Sequence[tuple[Sequence[set[str]], str]]) -> None:
+    for signs, remedy in known:
         if any(sign <= record.keys() for sign in signs):
-            return SourceError(f"{file}: no known format has these fields: {fields}. {remedy}")
+            raise SourceError(f"{file}: no known format has these fields: {_fields(record)}. {remedy}")
+
+
+def _no_format(record: Record, file: str, failures: Sequence[Unbound]) -> Exception:
+    _check_signs(record, file, _HARDLY_ROWS)
     # The format of which the fewest roles are open is what it comes down to, if any is filled.
     near = min(
         (unbound for unbound in failures if unbound.still_open), key=lambda unbound: unbound.still_open, default=None
     )
     return near or SourceError(
-        f"{file}: no known format has these fields: {fields}. Say which is which, for example --column query=NAME "
+        f"{file}: no known format has these fields: {_fields(record)}. Say which is which: --column query=NAME "
         f"--column positive=NAME. Known formats are: {', '.join(FORMATS)}; `{program()} inspect --help` describes them."
     )
 

@@ -192,7 +192,7 @@ class Source:
             "limit": options.limit,
             "skip_bad_rows": options.skip_bad_rows,
             "mined_negatives": options.mined_negatives if self.format == "beir" else None,
-            "columns": {role: list(columns) for role, columns in self.columns.items()},
+            "columns": {role: list(columns) for role, columns in sorted(self.columns.items())},
             "guessed": sorted(self.guesses),
             "relevant_from": options.relevant_from,
             "ignored_fields": sorted(self.ignored_fields),
@@ -204,6 +204,11 @@ class Source:
         happen to lie in, and bad rows counted, not quoted."""
         described = self.describe() | {"skipped": self.skipped.count}
         del described["left_out"]
+        # Rows are the same whoever said which column is which, and as they were where nobody had to.
+        del described["guessed"]
+        for name in ("columns", "relevant_from"):
+            if described[name] in ({}, None):
+                del described[name]
         if self.revision is None:
             described["name"] = Path(self.name).name
             if len(self.files) == 1:

@@ -204,11 +204,15 @@ def parse_parameters(given: Iterable[str]) -> dict[str, str]:
 
 def parse_columns(given: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """`ROLE=COLUMN` texts as the columns of each role."""
+    from hf_relabel.builders.sources.columns import no_such_role
+
     columns: dict[str, tuple[str, ...]] = {}
     for text in given:
         role, equals, column = text.partition("=")
         if not equals or not role or not column:
             raise ConfigError(f"--column takes ROLE=COLUMN, such as positive=response, not {text!r}.")
+        if (wrong := no_such_role(role, column)) is not None:
+            raise ConfigError(f"--column {text}: {wrong}")
         columns[role] = (*columns.get(role, ()), column)
     return columns
 

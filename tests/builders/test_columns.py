@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.inspection import inspect
+from hf_relabel.builders.job import SourceSettings
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sharding import Piece, source_of_piece
 from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.hub_tools.assembly import source_of
 
 QUERY, YES, NO = "why is the sky blue?", "air scatters blue light", "the sea is blue as well"
 
@@ -65,6 +68,9 @@ def test_the_only_column_left_is_a_guess_and_said_to_be(tmp_path: Path, caplog: 
     again = open_source(path, columns={role: tuple(names) for role, names in described["columns"].items()})
     assert only_row(again) == only_row(source)
     assert again.guesses == {}
+    assert again.record() == source.record()
+    plain = open_source(write(tmp_path, {"query": QUERY, "positive": YES, "negative": NO})).record()
+    assert not {"columns", "guessed", "relevant_from"} & plain.keys()
 
 
 def test_a_guess_holds_for_every_row(tmp_path: Path) -> None:
@@ -162,3 +168,19 @@ def test_pairs_have_nothing_to_judge(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no negatives to judge.*relabel mine"):
         source.check_negatives()
     assert inspect(source).rows_without_negatives == 1
+
+
+def test_a_job_file_says_which_column_is_which(tmp_path: Path) -> None:
+    path = write(tmp_path, {"prompt": QUERY, "response": YES, "bad_1": NO, "bad_2": "no"})
+    columns = {"query": "prompt", "positive": "response", "negative": "bad_*"}
+    settings = SourceSettings.model_validate({"location": str(path), "columns": columns})
+    assert texts(only_row(source_of(settings))) == (QUERY, [YES], [NO, "no"])
+    with pytest.raises(ValidationError, match="Did you mean 'negative'"):
+        SourceSettings.model_validate({"location": str(path), "columns": {"negatve": "bad_1"}})
+
+
+def test_pairs_are_opened_only_where_that_is_said(tmp_path: Path) -> None:
+    settings = SourceSettings(location=str(write(tmp_path, {"question": QUERY, "answer": YES})))
+    assert source_of(settings, pairs=True).needs_mining
+    with pytest.raises(SourceError, match="no negatives to judge"):
+        source_of(settings)

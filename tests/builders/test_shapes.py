@@ -160,6 +160,7 @@ def test_a_nan_where_nobody_reads_refuses_nothing(tmp_path: Path) -> None:
         ({"_id": "d", "title": "", "text": "a document"}, r"part of a BEIR set: give its folder"),
         ({"query_id": "1", "positive_id": "2", "negative_id": "3"}, "ids, not texts: join them with the corpus"),
         ({"messages": [{"role": "user"}]}, "These are chats"),
+        ({"query": "q", "position": 1, "outcome": "kept", "reason": ""}, "verdicts of a release"),
         ({"prompt": "q", "chosen": "yes", "rejected": "no"}, "--column query=NAME --column positive=NAME"),
         ({"query": "q", "positive": "yes", "negatives": "['no']"}, r"Say what it is \(--column negative=negatives\)"),
     ],

@@ -63,7 +63,7 @@ def spoiled(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(data=st.data())
 def test_a_row_or_a_bad_row_and_nothing_else(name: str, data: st.DataObject) -> None:
     format, record = FORMATS[name], data.draw(spoiled(name))
