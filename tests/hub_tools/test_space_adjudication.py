@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import threading
 import time
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx2.*")  
 
 ROWS = 120
 SIZE = 40
+MEMBERS = {"acme": {"alice": "write", "bob": "read"}}
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +46,19 @@ def browser(folder: Path) -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture
-def here(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
-    with hub_here(tmp_path, monkeypatch, organisations={"acme": {"alice": "write", "bob": "read"}}) as found:
+@pytest.fixture(scope="module")
+def released(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Hub that has the release."""
+    place = tmp_path_factory.mktemp("released")
+    with pytest.MonkeyPatch.context() as monkeypatch, hub_here(place, monkeypatch, organisations=MEMBERS) as found:
         found.push(folder)
+    return place / "hub"
+
+
+@pytest.fixture
+def here(tmp_path: Path, released: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    shutil.copytree(released, tmp_path / "hub")
+    with hub_here(tmp_path, monkeypatch, organisations=MEMBERS) as found:
         yield found
 
 
