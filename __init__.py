@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     )
     from hf_relabel.builders.findings import free_findings
     from hf_relabel.builders.inspection import Inspection
-    from hf_relabel.builders.job import BuildSettings, Job, load_job
+    from hf_relabel.builders.job import BuildSettings, Job
+    from hf_relabel.builders.job_reading import load_job
     from hf_relabel.builders.journal import Journal
     from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
     from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
@@ -175,7 +176,7 @@ _HOMES = {
     "judge_figures": "trainers.judge_bench",
     "judged_rows": "hub_tools.looking",
     "judging_report": "builders.judging_report",
-    "load_job": "builders.job",
+    "load_job": "builders.job_reading",
     "load_recipe": "trainers.recipes",
     "log": "hub_tools.releases.log",
     "make_endpoint": "hub_tools.endpoints.registry",
@@ -324,7 +325,12 @@ def __getattr__(name: str) -> Any:
         return _version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        from hf_relabel.builders.extras import missing
+
+        raise missing(error, what=f"{__name__}.{name}") or error from None
     globals()[name] = value
     return value
 

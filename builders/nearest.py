@@ -12,6 +12,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {found!r}?" if found else ""
 
 
+def nearest_or_all(name: str, known: Iterable[str], all_of_them: str = "There is") -> str:
+    """The same, but where nothing is near all there is: ` There is listwise, pointwise.`"""
+    names = list(known)
+    listed = f" {all_of_them} {', '.join(names)}." if names else ""
+    return did_you_mean(name, names) or listed
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The most alike of the known names, whatever the case and with - and _ alike; None where nothing is near."""
     spelt = {_plain(right): right for right in known}

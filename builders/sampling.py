@@ -227,3 +227,17 @@ def _same_name(subset: str) -> str:
     """One spelling for a subset: `MS MARCO`, `msmarco` and `msmarco_passage` are the same."""
     name = re.sub(r"[\W_]+", "", subset.casefold())
     return _OTHER_NAMES.get(name, name)
+
+
+def parse_sample(text: str, seed: int = 0) -> Sample:
+    """A sample as people write it: `rlhn-100k` (a preset of the paper), `5%`, or a number of rows."""
+    if text in PRESETS:
+        return Sample.preset(text, seed)
+    try:
+        if text.endswith("%"):
+            return Sample.fraction(float(text[:-1]) / 100, seed)
+        return Sample.total(int(text), seed)
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is no sample. Give a number of rows, a share such as 5%, or one of: {', '.join(PRESETS)}."
+        ) from error

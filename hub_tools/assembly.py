@@ -16,7 +16,7 @@ from hf_relabel.builders.judge_weights import audited_weights
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
-from hf_relabel.builders.sampling import PRESETS, Sample
+from hf_relabel.builders.sampling import parse_sample
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
@@ -50,20 +50,6 @@ def source_of(settings: SourceSettings, *, pairs: bool = False) -> Source:
     if not pairs:
         source.check_negatives()
     return source
-
-
-def parse_sample(text: str, seed: int = 0) -> Sample:
-    """A sample as people write it: `rlhn-100k` (a preset of the paper), `5%`, or a number of rows."""
-    if text in PRESETS:
-        return Sample.preset(text, seed)
-    try:
-        if text.endswith("%"):
-            return Sample.fraction(float(text[:-1]) / 100, seed)
-        return Sample.total(int(text), seed)
-    except ValueError as error:
-        raise ConfigError(
-            f"{text!r} is no sample. Give a number of rows, a share such as 5%, or one of: {', '.join(PRESETS)}."
-        ) from error
 
 
 def stages_of(job: Job) -> list[Stage]:

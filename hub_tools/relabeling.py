@@ -19,8 +19,9 @@ from pydantic import ValidationError
 
 from hf_relabel.builders.configs import VERDICTS, BuildReport
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
-from hf_relabel.builders.job import BuildSettings, first_problem
+from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.problems import one_line
 from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
@@ -192,7 +193,7 @@ def _settings(
             calibration=None if calibration is None else os.fspath(calibration),
         )
     except ValidationError as error:
-        raise ConfigError(first_problem(error)) from error
+        raise ConfigError(one_line(error, BuildSettings)) from error
     return as_settings(settings)
 
 

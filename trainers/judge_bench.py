@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.combining import level
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.judging_report import member_names
 from hf_relabel.builders.runs import JudgedRow, RunStage
@@ -316,10 +317,8 @@ def _ranked(answers: Answers, rows: npt.NDArray[np.int64], draws: Sequence[Value
 
 
 def _sklearn() -> Any:
-    try:
+    with needs("audit", "Measuring judges"):
         from sklearn import metrics
-    except ImportError:
-        raise ConfigError("Measuring judges needs scikit-learn: pip install 'hf-relabel[audit]'") from None
     return metrics
 
 

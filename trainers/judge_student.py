@@ -200,10 +200,8 @@ def _inputs(labelled: Sequence[StudentExample], head: Head, judge: SimilarityJud
 
 def _logistic(inputs: Values, truth: npt.NDArray[np.bool_], weights: Values, strength: float) -> dict[str, Any]:
     """A logistic model over standardised inputs, as plain numbers."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise ConfigError("Training a student needs scikit-learn: pip install 'hf-relabel[audit]'") from None
+    from sklearn.linear_model import LogisticRegression
+
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0)
     scale[scale < 1e-9] = 1.0
     if inputs.shape[1] == len(FEATURES):
@@ -250,15 +248,12 @@ def _fine_tune(
     labelled: Sequence[StudentExample], out: Path, model: str, revision: str | None, seed: int, steps: int, device: Any
 ) -> None:
     """Fine-tune the encoder by SetFit's contrastive pairs. Only the encoder is kept."""
-    try:
-        from datasets import Dataset
-        from sentence_transformers import SentenceTransformer
-        from setfit import SetFitModel, Trainer, TrainingArguments
-        from setfit.logging import set_verbosity_warning
-        from transformers import PrinterCallback, ProgressCallback
-    except ImportError:
-        raise ConfigError("The head setfit needs SetFit: pip install 'hf-relabel[setfit]'") from None
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from setfit import SetFitModel, Trainer, TrainingArguments
+    from setfit.logging import set_verbosity_warning
     from sklearn.linear_model import LogisticRegression
+    from transformers import PrinterCallback, ProgressCallback
 
     from hf_relabel.builders.model_loading import PACKAGED, load_model
 

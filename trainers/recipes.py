@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job import first_problem
+from hf_relabel.builders.problems import one_line
 
 Kind = Literal["bi-encoder", "static", "sparse", "late-interaction", "reranker"]
 
@@ -150,7 +150,7 @@ def load_recipe(recipe: str | Path | Mapping[str, Any], **changes: Any) -> Recip
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{name}: {first_problem(error)}") from error
+        raise ConfigError(f"{name}: {one_line(error, Recipe)}") from error
 
 
 def shipped_recipes() -> dict[str, Path]:

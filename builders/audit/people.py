@@ -9,13 +9,13 @@ from itertools import combinations
 from typing import Any
 
 from hf_relabel.builders.audit.answers import Answer
-from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judgements import Label
 
 GRADES = (Label.IRRELEVANT, Label.WORSE, Label.BETTER)
 """From least to most relevant."""
 
-MISSING = "Audits need scikit-learn and statsmodels: pip install 'hf-relabel[audit]'"
+_needs_audit = needs("audit", "An audit")
 MOST_DISAGREEMENTS = 1_000
 
 
@@ -48,12 +48,11 @@ def consensus(answers: Sequence[Answer]) -> tuple[dict[str, Label], list[str]]:
     return labels, [item for item in ties if item not in labels]
 
 
+@_needs_audit
 def _dawid_skene(answers: Sequence[Answer]) -> dict[str, Label]:
-    try:
-        import pandas as pd  # type: ignore[import-untyped, unused-ignore]
-        from crowdkit.aggregation import DawidSkene
-    except ImportError:
-        return {}
+    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    from crowdkit.aggregation import DawidSkene
+
     said = [(each.id, each.person, str(each.value)) for each in answers if each.value is not None]
     frame = pd.DataFrame(said, columns=["task", "worker", "label"])
     with warnings.catch_warnings():
@@ -103,14 +102,13 @@ def _pair(first: str, second: str, found: Mapping[str, Mapping[str, Label]]) -> 
     }
 
 
+@_needs_audit
 def kappa(
     pairs: Sequence[tuple[int, int]], *, weights: Sequence[float] | None = None, graded: bool = False
 ) -> float | None:
     """Cohen's kappa, with quadratic weights where graded; None where it is not defined."""
-    try:
-        from sklearn.metrics import cohen_kappa_score
-    except ImportError:
-        raise ConfigError(MISSING) from None
+    from sklearn.metrics import cohen_kappa_score
+
     if not pairs:
         return None
     one, other = zip(*pairs, strict=True)
@@ -128,11 +126,10 @@ def kappa(
     return None if found != found else found
 
 
+@_needs_audit
 def _fleiss(shared: Sequence[Mapping[str, Label]], code: Callable[[Label], int], kinds: int) -> float | None:
-    try:
-        from statsmodels.stats.inter_rater import fleiss_kappa
-    except ImportError:
-        raise ConfigError(MISSING) from None
+    from statsmodels.stats.inter_rater import fleiss_kappa
+
     if not shared:
         return None
     counts = [Counter(map(code, said.values())) for said in shared]

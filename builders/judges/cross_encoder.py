@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import JSON
 from hf_relabel.builders.judges.local_model import LocalModel
@@ -196,13 +197,9 @@ class CrossEncoderJudge(LocalModel):
 
     @cached_property
     def _model(self) -> Any:
-        try:
+        with needs("similarity", "The cross-encoder judge"):
             from sentence_transformers import CrossEncoder
             from transformers.utils import logging as transformers_logging
-        except ImportError:
-            raise ConfigError(
-                "The cross-encoder judge needs sentence-transformers: pip install 'hf-relabel[similarity]'"
-            ) from None
         if not sys.stderr.isatty():
             transformers_logging.disable_progress_bar()
         return load_model(CrossEncoder, self.name, revision=self.revision, device=self.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
@@ -17,6 +17,8 @@ from hf_relabel.builders.judges.similarity import SimilarityJudge
 from hf_relabel.builders.judges.spans import SpanJudge
 from hf_relabel.builders.judges.student import StudentJudge
 from hf_relabel.builders.judges.truth import TruthJudge
+from hf_relabel.builders.nearest import nearest_or_all
+from hf_relabel.builders.program import program
 
 JUDGES: dict[str, Callable[..., PromptJudge | BatchJudge]] = {
     "cross-encoder": CrossEncoderJudge,
@@ -31,30 +33,72 @@ JUDGES: dict[str, Callable[..., PromptJudge | BatchJudge]] = {
 """What makes a judge of each kind. The parameters are its settings."""
 
 
+ANSWER = "answer"
+"""The judge of ARHN (arXiv 2604.11092), which stands for a judge of spans and one that ranks, in two orders."""
+
+SAVED_REPLIES = "saved-replies"
+"""A judge that asks nobody: it reads a file of replies that RLHN saved."""
+
+ORDERED = ("listwise", "ranking")
+"""Kinds that show candidates in an order, and can be asked in several."""
+
+_NEEDED = {
+    "student": "`model`, the folder that `{program} student` wrote (--model DIR)",
+    "truth": "`file`, which holds the known false negatives (--truth FILE)",
+    SAVED_REPLIES: "`file`, which holds the replies (--replies FILE)",
+}
+"""What a judge cannot do without, and the option that gives it."""
+
+
 def make_judge(kind: str, **settings: Any) -> PromptJudge | BatchJudge:
     """A judge of that kind. Loads no model and opens no connection.
 
     Raises:
-        ConfigError: no such kind, no such setting, or a value out of its range.
+        ConfigError: no such kind, no such setting, one that is missing, or a value out of its range.
     """
     make = JUDGES.get(kind)
     if make is None:
-        raise ConfigError(f"There is no judge of kind {kind!r}; there is {', '.join(sorted(JUDGES))}.")
-    valid = list(inspect.signature(make).parameters)
-    unknown = sorted(set(settings) - set(valid))
-    if unknown:
-        raise ConfigError(f"A {kind} judge has no setting {', '.join(unknown)}; it has {', '.join(valid)}.")
+        raise ConfigError(_no_kind(kind, JUDGES))
+    if problems := list(judge_problems({"kind": kind, **settings})):
+        raise ConfigError(" ".join(problems))
     try:
         return make(**settings)
     except ConfigError as error:
         raise ConfigError(f"Judge {kind}: {error}") from None
 
 
-ANSWER = "answer"
-"""The judge of ARHN (arXiv 2604.11092), which stands for a judge of spans and one that ranks, in two orders."""
+def kinds() -> list[str]:
+    """All kinds that a job file may name."""
+    return sorted({*JUDGES, ANSWER, SAVED_REPLIES})
 
-ORDERED = ("listwise", "ranking")
-"""Kinds that show candidates in an order, and can be asked in several."""
+
+def judge_problems(judge: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the names in one entry of a job file, a sentence each: its kind, a setting that it does not
+    have, one that it lacks."""
+    kind = str(judge.get("kind"))
+    if kind not in kinds():
+        yield _no_kind(kind, kinds())
+        return
+    valid, required = _settings_of(kind)
+    for name in sorted(set(judge) - {"kind", "permutations"} - set(valid)):
+        yield f"A {kind} judge has no setting {name!r}.{nearest_or_all(name, valid, 'It has')}"
+    if not set(required) <= set(judge):
+        yield f"A {kind} judge needs {_NEEDED[kind].format(program=program())}."
+
+
+def _no_kind(kind: str, known: Iterable[str]) -> str:
+    return f"There is no judge of kind {kind!r}.{nearest_or_all(kind, sorted(known))}"
+
+
+def _settings_of(kind: str) -> tuple[list[str], list[str]]:
+    """Names of the settings of a kind, and those that must be given."""
+    if kind == SAVED_REPLIES:
+        return ["file", "name"], ["file"]
+    makers = (SpanJudge, RankingJudge) if kind == ANSWER else (JUDGES[kind],)
+    parameters = {name: each for make in makers for name, each in inspect.signature(make).parameters.items()}
+    required = [name for name, each in parameters.items() if each.default is inspect.Parameter.empty]
+    return [*parameters, *(["permutations"] if kind in (ANSWER, *ORDERED) else [])], required
+
 
 MOST_PERMUTATIONS = 10
 _SPAN_ONLY = frozenset({"max_span_chars"})

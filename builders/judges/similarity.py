@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import JSON
 from hf_relabel.builders.judges.local_model import LocalModel
@@ -200,13 +200,9 @@ class SimilarityJudge(LocalModel):
 
     @cached_property
     def _encoder(self) -> Any:
-        try:
+        with needs("similarity", "The similarity judge"):
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging as transformers_logging
-        except ImportError:
-            raise ConfigError(
-                "The similarity judge needs sentence-transformers: pip install 'hf-relabel[similarity]'"
-            ) from None
         if not sys.stderr.isatty():
             transformers_logging.disable_progress_bar()
         return load_model(SentenceTransformer, self.name, revision=self.revision, offline=PACKAGED, device=self.device)

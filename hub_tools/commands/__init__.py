@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Errors become one line on standard error."""
-    from hf_relabel.builders.errors import JudgingStopped, RelabelError
+    from hf_relabel.builders.errors import JudgingStopped, Mistakes, RelabelError
 
     if os.environ.get(COMPLETE):
         return _complete()
@@ -93,7 +93,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except RelabelError as error:
-        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        text = str(error) if isinstance(error, Mistakes) else " ".join(str(error).split())
+        click.echo(f"Error: {text}", err=True)
         return 130 if isinstance(error, JudgingStopped) and error.interrupted else error.exit_code
     except BrokenPipeError:
         return 141

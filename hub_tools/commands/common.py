@@ -45,8 +45,9 @@ _STAGE_OPTIONS = [
         "--judge",
         "judge_kind",
         default=None,
+        metavar="KIND",
         help="Judge of the only stage: listwise, pointwise, answer, ranking, span (need --endpoint), or offline"
-        " similarity, cross-encoder, student.",
+        " similarity, cross-encoder, student (--model), truth (--truth), saved-replies (--replies).",
     ),
     click.option(
         "--endpoint",
@@ -62,7 +63,10 @@ _STAGE_OPTIONS = [
         show_default=True,
         help="For tgi, which takes a raw prompt: auto (the model's own, from the Hub), plain, chatml, llama3, …",
     ),
-    click.option("--model", help="Model: of the similarity judge, or the name to ask the server for."),
+    click.option(
+        "--model", help="Model of an offline judge, the folder of a student, or the name to ask the server for."
+    ),
+    click.option("--replies", metavar="FILE", help="For --judge saved-replies: replies that RLHN saved."),
     click.option("--concurrency", type=click.IntRange(min=1), help="Most requests in flight per server."),
     click.option(
         "--max-cost",
@@ -82,6 +86,10 @@ _STAGE_OPTIONS = [
     click.option("--stages", "stages_file", metavar="FILE", help="Take the stages from a job file instead."),
     click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of that job file."),
 ]
+
+_TRUTH = click.option(
+    "--truth", metavar="FILE", help="For --judge truth: known false negatives, lines of {query_id, false_negatives}."
+)
 
 _ENGINE_OPTIONS = [
     click.option(
@@ -110,6 +118,11 @@ def optional_source_options(command: Command) -> Command:
 
 def stage_options(command: Command) -> Command:
     """Add the options that describe the judging stages."""
+    return stage_options_but_truth(_TRUTH(command))
+
+
+def stage_options_but_truth(command: Command) -> Command:
+    """The same for a command that has a --truth of its own."""
     for option in reversed(_STAGE_OPTIONS):
         command = option(command)
     return command
@@ -141,7 +154,8 @@ def source_settings(options: dict[str, Any]) -> SourceSettings:
     """Take the options of `source_options` out of `options`."""
     from pydantic import ValidationError
 
-    from hf_relabel.builders.job import SourceSettings, first_problem
+    from hf_relabel.builders.job import SourceSettings
+    from hf_relabel.builders.problems import one_line
 
     try:
         return SourceSettings(
@@ -159,36 +173,54 @@ def source_settings(options: dict[str, Any]) -> SourceSettings:
             skip_bad_rows=options.pop("skip_bad_rows"),
         )
     except ValidationError as error:
-        raise ConfigError(first_problem(error)) from error
+        raise ConfigError(one_line(error, SourceSettings)) from error
+
+
+_STAGE_NAMES = (
+    *("judge_kind", "endpoints", "dialect", "chat_template", "model", "replies", "truth", "concurrency", "max_cost"),
+    *("price_prompt", "price_completion", "deadline", "stages_file", "parameters"),
+)
 
 
 def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
     """Take the options of `stage_options` out of `options`."""
     from pydantic import ValidationError
 
-    from hf_relabel.builders.job import StageSettings, first_problem, load_job
+    from hf_relabel.builders.job import StageSettings
+    from hf_relabel.builders.job_reading import load_job
+    from hf_relabel.builders.problems import one_line
 
-    names = ("judge_kind", "endpoints", "dialect", "chat_template", "model", "concurrency", "max_cost", "price_prompt")
-    given = {name: options.pop(name) for name in (*names, "price_completion", "deadline", "stages_file", "parameters")}
+    given = {name: options.pop(name) for name in _STAGE_NAMES}
     if given["stages_file"]:
         if given["judge_kind"] or given["endpoints"]:
             raise ConfigError("Give either --stages or --judge and --endpoint, not both.")
         return load_job(given["stages_file"], parse_parameters(given["parameters"])).stages
+    told = {name: given[name] for name in ("dialect", "chat_template", "model")}
+    endpoints = [{"url": url, **told} for url in given["endpoints"]]
+    limits = {name: given[name] for name in ("concurrency", "max_cost", "price_prompt", "price_completion", "deadline")}
+    settings = {"judge": _judge(given), "endpoints": endpoints, "limits": limits}
+    try:
+        return (StageSettings.model_validate(settings),)
+    except ValidationError as error:
+        raise ConfigError(one_line(error, StageSettings)) from error
+
+
+def _judge(given: dict[str, Any]) -> dict[str, Any]:
+    """The judge of the only stage, as a job file names it."""
     kind = given["judge_kind"] or ("listwise" if given["endpoints"] else None)
     if kind is None:
         raise ConfigError(
             "Name a judge: --endpoint URL for an LLM, --judge similarity to work offline, or --stages FILE."
         )
-    judge: dict[str, Any] = {"kind": kind}
+    judge = {"kind": kind}
+    for judge_kind, option in (("truth", "truth"), ("saved-replies", "replies")):
+        if given[option] and kind == judge_kind:
+            judge["file"] = given[option]
+        elif given[option]:
+            raise ConfigError(f"--{option} is for --judge {judge_kind}.")
     if given["model"] and not given["endpoints"]:
         judge["model"] = given["model"]
-    told = {name: given[name] for name in ("dialect", "chat_template", "model")}
-    endpoints = [{"url": url, **told} for url in given["endpoints"]]
-    limits = {name: given[name] for name in ("concurrency", "max_cost", "price_prompt", "price_completion", "deadline")}
-    try:
-        return (StageSettings.model_validate({"judge": judge, "endpoints": endpoints, "limits": limits}),)
-    except ValidationError as error:
-        raise ConfigError(first_problem(error)) from error
+    return judge
 
 
 def parse_parameters(given: Iterable[str]) -> dict[str, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import click
 
+from hf_relabel.builders.errors import MissingExtra
+from hf_relabel.builders.extras import missing
 from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.program import spoken
 
@@ -57,6 +60,14 @@ class LazyGroup(click.Group):
         if name not in self.lazy and not name.startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"There is no command {name!r}.{did_you_mean(name, self.lazy)}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (MissingExtra, ModuleNotFoundError) as error:
+            found = missing(error, command=ctx.invoked_subcommand)
+            is_named = isinstance(error, MissingExtra) and found is not None and found.extra == error.extra
+            raise found if found is not None and not is_named else error from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

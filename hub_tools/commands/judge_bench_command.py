@@ -14,7 +14,7 @@ from hf_relabel.hub_tools.commands.common import (
     print_json,
     source_options,
     source_settings,
-    stage_options,
+    stage_options_but_truth,
     stage_settings,
 )
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
@@ -32,7 +32,7 @@ Examples:
 
 @click.command("judge-bench", epilog=EPILOG)
 @source_options
-@stage_options
+@stage_options_but_truth
 @click.option("--truth", required=True, metavar="FILE", help="Known false negatives: {query_id, false_negatives}.")
 @click.option(
     "--journal", "journal_path", help="Keep the judgements here, so that a bench that was stopped goes on from there."
@@ -55,7 +55,10 @@ def command(
     from hf_relabel.hub_tools.judging import judge
     from hf_relabel.trainers.judge_bench import figures_table, judge_figures
 
-    job = Job(source=source_settings(options), stages=stage_settings(options))
+    job = Job(
+        source=source_settings(options),
+        stages=stage_settings({**options, "truth": truth if options["judge_kind"] == "truth" else None}),
+    )
     source, known = source_of(job.source), TruthJudge(truth).known
     with _journal(journal_path) as journal:
         with judging_progress(rows_expected(source)) as progress:

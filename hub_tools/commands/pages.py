@@ -16,8 +16,9 @@ from pathlib import Path
 
 import click
 
+from hf_relabel.builders.extras import EXTRAS
 from hf_relabel.builders.program import EXTENSION, SCRIPT, spoken
-from hf_relabel.hub_tools.commands import COMMANDS, cli
+from hf_relabel.hub_tools.commands import COMMANDS, cli, job_page
 
 FOLDER = Path(__file__).parent / "pages"
 NOTES = Path(__file__).parent / "notes"
@@ -25,13 +26,14 @@ INDEX = "README.md"
 _EXIT_CODES = "Exit codes:"
 _BOTH = "{extension}"
 _TWO_WAYS = f"These pages say `{SCRIPT}`. Installed by `hf extensions install`, the command is `{_BOTH}`."
+_JOB_FILES = f"What `run`, `jobs` and `--stages` read: [the format of job files]({job_page.NAME})."
 _GENERATED = "<!-- Made by `make pages` from the command line; text of its own goes into ../notes. -->"
 
 
 def pages() -> dict[str, str]:
     """All pages, by the name of their file."""
     context = click.Context(cli, info_name=SCRIPT, **cli.context_settings)
-    made = {INDEX: _index()}
+    made = {INDEX: _index(), job_page.NAME: f"{_GENERATED}\n\n{job_page.page()}\n"}
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
@@ -63,7 +65,8 @@ def _index() -> str:
     lines = [f"| [{name}]({name}.md) | {_cell(line)} |" for name, (_, line) in COMMANDS.items()]
     table = "\n".join(["| command | what it does |", "| --- | --- |", *lines])
     about = "\n\n".join(text for text in _paragraphs(cli.help) if not text.startswith(_EXIT_CODES))
-    return f"{_GENERATED}\n\n# {SCRIPT}\n\n{about}\n\n{_TWO_WAYS}\n\n{table}\n\n## Exit codes\n\n{_exit_codes()}\n"
+    parts = [_GENERATED, f"# {SCRIPT}", about, _TWO_WAYS, table, _JOB_FILES, "## Extras", _extras(), "## Exit codes"]
+    return "\n\n".join([*parts, _exit_codes()]) + "\n"
 
 
 def _page(name: str, command: click.Command, parent: click.Context) -> str:
@@ -123,6 +126,16 @@ def _paragraphs(text: str | None) -> list[str]:
         elif paragraph.strip():
             made.append(_escaped(" ".join(paragraph.split())))
     return made
+
+
+def _extras() -> str:
+    """What there is to install besides, each for one purpose."""
+    about = f'Each is for one purpose: `pip install "{SCRIPT}[NAME]"`. A command that lacks one says so.'
+    lines = [
+        f"| `{name}` | {_cell(extra.purpose)} | {', '.join(f'[{each}]({each}.md)' for each in extra.commands)} |"
+        for name, extra in EXTRAS.items()
+    ]
+    return "\n".join([about, "", "| extra | what it is for | commands |", "| --- | --- | --- |", *lines])
 
 
 def _exit_codes() -> str:

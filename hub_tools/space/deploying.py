@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from hf_relabel.builders.errors import ConfigError, ReleaseError
+from hf_relabel.builders.extras import require
 from hf_relabel.builders.manifest import MANIFEST_NAME
 from hf_relabel.builders.readme_markdown import as_code, as_text, one_line
 from hf_relabel.builders.readme_parts import merge_readme
@@ -187,6 +188,7 @@ def deploy(release: str, space_id: str, *, token: str | None = None, **options: 
         ReleaseError: there is no such release, the Hub would not take the Space, or it changed meanwhile.
         CardError: the Space's README.md cannot be merged with.
     """
+    require("space", what="Deploying")  # the Space gets the version of gradio that is here
     hub = HubLocation.parse(release)
     if hub is None or hub.config is not None:
         raise ConfigError(f"{release!r} is no release on the Hub. Give user/repo or user/repo@revision; push it first.")
@@ -255,12 +257,9 @@ def _with(present: Any, ours: Sequence[str]) -> list[Any]:
 
 
 def _gradio_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import version
 
-    try:
-        return version("gradio")
-    except PackageNotFoundError:
-        raise ConfigError("Deploying needs gradio here too, for its version: pip install 'hf-relabel[space]'") from None
+    return version("gradio")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import needs
 from hf_relabel.hub_tools.space.guard import LOCAL_NAMES, Guard
 from hf_relabel.hub_tools.space.settings import SpaceSettings, settings_of_space
 
@@ -61,10 +62,8 @@ def _running_app(
     settings: SpaceSettings, *, port: int | None = None, open_browser: bool = False
 ) -> Iterator[tuple[str, SimpleQueue[int]]]:
     """The app, serving in threads of its own. Gives its address, and where Ctrl-C and SIGTERM are put."""
-    try:
+    with needs("space", "The Space"):
         from hf_relabel.hub_tools.space.app import build
-    except ImportError as error:
-        raise ConfigError(f"The Space needs {error.name}: pip install 'hf-relabel[space]'") from None
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from hf_relabel.hub_tools.space.running import Running

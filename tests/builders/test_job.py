@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job import load_job, parse_job, shipped_job_files
+from hf_relabel.builders.job import Job
+from hf_relabel.builders.job_reading import load_job, parse_job, shipped_job_files
+from hf_relabel.builders.job_writing import new_job, write_new_job
+from hf_relabel.builders.quickstart import rows_path, truth_path
+from hf_relabel.hub_tools.commands import run
 
 MINIMAL = """
 parameters: {url: "http://127.0.0.1:8080", attempts: 3}
@@ -37,17 +44,79 @@ def test_a_parameter_value_never_becomes_structure() -> None:
     [
         ("a: [", "not valid YAML"),
         ("just text", "holds no settings"),
-        (MINIMAL + "buld: {}\n", "unknown setting `buld`"),
-        (MINIMAL.replace("kind: listwise", "name: x"), "stages.0.judge"),
-        (MINIMAL.replace("location: train.jsonl, ", ""), "source.location"),
-        (MINIMAL.replace('"http://127.0.0.1:8080"', "null"), "needs the parameter 'url'"),
-        (MINIMAL.replace("judge:", "escalate: never\n    judge:"), "stages.0.escalate"),
-        ("source: {location: a}\nstages: []\n", "stages"),
+        (MINIMAL + "buld: {}\n", "line 8: `buld`: there is no such setting. Did you mean 'build'?"),
+        (MINIMAL.replace("kind: listwise", "name: x"), "line 5: `stages[0].judge`: needs a `kind`"),
+        (MINIMAL.replace("kind: listwise", "kind: lstwise"), "no judge of kind 'lstwise'. Did you mean 'listwise'?"),
+        (
+            MINIMAL.replace("listwise", "listwise, sed: 1"),
+            "judge has no setting 'sed'. Did you mean 'seed'?",
+        ),
+        (MINIMAL.replace("listwise", "listwise, seed: x"), "seed: expected a whole number"),
+        (
+            MINIMAL.replace("kind: listwise", "kind: student"),
+            "needs `model`, the folder that",
+        ),
+        (MINIMAL.replace("location: train.jsonl, ", ""), "line 3: `source.location` is missing"),
+        (MINIMAL.replace("train.jsonl,", "a, format: beer,"), "no format 'beer'. Did you mean 'beir'?"),
+        (MINIMAL.replace("train.jsonl,", "a, sample: lots,"), "'lots' is no sample"),
+        (MINIMAL.replace("subset: nq", "subset: nq, subset: fever"), "`subset` is given twice"),
+        (MINIMAL.replace('"http://127.0.0.1:8080"', "null"), "line 6: Needs the parameter 'url'"),
+        (MINIMAL.replace("judge:", "escalate: never\n    judge:"), "should be 'candidate' or 'row', not 'never'"),
+        (MINIMAL + "build: {out: x, techniques: [relable]}\n", "no technique 'relable'. Did you mean 'relabel'?"),
+        (MINIMAL + "build: {out: x, techniques: [relabel]}\n", "'remove-hn' is not among the techniques"),
+        (MINIMAL + "push_model: {repo: a/b}\n", "`push_model` needs `train`."),
+        ("source: {location: a}\nstages: []\n", "`stages`: at least one is needed"),
     ],
 )
 def test_a_wrong_job_file_says_where_and_what(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message.replace("`", "`")):
+    with pytest.raises(ConfigError, match=re.escape(message)) as refused:
         parse_job(text)
+    assert "mistakes" not in str(refused.value), "one fault is one mistake"
+
+
+def test_every_mistake_of_a_file_is_shown_at_once_in_its_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        """parameters: {url: null}
+source: {locaton: x}
+stages:
+  - judge: {kind: listwise, temprature: 3, sed: 1}
+    endpoints: "${url}"
+    limits: {max_atempts: 3, concurrency: 0}
+comapre: {eval: a}
+train: {out: model}
+"""
+    )
+    assert run(["run", str(file), "--set", "ulr=x"]) == 2
+    first, *lines = capsys.readouterr().err.rstrip().split("\n")
+    assert first == f"Error: {file} has 10 mistakes:"
+    expected = [
+        ("1", "no parameter 'ulr'. Did you mean 'url'?"),
+        ("2", "`source.location` is missing"),
+        ("2", "Did you mean 'location'?"),
+        ("4", "Did you mean 'seed'?"),
+        ("4", "Did you mean 'temperature'?"),
+        ("5", "Needs the parameter 'url'"),
+        ("6", "greater than or equal to 1, not 0"),
+        ("6", "Did you mean 'max_attempts'?"),
+        ("7", "Did you mean 'compare'?"),
+        ("8", "`train` needs `build` or `push`"),
+    ]
+    assert len(lines) == len(expected)
+    for line, (number, words) in zip(lines, expected, strict=True):
+        assert line.startswith(f"  line {number}: ")
+        assert words in line
+
+
+def test_short_forms_stand_for_the_long_ones() -> None:
+    short = parse_job("source: train.jsonl\nstages: [{judge: listwise, endpoints: [http://a, http://b]}]\n")
+    assert short.source.location == "train.jsonl"
+    assert short.stages[0].judge == {"kind": "listwise"}
+    assert [endpoint.url for endpoint in short.stages[0].endpoints] == ["http://a", "http://b"]
+    assert parse_job("source: a\nstages: [{judge: listwise, endpoints: http://a}]\n").stages[0].endpoints[0].url
+    assert parse_job("source: {location: a, sample: 500}\nstages: [{judge: similarity}]\n").source.sample == "500"
 
 
 def test_an_unknown_parameter_is_refused() -> None:
@@ -68,3 +137,67 @@ def test_the_ready_job_files_cover_the_paper() -> None:
 def test_a_job_file_that_is_missing_is_named_with_the_ready_ones() -> None:
     with pytest.raises(ConfigError, match="rlhn-fever"):
         load_job("no-such-file")
+
+
+def test_a_new_job_file_is_a_job_as_it_is_and_with_every_step_taken_in(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    write_new_job(path, "train.jsonl", {"kind": "listwise"}, ["http://127.0.0.1:8080"])
+    job = load_job(path)
+    assert (job.source.location, job.journal, job.stages[0].judge) == (
+        "train.jsonl", "train.sqlite", {"kind": "listwise"},
+    )  # fmt: skip
+    assert [endpoint.url for endpoint in job.stages[0].endpoints] == ["http://127.0.0.1:8080"]
+    assert job.build is not None
+    text = path.read_text()
+    everything = parse_job(re.sub(r"^( *)# (\w+: )", r"\1\2", text, flags=re.MULTILINE))
+    assert {name for name in Job.model_fields if getattr(everything, name) is None} == set()
+    assert everything.source.subset == ("nq", "fever")
+    assert everything.stages[0].limits.max_cost == 20
+
+
+def test_a_new_job_file_of_an_offline_judge_has_no_endpoint() -> None:
+    text = new_job("user/repo@v1.0.0", {"kind": "similarity", "model": "a/b", "better": 0.8})
+    job = parse_job(text)
+    assert job.stages[0].judge == {"kind": "similarity", "model": "a/b", "better": 0.8}
+    assert job.stages[0].endpoints == ()
+    assert job.journal == "repo.sqlite"
+    assert "limits" not in text
+
+
+@pytest.mark.parametrize(
+    "source", ["yes", "1e3", "# none", "a: b", "a\nb: c", '"', "'x'", "{a: b}", "été/データ", "- x", "\x85\u2028", ""]
+)
+def test_what_is_given_never_becomes_structure_of_a_new_job_file(source: str) -> None:
+    made = parse_job(new_job(source, {"kind": "listwise"}, [{"url": source, "model": source}], name=source))
+    assert made.source.location == source
+    assert made.stages[0].endpoints[0].url == source
+    assert len(made.stages[0].endpoints) == 1
+
+
+def test_a_job_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("mine")
+    with pytest.raises(ConfigError, match="is there already"):
+        write_new_job(path, "a", {"kind": "listwise"}, ["http://a"])
+    assert path.read_text() == "mine"
+    with pytest.raises(ConfigError, match="Did you mean 'listwise'"):
+        write_new_job(tmp_path / "new.yaml", "a", {"kind": "lstwise"}, ["http://a"])
+    assert not (tmp_path / "new.yaml").exists()
+
+
+def test_the_command_writes_a_job_that_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_bytes(rows_path().read_bytes())
+    assert run(["run", "--new", "job.yaml", "rows.jsonl", "--judge", "truth"]) == 2
+    assert "needs `file`" in capsys.readouterr().err
+    assert run(["run", "--new", "job.yaml", "rows.jsonl", "--endpoint", "http://127.0.0.1:9"]) == 0
+    assert "hf-relabel run job.yaml --plan" in capsys.readouterr().out
+    assert run(["run", "job.yaml", "--endpoint", "http://a"]) == 2
+    assert "are for --new FILE" in capsys.readouterr().err
+    text = (tmp_path / "job.yaml").read_text()
+    judge = f"      kind: truth\n      file: {truth_path()}\n"
+    (tmp_path / "job.yaml").write_text(re.sub(r" +kind: listwise\n(?: +(endpoints|- url).*\n)+", judge, text))
+    assert run(["run", "job.yaml"]) == 0
+    assert (tmp_path / "cleaned" / "manifest.json").is_file()

@@ -200,7 +200,7 @@ def test_settings_hold_everything_that_changes_an_answer() -> None:
         ({"wordings": ["a"]}, "expected a mapping"),
         ({"exempt_subsets": "arguana"}, "expected a list"),
         ({"reasoning": "yes"}, "expected true or false"),
-        ({"temprature": 0}, "no setting temprature; it has prompt, language"),
+        ({"temprature": 0}, "no setting 'temprature'. Did you mean 'temperature'?"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
@@ -220,5 +220,5 @@ def test_judges_are_made_by_kind() -> None:
         "student",
         "truth",
     ]
-    with pytest.raises(ConfigError, match="no judge of kind 'oracle'; there is cross-encoder, listwise"):
+    with pytest.raises(ConfigError, match=r"no judge of kind 'oracle'\. There is cross-encoder, listwise"):
         make_judge("oracle")

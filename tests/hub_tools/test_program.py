@@ -95,9 +95,11 @@ def test_texts_that_nobody_renders_name_no_command_of_their_own() -> None:
 
 
 def _is_rendered(node: ast.AST) -> bool:
-    """A docstring, an epilog, the help of an option, or what goes through `spoken`."""
+    """A docstring, an epilog, the help of an option, the opening of a page, or what goes through `spoken`."""
     if isinstance(node, ast.Assign):
-        return any(isinstance(to, ast.Name) and to.id.endswith(("EPILOG", "NEXT_STEPS")) for to in node.targets)
+        return any(
+            isinstance(to, ast.Name) and to.id.endswith(("EPILOG", "NEXT_STEPS", "_OPENING")) for to in node.targets
+        )
     is_help = isinstance(node, ast.keyword) and node.arg == "help"
     return is_help or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 

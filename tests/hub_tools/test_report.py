@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import ValidationError
 
 from hf_relabel.builders.cascade import Rule
 from hf_relabel.builders.combining import Combine
@@ -179,8 +180,8 @@ def test_permutations_in_a_job_file(tmp_path: Path) -> None:
 
     assert [member.judge.settings()["permutation"] for member in stage.members] == [0, 1, 2]  # type: ignore[union-attr]
     assert stage.combine == Combine("majority")
-    with pytest.raises(ConfigError, match="a similarity judge shows no list"):
-        stages_of(Job.model_validate({**job, "stages": [{"judge": {"kind": "similarity", "permutations": 2}}]}))
+    with pytest.raises(ValidationError, match="a similarity judge shows no list"):
+        Job.model_validate({**job, "stages": [{"judge": {"kind": "similarity", "permutations": 2}}]})
 
 
 def test_one_order_more_asks_only_for_that_order(tmp_path: Path) -> None:

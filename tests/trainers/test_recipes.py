@@ -53,7 +53,7 @@ def test_fields_can_be_changed_without_losing_their_neighbours() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rat": 1e-5}, "unknown setting `learning_rat`"),
+        ({"learning_rat": 1e-5}, "`learning_rat`: there is no such setting. Did you mean 'learning_rate'"),
         ({"learning_rate": -1}, "`learning_rate`"),
         ({"loss": {"temperature": 0}}, "`loss.temperature`"),
         ({"kind": "static", "lora": {}}, "no layers"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import needs
 
 METRICS = ("ndcg", "map", "recall", "mrr")
 
@@ -34,8 +35,6 @@ def load_metric(name: str, **options: Any) -> Any:
         ConfigError: there is no such metric, or `evaluate` is not installed.
     """
     path = metric_path(name)
-    try:
+    with needs("evaluate", "A metric of the library evaluate"):
         import evaluate
-    except ImportError:
-        raise ConfigError("Metrics need the library evaluate: pip install 'hf-relabel[evaluate]'") from None
     return evaluate.load(str(path), **options)

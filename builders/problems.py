@@ -1,0 +1,73 @@
+"""What pydantic finds wrong with settings, in words for the person who wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from hf_relabel.builders.nearest import nearest_or_all
+
+Place = tuple[int | str, ...]
+"""Where a setting stands: names, and numbers in lists (`("stages", 0, "judge")`)."""
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Place, str]]:
+    """Everything that is wrong, one sentence each, with its place. Misspelt names come with the nearest right one."""
+    errors = error.errors(include_url=False, include_context=False)
+    for found in errors:
+        above_others = any(found["loc"] == each["loc"][: len(found["loc"])] for each in errors if each is not found)
+        if found["type"] == "too_short" and above_others:
+            continue  # pydantic counts the right ones only
+        for text in _said(found, model).split("\n"):
+            yield found["loc"], text
+
+
+def one_line(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """All of it in one line, for a command or a call."""
+    return " ".join(text for _, text in problems(error, model or BaseModel))
+
+
+def _said(found: ErrorDetails, model: type[BaseModel]) -> str:
+    place = path(found["loc"])
+    if found["type"] == "extra_forbidden":
+        *above, name = found["loc"]
+        known = _fields_at(model, above)
+        return f"`{place}`: there is no such setting.{nearest_or_all(str(name), known)}"
+    if found["type"] == "missing":
+        return f"`{place}` is missing."
+    if found["type"] == "too_short":
+        return f"`{place}`: at least one is needed."
+    message = found["msg"].removeprefix("Value error, ").rstrip(".")
+    if found["type"] in ("value_error", "assertion_error"):
+        lines = [line if line.endswith(("?", ".")) else f"{line}." for line in message.split("\n")]
+        return "\n".join(f"`{place}`: {line}" if place else f"{line[:1].upper()}{line[1:]}" for line in lines)
+    given = found["input"]
+    plain = isinstance(given, bool | int | float) or (isinstance(given, str) and len(given) <= 60 and ":" not in given)
+    return f"`{place}`: {message[:1].lower()}{message[1:]}{f', not {given!r}' if plain else ''}."
+
+
+def path(place: Sequence[int | str]) -> str:
+    """`stages[0].judge`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """Names of the settings that there are at a place."""
+    for part in place:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        below = _models_in(field.annotation) if field is not None else []
+        if not below:
+            return []
+        model = below[0]
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
