@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.judges.student import StudentJudge
     from hf_relabel.builders.judges.truth import TruthJudge
     from hf_relabel.builders.judging_report import judging_report
+    from hf_relabel.builders.mining.report import MiningReport
     from hf_relabel.builders.planning import JobPlan, StagePlan
     from hf_relabel.builders.relabeled_builder import RelabeledBuilder, RelabeledConfig
     from hf_relabel.builders.released import Release, release_from_folder
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from hf_relabel.hub_tools.judging import StageReport, judge, search_suspects
     from hf_relabel.hub_tools.local_hub import LocalHub
     from hf_relabel.hub_tools.looking import draw_audit, inspect, judged_rows, verdicts
+    from hf_relabel.hub_tools.mining import mine
     from hf_relabel.hub_tools.planning import plan
     from hf_relabel.hub_tools.relabeling import relabel
     from hf_relabel.hub_tools.releases.diff import diff
@@ -124,6 +126,7 @@ _HOMES = {
     "ListwiseJudge": "builders.judges.listwise",
     "LocalHub": "hub_tools.local_hub",
     "Member": "hub_tools.stages",
+    "MiningReport": "builders.mining.report",
     "MultiPositiveLoss": "trainers.losses",
     "NumberedRow": "builders.rows",
     "Outcome": "builders.judgements",
@@ -180,6 +183,7 @@ _HOMES = {
     "load_recipe": "trainers.recipes",
     "log": "hub_tools.releases.log",
     "make_endpoint": "hub_tools.endpoints.registry",
+    "mine": "hub_tools.mining",
     "open_hub_source": "hub_tools.hub_source",
     "open_release": "hub_tools.releases.opening",
     "open_source": "hub_tools.hub_source",
@@ -235,6 +239,7 @@ __all__ = [
     "ListwiseJudge",
     "LocalHub",
     "Member",
+    "MiningReport",
     "MultiPositiveLoss",
     "NumberedRow",
     "Outcome",
@@ -291,6 +296,7 @@ __all__ = [
     "load_recipe",
     "log",
     "make_endpoint",
+    "mine",
     "open_hub_source",
     "open_release",
     "open_source",

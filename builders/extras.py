@@ -41,8 +41,9 @@ EXTRAS: dict[str, Extra] = {
     "similarity": Extra(
         "judge offline: the judges similarity, cross-encoder and student",
         _SENTENCE_TRANSFORMERS,
-        commands=("judge", "judge-bench", "suspects", "run"),
+        commands=("mine", "judge", "judge-bench", "suspects", "run"),
     ),
+    "faiss": Extra("search with FAISS while mining (`mine --faiss`)", {"faiss": "faiss-cpu"}, commands=("mine",)),
     "local": Extra(
         "judge with a GGUF file in this process (`--endpoint local:FILE.gguf`)",
         {"xllamacpp": "xllamacpp"},

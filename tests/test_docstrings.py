@@ -16,9 +16,9 @@ import hf_relabel
 
 # What calls give and nobody makes, and another name of `open_source`.
 GIVEN = set(
-    "AuditReport BuildReport CompareReport Inspection JobPlan Judgement Label LabelledScore NumberedRow Outcome"  # noqa: SIM905
-    " PushReport RelabeledConfig Reply Request Shard Source StagePlan StageReport StudentExample TrainingReport Verdict"
-    " open_hub_source".split()
+    "AuditReport BuildReport CompareReport Inspection JobPlan Judgement Label LabelledScore MiningReport NumberedRow"  # noqa: SIM905
+    " Outcome PushReport RelabeledConfig Reply Request Shard Source StagePlan StageReport StudentExample TrainingReport"
+    " Verdict open_hub_source".split()
 )
 FOUND = {
     name: value

@@ -27,6 +27,15 @@ class LocalModel:
         """Load the model now, and not on first use."""
         _ = self._loaded
 
+    @property
+    def loaded(self) -> Any:
+        """The model of sentence-transformers (or what else it is), loaded on first use.
+
+        Raises:
+            ConfigError: it cannot be loaded.
+        """
+        return self._loaded
+
     def model(self) -> tuple[str, str | None]:
         """(name, revision): a digest of the weights for a folder or a package, the commit for a Hub model."""
         folder = self._folder

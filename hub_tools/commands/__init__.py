@@ -15,6 +15,7 @@ from hf_relabel.hub_tools.commands.group import LazyGroup
 COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("quickstart", "Run the whole job on a small set that ships with the package."),
     "inspect": ("inspect", "Show what a training set holds, and the false negatives that need no judge."),
+    "mine": ("mine", "Find hard negatives for pairs of query and positive, and write rows."),
     "plan": ("plan", "Work out requests, tokens, cost and time before judging."),
     "judge": ("judge", "Judge the hard negatives of a training set into a journal."),
     "report": ("report", "Report on the judges: bias of position, agreement, cost of each escalation rule."),

@@ -1,0 +1,94 @@
+"""A corpus to mine in, beside the positives: a file, a BEIR folder, texts, or records in any object that holds rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.builders.errors import BadRow, SourceError
+from hf_relabel.builders.rows import Passage, text_docid
+from hf_relabel.builders.sources.fields import Context, check_text, identifier, structured_passage
+from hf_relabel.builders.sources.files import Record, SourceFile
+from hf_relabel.builders.sources.folders import files_of
+from hf_relabel.builders.sources.objects import source_object
+from hf_relabel.builders.sources.reading import read_records
+
+_IDS = ("_id", "docid", "id")
+
+
+def read_corpus(corpus: Any) -> Iterator[Passage]:
+    """The passages of a corpus, in its order.
+
+    Args:
+        corpus: a file (JSON lines or parquet, compressed too) or a folder of them; a BEIR folder; a list of texts; a
+            `datasets.Dataset`, a data frame or a list of dicts. A record has a `text`, perhaps a `title`, and perhaps
+            an id (`_id`, `docid` or `id`). The text may be called otherwise where it is the only field.
+
+    Raises:
+        SourceError: it is nothing of the kind, or cannot be read.
+        BadRow: one of the records has no text.
+    """
+    if isinstance(corpus, (str, os.PathLike)):
+        return (passage for file in _files(Path(corpus)) for passage in file_passages(file))
+    if isinstance(corpus, Iterable) and not hasattr(corpus, "column_names") and not hasattr(corpus, "columns"):
+        texts = list(corpus)
+        if all(isinstance(text, str) for text in texts):
+            return (Passage(text_docid("", text), "", text) for text in texts)
+        corpus = texts
+    return _passages("the corpus", source_object(corpus, name="the corpus").records())
+
+
+def file_passages(file: SourceFile, *, skip_bad: bool = False) -> Iterator[Passage]:
+    """The passages of one file of a corpus.
+
+    Args:
+        skip_bad: leave out what cannot be used, instead of stopping at the first.
+    """
+    return _passages(file.name, read_records(file), skip_bad)
+
+
+def _files(path: Path) -> tuple[SourceFile, ...]:
+    found = files_of(path)
+    if found.format == "beir":
+        return tuple(file for file in found.files if file.name.startswith("corpus.jsonl"))
+    return found.files
+
+
+def _passages(name: str, records: Iterable[tuple[int, Record | BadRow]], skip_bad: bool = False) -> Iterator[Passage]:
+    for number, record in records:
+        try:
+            if isinstance(record, BadRow):
+                raise record
+            passage = _passage(record, Context(name, number))
+        except BadRow:
+            if not skip_bad:
+                raise
+        else:
+            yield passage
+
+
+def _passage(record: Record, context: Context) -> Passage:
+    if "text" not in record:
+        if len(record) != 1:
+            has = ", ".join(map(str, list(record)[:10])) or "nothing"
+            raise context.bad("text", "missing", f"A passage has a text, title and _id; this record has: {has}.")
+        [(name, text)] = record.items()
+        return structured_passage({"text": check_text(text, name, context)}, name, context)
+    id_field = next((name for name in _IDS if name in record), None)
+    docid = "" if id_field is None else identifier(record[id_field], id_field, context)
+    fields = {"docid": docid, "title": record.get("title"), "text": record["text"]}
+    return structured_passage(fields, "passage", context)
+
+
+def check_corpus(corpus: Any) -> None:
+    """Whether a corpus that is a path is there, before anything long begins.
+
+    Raises:
+        SourceError: it is not.
+    """
+    if isinstance(corpus, (str, os.PathLike)):
+        _files(Path(corpus))
+    elif not isinstance(corpus, Iterable) and not hasattr(corpus, "__arrow_c_stream__"):
+        raise SourceError(f"The corpus is of type {type(corpus).__name__}. Give a path, texts, or records with a text.")

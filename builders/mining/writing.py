@@ -1,0 +1,72 @@
+"""Mined rows on the disk: a file that appears whole or not at all, and the record beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.rows import Row, arrow_schema
+
+ROWS_PER_GROUP = 256
+
+
+def check_place(path: Path) -> None:
+    """Whether rows can be written there, before anything long begins.
+
+    Raises:
+        ConfigError: the name ends in neither .jsonl nor .parquet, something lies there, or the folder is missing or
+            not writable.
+    """
+    if path.suffix not in (".jsonl", ".parquet"):
+        raise ConfigError(f"{path}: the rows can be written as JSON lines or parquet: name it .jsonl or .parquet.")
+    if path.exists():
+        raise ConfigError(f"{path}: is there already. Delete it, or give another name.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent}: there is no such folder. Make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path.parent}: cannot be written to.")
+
+
+@contextmanager
+def row_writer(path: Path, file: BinaryIO, *, scores: bool) -> Iterator[Callable[[Row], None]]:
+    """What writes rows to an open file, as the path's ending says; with the scores of passages where there are some."""
+    if path.suffix == ".jsonl":
+        yield lambda row: _write_line(file, row, scores)
+        return
+    with _parquet_writer(file, scores) as write:
+        yield write
+
+
+def _write_line(file: BinaryIO, row: Row, scores: bool) -> None:
+    file.write(orjson.dumps(row.to_dict(scores=scores), option=orjson.OPT_APPEND_NEWLINE))
+
+
+@contextmanager
+def _parquet_writer(file: BinaryIO, scores: bool) -> Iterator[Callable[[Row], None]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    schema = Features.from_arrow_schema(arrow_schema(scores=scores)).arrow_schema
+    held: list[Row] = []
+
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+
+        def write_held() -> None:
+            writer.write_table(pa.Table.from_pylist([row.to_dict(scores=scores) for row in held], schema))
+            held.clear()
+
+        def write(row: Row) -> None:
+            held.append(row)
+            if len(held) == ROWS_PER_GROUP:
+                write_held()
+
+        yield write
+        if held:
+            write_held()
