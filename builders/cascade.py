@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hf_relabel.builders.expecting import expect
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import Row
 
@@ -90,6 +91,7 @@ def conclude(
     Only `better` from the last stage, or from one that accepts it, makes a false negative. A candidate whose last asked
     stage gave no answer is unjudged, whatever earlier stages said: no answer is never read as "irrelevant".
     """
+    expect("row", row, Row)
     last_asked = _last_stage_asked(row, findings, rules, answers)
     verdicts = []
     for position, passage in enumerate(row.negative_passages):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.arrow_batches import Batch, batches, verdicts_from_records, verdicts_schema
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.folder_readme import EMPTY_NOTE, readme_text, totals, view_lines
 from hf_relabel.builders.folder_swap import NewFolder, new_folder
 from hf_relabel.builders.garbage import fewer_collections
@@ -120,9 +121,10 @@ class BuildReport:
         return "\n".join([text, *notes, *view_lines(self.manifest)])
 
 
+@expects(numbered_verdicts=Iterable, folder=PATH)
 def write_configs(
     numbered_verdicts: Iterable[tuple[NumberedRow, Sequence[Verdict]]],
-    folder: Path,
+    folder: str | Path,
     *,
     techniques: Sequence[Technique] = tuple(Technique),
     limit: int = DEFAULT_LIMIT,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from hf_relabel.builders.expecting import expect
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.rows import Passage, Row
 
@@ -46,6 +47,7 @@ def free_findings(row: Row) -> dict[int, tuple[Outcome, str]]:
             >>> free_findings(row)
             {0: (<Outcome.DUPLICATE: 'duplicate'>, 'same-text')}
     """
+    expect("row", row, Row)
     positives = [_Text(passage) for passage in row.positive_passages if not is_blank(passage)]
     findings: dict[int, tuple[Outcome, str]] = {}
     for position, passage in enumerate(row.negative_passages):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hf_relabel.builders.errors import ConfigError, Mistakes
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.job import Job, steps_missing
 from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.problems import Place, problems
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _PARAMETER = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
+@expects(path=PATH)
 def load_job(path: str | Path, parameters: Mapping[str, str] | None = None) -> Job:
     """Read a job file, a path or the name of one that ships with the package (`rlhn-fever`).
 

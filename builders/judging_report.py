@@ -19,6 +19,7 @@ from itertools import combinations
 from typing import Any
 
 from hf_relabel.builders.cascade import RELEVANT, Rule, candidates_of_stage, conclude
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judge_weights import MEMBER_MARK
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
@@ -164,6 +165,7 @@ def _note(way: Escalation) -> str:
     return "front" if way.on_front else ""
 
 
+@expects(judged=Iterable, stages=Sequence)
 def judging_report(judged: Iterable[JudgedRow], stages: Sequence[RunStage]) -> JudgingReport:
     """Read all rows of a run once and report on its judges. See the module's text.
 

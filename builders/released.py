@@ -15,6 +15,7 @@ from typing import Any
 from hf_relabel.builders.arrow_batches import complete, verdicts_from_records
 from hf_relabel.builders.configs import VERDICTS
 from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import read_manifest
 from hf_relabel.builders.parquet import record_batches
@@ -138,7 +139,8 @@ def _suspect(record: Mapping[str, Any]) -> Suspect:
     return Suspect(**{**record, "opinions": tuple(Opinion(**opinion) for opinion in record["opinions"])})
 
 
-def release_from_folder(folder: Path, *, verify: bool = False) -> Release:
+@expects(folder=PATH)
+def release_from_folder(folder: str | Path, *, verify: bool = False) -> Release:
     """Open a folder that `write_configs` wrote, or `pull` downloaded.
 
     Example:
@@ -150,6 +152,7 @@ def release_from_folder(folder: Path, *, verify: bool = False) -> Release:
     Raises:
         BuildError: it is no such folder, or a file is missing or is not what the manifest says.
     """
+    folder = Path(folder)
     manifest = read_manifest(folder)
     root = folder.resolve()
 

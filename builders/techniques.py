@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.errors import BuildError, ConfigError
+from hf_relabel.builders.expecting import expect
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.rows import Row
 
@@ -142,7 +143,20 @@ def account(technique: Technique | str, row: Row, verdicts: Sequence[Verdict], *
     Raises:
         BuildError: a verdict names a position or a docid that the row does not have there.
     """
-    return account_all([Technique(technique)], row, verdicts, limit=limit)[Technique(technique)]
+    expect("row", row, Row)
+    return account_all([named(technique)], row, verdicts, limit=limit)[named(technique)]
+
+
+def named(technique: Technique | str) -> Technique:
+    """A technique by its name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    try:
+        return Technique(technique)
+    except ValueError:
+        raise ConfigError(f"There is no technique {technique!r}. Techniques are: {', '.join(Technique)}.") from None
 
 
 def account_all(

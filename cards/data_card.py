@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.evidence_tables import audit_section, compare_section, zones_section
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.folder_readme import EMPTY_NOTE, totals, view_lines
 from hf_relabel.builders.program import SCRIPT
 from hf_relabel.builders.readme_markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
@@ -92,6 +93,7 @@ class CardFacts:
     citation: str | None = None
 
 
+@expects(facts="CardFacts", earlier=(str, type(None)))
 def render_card(facts: CardFacts, earlier: str | None) -> str:
     """The README.md of a release.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs import BuildReport, Shard, write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError
+from hf_relabel.builders.expecting import told
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Outcome, Verdict
@@ -23,7 +24,6 @@ from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.views import View, views_of
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
-from hf_relabel.hub_tools.stages import told
 
 if TYPE_CHECKING:
     from hf_relabel.builders.calibration import Calibration

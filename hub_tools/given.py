@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import told
 from hf_relabel.builders.journal import Journal, journal_for_judging
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.hub_source import open_source
-from hf_relabel.hub_tools.stages import told
 
 AnySource: TypeAlias = Any
 """An open `Source`, or whatever `open_source` takes."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source, SourceFile, source_from_files
 from hf_relabel.builders.sources import open_source as open_here
@@ -137,6 +138,7 @@ def open_source(
     )
 
 
+@expects(repo_id=str)
 def open_hub_source(repo_id: str, **options: Any) -> Source:
     """`open_source` of a data set that is on the Hub, whatever lies in this folder."""
     return open_source(f"{_URL}{repo_id.removeprefix(_URL)}", **options)

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from hf_relabel.builders.configs import VERDICTS, BuildReport
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
+from hf_relabel.builders.expecting import told
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.problems import one_line
@@ -30,7 +31,7 @@ from hf_relabel.hub_tools.endpoints.limits import Limits
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal
 from hf_relabel.hub_tools.hub_source import open_source
 from hf_relabel.hub_tools.judging import Progress, judge
-from hf_relabel.hub_tools.stages import Judges, Servers, Stage, as_stages, told
+from hf_relabel.hub_tools.stages import Judges, Servers, Stage, as_stages
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

@@ -13,6 +13,7 @@ from hf_relabel.builders.cascade import Rule
 from hf_relabel.builders.combining import Combine
 from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import told
 from hf_relabel.builders.judges.base import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, make_judge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
@@ -210,14 +211,6 @@ def _differently_named(stages: Sequence[Stage]) -> Iterator[Stage]:
         seen[stage.name] = seen.get(stage.name, 0) + 1
         is_made = stage.name == getattr(stage.judge, "kind", None)
         yield replace(stage, name=f"{stage.name}-{seen[stage.name]}") if is_made and seen[stage.name] > 1 else stage
-
-
-def told(given: object) -> str:
-    """A value as messages show what they did not expect: its type, and the value where it is short and plain."""
-    if isinstance(given, type):
-        return f"the class {given.__name__} itself"
-    shown = repr(given) if isinstance(given, (str, int, float, bool, type(None))) else ""
-    return f"{type(given).__name__} {shown}".strip() if len(shown) <= 60 else type(given).__name__
 
 
 # What a judge is

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.text_table import text_table
@@ -171,6 +172,7 @@ class CompareReport:
         return f"{head}\n{table}\n{self.chosen}: {self.reason}"
 
 
+@expects(release="Release", sets=Sequence)
 def compare(
     release: Release,
     sets: Sequence[RetrievalSet],

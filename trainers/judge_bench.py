@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.combining import level
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.judging_report import member_names
@@ -113,6 +114,7 @@ class Answers:
         self.truth.append(is_relevant)
 
 
+@expects(judged=Iterable, stages=Sequence, truth=Mapping)
 def judge_figures(
     judged: Iterable[JudgedRow],
     stages: Sequence[RunStage],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.calibration import LEAST_LABELS, LabelledScore, fit
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.judges.similarity import DEFAULT_MODEL, SimilarityJudge
 from hf_relabel.builders.judges.student import (
     BODY_NAME,
@@ -83,9 +84,10 @@ class StudentReport:
         )
 
 
+@expects(examples=Iterable, out=PATH)
 def train_student(
     examples: Iterable[StudentExample],
-    out: Path,
+    out: str | Path,
     *,
     head: Head = "scores",
     model: str = DEFAULT_MODEL,
@@ -121,6 +123,7 @@ def train_student(
     """
     import numpy as np
 
+    out = Path(out)
     labelled = sorted(examples, key=lambda example: (example.row.query_id, example.position))
     given = {"labels": len(labelled), "relevant": sum(example.relevant for example in labelled)}
     _check(labelled, folds)

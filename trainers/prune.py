@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.trainers.compare import (
     METRIC,
@@ -97,6 +98,7 @@ class PruneReport:
         return f"{text}. Keep: {', '.join(self.kept)}."
 
 
+@expects(data="TrainingData", sets=Sequence)
 def prune(
     data: TrainingData,
     sets: Sequence[RetrievalSet],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.cards.model_card import ModelFacts, eval_results_files, model_figures, render_model_card
 from hf_relabel.cards.model_results import shown_name
 from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport, read_training_report
@@ -15,6 +16,7 @@ from hf_relabel.trainers.recipes import load_recipe
 README_NAME = "README.md"
 
 
+@expects(folder=PATH, repo_id=str)
 def publish(
     folder: str | Path,
     repo_id: str,

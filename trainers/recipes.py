@@ -9,12 +9,14 @@ rank of the adapters are ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.problems import one_line
 
 Kind = Literal["bi-encoder", "static", "sparse", "late-interaction", "reranker"]
@@ -130,6 +132,7 @@ class Recipe(_Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+@expects(recipe=(str, PathLike, Mapping))
 def load_recipe(recipe: str | Path | Mapping[str, Any], **changes: Any) -> Recipe:
     """Read a recipe: a YAML file, the name of one that ships with the package, or a mapping.
 

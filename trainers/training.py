@@ -19,6 +19,7 @@ from typing import Any
 from transformers import TrainerCallback, set_seed
 
 from hf_relabel.builders.errors import ConfigError, TrainingError
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.whole_file import written_whole
 from hf_relabel.cards.training_report import (
     REPORT_NAME,
@@ -77,6 +78,7 @@ class TrainOptions:
                 raise ConfigError(f"Logging to {name} needs a package: pip install {packages[-1]}.")
 
 
+@expects(recipe="Recipe", data="TrainingData", out=PATH)
 def train(
     recipe: Recipe,
     data: TrainingData,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.manifest import MANIFEST_NAME
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.rows import arrow_schema
@@ -37,6 +38,7 @@ class TrainingData:
     fingerprint: str
 
 
+@expects(location=PATH)
 def open_training_data(
     location: str | Path, config: str | None = None, *, revision: str | None = None, split: str | None = None
 ) -> TrainingData:

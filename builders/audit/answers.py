@@ -13,6 +13,7 @@ from typing import Any
 from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.audit.sampling import AuditSample
 from hf_relabel.builders.errors import BadRow, ConfigError
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.judgements import Label
 
 TRUTH = "truth"
@@ -30,7 +31,8 @@ class Answer:
     value: Label | None
 
 
-def read_answers(path: Path, sample: AuditSample) -> list[Answer]:
+@expects(path=PATH, sample=AuditSample)
+def read_answers(path: str | Path, sample: AuditSample) -> list[Answer]:
     """The answers in a file, whose format is found out from its content.
 
     - CSV with the columns `id` and `answer`, and `person`, each with or without a remark in brackets behind its name;
@@ -49,6 +51,7 @@ def read_answers(path: Path, sample: AuditSample) -> list[Answer]:
         BadRow: an item is not of this sample, an answer is none of the choices, or a person answers an item twice
             with different answers.
     """
+    path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:

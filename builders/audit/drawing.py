@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from hf_relabel.builders.audit.sampling import AuditSample, JudgedCandidate, draw
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Judgement
 from hf_relabel.builders.judging_report import member_names
@@ -74,6 +75,7 @@ def judged_candidates(
             )
 
 
+@expects(sample=AuditSample, report="AuditReport")
 def calibrate(
     sample: AuditSample,
     report: AuditReport,

@@ -11,7 +11,7 @@ verdict. Judges are measured on the candidates that they were asked about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
 from hf_relabel.builders.audit.sampling import AuditSample, Item, Stratum
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.builders.text_table import text_table
 
@@ -204,6 +205,7 @@ def _count(estimate: Estimate) -> str:
     return f"{estimate.value:.0f} [{estimate.low:.0f}, {estimate.high:.0f}]" if estimate.value is not None else "-"
 
 
+@expects(sample=AuditSample, answers=Iterable)
 def audit_report(sample: AuditSample, answers: Sequence[Answer], *, seed: int = 0) -> AuditReport:
     """Report what the answers say.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.tokens import CountsTokens
 from hf_relabel.hub_tools.redaction import safe_url
@@ -113,6 +114,7 @@ DIALECTS: dict[str, Callable[[EndpointOptions], Endpoint]] = {
 """How to make an endpoint of each dialect. Others may add theirs."""
 
 
+@expects(url_or_model=str)
 def make_endpoint(
     url_or_model: str,
     *,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hf_relabel.builders.differences import (
 )
 from hf_relabel.builders.differences_folder import changes_folder
 from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.text_table import text_table
@@ -76,6 +78,7 @@ class DiffReport:
         return "\n\n".join(part for part in parts if part)
 
 
+@expects(before=(str, PathLike, "Release"), after=(str, PathLike, "Release"))
 def diff(
     before: str | Path | Release,
     after: str | Path | Release,

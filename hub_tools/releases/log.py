@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.manifest import MANIFEST_NAME
 from hf_relabel.builders.runs import RunStage
@@ -84,6 +85,7 @@ class ReleaseVersion:
         return "\n".join(lines)
 
 
+@expects(location=str)
 def log(location: str, *, number: int | None = None, token: str | bool | None = None) -> list[ReleaseVersion]:
     """The versions of a release (its tags vX.Y.Z, and the head if it has none), the newest first.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.hub_errors import check_repo_id, hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
@@ -68,6 +69,7 @@ class ModelPushReport:
         return f"{self.repo_id}: released {self.version} in commit {str(self.commit)[:12]} ({new:,} new bytes)."
 
 
+@expects(folder=PATH, repo_id=str)
 def push_model(
     folder: str | Path,
     repo_id: str,

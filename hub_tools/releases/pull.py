@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.folder_swap import new_folder
 from hf_relabel.builders.manifest import MANIFEST_NAME, FileEntry, manifest_text, read_manifest
 from hf_relabel.hub_tools.hub_errors import hub_errors
@@ -60,6 +61,7 @@ class PullReport:
         return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "folder": str(self.folder)}
 
 
+@expects(location=str, out=PATH)
 def pull(
     location: str,
     out: str | Path,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hf_relabel.builders.configs import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
+from hf_relabel.builders.expecting import expects, told
 from hf_relabel.builders.program import program
 from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.builders.released import Release, release_from_folder
@@ -31,7 +32,6 @@ from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import Plan, PlannedFile, make_plan
 from hf_relabel.hub_tools.releases.repository import Head, read_head
 from hf_relabel.hub_tools.releases.versions import BUMPS, Version
-from hf_relabel.hub_tools.stages import told
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
@@ -119,6 +119,7 @@ class PushOptions:
             raise ConfigError("Give a tag or which part of the version to raise, not both.")
 
 
+@expects(repo_id=str)
 def push(
     release: str | os.PathLike[str] | Release,
     repo_id: str,
@@ -199,6 +200,7 @@ def _opened(release: str | os.PathLike[str] | Release) -> Release:
     return release_from_folder(Path(release), verify=True)
 
 
+@expects(repo_id=str)
 def push_source(
     source: AnySource,
     journal: AnyJournal,

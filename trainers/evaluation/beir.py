@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hf_relabel.builders.errors import BadRow, ConfigError, SourceError
+from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.sources.beir import beir_files, document, document_id, judgement
 from hf_relabel.builders.sources.fields import Context, query_text
 from hf_relabel.builders.sources.files import SourceFile, read_lines
@@ -15,6 +16,7 @@ from hf_relabel.cards.training_report import EvaluationSet
 from hf_relabel.trainers.evaluation.sets import Document, RetrievalSet
 
 
+@expects(folder=PATH)
 def read_beir(folder: str | Path, *, split: str = "test", name: str | None = None) -> RetrievalSet:
     """An evaluation set out of a BEIR folder. The corpus stays on the disk and is read as it is asked for.
 

@@ -10,6 +10,7 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.base.evaluation import BaseEvaluator
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.expecting import expects
 from hf_relabel.cards.training_report import Measured
 from hf_relabel.trainers.evaluation.search import TOP_K, Progress, bm25, rerank, search
 from hf_relabel.trainers.evaluation.sets import RetrievalSet, Run
@@ -34,6 +35,7 @@ class Evaluation:
     run: Run
 
 
+@expects(data="RetrievalSet")
 def evaluate_model(
     model: Any,
     data: RetrievalSet,
