@@ -57,6 +57,12 @@ def test_what_is_checked_is_the_named_arguments() -> None:
         call()  # type: ignore[call-arg]
 
 
+def test_what_is_released_has_typed_options() -> None:
+    for name in ("push", "push_source", "push_model", "publish", "judge", "plan", "relabel", "build_configs"):
+        kinds = {each.kind for each in inspect.signature(FUNCTIONS[name]).parameters.values()}
+        assert inspect.Parameter.VAR_KEYWORD not in kinds, name
+
+
 def test_only_one_module_runs_event_loops() -> None:
     """All others go through it, so that they work where a loop is running."""
     from pathlib import Path

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.cards.model_card import ModelFacts, eval_results_files, model_figures, render_model_card
 from hf_relabel.cards.model_results import shown_name
 from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport, read_training_report
 from hf_relabel.hub_tools.releases.models import ModelPushReport, Render, push_model
+from hf_relabel.hub_tools.releases.push import Bump
 from hf_relabel.trainers.recipes import load_recipe
 
 README_NAME = "README.md"
@@ -21,11 +21,17 @@ def publish(
     folder: str | Path,
     repo_id: str,
     *,
-    token: str | None = None,
     license: str | None = None,
     language: Sequence[str] = (),
-    progress: Callable[[str, int], None] | None = None,
-    **options: Any,
+    tag: str | None = None,
+    bump: Bump | None = None,
+    private: bool | None = None,
+    create_pr: bool = False,
+    message: str | None = None,
+    parent_commit: str | None = None,
+    dry_run: bool = False,
+    token: str | None = None,
+    progress: Callable[[str, int], None] | bool | None = True,
 ) -> ModelPushReport:
     """Release what `training.train` wrote, with its card, figures and results.
 
@@ -34,7 +40,7 @@ def publish(
 
     Args:
         license, language: of the model, for its card; left out, those that the card has stay.
-        options: as for `hub_tools.releases.models.push_model`.
+        all others: as for `push_model`.
 
     Raises:
         CardError: the folder has no report of a training, or the repository's card cannot be merged with.
@@ -42,7 +48,20 @@ def publish(
     """
     path = Path(folder)
     render = card_renderer(read_training_report(path), repo_id, license=license, language=language)
-    return push_model(path, repo_id, token=token, render=render, progress=progress, **options)
+    return push_model(
+        path,
+        repo_id,
+        tag=tag,
+        bump=bump,
+        private=private,
+        create_pr=create_pr,
+        message=message,
+        parent_commit=parent_commit,
+        dry_run=dry_run,
+        token=token,
+        render=render,
+        progress=progress,
+    )
 
 
 def card_renderer(

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.text_table import text_table
+from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.hub_errors import check_repo_id, hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import PlannedFile
-from hf_relabel.hub_tools.releases.push import MAX_ATTEMPTS, Progress, PushOptions, quiet_xet, sent_ahead
+from hf_relabel.hub_tools.releases.push import MAX_ATTEMPTS, Bump, Progress, PushOptions, quiet_xet, sent_ahead
 from hf_relabel.hub_tools.releases.repository import Head, RemoteFile, read_head
 from hf_relabel.hub_tools.releases.versions import FIRST, Version, highest
 
@@ -74,10 +75,16 @@ def push_model(
     folder: str | Path,
     repo_id: str,
     *,
+    tag: str | None = None,
+    bump: Bump | None = None,
+    private: bool | None = None,
+    create_pr: bool = False,
+    message: str | None = None,
+    parent_commit: str | None = None,
+    dry_run: bool = False,
     token: str | None = None,
     render: Render | None = None,
-    progress: Progress | None = None,
-    **options: Any,
+    progress: Progress | bool | None = True,
 ) -> ModelPushReport:
     """Release a saved model on the Hub.
 
@@ -89,7 +96,7 @@ def push_model(
         repo_id: `user/repo`. It is created if it does not exist.
         token: None takes the stored token or `HF_TOKEN`.
         render: makes the card and its figures; None takes the folder's own README.md.
-        progress: called with the name and bytes of each file that was dealt with.
+        progress: as for `push.push`.
         tag: the version, `vX.Y.Z`; None takes the next one: minor if weights or settings changed, patch if only texts.
         bump, private, create_pr, message, parent_commit, dry_run: as for `push.push`.
 
@@ -98,8 +105,9 @@ def push_model(
         CardError: the repository's README.md cannot be merged with.
         ConfigError: an option makes no sense.
     """
-    pusher = _ModelPusher(Path(folder), repo_id, PushOptions(**options), token, render, progress)
-    return pusher.push()
+    options = PushOptions(tag, bump, private, create_pr, message=message, parent_commit=parent_commit, dry_run=dry_run)
+    with bars.sending(progress) as show:
+        return _ModelPusher(Path(folder), repo_id, options, token, render, show).push()
 
 
 @dataclass(frozen=True)
