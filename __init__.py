@@ -1,11 +1,16 @@
 """hf-relabel: find and relabel the false negatives among the hard negatives of retrieval training sets.
 
-    from hf_relabel import BuildSettings, Journal, SimilarityJudge, Stage, build_configs, judge, open_source
+    from hf_relabel import relabel
 
-    source = open_source("train.jsonl")
-    with Journal("journal.sqlite") as journal:
-        judge(source, [Stage("similarity", SimilarityJudge())], journal)
-        build_configs(source, journal, BuildSettings(out="cleaned"))
+    found = relabel("train.jsonl", endpoint="http://127.0.0.1:8080")  # a DatasetDict: found["relabel"], found["verdicts"]
+
+The same in steps, each of which takes what the one before it wrote:
+
+    from hf_relabel import build_configs, judge, push
+
+    judge("train.jsonl", "listwise", "journal.sqlite", endpoint="http://127.0.0.1:8080")
+    build_configs("train.jsonl", "journal.sqlite", "cleaned")
+    push("cleaned", "user/train-relabeled", license="cc-by-4.0")
 
 Names are imported when first used, so that `import hf_relabel` is cheap.
 """
