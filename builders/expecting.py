@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 Kind: TypeAlias = "type | str | tuple[type | str, ...]"
 """A type, the name of a class that need not be imported to know it, or several of those."""
 
-PATH: Kind = (str, os.PathLike)
+PATH: tuple[type, ...] = (str, os.PathLike)
 
 
 def expects(**kinds: Kind) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
