@@ -2,7 +2,7 @@
 
     from hf_relabel import relabel
 
-    found = relabel("train.jsonl", endpoint="http://127.0.0.1:8080")  # a DatasetDict: found["relabel"], found["verdicts"]
+    found = relabel("train.jsonl", endpoint="http://127.0.0.1:8080")  # found["relabel"], found["verdicts"]
 
 The same in steps, each of which takes what the one before it wrote:
 

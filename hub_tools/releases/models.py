@@ -89,7 +89,7 @@ def push_model(
     """Release a saved model on the Hub.
 
     Example:
-            push_model("model", "user/retriever", license="apache-2.0")
+            push_model("model", "user/retriever", message="Trained on v1.1.0")
 
     Args:
         folder: what `save_pretrained` wrote. Checkpoints, logs and hidden files stay behind.
