@@ -21,7 +21,8 @@ import orjson
 from hf_relabel.builders.errors import BadRow, RelabelError, SourceError
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import FORMATS, Source, SourceFile
-from hf_relabel.builders.sources.files import LONGEST_LINE, opened
+from hf_relabel.builders.sources.files import LONGEST_LINE, is_plain, opened
+from hf_relabel.builders.sources.reading import Kind, kind_of
 from hf_relabel.builders.sources.source import Skipped
 from hf_relabel.builders.whole_file import written_whole
 
@@ -85,7 +86,7 @@ def can_be_cut(source: Source, wanted: int) -> bool:
         return False
     if source.data is not None or FORMATS[source.format].groups:
         return False
-    return len(source.files) >= wanted or not any(_is_compressed(file) for file in source.files)
+    return len(source.files) >= wanted or all(map(_is_cuttable, source.files))
 
 
 def pieces_of(source: Source, wanted: int) -> list[Piece]:
@@ -307,9 +308,8 @@ def _is_parquet(file: SourceFile) -> bool:
         return stream.read(4) == b"PAR1"
 
 
-def _is_compressed(file: SourceFile) -> bool:
-    with opened(file) as stream:
-        return stream.read(4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+def _is_cuttable(file: SourceFile) -> bool:
+    return _is_parquet(file) or (is_plain(file) and kind_of(file) is Kind.JSON_LINES)
 
 
 def _size(file: SourceFile) -> int:

@@ -19,7 +19,7 @@ from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source, SourceFile, source_from_files
 from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
-from hf_relabel.builders.sources.files import is_data_file, subset_of
+from hf_relabel.builders.sources.files import DATA_FILES, data_files, is_data_file, subset_of
 from hf_relabel.builders.sources.source import Options
 from hf_relabel.builders.sources.splits import files_of_split
 from hf_relabel.hub_tools.hub_errors import hub_errors
@@ -78,8 +78,9 @@ def open_source(
 
     Args:
         data: one of
-            - a file, or a folder of them with the folders below it (JSON lines, also compressed with gzip or
-              zstandard, or parquet), or a BEIR folder;
+            - a file, or a folder of them with the folders below it: JSON lines, a JSON list, CSV, TSV (also compressed
+              with gzip, zstandard, xz or bzip2, or in a zip file, in UTF-8 or UTF-16), Parquet or Arrow; a folder that
+              `save_to_disk` wrote; a BEIR folder;
             - a data set on the Hub: `user/repo`, `user/repo@revision`, `user/repo:config@revision` or
               `hf://datasets/user/repo`. A file or folder of that name comes first;
             - a `datasets.Dataset` or `IterableDataset`, a `DatasetDict` of them, a pandas or polars DataFrame, an Arrow
@@ -190,7 +191,7 @@ def _data_files(
         raise SourceError(f"{repo_id}: there is no split {split!r}. There are: {', '.join(sorted(by_split))}.")
     paths = [path for path in by_split[split] if is_data_file(path)]
     if not paths:
-        raise SourceError(f"{repo_id}: the split {split!r} has no .jsonl, .json or .parquet file.")
+        raise SourceError(f"{repo_id}: the split {split!r} has no {DATA_FILES} file.")
     return paths
 
 
@@ -233,14 +234,14 @@ def _config_names(repo_id: str, sha: str, token: str | bool | None) -> list[str]
 
 def _listed_files(paths: Sequence[str], repo_id: str, config: str | None, split: str) -> list[str]:
     """The data files of a repository that declares none: the config is a folder, the split a word of the name."""
-    data = sorted(path for path in paths if is_data_file(path))
+    data = data_files(paths)
     if config is not None:
         folders = sorted({path.split("/")[0] for path in data if "/" in path})
         data = [path for path in data if path.startswith(f"{config}/")]
         if not data:
             raise SourceError(f"{repo_id}: there is no config {config!r}. There are: {', '.join(folders) or 'none'}.")
     if not data:
-        raise SourceError(f"{repo_id}: there is no .jsonl, .json or .parquet file in this data set.")
+        raise SourceError(f"{repo_id}: there is no {DATA_FILES} file in this data set.")
     return files_of_split(data, split, repo_id)
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import hashlib
 import io
+import lzma
 import re
-from collections.abc import Callable, Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +21,12 @@ from hf_relabel.builders.errors import SourceError
 
 Record: TypeAlias = dict[str, Any]
 
-SUFFIXES = (".jsonl", ".json", ".parquet", ".arrow")
-COMPRESSED = (".gz", ".zst")
+SUFFIXES = (".jsonl", ".json", ".parquet", ".arrow", ".csv", ".tsv", ".zip")
+COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
+DATA_FILES = ".jsonl, .json, .parquet, .arrow, .csv, .tsv or .zip"
+_PACKED_INSIDE = (".parquet", ".arrow", ".zip")
+_SECOND_CHOICE = (".csv", ".tsv", ".zip")
+_CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz", b"BZh": "bz2"}
 LONGEST_LINE = 64 * 2**20
 """Bytes. A longer line is no row: refusing it keeps a file without line ends from filling the memory."""
 
@@ -68,9 +77,22 @@ def is_data_file(name: str) -> bool:
     path = PurePosixPath(name)
     if path.name in _NOT_DATA or any(part.startswith(".") for part in path.parts if part not in (".", "..")):
         return False
-    bare = path.with_suffix("") if path.suffix in COMPRESSED else path
+    bare = PurePosixPath(bare_name(name))
     # Compressed parquet is not a thing: parquet compresses inside.
-    return bare.suffix in SUFFIXES and not (bare.suffix in (".parquet", ".arrow") and bare != path)
+    return bare.suffix in SUFFIXES and not (bare.suffix in _PACKED_INSIDE and bare != path)
+
+
+def bare_name(name: str) -> str:
+    """A file's name without the ending of its compression."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("") if path.suffix in COMPRESSED else path)
+
+
+def data_files(names: Iterable[str]) -> list[str]:
+    """Those of a folder's files that hold rows, sorted. CSV and zip files beside JSON or Parquet are something else."""
+    data = sorted(name for name in names if is_data_file(name))
+    first = [name for name in data if PurePosixPath(bare_name(name)).suffix not in _SECOND_CHOICE]
+    return first or data
 
 
 def subset_of(name: str) -> str:
@@ -113,18 +135,70 @@ def opened(file: SourceFile) -> Iterator[BinaryIO]:
 @contextmanager
 def decompressed(file: SourceFile) -> Iterator[BinaryIO]:
     """The bytes of a file, decompressed. What it is compressed with is read from its first bytes, not from its name."""
+    with opened(file) as stream, _unpacking(stream) as plain:
+        encoding = _encoding(plain.peek(6)[:6])
+        if encoding is None:
+            yield cast(BinaryIO, plain)
+            return
+        with io.BufferedReader(_Recoded(plain, encoding), 2**16) as recoded:
+            yield cast(BinaryIO, recoded)
+
+
+@contextmanager
+def _unpacking(stream: BinaryIO) -> Iterator[io.BufferedReader]:
+    """The bytes that were compressed, as a buffered reader."""
     import pyarrow as pa
 
-    codecs = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-    with opened(file) as stream:
-        start = stream.read(4)
-        stream.seek(0)
-        codec = next((codec for magic, codec in codecs.items() if start.startswith(magic)), None)
-        if codec is None:
-            yield stream
-            return
+    start = stream.read(6)
+    stream.seek(0)
+    codec = next((codec for magic, codec in _CODECS.items() if start.startswith(magic)), None)
+    if codec is None:
+        has_peek = hasattr(stream, "peek")
+        yield cast(io.BufferedReader, stream) if has_peek else io.BufferedReader(cast(io.RawIOBase, stream), 2**16)
+    elif codec in ("xz", "bz2"):
+        with lzma.LZMAFile(stream) if codec == "xz" else bz2.BZ2File(stream) as unpacked:
+            yield io.BufferedReader(cast(io.RawIOBase, unpacked), 2**16)
+    else:
         with pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec) as plain:
-            yield cast(BinaryIO, io.BufferedReader(plain, 2**16))
+            yield io.BufferedReader(plain, 2**16)
+
+
+def is_plain(file: SourceFile) -> bool:
+    """Whether the bytes of a text file are its text in UTF-8 or ASCII, so that they can be read from any line on."""
+    with opened(file) as stream:
+        start = stream.read(6)
+    return not start.startswith(tuple(_CODECS)) and _encoding(start) is None
+
+
+def _encoding(start: bytes) -> str | None:
+    """UTF-16 or UTF-32 by the mark of byte order, or by the zero in an ASCII character that JSON and CSV begin with."""
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) > 1 and 0 in start[:2] and start[0] != start[1]:
+        return "utf-16-le" if start[1] == 0 else "utf-16-be"
+    return None
+
+
+class _Recoded(io.RawIOBase):
+    """Text of another encoding as bytes in UTF-8."""
+
+    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
+        self._stream, self._decoder, self._rest = stream, codecs.getincrementaldecoder(encoding)(), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            block = self._stream.read(2**14)
+            self._rest = self._decoder.decode(block, final=not block).encode()
+            if not block:
+                break
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
 
 
 @contextmanager
@@ -133,7 +207,9 @@ def _as_source_errors(file: SourceFile) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, EOFError, pa.ArrowException) as error:
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{file.name}: begins as {error.encoding} text, and is not ({error.reason}).") from error
+    except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, pa.ArrowException) as error:
         # Arrow's messages go on for lines; the first says it.
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise SourceError(

@@ -12,7 +12,7 @@ import orjson
 from hf_relabel.builders.errors import CardError, SourceError
 from hf_relabel.builders.readme_front_matter import Readme
 from hf_relabel.builders.sources.beir import is_beir
-from hf_relabel.builders.sources.files import SourceFile, is_data_file, local_file
+from hf_relabel.builders.sources.files import DATA_FILES, SourceFile, data_files, is_data_file, local_file
 from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of
 from hf_relabel.builders.techniques import Technique
 
@@ -77,7 +77,8 @@ def _one_file(path: Path, config: str | None, split: str | None, format: str | N
     own = split_of(path.name)
     if split is not None and own is not None and split_of(split) not in (None, own):
         raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. Name the file of that split.")
-    return Opened((local_file(path, str(path)),))
+    # What is in a zip file may be of several splits.
+    return Opened((local_file(path, str(path)),), split=split if path.suffix == ".zip" else None)
 
 
 def _saved(path: Path, config: str | None, split: str | None) -> Opened:
@@ -114,15 +115,16 @@ def _json(path: Path) -> dict[str, Any]:
 def _listed(path: Path, config: str | None, split: str | None) -> Opened:
     """The data files of a folder that declares no configs: a config is a folder, the split a word of the name."""
     names = _data_files(path)
+    rows = data_files(names)
     ours = sorted({name.split("/")[0] for name in names} & set(Technique))
     if config is None and len(ours) > 1:
         raise SourceError(
             f"{path}: holds the configs {', '.join(ours)} and no README.md that names a default. Name one of them "
             "(--config, or config= in Python)."
         )
-    chosen = names if config is None else [name for name in names if name.startswith(f"{config}/")]
+    chosen = rows if config is None else [name for name in rows if name.startswith(f"{config}/")]
     if config is not None and not chosen:
-        folders = sorted({name.split("/")[0] for name in names if "/" in name})
+        folders = sorted({name.split("/")[0] for name in rows if "/" in name})
         raise SourceError(f"{path}: there is no config {config!r}. There are: {', '.join(folders) or 'none'}.")
     if split is None and not any(map(split_of, chosen)):
         return _chosen(path, names, chosen, config, None)
@@ -140,7 +142,8 @@ def _data_files(path: Path) -> list[str]:
     names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     data = [name for name in names if is_data_file(name)]
     if not data:
-        raise SourceError(f"{path}: no .jsonl, .json or .parquet file is in this folder.")
+        held = ", ".join(names[:10]) or "nothing"
+        raise SourceError(f"{path}: no {DATA_FILES} file is in this folder. It holds: {held}.")
     return data
 
 
@@ -181,7 +184,7 @@ def _of_config(path: Path, configs: Any, config: str | None, split: str | None) 
     settings = configs[chosen]
     if not settings.get("data_files"):
         folder = str(settings.get("data_dir") or ".").strip("/")
-        inside = names if folder == "." else [name for name in names if name.startswith(f"{folder}/")]
+        inside = data_files(name for name in names if folder == "." or name.startswith(f"{folder}/"))
         split = split or TRAIN
         return _chosen(path, names, files_of_split(inside, split, f"{path}, config {chosen!r}"), chosen, split)
     splits = _patterns(path, chosen, settings["data_files"])

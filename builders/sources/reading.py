@@ -1,18 +1,32 @@
-"""Records out of files: JSON lines, Parquet and Arrow, one batch or one line at a time."""
+"""Records out of files: JSON, Parquet, Arrow, CSV and TSV, one batch or one line at a time."""
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator, Sequence
+from enum import Enum, auto
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
 from hf_relabel.builders.errors import BadRow
 from hf_relabel.builders.parquet import record_batches
 from hf_relabel.builders.sources.arrow_values import rows_of
-from hf_relabel.builders.sources.files import WHOLE_ROW, Record, SourceFile, opened, read_lines
+from hf_relabel.builders.sources.delimited import read_delimited
+from hf_relabel.builders.sources.files import (
+    LONGEST_LINE,
+    WHOLE_ROW,
+    Record,
+    SourceFile,
+    bare_name,
+    decompressed,
+    opened,
+    read_lines,
+)
+from hf_relabel.builders.sources.foreign import HEAD_BYTES, refuse_foreign
+from hf_relabel.builders.sources.json_documents import is_document, read_document
 
 PARQUET_BATCH_ROWS = 64
 
@@ -20,7 +34,7 @@ PARQUET_BATCH_ROWS = 64
 def read_records(
     file: SourceFile, columns: frozenset[str] | None = None, batch_rows: int = PARQUET_BATCH_ROWS
 ) -> Iterator[tuple[int, Record | BadRow]]:
-    """The records of a JSON lines, Parquet or Arrow file with their numbers (from 1; in JSON lines, the line number).
+    """The records of a file with their numbers, from 1: in JSON lines, CSV and TSV the number of the line.
 
     A record that cannot be read at all comes as the `BadRow` that says so, so that the caller can skip it.
 
@@ -31,16 +45,62 @@ def read_records(
     Raises:
         SourceError: the file cannot be opened, is cut off or is damaged.
     """
+    match kind_of(file):
+        case Kind.PARQUET:
+            yield from _read_parquet(file, columns, batch_rows)
+        case Kind.ARROW_FILE | Kind.ARROW_STREAM as kind:
+            yield from _read_arrow(file, columns, batch_rows, is_stream=kind is Kind.ARROW_STREAM)
+        case Kind.DELIMITED:
+            yield from read_delimited(file)
+        case Kind.JSON_DOCUMENT:
+            yield from read_document(file)
+        case Kind.JSON_LINES:
+            for number, line in read_lines(file):
+                yield number, _parse(file, number, line)
+
+
+class Kind(Enum):
+    """How a file is written."""
+
+    PARQUET = auto()
+    ARROW_FILE = auto()
+    ARROW_STREAM = auto()
+    DELIMITED = auto()
+    JSON_DOCUMENT = auto()
+    JSON_LINES = auto()
+
+
+def kind_of(file: SourceFile) -> Kind:
+    """How a file is written, by its first bytes, and by its name where they do not tell.
+
+    Raises:
+        SourceError: it cannot be opened, or is of a kind that is not read.
+    """
     with opened(file) as stream:
         start = stream.read(6)
-    suffix = PurePosixPath(file.name).suffix
-    if start.startswith(b"PAR1") or suffix == ".parquet":
-        yield from _read_parquet(file, columns, batch_rows)
-    elif start == b"ARROW1" or suffix == ".arrow":
-        yield from _read_arrow(file, columns, batch_rows, is_stream=start != b"ARROW1")
-    else:
-        for number, line in read_lines(file):
-            yield number, _parse(file, number, line)
+    suffix = PurePosixPath(bare_name(file.name)).suffix
+    if start.startswith(b"PAR1"):
+        return Kind.PARQUET
+    if start == b"ARROW1":
+        return Kind.ARROW_FILE
+    with decompressed(file) as stream:
+        head = stream.read(HEAD_BYTES)
+        refuse_foreign(file.name, head)
+        named = {".parquet": Kind.PARQUET, ".arrow": Kind.ARROW_STREAM, ".csv": Kind.DELIMITED, ".tsv": Kind.DELIMITED}
+        if suffix in named:
+            return named[suffix]
+        return Kind.JSON_DOCUMENT if is_document(_first_line(head, stream)) else Kind.JSON_LINES
+
+
+def _first_line(head: bytes, stream: BinaryIO) -> bytes:
+    """The first line that is not blank; of a list only its beginning."""
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    while not text and (block := stream.read(HEAD_BYTES)):
+        text = block.lstrip()
+    if text.startswith(b"["):
+        return text
+    line, end, _ = text.partition(b"\n")
+    return line if end else line + stream.readline(LONGEST_LINE)
 
 
 def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
@@ -48,6 +108,9 @@ def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         value = _with_nan(line)
+        if value is None and b"\t" in line and not line.lstrip().startswith(b"{"):
+            found, remedy = "text with tabs, not JSON", "Name a file of tab-separated columns .tsv, of commas .csv."
+            return BadRow(file.name, number, WHOLE_ROW, found, remedy)
         if value is None:
             remedy = "Give one JSON object per line, in UTF-8."
             return BadRow(file.name, number, WHOLE_ROW, f"not JSON ({error})", remedy)

@@ -16,10 +16,12 @@ from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.program import program
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sampling import Sample
+from hf_relabel.builders.sources.archives import unpacked
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files
 from hf_relabel.builders.sources.columns import Bound, Columns, described, given_columns, typical
 from hf_relabel.builders.sources.fields import Context
 from hf_relabel.builders.sources.files import (
+    DATA_FILES,
     Record,
     SourceFile,
     file_digest,
@@ -31,6 +33,7 @@ from hf_relabel.builders.sources.grouping import Read, grouped
 from hf_relabel.builders.sources.objects import SourceObject, source_object
 from hf_relabel.builders.sources.reading import read_records
 from hf_relabel.builders.sources.recognition import Guesses, named_format, recognised
+from hf_relabel.builders.sources.splits import TRAIN
 
 _Part: TypeAlias = SourceFile | SourceObject
 _PEEKED = 20
@@ -391,7 +394,7 @@ def open_source(
         format=opened.format or format,
         options=options,
     )
-    source.left_out = opened.left_out
+    source.left_out += opened.left_out
     return source
 
 
@@ -419,11 +422,13 @@ def source_from_files(
         return Source(name, tuple(files), "beir", revision, config, split, options)
     files = tuple(file for file in files if is_data_file(file.name) or len(files) == 1)
     if not files:
-        raise SourceError(f"{name}: no .jsonl, .json or .parquet file.")
+        raise SourceError(f"{name}: no {DATA_FILES} file.")
+    files, left_out = unpacked(files, split)
     readers = (read_records(file, batch_rows=_PEEKED) for file in files)
     records = _first_records(readers, name, options.skip_bad_rows)
     found, guesses = recognised(records, files[0].name, format, options.columns)
-    source = Source(name, files, found.name, revision, config, split, options, guesses)
+    split = split or (TRAIN if left_out else None)
+    source = Source(name, files, found.name, revision, config, split, options, guesses, left_out=left_out)
     source._look_at(records)
     return source
 

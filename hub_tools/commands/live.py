@@ -110,12 +110,15 @@ def rows_expected(source: Source) -> int | None:
 
 
 def _rows_of(file: SourceFile) -> int | None:
+    from hf_relabel.builders.sources.files import is_plain
+    from hf_relabel.builders.sources.reading import Kind, kind_of
+
     if file.name.endswith(".parquet"):
         import pyarrow.parquet as pq
 
         with file.open() as stream:
             return int(pq.read_metadata(stream).num_rows)
-    if file.name.endswith(".jsonl"):
+    if is_plain(file) and kind_of(file) is Kind.JSON_LINES:
         with file.open() as stream:
             return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
     return None

@@ -163,7 +163,7 @@ def test_a_private_data_set_needs_the_token(hub: ReadOnlyHub, read: Read) -> Non
         ("user/configs:nope", {}, "there is no config 'nope'. There are: original, relabel"),
         ("user/configs", {"split": "dev"}, "there is no split 'dev'. There are: test, train"),
         ("user/no-default", {}, "name one of original, relabel"),
-        ("user/nothing", {}, "no .jsonl, .json or .parquet file"),
+        ("user/nothing", {}, "no .jsonl, .json, .parquet, .arrow, .csv, .tsv or .zip file"),
         ("user/gated", {}, "has to be asked for"),
         ("user/configs", {"format": "beir"}, "corpus.jsonl"),
     ],
