@@ -68,7 +68,7 @@ def _place_of_rows(file: SourceFile) -> str:
             if not prefix and event == "map_key":
                 field = value
             elif event == "start_map" and field in ROWS_FIELDS and prefix == f"{field}.item":
-                return prefix
+                return str(prefix)
             if (not prefix and event == "end_map") or count > _EVENTS_LOOKED_AT:
                 break
     return ""

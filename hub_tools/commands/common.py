@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-SOURCE_HELP = "A Hub dataset (user/repo, user/repo@revision), a folder, or a .jsonl/.parquet file (.gz and .zst too)."
+SOURCE_HELP = (
+    "A Hub dataset (user/repo, user/repo@revision), a folder, or a file: JSON, Parquet, Arrow, CSV, TSV (.gz, .zst, "
+    ".xz, .bz2, .zip too)."
+)
 
 _SOURCE = click.argument("source", metavar="SOURCE")
 _SOURCE_OPTIONS = [
@@ -30,8 +33,11 @@ _SOURCE_OPTIONS = [
         " not say it, such as positive=response. May be repeated; * stands for anything (negative=hard_*).",
     ),
     click.option("--relevant-from", type=float, help="Of graded labels or scores, the least of a positive."),
-    click.option("--config", help="Config of a Hub dataset."),
-    click.option("--split", help="Split of a Hub dataset (train unless given), or of the judgements of a BEIR folder."),
+    click.option("--config", help="Config of a Hub dataset or of a folder with a README.md."),
+    click.option(
+        "--split",
+        help="Split of a Hub dataset or a folder's files (train unless given), or of the judgements of a BEIR folder.",
+    ),
     click.option("--revision", help="Branch, tag or commit of a Hub dataset."),
     click.option("--subset", multiple=True, help="Keep only rows of this subset. May be repeated."),
     click.option("--sample", help="Stratified sample: a number of rows, a share (5%), or a preset (rlhn-100k …)."),

@@ -83,7 +83,7 @@ def test_json_that_is_not_one_object_per_line(tmp_path: Path, expected: list[Row
 
 
 def test_a_list_is_read_as_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "rows.json", json.dumps(RECORDS * 5))
+    path = write(tmp_path / "rows.json", json.dumps(RECORDS * 60))
     read: list[int] = []
 
     class Counted(io.FileIO):
@@ -94,7 +94,7 @@ def test_a_list_is_read_as_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(files, "_open_local", lambda path: io.BufferedReader(Counted(path)))
     next(open_source(path).rows())
-    assert sum(read) < path.stat().st_size
+    assert sum(read) < path.stat().st_size / 2
 
 
 @pytest.mark.parametrize(
