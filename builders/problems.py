@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -25,9 +25,16 @@ def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[P
             yield found["loc"], text
 
 
-def one_line(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """All of it in one line, for a command or a call."""
-    return " ".join(text for _, text in problems(error, model or BaseModel))
+def one_line(error: ValidationError, model: type[BaseModel], spelt: Callable[[Place], str] | None = None) -> str:
+    """All of it in one line, for a command or a call.
+
+    Args:
+        spelt: the name of a setting as the user gave it, such as `--max-cost`; as a job file has it when not given.
+    """
+    said = problems(error, model)
+    if spelt is None:
+        return " ".join(text for _, text in said)
+    return " ".join(text.replace(f"`{path(place)}`", spelt(place), 1) for place, text in said)
 
 
 def _said(found: ErrorDetails, model: type[BaseModel]) -> str:

@@ -179,7 +179,7 @@ def source_settings(options: dict[str, Any]) -> SourceSettings:
             skip_bad_rows=options.pop("skip_bad_rows"),
         )
     except ValidationError as error:
-        raise ConfigError(one_line(error, SourceSettings)) from error
+        raise ConfigError(one_line(error, SourceSettings, _option)) from error
 
 
 _STAGE_NAMES = (
@@ -208,7 +208,7 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
     try:
         return (StageSettings.model_validate(settings),)
     except ValidationError as error:
-        raise ConfigError(one_line(error, StageSettings)) from error
+        raise ConfigError(one_line(error, StageSettings, _option)) from error
 
 
 def _judge(given: dict[str, Any]) -> dict[str, Any]:
@@ -227,6 +227,12 @@ def _judge(given: dict[str, Any]) -> dict[str, Any]:
     if given["model"] and not given["endpoints"]:
         judge["model"] = given["model"]
     return judge
+
+
+def _option(place: tuple[int | str, ...]) -> str:
+    """A setting as the command line spells it."""
+    name = [str(part) for part in place if not isinstance(part, int)][-1]
+    return {"location": "SOURCE", "url": "--endpoint"}.get(name, f"--{name.replace('_', '-')}")
 
 
 def parse_parameters(given: Iterable[str]) -> dict[str, str]:
