@@ -130,7 +130,8 @@ class Bound:
 
     def one(self, role: str, default: str = "") -> str:
         """The first column of a role."""
-        return next(iter(self.all(role)), default)
+        columns = self.columns.get(role)
+        return columns[0] if columns else default
 
     def all(self, role: str) -> tuple[str, ...]:
         """All columns of a role."""

@@ -100,7 +100,8 @@ def subset_name(record: Record, column: str, context: Context) -> str:
 
 
 def text_passage(value: Any, path: str, context: Context, score: float | None = None) -> Passage:
-    text = check_text(value, path, context)
+    # Nearly all texts are ASCII, and there are millions.
+    text = value if isinstance(value, str) and value.isascii() else check_text(value, path, context)
     return Passage(text_docid("", text), "", text, score)
 
 
@@ -144,7 +145,7 @@ def listed(
     value: Any, path: str, context: Context, read: Callable[[Any, str, Context], Passage]
 ) -> tuple[Passage, ...]:
     """The passages of a list."""
-    return tuple(read(one, f"{path}[{index}]", context) for index, one in enumerate(as_list(value, path, context)))
+    return tuple([read(one, f"{path}[{index}]", context) for index, one in enumerate(as_list(value, path, context))])
 
 
 def as_list(value: Any, path: str, context: Context) -> list[Any]:

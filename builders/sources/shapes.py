@@ -45,13 +45,17 @@ def _of_sides(record: Record, bound: Bound, context: Context, read: Reader, nega
     Args:
         negative: the column of the negatives, where the format does not do without one.
     """
-    columns = (bound.all("positive"), bound.all("negative") or tuple(filter(None, [negative])))
-    positives, negatives = (
-        tuple(passage for column in side for passage in read(record, column, context)) for side in columns
-    )
+    positives = _side(record, bound.all("positive"), context, read)
+    negatives = _side(record, bound.all("negative") or ((negative,) if negative else ()), context, read)
     row = _row(record, bound, positives, negatives, context)
     check_positives(positives, bound.one("positive"), context)
     return row
+
+
+def _side(record: Record, columns: tuple[str, ...], context: Context, read: Reader) -> Passages:
+    if len(columns) == 1:
+        return read(record, columns[0], context)
+    return tuple([passage for column in columns for passage in read(record, column, context)])
 
 
 def _structured(record: Record, column: str, context: Context) -> Passages:
