@@ -235,9 +235,8 @@ class Source:
             SourceError: its format has no negatives.
         """
         if self.needs_mining:
-            raise SourceError(
-                f"{self.name}: {self.format} have no negatives to judge. Mine some: `{program()} mine {self.name}`."
-            )
+            mine = f"{program()} mine {self.name} --out rows.jsonl"
+            raise SourceError(f"{self.name}: {self.format} have no negatives to judge. Find some first: `{mine}`.")
 
     @property
     def _format(self) -> Format:
