@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.arrow_batches import Batch, batches, verdicts_from_records, verdicts_schema
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import PATH, expects
-from hf_relabel.builders.folder_readme import EMPTY_NOTE, readme_text, totals, view_lines
+from hf_relabel.builders.folder_readme import EMPTY_NOTE, format_lines, readme_text, totals, view_lines
 from hf_relabel.builders.folder_swap import NewFolder, new_folder
 from hf_relabel.builders.garbage import fewer_collections
 from hf_relabel.builders.judgements import Verdict
@@ -118,7 +118,7 @@ class BuildReport:
         text = f"{table}\n* loads by default. {verdicts['candidates']} candidates; without an answer: {failures}."
         empty = [line["config"] for line in totals(self.manifest) if not line["rows"]]
         notes = [EMPTY_NOTE.format(", ".join(empty))] if empty else []
-        return "\n".join([text, *notes, *view_lines(self.manifest)])
+        return "\n".join([text, *notes, *view_lines(self.manifest), *format_lines(self.manifest)])
 
 
 @expects(numbered_verdicts=Iterable, folder=PATH)
@@ -139,6 +139,7 @@ def write_configs(
     on_shard: Callable[[Shard], None] | None = None,
     scores: bool = False,
     views: Sequence[View] = (),
+    beside: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> BuildReport:
     """Write all configs of a training set, and the verdicts they follow from, into `folder`.
 
@@ -166,6 +167,8 @@ def write_configs(
             a config in the order in which they were given.
         scores: whether passages have a `score`, see `rows.arrow_schema`.
         views: further configs, each a view of a technique that is built.
+        beside: given the new folder when all configs are in it, writes more files there, and gives the entry `formats`
+            of the manifest. Not with `on_shard`, which takes the configs away.
 
     Raises:
         ConfigError: settings that make no sense.
@@ -200,7 +203,9 @@ def write_configs(
         _write_all(read, writers, building, layout, counts)
         with building.disk_errors():
             files = [entry for writer in writers for entry in writer.finish()]
-            extra = manifest_extra() if callable(manifest_extra) else manifest_extra or {}
+            extra = dict(manifest_extra() if callable(manifest_extra) else manifest_extra or {})
+            if beside is not None:
+                extra["formats"] = beside(building.path)
             manifest = write_manifest(building, layout, counts, files, extra)
     return BuildReport(folder=Path(folder), manifest=manifest)
 
@@ -556,4 +561,7 @@ def _is_ours(folder: Path) -> bool:
 
 def _earlier_files(folder: Path) -> list[str]:
     """The files that the earlier build of a folder wrote; they go even where the new build has none of that name."""
-    return list(read_manifest(folder, any_version=True)["files"]) if (folder / MANIFEST_NAME).is_file() else []
+    if not (folder / MANIFEST_NAME).is_file():
+        return []
+    manifest = read_manifest(folder, any_version=True)
+    return [*manifest["files"], *(manifest.get("formats") or {}).get("files", ())]

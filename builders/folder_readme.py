@@ -71,6 +71,18 @@ def _view_line(view: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
     return "; ".join([told, *notes]) + "."
 
 
+def format_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """What was written in other formats, in a line for each file."""
+    formats = manifest.get("formats") or {"files": {}}
+    return [_format_line(path, formats["format"], counts) for path, counts in formats["files"].items()]
+
+
+def _format_line(path: str, format: str, counts: Mapping[str, Any]) -> str:
+    notes = {"rows_without_record": "without negatives left out", "rows_repeating": "with fewer negatives repeat some"}
+    told = [f"{counts[name]} rows {note}" for name, note in notes.items() if counts[name]]
+    return "; ".join([f"{path}: {counts['records']} records ({format}) of {counts['rows']} rows", *told]) + "."
+
+
 def _section(manifest: Mapping[str, Any]) -> str:
     settings = manifest["settings"]
     lines = totals(manifest)

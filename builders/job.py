@@ -305,6 +305,8 @@ class BuildSettings(_Settings):
     """The techniques that views show; none for `relabel`, or the default config where that is not built."""
     view_negatives: int = Field(default=7, ge=1)
     """Negatives of a row in them."""
+    output_format: Literal["same", "flagembedding", "triplet", "negative-list", "labeled-list"] | None = None
+    """Also write each technique in this format (`same`: that of the source), in `formats/` of the folder."""
 
 
 class PushSettings(_Settings):

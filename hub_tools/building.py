@@ -15,6 +15,8 @@ from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.manifest import VerdictCounts
+from hf_relabel.builders.outputs import OutputFormat, write_formats
+from hf_relabel.builders.outputs.writing import Originals
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.runs import stages_of_run, verdicts
@@ -99,6 +101,8 @@ def _build(
     on_shard: Callable[[Shard], None] | None,
 ) -> BuildReport:
     source.check_negatives()
+    if on_shard is not None and settings.output_format:
+        raise ConfigError("An output format is written into a folder: build first, then push the folder.")
     run = journal.last_run()
     stages = stages_of_run(run)
     calibration = calibration_of(settings)
@@ -118,6 +122,7 @@ def _build(
         on_shard=on_shard,
         scores=source.scored,
         views=views_of_settings(settings, scored=source.scored),
+        beside=_formats(settings, source, source.records),
     )
 
 
@@ -163,6 +168,22 @@ def views_of_settings(settings: BuildSettings, *, scored: bool) -> tuple[View, .
         negatives=settings.view_negatives,
         scored=scored,
     )
+
+
+def _formats(
+    settings: BuildSettings, source: Source | None, originals: Callable[[], Originals]
+) -> Callable[[Path], dict[str, Any]] | None:
+    """What writes the output format that the settings ask for; None where they ask for none.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    if settings.output_format is None:
+        return None
+    format = OutputFormat(settings.output_format, source)
+    format.check()
+    techniques = [Technique(name) for name in dict.fromkeys(settings.techniques)]
+    return lambda folder: write_formats(folder, format, originals(), techniques, limit=settings.limit)
 
 
 def rebuild_configs(
@@ -226,6 +247,7 @@ def _rebuild(
         on_shard=on_shard,
         scores=scored,
         views=views_of_settings(settings, scored=scored),
+        beside=_formats(settings, None, lambda: ((numbered, ()) for numbered in release.rows())),
     )
 
 

@@ -31,6 +31,7 @@ Examples:
   hf relabel build user/repo --journal nq.sqlite --out cleaned --technique relabel --technique original
   hf relabel build --from user/repo-relabeled@v1.0.0 --out again --max-false-negatives 3
   hf relabel build train.jsonl --out cleaned --view tuples --view lists --view-negatives 5
+  hf relabel build train.jsonl --out cleaned --output-format same
 \b
 Then:
   load_dataset("cleaned", "relabel")"""
@@ -91,6 +92,11 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option("--default", "default_config", help="The default config: remove-hn, or as in the release.")
 @view_options
+@click.option(
+    "--output-format",
+    type=click.Choice(["same", "flagembedding", "triplet", "negative-list", "labeled-list"]),
+    help="Also write each config as JSON lines in this format, in formats/ of the folder; same: as SOURCE came in.",
+)
 @engine_options
 @json_option
 def command(
@@ -101,6 +107,7 @@ def command(
     max_false_negatives: int | None,
     calibration: str | None,
     default_config: str | None,
+    output_format: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -109,6 +116,7 @@ def command(
     The folder is in Hub layout: load_dataset(folder, config) loads it. The same inputs give the same bytes.
     """
     given = {"techniques": techniques or None, "limit": max_false_negatives, "default": default_config}
+    given["output_format"] = output_format
     chosen = {name: value for name, value in given.items() if value is not None} | view_settings(options)
     engine = engine_of(options)
     if release is not None:

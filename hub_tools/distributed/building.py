@@ -27,6 +27,7 @@ from hf_relabel.builders.configs import (
     write_manifest,
     write_row_group,
 )
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.folder_swap import NewFolder
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
@@ -77,6 +78,8 @@ def build_on_ray(
         As `build_configs` does; ConfigError also where Ray is missing or a worker does not see the files.
     """
     check_names(settings)
+    if settings.output_format:
+        raise ConfigError("An output format is written in one process: leave --engine out, the judging stays as it is.")
     run = journal.last_run()
     stages = stages_of_run(run)
     layout = Layout(

@@ -185,7 +185,9 @@ def push(
     with bars.sending(progress) as show:
         pusher = _Pusher(repo_id, chosen, token, show)
         pusher.prepare(opened.manifest)
-        manifest = _with_default(opened.manifest, chosen.default)
+        # What lies beside the configs stays at home.
+        built = {name: value for name, value in opened.manifest.items() if name != "formats"}
+        manifest = _with_default(built, chosen.default)
         facts = CardFacts(
             repo_id, None, manifest, example=example_of(opened.judged_rows(), limit=manifest["settings"]["limit"])
         )

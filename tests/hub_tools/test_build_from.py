@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hf_relabel.builders.configs import Shard, write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.released import release_from_folder
-from hf_relabel.builders.rows import NumberedRow
+from hf_relabel.builders.rows import NumberedRow, text_docid
 from hf_relabel.builders.suspects import Opinion, Suspect
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.views import views_of
@@ -224,3 +225,26 @@ def test_views_of_what_is_not_built_are_refused_and_a_built_folder_has_its_own(
         " built.",
         f"Error: {one} is built already. Views are added by build: build it again with --view.",
     ]
+
+
+def test_the_format_of_the_source_comes_out_beside_the_configs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = {"query_id": "1", "query": "q", "pos": ["p"], "neg": ["a", "b"], "prompt": "Find it:", "neg_scores": [2, 1]}
+    truth = {"query_id": "1", "false_negatives": [text_docid("", "a")]}
+    Path("train.jsonl").write_text(json.dumps(row))
+    Path("truth.jsonl").write_text(json.dumps(truth))
+    Path("job.yaml").write_text("source: {location: train.jsonl}\nstages: [{judge: {kind: truth, file: truth.jsonl}}]")
+
+    assert run(["judge", "train.jsonl", "--stages", "job.yaml"]) == 0
+    assert run(["build", "train.jsonl", "--out", "built", "--output-format", "same"]) == 0
+    assert "formats/relabel.jsonl: 1 records (same) of 1 rows." in capsys.readouterr().out
+    [relabelled] = map(json.loads, Path("built/formats/relabel.jsonl").read_text().splitlines())
+    assert relabelled == {**row, "pos": ["p", "a"], "neg": ["b"], "neg_scores": [1]}
+
+    # A release has the rows, but not the records that came in.
+    assert run(["build", "--from", "built", "--out", "again", "--output-format", "same"]) == 2
+    assert "give SOURCE in place of --from, or another --output-format" in capsys.readouterr().err
+    assert run(["build", "--from", "built", "--out", "again", "--output-format", "triplet"]) == 0
+    assert len(Path("again/formats/relabel.jsonl").read_text().splitlines()) == 2

@@ -1,0 +1,181 @@
+"""The records that came in, written back with what a technique changes and nothing else.
+
+A passage that moves takes along what its record says of it: its score, its fields. All other fields stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+from hf_relabel.builders.outputs.made import Record
+from hf_relabel.builders.sources.columns import Bound
+from hf_relabel.builders.sources.shapes import FLAGEMBEDDING_SCORES
+from hf_relabel.builders.techniques import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The records of one row.
+
+    Attributes:
+        records: as they came in: one, or in formats that group several.
+        bound: which of their columns are which.
+        is_relevant: what a label says.
+    """
+
+    records: Sequence[Record]
+    bound: Bound
+    is_relevant: Callable[[Any], bool]
+
+
+def _sides(original: Original, change: Change) -> list[Record]:
+    """Formats with columns of passages for each side."""
+    [record] = original.records
+    negatives = _column_values(record, original.bound.all("negative"))
+    moved = [negatives[position][1] for position in change.moved]
+    kept = [negatives[position] for position in change.kept]
+    new = {**record, **_refilled(record, original.bound.all("negative"), kept)}
+    first = original.bound.one("positive")
+    if isinstance(record[first], list):
+        return [{**new, first: [*record[first], *moved]}]
+    # One text is one positive: each of the others gets a record of its own.
+    return [new, *({**new, first: value} for value in moved)]
+
+
+def _flagembedding(original: Original, change: Change) -> list[Record]:
+    """Lists that lie beside `pos` and `neg`, such as scores, move with the texts."""
+    [record] = original.records
+    listed = {**record, "pos": _as_list(record["pos"]), "neg": _as_list(record["neg"])}
+    [new] = _sides(Original([listed], original.bound, original.is_relevant), change)
+    beside = {name[4:] for name in record if isinstance(name, str) and name[:4] in ("pos_", "neg_")}
+    for what in beside:
+        positive, negative = _beside(record, "pos", what), _beside(record, "neg", what)
+        if negative is not None:
+            new[f"neg_{what}"] = [negative[position] for position in change.kept]
+        if positive is not None:
+            new[f"pos_{what}"] = [*positive, *(negative[at] if negative else None for at in change.moved)]
+    return [new]
+
+
+def _beside(record: Record, side: str, what: str) -> list[Any] | None:
+    """Values for each text of a side, None where the record has none."""
+    name, count = f"{side}_{what}", len(_as_list(record[side]))
+    values = record.get(name)
+    if name in FLAGEMBEDDING_SCORES:
+        values = _as_list(values)
+    return values if isinstance(values, list) and values and len(values) == count else None
+
+
+def _triplets(original: Original, change: Change) -> list[Record]:
+    """A record for each negative. What moved becomes a positive beside each negative that is left."""
+    positive, negative = original.bound.one("positive"), original.bound.one("negative")
+    kept = [original.records[position] for position in change.kept]
+    moved = [original.records[position][negative] for position in change.moved]
+    return [*kept, *({**record, positive: text} for text in moved for record in kept)]
+
+
+def _n_tuples(original: Original, change: Change) -> list[Record]:
+    """A column for each negative. Those of passages that left are filled with others of the row, from the first on."""
+    [record] = original.records
+    columns = [name for name in original.bound.all("negative") if record.get(name) is not None]
+    texts = [record[name] for name in columns]
+    kept = [texts[position] for position in change.kept]
+    if not kept and columns:
+        return []
+    filled = dict(zip(columns, islice(cycle(kept), len(columns)), strict=True)) if columns else {}
+    new = {**record, **filled}
+    positive = original.bound.one("positive")
+    return [new, *({**new, positive: texts[position]} for position in change.moved)]
+
+
+def _labelled_list(original: Original, change: Change) -> list[Record]:
+    """Passages with their labels: what moved has the label of the least relevant positive."""
+    [record] = original.records
+    passage, label = original.bound.one("passage"), original.bound.one("label")
+    labels, keep = _relabelled(record[label], original.is_relevant, change)
+    new = {**record, passage: [record[passage][index] for index in keep], label: labels}
+    for name in ("score", "scores"):
+        values = record.get(name)
+        if name != label and isinstance(values, list) and len(values) == len(record[passage]):
+            new[name] = [values[index] for index in keep]
+    return [new]
+
+
+def _labelled_pairs(original: Original, change: Change) -> list[Record]:
+    label = original.bound.one("label")
+    labels, keep = _relabelled([record[label] for record in original.records], original.is_relevant, change)
+    return [{**original.records[index], label: value} for index, value in zip(keep, labels, strict=True)]
+
+
+def _msmarco(original: Original, change: Change) -> list[Record]:
+    [record] = original.records
+    column = original.bound.one("passage")
+    passages = record[column]
+    if isinstance(passages, dict):
+        count = len(passages["is_selected"])
+        labels, keep = _relabelled(passages["is_selected"], original.is_relevant, change)
+        shorter = {
+            name: [values[index] for index in keep] if isinstance(values, list) and len(values) == count else values
+            for name, values in passages.items()
+        }
+        return [{**record, column: {**shorter, "is_selected": labels}}]
+    labels, keep = _relabelled([passage["is_selected"] for passage in passages], original.is_relevant, change)
+    chosen = [{**passages[index], "is_selected": value} for index, value in zip(keep, labels, strict=True)]
+    return [{**record, column: chosen}]
+
+
+def _relabelled(
+    labels: Sequence[Any], is_relevant: Callable[[Any], bool], change: Change
+) -> tuple[list[Any], list[int]]:
+    """The labels of the passages that stay, and their places."""
+    relevant = [is_relevant(label) for label in labels]
+    negatives = [index for index, is_so in enumerate(relevant) if not is_so]
+    moved = {negatives[position] for position in change.moved}
+    dropped = {negatives[position] for position in change.dropped}
+    least = min((label for label, is_so in zip(labels, relevant, strict=True) if is_so), key=float)
+    keep = [index for index in range(len(labels)) if index not in dropped]
+    return [least if index in moved else labels[index] for index in keep], keep
+
+
+def _column_values(record: Record, columns: Iterable[str]) -> list[tuple[str, Any]]:
+    """The passages of some columns, each with its column, in the order in which a row has them."""
+    return [(column, value) for column in columns for value in _as_list(record.get(column))]
+
+
+def _refilled(record: Record, columns: Iterable[str], values: Iterable[tuple[str, Any]]) -> Record:
+    """The columns with only these passages in them. A column that was no list and is left alone stays none."""
+    held: dict[str, list[Any]] = {column: [] for column in columns if column in record}
+    for column, value in values:
+        held[column].append(value)
+    return {
+        column: left if isinstance(record[column], list) or len(left) != 1 else left[0] for column, left in held.items()
+    }
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+SAME: dict[str, Callable[[Original, Change], list[Record]]] = {
+    "rlhn-replies": _sides,
+    "tevatron": _sides,
+    "dpr": _sides,
+    "negative-list": _sides,
+    "flagembedding": _flagembedding,
+    "triplet": _triplets,
+    "n-tuple": _n_tuples,
+    "labeled-list": _labelled_list,
+    "labeled-pairs": _labelled_pairs,
+    "msmarco": _msmarco,
+}
+"""How the records of a format are written back, by its name in `sources.FORMATS`."""
+
+
+def written_back(format: str, original: Original, change: Change) -> list[Record]:
+    """The records of a row after a technique: as they came in where it changes nothing, none where it drops the row."""
+    if change.row_dropped is not None:
+        return []
+    return list(original.records) if change.is_unchanged else SAME[format](original, change)
