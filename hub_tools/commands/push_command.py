@@ -138,4 +138,4 @@ def show_push(report: PushReport, as_json: bool) -> None:
         return
     click.echo(report.to_text())
     if not report.dry_run and not report.pull_request:
-        click.echo(f'\nLoad it with: load_dataset("{report.repo_id}", "relabel", revision="{report.version}")')
+        click.echo(f'\nLoad it with: load_dataset("{report.repo_id}", revision="{report.version}")')
