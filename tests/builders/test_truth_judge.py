@@ -40,7 +40,7 @@ def test_rows_it_does_not_know_are_not_judged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [{"false_negatives": []}, {"query_id": "q"}, {"query_id": "q", "false_negatives": [1]}, []]
+    "line", [{"false_negatives": []}, {"query_id": "q"}, {"query_id": "q", "false_negatives": [1]}, [1]]
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: object) -> None:
     with pytest.raises(BadRow, match=r"truth.jsonl, row 1"):
