@@ -15,7 +15,7 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import JSON
 from hf_relabel.builders.judges.settings import check_text
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.sources.files import file_digest, local_file
+from hf_relabel.builders.sources.files import SourceFile, file_digest, local_file
 from hf_relabel.builders.sources.reading import read_records
 
 _REMEDY = 'A line is {"query_id": "…", "false_negatives": ["docid", …]}.'
@@ -49,7 +49,7 @@ class TruthJudge:
 
     def model(self) -> tuple[str, str | None]:
         """(name, revision): the file's name and a digest of its content."""
-        digest = file_digest(local_file(self._path, self.name)).hex()
+        digest = file_digest(self._file()).hex()
         return self._path.name, digest[:16]
 
     def exempt(self, row: Row) -> bool:
@@ -62,9 +62,7 @@ class TruthJudge:
     @cached_property
     def known(self) -> dict[str, frozenset[str]]:
         """Docids of false negatives, by query id."""
-        if not self._path.is_file():
-            raise ConfigError(f"There is no truth file {self.name}.")
-        file = local_file(self._path, self.name)
+        file = self._file()
         known: dict[str, frozenset[str]] = {}
         for number, record in read_records(file):
             if isinstance(record, BadRow):
@@ -76,6 +74,11 @@ class TruthJudge:
                 raise BadRow(self.name, number, "false_negatives", "no list of docids", _REMEDY)
             known[query_id] = frozenset(docids)
         return known
+
+    def _file(self) -> SourceFile:
+        if not self._path.is_file():
+            raise ConfigError(f"There is no truth file {self.name}.")
+        return local_file(self._path, self.name)
 
     def _judged(self, row: Row, position: int) -> Judgement:
         is_false = row.negative_passages[position].docid in self.known[row.query_id]

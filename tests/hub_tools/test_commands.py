@@ -80,6 +80,7 @@ def test_it_runs_as_a_plugin_of_the_real_hf_command(tmp_path: Path) -> None:
         (["judge", "ROWS", "--judge", "lstwise"], 2, "Did you mean 'listwise'?"),
         (["judge", "ROWS", "--judge", "student"], 2, "--model DIR"),
         (["judge", "ROWS", "--judge", "truth"], 2, "--truth FILE"),
+        (["judge", "ROWS", "--judge", "truth", "--truth", "gone.jsonl"], 2, "There is no truth file gone.jsonl"),
         (["judge", "ROWS", "--judge", "saved-replies"], 2, "--replies FILE"),
         (["judge", "ROWS", "--judge", "similarity", "--replies", "x"], 2, "--replies is for --judge saved-replies"),
         (["no-such-command"], 2, "no-such-command"),
