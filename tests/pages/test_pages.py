@@ -1,0 +1,122 @@
+"""Every command in the README and the pages of tasks works as it stands there, and prints what stands below it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from hf_relabel.builders.extras import EXTRAS
+from hf_relabel.builders.quickstart import rows_path, truth_path
+from tests.facade import Facade, ScriptedBackend
+from tests.hub_tools.release_clients import hub_and_client
+from tests.pages.reading import PAGES, ROOT, RUN, Block, blocks, same_output
+
+_BLOCKS = [block for page in PAGES for block in blocks(page)]
+_TO_RUN = [block for block in _BLOCKS if block.language in RUN and not block.marked]
+_SLOW = frozenset({"train.md", "trust.md"})
+"""Pages that train models: with `make soak`."""
+_OTHER = frozenset({"text", "json", "jsonl", "csv", "", "bibtex"})
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Mapping[str, Any]]:
+    """What a block did, by its name. The slow pages run when one of their blocks is asked for."""
+    ran: dict[bool, Mapping[str, Mapping[str, Any]]] = {}
+
+    def result(name: str) -> Mapping[str, Any]:
+        slow = name.partition(":")[0] in _SLOW
+        if slow not in ran:
+            ran[slow] = _run([page.name for page in PAGES if (page.name in _SLOW) is slow], tmp_path_factory)
+        return ran[slow][name]
+
+    return result
+
+
+def _run(pages: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Any]]:
+    folder = tmp_path_factory.mktemp("pages")
+    backend = ScriptedBackend(rows_path(), truth_path(), recall=0.8, precision=0.9)
+    with hub_and_client(folder) as (_, client), Facade(backend) as judge:
+        _upload(client)
+        client.extra |= {"JUDGE_URL": judge.url, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "tests.pages.run", str(folder / "work"), *pages],
+            env=client.environment(),
+            capture_output=True,
+            text=True,
+            cwd=folder,
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {line["block"]: line for line in map(json.loads, done.stdout.splitlines())}
+
+
+def _upload(client: Any) -> None:
+    script = (
+        "import sys; from huggingface_hub import HfApi; api = HfApi(); "
+        "api.create_repo('user/training-set', repo_type='dataset'); "
+        "api.upload_file(path_or_fileobj=sys.argv[1], path_in_repo='train.jsonl', repo_id='user/training-set', "
+        "repo_type='dataset'); print('{}')"
+    )
+    client.python(script, str(rows_path()))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=block.name, marks=[pytest.mark.soak] if block.page.name in _SLOW else [])
+        for block in _TO_RUN
+    ],
+)
+def test_it_runs_as_it_stands_there(block: Block, results: Callable[[str], Mapping[str, Any]]) -> None:
+    done = results(block.name)
+    assert done["code"] == 0, done["error"] + done["out"]
+    if block.output is not None:
+        assert same_output(block.output, done["out"]), done["out"]
+
+
+def test_every_block_is_run_or_says_that_it_is_not() -> None:
+    unknown = [block.name for block in _BLOCKS if block.language not in RUN | _OTHER]
+    assert not unknown, f"neither run nor known as text: {unknown}"
+    loose = [
+        block.name for block in _BLOCKS if block.language in _OTHER and re.search(r"^\$? ?hf.relabel ", block.text)
+    ]
+    assert not loose, f"commands in a block that nobody runs: {loose}"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        html = MarkdownIt("commonmark").enable("table").render(page.read_text(encoding="utf-8"))
+        for link in re.findall(r'(?:href|src)="([^"]+)"', html):
+            target = page.parent / link.partition("#")[0]
+            assert link.startswith(("https://", "#")) or target.exists(), f"{page.name}: {link}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
+
+
+def test_the_extras_are_those_there_are() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(f"| `{name}` | {extra.purpose} |" for name, extra in EXTRAS.items()) in text
+
+
+def test_a_wrong_output_is_seen() -> None:
+    assert same_output("a 3 s\n…\nc\n", "a 5 s\nb\nb\nc\n")
+    assert not same_output("a\nc\n", "a\nb\n")
+
+
+def test_a_page_that_is_not_marked_is_run(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Not run here:\n\n```sh\na\n```\n\nRun:\n\n```sh\nb \\\n  c\n```\n```text\nout\n```\n", encoding="utf-8"
+    )
+    marked, run = blocks(page)
+    assert (marked.marked, run.marked, run.output) == (True, False, "out\n")
+    assert list(run.commands()) == [["b", "c"]]
