@@ -103,13 +103,20 @@ def _options(command: click.Command, context: click.Context, heading: str) -> It
         yield "\n".join(["| option | meaning |", "| --- | --- |", *rows])
 
 
+_NOT_RUN = "Not run here: a test reads their options only. Commands on the pages of tasks are run."
+
+
 def _examples(epilog: str | None, marks: str) -> Iterator[str]:
     """The epilog: blocks whose first line names what the lines below it are."""
     for block in _blocks(epilog or ""):
         title, *lines = block.splitlines()
         code = inspect.cleandoc("\n".join(lines))
         language = "python" if re.match(r"\w+\(|from |import ", code) else "bash"
-        yield f"{marks} {title.rstrip(':')}" if title == "Examples:" else title
+        if title == "Examples:":
+            yield f"{marks} Examples"
+            yield _NOT_RUN
+        else:
+            yield title
         yield f"```{language}\n{code}\n```"
 
 

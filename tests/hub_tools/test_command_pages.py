@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,29 @@ def test_the_page_of_job_files_has_every_setting_with_its_meaning_and_its_exampl
         assert parse_job(example).build is not None
     anchors = {heading.lower() for heading in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)}
     assert set(re.findall(r"\(#([^)]+)\)", text)) <= anchors
+
+
+def _command_examples() -> list[str]:
+    """The command lines of all epilogs, whole."""
+    commands = [cli.get_command(click.Context(cli), name) for name in COMMANDS]
+    below = [each for group in commands if isinstance(group, click.Group) for each in group.commands.values()]
+    text = "\n".join(command.epilog or "" for command in [cli, *commands, *below] if command is not None)
+    lines = text.replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip().startswith("hf relabel ")]
+
+
+@pytest.mark.parametrize("line", _command_examples())
+def test_examples_are_read_as_the_command_does(line: str) -> None:
+    words = shlex.split(line, comments=True)[2:]
+    command: click.Command | None = cli
+    context = click.Context(cli)
+    while isinstance(command, click.Group) and words:
+        command, context = command.get_command(context, words[0]), click.Context(command)
+        words = words[1:]
+    assert command is not None
+    command.make_context("hf relabel", words, parent=context)
+
+
+def test_an_example_with_a_wrong_option_is_seen() -> None:
+    with pytest.raises(click.UsageError):
+        test_examples_are_read_as_the_command_does("hf relabel inspect train.jsonl --subsets nq")
