@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.extras import needs
+from hf_relabel.builders.problems import first_line
 from hf_relabel.builders.program import program
 from hf_relabel.builders.whole_file import written_whole
 
@@ -163,9 +164,7 @@ class Calibration(_Stored):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(map(str, problem["loc"]))
-            raise ConfigError(f"{name} is no calibration of hf-relabel: `{place}`: {problem['msg']}.") from None
+            raise ConfigError(f"{name} is no calibration of hf-relabel: {first_line(error)}") from None
 
     def write(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""

@@ -47,13 +47,30 @@ def _said(found: ErrorDetails, model: type[BaseModel]) -> str:
         return f"`{place}` is missing."
     if found["type"] == "too_short":
         return f"`{place}`: at least one is needed."
-    message = found["msg"].removeprefix("Value error, ").rstrip(".")
+    message = _message(found)
     if found["type"] in ("value_error", "assertion_error"):
         lines = [line if line.endswith(("?", ".")) else f"{line}." for line in message.split("\n")]
         return "\n".join(f"`{place}`: {line}" if place else f"{line[:1].upper()}{line[1:]}" for line in lines)
     given = found["input"]
     plain = isinstance(given, bool | int | float) or (isinstance(given, str) and len(given) <= 60 and ":" not in given)
     return f"`{place}`: {message[:1].lower()}{message[1:]}{f', not {given!r}' if plain else ''}."
+
+
+def first_problem(error: ValidationError) -> tuple[Place, str]:
+    """The first thing that is wrong, for files that a program wrote: its place, and a sentence without a full stop."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return found["loc"], _message(found)
+
+
+def first_line(error: ValidationError) -> str:
+    """The same in a line, such as "`zones`: Field required."."""
+    place, message = first_problem(error)
+    return f"`{path(place)}`: {message}." if place else f"{message}."
+
+
+def _message(found: ErrorDetails) -> str:
+    """What our own checks say stands behind pydantic's name for the error."""
+    return found["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ").rstrip(".")
 
 
 def path(place: Sequence[int | str]) -> str:

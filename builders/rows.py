@@ -89,8 +89,7 @@ class NumberedRow:
 
 def text_docid(title: str, text: str) -> str:
     """The docid of a passage that has none: md5 hex of its title and text, as in the RLHN data."""
-    content = f"{title}\n{text}" if title else text
-    return hashlib.md5(content.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+    return hashlib.md5(joined_text(title, text).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
 def joined_text(title: str | None, text: str) -> str:

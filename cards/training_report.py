@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hf_relabel.builders.errors import CardError
+from hf_relabel.builders.problems import first_line
 from hf_relabel.builders.whole_file import written_whole
 
 REPORT_NAME = "training.json"
@@ -162,6 +163,8 @@ def read_training_report(folder: Path) -> TrainingReport:
         return TrainingReport.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CardError(f"{folder} has no {REPORT_NAME}: it was not trained by hf-relabel.") from error
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        raise CardError(f"{path} cannot be read: {first_line(error)}") from error
+    except (OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise CardError(f"{path} cannot be read: {reason}") from error

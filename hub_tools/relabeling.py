@@ -136,10 +136,7 @@ def relabel(
         "relevant_from": relevant_from,
     }
     source = _opened(data, options)
-    place = (
-        journal if journal is not None else cache_folder() / "journals" / f"{_short_hash(source.fingerprint())}.sqlite"
-    )
-    with as_journal(place) as kept:
+    with as_journal(_journal_of(source) if journal is None else journal) as kept:
         _judge(source, ready, kept, retry_failed, progress)
         with _folder(out) as folder:
             wanted = settings.model_copy(update={"out": str(folder)})
@@ -208,7 +205,7 @@ def _stages(judge: Any, endpoint: Any, model: str | None, limits: Limits | None)
 
 
 def _opened(data: AnySource, options: Mapping[str, Any]) -> Source:
-    given = sorted(name for name, value in options.items() if value not in (None, False))
+    given = sorted(name for name, value in options.items() if value is not None and value is not False)
     if isinstance(data, Source):
         if given:
             raise ConfigError(f"{', '.join(given)}: the source is open already. Say so to open_source.")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.audit.sampling import AuditSample, Item, Text, shown_positives
+from hf_relabel.builders.rows import joined_text
 from hf_relabel.builders.whole_file import written_whole
 
 QUESTION = (
@@ -135,7 +136,7 @@ def _shown(item: Item) -> tuple[str, str, str]:
 
 
 def _passage(text: Text) -> str:
-    return f"{text.title}\n{text.text}" if text.title else text.text
+    return joined_text(text.title, text.text)
 
 
 def _plain(text: str) -> str:

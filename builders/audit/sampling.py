@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hf_relabel.builders.errors import BadRow, ConfigError
 from hf_relabel.builders.judgements import Judgement, Outcome
+from hf_relabel.builders.problems import first_line, first_problem, path
 from hf_relabel.builders.program import program
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import Passage, Row, joined_text
 from hf_relabel.builders.whole_file import written_whole
 
 SAMPLE_NAME = "sample.jsonl"
@@ -158,6 +159,8 @@ class AuditSample:
             raise ConfigError(
                 f"{folder} holds no sample of an audit ({error.strerror}). `{program()} audit sample` draws one."
             ) from None
+        except ValidationError as error:
+            raise ConfigError(f"{folder / STRATA_NAME} cannot be read: {first_line(error)}") from None
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{folder / STRATA_NAME} cannot be read: {' '.join(str(error).split())[:200]}") from None
         items = tuple(_item(folder, number, line, len(strata)) for number, line in enumerate(lines, start=1) if line)
@@ -168,9 +171,9 @@ def _item(folder: Path, number: int, line: str, strata: int) -> Item:
     try:
         item = Item.model_validate_json(line)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, problem["loc"])) or "the line"
-        raise BadRow(str(folder / SAMPLE_NAME), number, place, problem["msg"], "Draw the sample again.") from None
+        place, found = first_problem(error)
+        field = path(place) or "the line"
+        raise BadRow(str(folder / SAMPLE_NAME), number, field, found, "Draw the sample again.") from None
     if item.stratum >= strata:
         raise BadRow(str(folder / SAMPLE_NAME), number, "stratum", "there is no such stratum", "Draw the sample again.")
     return item
@@ -374,5 +377,5 @@ def answered_strata(sample: AuditSample, ids: Iterable[str]) -> list[int]:
 
 def shown_positives(positives: Sequence[Text]) -> str:
     """The ground truths of an item as one text for people, numbered where there are several."""
-    texts = [f"{text.title}\n{text.text}" if text.title else text.text for text in positives]
+    texts = [joined_text(text.title, text.text) for text in positives]
     return texts[0] if len(texts) == 1 else "\n\n".join(f"({n}) {text}" for n, text in enumerate(texts, start=1))

@@ -26,7 +26,7 @@ from hf_relabel.builders.judges.local_model import LocalModel
 from hf_relabel.builders.judges.settings import check_number, check_text, check_yes_or_no
 from hf_relabel.builders.judges.subsets import subset_key, subset_set
 from hf_relabel.builders.model_loading import load_model
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import Passage, Row, joined_text
 
 DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
 SCORE_DIGITS = 5
@@ -126,7 +126,7 @@ class CrossEncoderJudge(LocalModel):
 
     def _pair(self, row: Row, passage: Passage) -> tuple[_Pair, bool]:
         """Query and passage as the model gets them, and whether either was cut."""
-        text = f"{passage.title}\n{passage.text}" if passage.title else passage.text
+        text = joined_text(passage.title, passage.text)
         shown = self._disarmed(row.query[: self.max_chars]), self._disarmed(text[: self.max_chars])
         return shown, max(len(row.query), len(text)) > self.max_chars
 

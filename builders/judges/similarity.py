@@ -32,7 +32,7 @@ from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.judges.subsets import subset_key, subset_set
 from hf_relabel.builders.judges.vector_store import VectorStore
 from hf_relabel.builders.model_loading import PACKAGED, load_model
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import Passage, Row, joined_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,7 +161,7 @@ class SimilarityJudge(LocalModel):
         return text[: self.max_chars]
 
     def _text(self, passage: Passage) -> str:
-        return self._cut(f"{passage.title}\n{passage.text}" if passage.title else passage.text)
+        return self._cut(joined_text(passage.title, passage.text))
 
     @property
     def _loaded(self) -> Any:

@@ -30,6 +30,7 @@ from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.judges.similarity import SimilarityJudge
 from hf_relabel.builders.judges.student_features import row_features, text_of
 from hf_relabel.builders.judges.subsets import subset_key, subset_set
+from hf_relabel.builders.problems import first_line
 from hf_relabel.builders.program import program
 from hf_relabel.builders.rows import Row
 
@@ -163,9 +164,7 @@ class StudentJudge:
         except OSError:
             raise ConfigError(f"{self.folder} holds no student. `{program()} student` trains one.") from None
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(map(str, problem["loc"]))
-            raise ConfigError(f"{path} is no student of this version: `{place}`: {problem['msg']}.") from None
+            raise ConfigError(f"{path} is no student of this version: {first_line(error)}") from None
 
     @cached_property
     def _encoder(self) -> SimilarityJudge:

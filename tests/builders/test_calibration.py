@@ -161,9 +161,11 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
 
     values = json.loads((tmp_path / "good.json").read_text())
     (tmp_path / "bad.json").write_text(json.dumps({**values, "zones": {**values["zones"], "sure": "high"}}))
+    (tmp_path / "unsorted.json").write_text(json.dumps({**values, "method": "isotonic", "points": [[1, 0], [0, 0]]}))
     (tmp_path / "none.json").write_text("[1, 2")
     for name, message in (
         ("bad.json", "`zones.sure`"),
+        ("unsorted.json", "no calibration of hf-relabel: points must be given in ascending order.$"),
         ("none.json", "cannot be read"),
         ("missing.json", "no calibration at"),
     ):

@@ -166,3 +166,5 @@ def test_options_are_not_for_a_source_that_is_open() -> None:
     assert len(relabel(source, judge=stage, verbose=False)["relabel"]) == 3
     with pytest.raises(ConfigError, match="limit: the source is open already"):
         relabel(source, judge=stage, limit=1)
+    with pytest.raises(ConfigError, match="relevant_from: the source is open already"):
+        relabel(source, judge=stage, relevant_from=0.0)
