@@ -43,12 +43,31 @@ def load_model(
     Raises:
         ConfigError: it cannot be loaded.
     """
+    only = only_cached(name, revision, offline=offline)
+    return make_model(make, name, revision=revision, local_files_only=only, **options)
+
+
+def only_cached(name: str, revision: str | None = None, *, offline: str = OFFLINE) -> bool:
+    """Whether a model has to come from the cache, because the Hub cannot be asked. False for folders and packages.
+
+    Raises:
+        ConfigError: it has to, and is not there.
+    """
+    if model_folder(name) is not None:
+        return False
+    unreachable = hub_unreachable(name, revision)
+    if unreachable is not None and not _is_cached(name, revision):
+        raise ConfigError(f"The model {name!r} is not on this machine, and {unreachable}. {offline}")
+    return unreachable is not None
+
+
+def make_model(
+    make: Callable[..., Model], name: str, *, revision: str | None, local_files_only: bool, **options: Any
+) -> Model:
+    """The same as `load_model`, once it is known whether the Hub can be asked (`only_cached`)."""
     folder = model_folder(name)
     if folder is None:
-        unreachable = hub_unreachable(name, revision)
-        if unreachable is not None and not _is_cached(name, revision):
-            raise ConfigError(f"The model {name!r} is not on this machine, and {unreachable}. {offline}")
-        options = {**options, "local_files_only": unreachable is not None}
+        options = {**options, "local_files_only": local_files_only}
     try:
         return make(str(folder or name), revision=revision, **options)
     except (OSError, ValueError, RuntimeError) as error:

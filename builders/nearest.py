@@ -19,6 +19,12 @@ def nearest_or_all(name: str, known: Iterable[str], all_of_them: str = "There is
     return did_you_mean(name, names) or listed
 
 
+def nearest_and_all(name: str, known: Iterable[str]) -> str:
+    """Both, where the names are few: ` Did you mean 'openai'? Choose from: auto, tgi, openai.`"""
+    names = list(known)
+    return f"{did_you_mean(name, names)} Choose from: {', '.join(names)}."
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The most alike of the known names, whatever the case and with - and _ alike; None where nothing is near."""
     spelt = {_plain(right): right for right in known}

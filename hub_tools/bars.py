@@ -11,7 +11,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from hf_relabel.hub_tools.judging import StageReport
 
 REDRAWN_SECONDS = 0.1
 """Reports come thousands of times a second; nobody reads that fast."""
@@ -73,32 +76,88 @@ def sending(wanted: Wanted, description: str = "pushing") -> Iterator[Callable[[
 
 
 @contextmanager
+def running(wanted: Wanted, description: str) -> Iterator[Callable[[str, int, int], None] | None]:
+    """What is called before each of several runs with its name, the runs done so far, and how many there are."""
+    if wanted is not True:
+        yield wanted or None
+        return
+    with bar(description, unit=" runs") as drawn:
+        yield runs_on(drawn)
+
+
+def runs_on(drawn: Any) -> Callable[[str, int, int], None]:
+    """What shows on a bar which run is made, and how many are done."""
+
+    def show(name: str, done: int, total: int) -> None:
+        drawn.total = total
+        drawn.set_description(name, refresh=False)
+        drawn.update(done - drawn.n)
+
+    return show
+
+
+@contextmanager
 def judging(wanted: Wanted) -> Iterator[Callable[[Any], None] | None]:
     """What is called with what the running judge did so far (a `StageReport`)."""
     if wanted is not True:
         yield wanted or None
         return
     with bar("judging") as drawn:
-        yield _Judging(drawn)
+        yield JudgingBar(drawn)
 
 
-class _Judging:
-    """Keeps a bar up to date with reports, which come one judge after the other."""
+class JudgingBar:
+    """Keeps a bar up to date with reports that come one judge after the other: of a terminal, a notebook or a log."""
 
-    def __init__(self, drawn: Any) -> None:
-        self._bar, self._now, self._drawn = drawn, "", 0.0
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._now: StageReport | None = None
+        self._spent_before: float | None = None
+        self._drawn = 0.0
 
-    def __call__(self, report: Any) -> None:
+    def __call__(self, report: StageReport) -> None:
+        if report is not self._now:
+            self._start(report)
         now = time.monotonic()
-        if report.name != self._now:
-            self._now = report.name
-            self._bar.reset()
-            self._bar.set_description_str(report.name)
-        elif now - self._drawn < REDRAWN_SECONDS:
+        just_read = report.rows == self._bar.total != self._bar.n
+        if now - self._drawn < REDRAWN_SECONDS and not just_read:
             return
         self._drawn = now
-        found = [f"{label} {number:,}" for label, number in report.labels.items() if number]
-        if report.cost is not None:
-            found.append(f"{report.cost:,.2f} USD")
-        self._bar.set_postfix_str(", ".join(found), refresh=False)
+        self._bar.set_description_str(report.name, refresh=False)
+        self._bar.set_postfix_str(described(report, self._spent_before), refresh=False)
         self._bar.update(report.rows - self._bar.n)
+
+    def _start(self, report: StageReport) -> None:
+        self._bar.set_description_str(report.name, refresh=self._now is None)
+        if self._now is not None:
+            self._spent_before = _sum(self._spent_before, self._now.cost)
+            self._bar.set_postfix_str("", refresh=False)
+            self._bar.reset()  # draws too
+        self._now = report
+        self._drawn = 0.0
+
+
+def described(report: StageReport, spent_before: float | None = None) -> str:
+    """Labels, tokens and cost so far, such as `better 12, irrelevant 340, 1.2M tokens, 0.31 USD`.
+
+    Args:
+        spent_before: cost of the judges before this one, None where that is not known.
+    """
+    parts = [f"{label} {number:,}" for label, number in report.totals.items() if number]
+    tokens = report.prompt_tokens + report.completion_tokens
+    if tokens:
+        parts.append(f"{_short(tokens)} tokens")
+    cost = _sum(spent_before, report.cost)
+    if cost is not None:
+        parts.append(f"{cost:,.2f} USD")
+    return ", ".join(parts)
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one + (other or 0.0)
+
+
+def _short(number: float) -> str:
+    from tqdm import tqdm
+
+    return str(tqdm.format_sizeof(number))

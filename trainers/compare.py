@@ -22,6 +22,7 @@ from hf_relabel.builders.released import Release
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.builders.whole_file import written_whole
+from hf_relabel.hub_tools.bars import running
 from hf_relabel.trainers.evaluation.evaluator import evaluate_model
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
@@ -185,7 +186,7 @@ def compare(
     folder: str | Path | None = None,
     depth: int = TOP_K,
     device: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = True,
 ) -> CompareReport:
     """Train a student on the configs of a release and say which technique is best.
 
@@ -201,6 +202,8 @@ def compare(
         folder: where runs are kept; None keeps nothing.
         depth: documents of a ranking; for a reranker, those of BM25 that it orders.
         device: torch device; None for the library's choice.
+        progress: a bar at a terminal and in a notebook; False for none; or what is called before each run with its
+            name, the runs done and their number.
 
     Raises:
         ConfigError: a config does not exist or cannot be trained on, or there is nothing to compare with.
@@ -210,9 +213,10 @@ def compare(
     if BASELINE not in names:
         names.insert(0, BASELINE)
     made = [_arm(release, name, student, teacher) for name in dict.fromkeys(names)]
-    measured = measure(
-        made, sets, seeds=seeds, metric=metric, folder=folder, depth=depth, device=device, progress=progress
-    )
+    with running(progress, "comparing") as tell:
+        measured = measure(
+            made, sets, seeds=seeds, metric=metric, folder=folder, depth=depth, device=device, progress=tell
+        )
     report = report_on(measured, baseline=BASELINE)
     described = {"recipe": student.name, "model": _public_name(student.model), "steps": student.max_steps}
     return replace(report, student={name: value for name, value in described.items() if value is not None})

@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.model_folder import model_folder
+from hf_relabel.builders.model_loading import make_model, only_cached
 from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport, read_training_report
 
 CLASSES = {
@@ -39,29 +40,26 @@ def load_model(
     folder = Path(location)
     if kind is None and (folder / REPORT_NAME).is_file():
         kind = read_training_report(folder).kind
+    only = only_cached(location, revision)
     if kind is None:
-        kind = _kind_of(location, revision)
+        kind = _kind_of(location, revision, only)
     if kind not in CLASSES:
         raise ConfigError(f"There is no kind of model {kind!r}. There are: {', '.join(CLASSES)}.")
-    try:
-        made = getattr(sentence_transformers, CLASSES[kind])
-        return made(str(model_folder(location) or location), revision=revision, device=device)
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise ConfigError(f"The model {location!r} cannot be loaded: {reason}") from error
+    made = getattr(sentence_transformers, CLASSES[kind])
+    return make_model(made, location, revision=revision, local_files_only=only, device=device)
 
 
-def _kind_of(location: str, revision: str | None) -> str:
+def _kind_of(location: str, revision: str | None, only_cached: bool) -> str:
     """What the files of a model say it is: `model_type` in its settings, a classification head, or a bi-encoder."""
     import json
 
-    settings = _file(location, "config_sentence_transformers.json", revision)
+    settings = _file(location, "config_sentence_transformers.json", revision, only_cached)
     if settings is not None:
         named = json.loads(settings.read_text(encoding="utf-8")).get("model_type", "SentenceTransformer")
         for kind, name in CLASSES.items():
             if name == named:
                 return kind
-    config = _file(location, "config.json", revision)
+    config = _file(location, "config.json", revision, only_cached)
     if config is not None:
         architectures = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
         if any("SequenceClassification" in str(name) for name in architectures):
@@ -69,7 +67,7 @@ def _kind_of(location: str, revision: str | None) -> str:
     return "bi-encoder"
 
 
-def _file(location: str, name: str, revision: str | None) -> Path | None:
+def _file(location: str, name: str, revision: str | None, only_cached: bool) -> Path | None:
     folder = model_folder(location) or Path(location)
     if Path(folder).is_dir():
         path = Path(folder) / name
@@ -78,6 +76,6 @@ def _file(location: str, name: str, revision: str | None) -> Path | None:
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
     try:
-        return Path(hf_hub_download(location, name, revision=revision))
+        return Path(hf_hub_download(location, name, revision=revision, local_files_only=only_cached))
     except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
         return None

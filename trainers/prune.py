@@ -5,7 +5,7 @@ Each run is kept, so that a pruning that was stopped goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.text_table import text_table
+from hf_relabel.hub_tools.bars import running
 from hf_relabel.trainers.compare import (
     METRIC,
     SEEDS,
@@ -108,7 +109,7 @@ def prune(
     metric: str = METRIC,
     folder: str | Path | None = None,
     device: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = True,
 ) -> PruneReport:
     """Train without each subset in turn, and say which to keep: those whose removal does not help significantly.
 
@@ -121,6 +122,7 @@ def prune(
         sets: to measure on.
         recipe: of what is trained; None for the static student.
         folder: where runs are kept; None keeps nothing.
+        progress: as for `compare`.
 
     Raises:
         ConfigError: there are fewer than two subsets, or a run cannot be made.
@@ -132,9 +134,24 @@ def prune(
         counts[name] += 1
     if len(counts) < 2:
         raise ConfigError(f"{data.used.location} has one subset: there is nothing to leave out.")
-    settings: dict[str, Any] = {
-        "seeds": seeds, "metric": metric, "folder": folder, "device": device, "progress": progress
-    }  # fmt: skip
+    with running(progress, "pruning") as tell:
+        settings = {"seeds": seeds, "metric": metric, "folder": folder, "device": device, "progress": tell}
+        return _pruned(data, sets, student, counts, settings)
+
+
+def _pruned(
+    data: TrainingData,
+    sets: Sequence[RetrievalSet],
+    student: Recipe,
+    counts: Mapping[str, int],
+    settings: Mapping[str, Any],
+) -> PruneReport:
+    """Measure all subsets and all without each, then those that are kept.
+
+    Args:
+        counts: rows of each subset.
+        settings: of `measure`.
+    """
     arms = [Arm(EVERYTHING, data.used.config, student, lambda: data)]
     arms += [_without(data, student, (name,), f"without {name or '(none)'}") for name in sorted(counts)]
     report = report_on(measure(arms, sets, **settings), baseline=EVERYTHING)
@@ -153,7 +170,7 @@ def prune(
     if gone and kept:
         last = measure([_without(data, student, gone, KEPT)], sets, **settings)
         with_kept = last.mean(KEPT)
-    return PruneReport(metric, tuple(pruned), kept, report.means[EVERYTHING], with_kept, report)
+    return PruneReport(report.measurements.metric, tuple(pruned), kept, report.means[EVERYTHING], with_kept, report)
 
 
 def _without(data: TrainingData, recipe: Recipe, subsets: tuple[str, ...], name: str) -> Arm:

@@ -52,7 +52,6 @@ LOGGERS = ("tensorboard", "trackio", "wandb")
 class TrainOptions:
     """How to run a training, see `train`."""
 
-    seed: int | None = None
     device: str | None = None
     evaluate_every: int | None = None
     keep_best: bool = True
@@ -86,7 +85,17 @@ def train(
     *,
     sets: Sequence[RetrievalSet] = (),
     metrics: Sequence[str] | None = None,
-    **options: Any,
+    seed: int | None = None,
+    device: str | None = None,
+    evaluate_every: int | None = None,
+    keep_best: bool = True,
+    log_to: Sequence[str] = (),
+    merge_adapters: bool = False,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    evaluate_untrained: bool = True,
+    checkpoints: bool = True,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingReport:
     """Train a model.
 
@@ -98,7 +107,7 @@ def train(
         out: the run's folder. What another run left there is refused.
         sets: evaluated on before, during and after training.
         metrics: of the evaluation; the first one says which checkpoint is best.
-        seed: in place of the recipe's.
+        seed: in place of the recipe's; None for that.
         device: torch device such as `cpu`; None for the library's choice.
         evaluate_every: steps between two evaluations, each with a checkpoint; None for a tenth of the run.
         keep_best: of all evaluations keep the weights of the best; without sets always the last.
@@ -114,10 +123,20 @@ def train(
         ConfigError: the recipe does not fit the data or the model, or `out` holds another run.
         TrainingError: the loss became no number.
     """
-    chosen = TrainOptions(**options)
+    chosen = TrainOptions(
+        device=device,
+        evaluate_every=evaluate_every,
+        keep_best=keep_best,
+        log_to=log_to,
+        merge_adapters=merge_adapters,
+        overwrite=overwrite,
+        progress=progress,
+        evaluate_untrained=evaluate_untrained,
+        checkpoints=checkpoints,
+        callbacks=callbacks,
+    )
     chosen.check()
-    seed = recipe.seed if chosen.seed is None else chosen.seed
-    run = _Run(Path(out), recipe, data, seed, tuple(sets), metrics, chosen)
+    run = _Run(Path(out), recipe, data, recipe.seed if seed is None else seed, tuple(sets), metrics, chosen)
     with quiet_libraries():
         return run.start()
 

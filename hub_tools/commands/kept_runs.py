@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hf_relabel.hub_tools.bars import runs_on
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
@@ -46,12 +47,11 @@ def runs_shown(description: str, folder: Path) -> Iterator[Callable[[str, int, i
         )
 
     with goes_on(how), progress_bar(description, unit=" runs") as bar:
+        draw = runs_on(bar)
 
         def show(name: str, done: int, total: int) -> None:
             nonlocal counted
             counted = done, total
-            bar.total = total
-            bar.set_description(name, refresh=False)
-            bar.update(done - bar.n)
+            draw(name, done, total)
 
         yield show

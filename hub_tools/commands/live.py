@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hf_relabel.hub_tools.bars import JudgingBar
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from hf_relabel.builders.sources import Source
     from hf_relabel.builders.sources.files import SourceFile
     from hf_relabel.hub_tools.judging import StageReport
-
-REDRAWN_SECONDS = 0.1
-"""Reports come thousands of times a second; nobody reads that fast."""
 
 
 @contextmanager
@@ -31,64 +28,7 @@ def judging_progress(total: int | None = None) -> Iterator[Callable[[StageReport
         What to give `judge` as its `progress`.
     """
     with progress_bar("judging", total=total) as bar:
-        yield _Live(bar)
-
-
-class _Live:
-    """Keeps a bar up to date with reports that come one judge after the other."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-        self._now: StageReport | None = None
-        self._spent_before: float | None = None
-        self._drawn = 0.0
-
-    def __call__(self, report: StageReport) -> None:
-        if report is not self._now:
-            self._start(report)
-        now = time.monotonic()
-        just_read = report.rows == self._bar.total != self._bar.n
-        if now - self._drawn < REDRAWN_SECONDS and not just_read:
-            return
-        self._drawn = now
-        self._bar.set_description_str(report.name, refresh=False)
-        self._bar.set_postfix_str(described(report, self._spent_before), refresh=False)
-        self._bar.update(report.rows - self._bar.n)
-
-    def _start(self, report: StageReport) -> None:
-        self._bar.set_description_str(report.name, refresh=False)
-        if self._now is not None:
-            self._spent_before = _sum(self._spent_before, self._now.cost)
-            self._bar.set_postfix_str("", refresh=False)
-            self._bar.reset()  # draws too
-        self._now = report
-        self._drawn = 0.0
-
-
-def described(report: StageReport, spent_before: float | None = None) -> str:
-    """Labels, tokens and cost so far, such as `better 12, irrelevant 340, 1.2M tokens, 0.31 USD`.
-
-    Args:
-        spent_before: cost of the judges before this one, None where that is not known.
-    """
-    parts = [f"{label} {number:,}" for label, number in report.totals.items() if number]
-    tokens = report.prompt_tokens + report.completion_tokens
-    if tokens:
-        parts.append(f"{_short(tokens)} tokens")
-    cost = _sum(spent_before, report.cost)
-    if cost is not None:
-        parts.append(f"{cost:,.2f} USD")
-    return ", ".join(parts)
-
-
-def _sum(one: float | None, other: float | None) -> float | None:
-    return other if one is None else one + (other or 0.0)
-
-
-def _short(number: float) -> str:
-    from tqdm import tqdm
-
-    return str(tqdm.format_sizeof(number))
+        yield JudgingBar(bar)
 
 
 def rows_expected(source: Source) -> int | None:

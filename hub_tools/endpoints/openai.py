@@ -12,6 +12,7 @@ from typing import Any, Literal, cast, get_args
 
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, FinishReason, Reply, Request, TokenLogprob
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.nearest import nearest_and_all
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.tgi import tgi_info
@@ -67,7 +68,7 @@ class OpenAIEndpoint:
         proxy: bool = False,
     ) -> None:
         if flavor not in FLAVORS:
-            raise ConfigError(f"Unknown flavor {flavor!r}. Choose from: {', '.join(FLAVORS)}.")
+            raise ConfigError(f"Unknown flavor {flavor!r}.{nearest_and_all(flavor, FLAVORS)}")
         root, self._prefix = split_api_path(url)
         self.transport = Transport(root, token=token, timeout=timeout, connections=connections, proxy=proxy)
         self.name = self.transport.name

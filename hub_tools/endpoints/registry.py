@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
+from hf_relabel.builders.nearest import nearest_and_all
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.tokens import CountsTokens
 from hf_relabel.hub_tools.redaction import safe_url
@@ -157,7 +158,7 @@ def make_endpoint(
     if dialect == "auto":
         return _make_auto(options)
     if dialect not in DIALECTS:
-        raise ConfigError(f"Unknown dialect {dialect!r}. Choose from: auto, {', '.join(DIALECTS)}.")
+        raise ConfigError(f"Unknown dialect {dialect!r}.{nearest_and_all(dialect, ('auto', *DIALECTS))}")
     return DIALECTS[dialect](options)
 
 

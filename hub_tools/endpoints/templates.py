@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_relabel.builders.endpoint import Message
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.nearest import nearest_and_all
 from hf_relabel.hub_tools.redaction import short
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def built_in_template(name: str) -> Template | None:
     if name == "auto":
         return None
     if name not in BUILT_IN:
-        raise ConfigError(f"Unknown chat template {name!r}. Choose from: auto, {', '.join(BUILT_IN)}.")
+        raise ConfigError(f"Unknown chat template {name!r}.{nearest_and_all(name, ('auto', *BUILT_IN))}")
     return BUILT_IN[name]
 
 

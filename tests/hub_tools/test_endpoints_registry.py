@@ -67,6 +67,8 @@ def test_what_is_given_decides_the_dialect(location: str, settings: dict[str, An
     ("location", "settings", "message"),
     [
         (URL, {"dialect": "grpc"}, "auto, tgi, openai, inference-providers, text-generation, local"),
+        (URL, {"dialect": "opnai"}, "'opnai'. Did you mean 'openai'\\? Choose from: auto, tgi, "),
+        (URL, {"flavor": "vlm"}, "'vlm'. Did you mean 'vllm'\\?"),
         (URL, {"flavor": "ollama"}, "auto, tgi, vllm, sglang, llama.cpp, openai"),
         (URL, {"dialect": "tgi", "flavor": "vllm"}, "tgi dialect has no flavor"),
         (URL, {"dialect": "openai", "chat_template": "chatml"}, "openai dialect has no chat_template"),
@@ -98,6 +100,12 @@ def test_urls_are_good_with_and_without_the_version(url: str, root: str, prefix:
 
 def test_the_dialects_are_known_by_name() -> None:
     assert list(DIALECTS) == ["tgi", "openai", "inference-providers", "text-generation", "local"]
+
+
+def test_a_dialect_that_somebody_added_is_among_those_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DIALECTS, "triton", DIALECTS["tgi"])
+    with pytest.raises(ConfigError, match=r"Did you mean 'triton'\? Choose from: .*, local, triton\.$"):
+        make_endpoint(URL, dialect="tritn")
 
 
 def test_making_endpoints_is_imported_without_the_heavy_packages() -> None:

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from hf_relabel.builders.judgements import Label
-from hf_relabel.hub_tools.commands import live
-from hf_relabel.hub_tools.commands.live import described, judging_progress
+from hf_relabel.hub_tools import bars
+from hf_relabel.hub_tools.bars import described
+from hf_relabel.hub_tools.commands.live import judging_progress
 from hf_relabel.hub_tools.judging import StageReport
 
 
@@ -27,7 +28,7 @@ def a_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """To be called in the test itself: between fixtures and test, pytest sets its own standard error."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(live, "REDRAWN_SECONDS", 0.0)
+    monkeypatch.setattr(bars, "REDRAWN_SECONDS", 0.0)
     monkeypatch.setattr("tqdm.tqdm.monitor_interval", 0)  # no thread of tqdm's own
     return terminal
 
@@ -86,7 +87,7 @@ def test_only_what_is_known_is_told() -> None:
 
 def test_a_flood_of_reports_is_drawn_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = a_terminal(monkeypatch)
-    monkeypatch.setattr(live, "REDRAWN_SECONDS", 60.0)
+    monkeypatch.setattr(bars, "REDRAWN_SECONDS", 60.0)
     with judging_progress(5000) as show:
         report = report_of()
         for number in range(5001):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from hf_relabel.trainers.compare import Arm, CompareReport, Measurements, compar
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.prune import prune
+from hf_relabel.trainers.recipes import load_recipe
 from hf_relabel.trainers.training_data import open_training_data
 from tests.hub_tools.releases_data import built
 from tests.shared_data import SHARED, needs_shared_data
@@ -144,7 +147,41 @@ def test_relabelled_banking77_beats_the_original(tmp_path: Path) -> None:
     assert found.chosen == "relabel"
 
 
-# What the commands keep and say
+# What the calls show, and what the commands keep and say
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("name", ["compare", "prune"])
+def test_a_call_draws_a_bar_of_its_runs_unless_it_is_not_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: Release, data: RetrievalSet, name: str
+) -> None:
+    rows = [{**row, "subset": f"s{number % 2}"} for number, row in enumerate(plain_rows(4, positives=1, negatives=2))]
+    write_lines(tmp_path / "rows.jsonl", rows)
+    training = open_training_data(tmp_path / "rows.jsonl")
+    monkeypatch.setattr("hf_relabel.trainers.compare._measured", lambda trial, runs: {
+        "rows": 1, "values": {each.about.name: [0.5] * len(each.qrels) for each in trial.sets}
+    })  # fmt: skip
+    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # no thread of tqdm's own
+    recipe = load_recipe("static")
+    told: list[tuple[str, int, int]] = []
+    drawn = []
+    for wanted in (True, False, None, lambda *run: told.append(run)):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        if name == "compare":
+            compare(release, [data], arms=["relabel"], recipe=recipe, seeds=(0, 1), progress=wanted)
+        else:
+            prune(training, [data], recipe=recipe, seeds=(0, 1), progress=wanted)
+        drawn.append(terminal.getvalue())
+    assert "0 runs" in drawn[0] or "0/" in drawn[0]
+    assert drawn[1:] == ["", "", ""]
+    runs = {"compare": ["original", "relabel"], "prune": ["all", "without s0", "without s1"]}[name]
+    expected = [f"{run}, seed {seed}" for run in runs for seed in (0, 1)]
+    assert told == [(run, place, len(expected)) for place, run in enumerate(expected)]
 
 
 def interrupted(name: str, runs_done: int) -> Any:
