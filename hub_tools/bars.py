@@ -11,10 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-if TYPE_CHECKING:
-    from hf_relabel.hub_tools.judging import StageReport
+from typing import Any, TypeAlias
 
 REDRAWN_SECONDS = 0.1
 """Reports come thousands of times a second; nobody reads that fast."""
@@ -107,15 +104,15 @@ def judging(wanted: Wanted) -> Iterator[Callable[[Any], None] | None]:
 
 
 class JudgingBar:
-    """Keeps a bar up to date with reports that come one judge after the other: of a terminal, a notebook or a log."""
+    """Keeps a bar of a terminal, a notebook or a log up to date with each `StageReport`, one judge after the other."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
-        self._now: StageReport | None = None
+        self._now: Any = None
         self._spent_before: float | None = None
         self._drawn = 0.0
 
-    def __call__(self, report: StageReport) -> None:
+    def __call__(self, report: Any) -> None:
         if report is not self._now:
             self._start(report)
         now = time.monotonic()
@@ -127,7 +124,7 @@ class JudgingBar:
         self._bar.set_postfix_str(described(report, self._spent_before), refresh=False)
         self._bar.update(report.rows - self._bar.n)
 
-    def _start(self, report: StageReport) -> None:
+    def _start(self, report: Any) -> None:
         self._bar.set_description_str(report.name, refresh=self._now is None)
         if self._now is not None:
             self._spent_before = _sum(self._spent_before, self._now.cost)
@@ -137,7 +134,7 @@ class JudgingBar:
         self._drawn = 0.0
 
 
-def described(report: StageReport, spent_before: float | None = None) -> str:
+def described(report: Any, spent_before: float | None = None) -> str:
     """Labels, tokens and cost so far, such as `better 12, irrelevant 340, 1.2M tokens, 0.31 USD`.
 
     Args:

@@ -47,5 +47,5 @@ def command(release: str, out: str, configs: tuple[str, ...], as_json: bool) -> 
         f"{report.repo_id}@{report.revision[:12]}{version} is in {out}: {report.files} files of {report.bytes:,} bytes,"
         f" all as its manifest says. {report.downloaded:,} bytes were downloaded."
     )
-    config = "relabel" if "relabel" in report.configs else report.configs[0]
+    config = report.default_config or ("relabel" if "relabel" in report.configs else report.configs[0])
     click.echo(f'\nLoad it with: load_dataset("{out}", "{config}")')

@@ -107,6 +107,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
     from hf_relabel.hub_tools.commands import suspects_command
     from hf_relabel.hub_tools.commands.build_command import show_build
     from hf_relabel.hub_tools.commands.judge_command import judge_job, reports_to_dict, show_reports
+    from hf_relabel.hub_tools.commands.kept_runs import kept_note, runs_folder
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
 
@@ -128,7 +129,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
                 "suspects": [suspect.to_dict() for suspect in suspects] if job.suspects else None,
                 "audit": audited.to_dict() if audited else None,
                 "build": built.to_dict() if built else None,
-                "compare": compared.evidence() if compared else None,
+                "compare": {**compared.evidence(), "runs": str(runs_folder(job.compare.runs))} if compared else None,
                 "push": pushed.to_dict() if pushed else None,
                 "train": trained.model_dump(mode="json") if trained else None,
                 "push_model": model.to_dict() if model else None,
@@ -146,7 +147,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
             click.echo("")
             show_build(built, job.build.out, as_json=False)
         if compared:
-            click.echo(f"\n{compared.to_text()}")
+            click.echo(f"\n{compared.to_text()}\n\n{kept_note(runs_folder(job.compare.runs))}")
         if pushed:
             click.echo("")
             show_push(pushed, as_json=False)

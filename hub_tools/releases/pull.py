@@ -44,6 +44,7 @@ class PullReport:
     Attributes:
         revision: the commit.
         version: as the manifest names it, None for a folder that was uploaded without one.
+        default_config: which of `configs` loads when none is named; None where that one was not pulled.
         files, bytes: data files of the release that are now in the folder, and their size.
         downloaded: bytes of them that had to be downloaded; the others were there.
     """
@@ -56,6 +57,7 @@ class PullReport:
     files: int
     bytes: int
     downloaded: int
+    default_config: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "folder": str(self.folder)}
@@ -110,15 +112,17 @@ def pull(
             building.write(MANIFEST_NAME, _narrowed(remote, manifest, wanted, configs))
             building.keep_others(ours=_earlier_files(target))
     shutil.rmtree(partial, ignore_errors=True)
+    pulled = sorted({entry.path.split("/")[0] for entry in wanted})
     return PullReport(
         folder=Path(out),
         repo_id=hub.repo_id,
         revision=remote.sha,
         version=_version(manifest),
-        configs=sorted({entry.path.split("/")[0] for entry in wanted}),
+        configs=pulled,
         files=len(wanted),
         bytes=sum(entry.bytes for entry in wanted),
         downloaded=gathering.downloaded,
+        default_config=_default(manifest, pulled),
     )
 
 
@@ -324,6 +328,12 @@ def _version(manifest: Mapping[str, Any]) -> str | None:
     release = manifest.get("release")
     version = release.get("version") if isinstance(release, dict) else None
     return version if isinstance(version, str) else None
+
+
+def _default(manifest: Mapping[str, Any], configs: Sequence[str]) -> str | None:
+    settings = manifest.get("settings")
+    default = settings.get("default_config") if isinstance(settings, dict) else None
+    return default if isinstance(default, str) and default in configs else None
 
 
 def _is_ours(folder: Path) -> bool:

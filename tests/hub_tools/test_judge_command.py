@@ -163,3 +163,18 @@ def test_progress_tells_of_all_of_a_batch_at_once(tmp_path: Path) -> None:
 
     judge_all(str(tmp_path / "rows.jsonl"), TruthJudge(str(tmp_path / "truth.jsonl")), tmp_path / "j", progress=note)
     assert sorted(set(told)) == [0, 12, 18]  # batches of four rows and two
+
+
+def test_saved_replies_are_read_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job_file(tmp_path, rows=2)
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    said = "<preference>Doc (2) answers it.</preference><better>[Doc (2)]</better><worse>[Doc (3)]</worse>"
+    replies, journal = tmp_path / "replies.jsonl", tmp_path / "journal.sqlite"
+    replies.write_text("".join(json.dumps({**row, "response": said, "finish_reason": ["stop"]}) + "\n" for row in rows))
+    command = ["judge", str(tmp_path / "rows.jsonl"), "--judge", "saved-replies", "--journal", str(journal), "--json"]
+    assert run([*command, "--replies", str(replies)]) == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    found = {label: number for label, number in stage["labels"].items() if number}
+    assert (stage["requests"], found) == (0, {"better": 2, "worse": 2, "irrelevant": 2})
+    assert run([*command, "--replies", str(tmp_path / "none.jsonl")]) == 2
+    assert "none.jsonl" in capsys.readouterr().err

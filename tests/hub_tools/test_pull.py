@@ -120,6 +120,7 @@ def test_a_release_is_pulled_as_it_was_built(hub: ReadOnlyHub, release: Files, p
     size = sum(len(data) for name, data in release.items() if name.endswith(".parquet"))
     assert (report["files"], report["bytes"], report["downloaded"]) == (6, size, size)
     assert (report["version"], report["configs"]) == ("v1.3.0", sorted([*CONFIGS, "verdicts"]))
+    assert report["default_config"] == "remove-hn"
     assert report["revision"] == hub.repositories["user/release"].refs["v1.3.0"]
     assert report["progress"][-1] == [size, size]
     assert report["progress"] == sorted(report["progress"])
@@ -141,7 +142,7 @@ def test_the_folder_loads(pull: Pull, tmp_path: Path) -> None:
 def test_only_some_configs(hub: ReadOnlyHub, pull: Pull, tmp_path: Path) -> None:
     report = pull("user/release@v1.3.0", configs=["relabel", "original"])
 
-    assert report["configs"] == ["original", "relabel"]
+    assert (report["configs"], report["default_config"]) == (["original", "relabel"], None)
     assert [name for name in downloaded(hub) if name.endswith(".parquet")] == [
         "original/train-00000-of-00001.parquet",
         RELABEL,
@@ -310,7 +311,7 @@ def test_the_command_says_what_is_there_now(hub: ReadOnlyHub, release: Files, tm
     assert f"(v1.3.0) is in here: 6 files of {size:,} bytes, all as its manifest says." in first.stdout
     assert f"{size:,} bytes were downloaded" in first.stdout
     assert "0 bytes were downloaded" in again.stdout
-    assert 'load_dataset("here", "relabel")' in first.stdout
+    assert 'load_dataset("here", "remove-hn")' in first.stdout, "the config that loads by default"
     assert first.stderr == ""
 
 

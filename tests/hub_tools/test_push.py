@@ -382,3 +382,27 @@ def test_a_token_is_written_nowhere(tmp_path: Path, xet: bool) -> None:
     assert len(files) > 50
     secrets = (canary.encode(), wrong.encode())
     assert not [path for path in files if any(secret in path.read_bytes() for secret in secrets)]
+
+
+QUIET = """
+import json, sys
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled as quiet
+from hf_relabel import push
+sys.modules["huggingface_hub.utils.tqdm"].HF_HUB_DISABLE_PROGRESS_BARS = None  # as if the tests' environment had none
+told = []
+for progress in (lambda name, size: told.append(quiet()), False, True):
+    push(sys.argv[1], sys.argv[2], license="cc0-1.0", progress=progress)
+after = quiet()
+try:
+    push(sys.argv[1], sys.argv[2], license="cc0-1.0", tag="1", progress=False)
+except Exception as error:
+    print(json.dumps([sorted(set(told)), after, quiet(), type(error).__name__]))
+"""
+
+
+def test_the_bars_of_the_hubs_client_are_not_shown_while_python_pushes(client: Client, tmp_path: Path) -> None:
+    built(tmp_path / "one", rows=4)
+    done = client.run(QUIET, str(tmp_path / "one"), REPO)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == [[True], False, False, "ConfigError"]
+    assert "%|" not in done.stderr

@@ -25,6 +25,7 @@ from hf_relabel.trainers.prune import prune
 from hf_relabel.trainers.recipes import load_recipe
 from hf_relabel.trainers.training_data import open_training_data
 from tests.hub_tools.releases_data import built
+from tests.hub_tools.test_judge_command import job_file
 from tests.shared_data import SHARED, needs_shared_data
 from tests.trainers.runs import beir_folder, rows_file, tiny_recipe, write_lines
 from tests.trainers.training_rows import plain_rows
@@ -234,3 +235,13 @@ def test_the_command_keeps_its_runs_in_the_cache_and_says_so(
     assert f"Each run is kept in {given['folder']}" in capsys.readouterr().out
     assert run(["compare", str(tmp_path / "release"), "--eval", "beir", "--no-write", "--runs", "mine", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == "mine"
+    job_file(tmp_path)
+    job = json.loads((tmp_path / "job.yaml").read_text())
+    job |= {"build": {"out": str(tmp_path / "built")}, "compare": {"eval": ["beir"]}}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    assert run(["run", str(tmp_path / "job.yaml")]) == 0
+    kept = tmp_path / "home" / "hf-relabel" / "runs"
+    assert given["folder"] == kept
+    assert f"Each run is kept in {kept}" in capsys.readouterr().out
+    assert run(["run", str(tmp_path / "job.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["compare"]["runs"] == str(kept)
