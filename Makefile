@@ -1,7 +1,8 @@
 # make quickstart   build .venv and run the main job on the set that ships with the package, offline
 # make test         build .venv and run the tests: what a change should be tried with
 # make soak         run what is slow by nature: kill storms, fresh environments, a browser, full sizes, and what wants the
-#                   real data sets (../shared, or the folder that HF_RELABEL_SHARED names)
+#                   real data sets (../shared, or the folder that HF_RELABEL_SHARED names); property tests with ten times
+#                   the examples
 # make check        lint, types and import contracts
 # make bench        run the benchmarks and print their table (BENCH="--quick" for a smoke run, "--full" for full sizes)
 # make pages        write the pages of the commands anew
@@ -28,6 +29,7 @@ test: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m soak
+	HF_RELABEL_EXAMPLES=10 $(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m fuzz
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

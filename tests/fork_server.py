@@ -71,6 +71,7 @@ class Children:
         """In a child, which has nothing to do with the others."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
         for number in (self.ended, self._wake, *self._told_on.values()):
             os.close(number)
 

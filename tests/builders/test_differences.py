@@ -9,7 +9,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders import differences as module
@@ -25,6 +25,7 @@ from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique, apply
+from tests.examples import drawn
 
 Judged = tuple[Row, list[Verdict]]
 
@@ -372,7 +373,7 @@ def facts(change: Change) -> tuple[object, ...]:
     return ids
 
 
-@settings(max_examples=400, deadline=None)
+@drawn(60)
 @given(two_releases(), st.tuples(st.integers(0, 2), st.integers(0, 2)))
 def test_the_difference_is_that_of_a_plain_recomputation(
     releases: tuple[list[Judged], list[Judged]], limits: tuple[int, int]
@@ -406,7 +407,7 @@ def mirrored(change: Change) -> Change:
     return replace(change, kind=kinds.get(change.kind, change.kind), by=by, **swapped)
 
 
-@settings(max_examples=200, deadline=None)
+@drawn(40)
 @given(two_releases(), st.tuples(st.integers(0, 2), st.integers(0, 2)))
 def test_the_difference_seen_from_the_other_side_is_its_mirror_image(
     releases: tuple[list[Judged], list[Judged]], limits: tuple[int, int]
@@ -427,7 +428,7 @@ def test_the_difference_seen_from_the_other_side_is_its_mirror_image(
         assert counts_back.configs[name] == RowCounts(rows.after, rows.before, rows.dropped, rows.added, rows.changed)
 
 
-@settings(max_examples=100, deadline=None)
+@drawn(25)
 @given(st.lists(judged_rows(), max_size=12), st.randoms(use_true_random=False))
 def test_the_order_of_rows_is_no_change(rows: list[Judged], chance: random.Random) -> None:
     shuffled = list(rows)

@@ -1,10 +1,11 @@
 """Passages are data: nothing in them can act as a chat-template token, and no text can end its own fence."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.judges.fencing import clean, digest_of, fence_key
+from tests.examples import drawn
 
 TOKENS = [
     *["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|start_header_id|>", "<|turn>", "<turn|>"],
@@ -62,7 +63,7 @@ def test_a_token_inside_a_token_is_not_put_together() -> None:
 pieces = st.sampled_from([*"<>|[]/s｜ \0\n", "think", "INST", "better"])
 
 
-@settings(max_examples=300, deadline=None)
+@drawn(60)
 @given(st.lists(pieces, max_size=40).map("".join))
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     assert clean(clean(text)) == clean(text)

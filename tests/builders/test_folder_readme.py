@@ -9,7 +9,7 @@ import pytest
 import yaml
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -17,6 +17,7 @@ from hf_relabel.builders.errors import CardError
 from hf_relabel.builders.readme_front_matter import Readme
 from hf_relabel.builders.readme_markers import BEGIN, END, find_block, put_block
 from hf_relabel.builders.readme_parts import config_values, merge_readme
+from tests.examples import drawn
 
 SETTINGS = {"techniques": ["original", "remove-hn", "relabel"], "default_config": "remove-hn", "split": "train"}
 OLD_BEGIN, OLD_END = BEGIN.replace("card", "configs"), END.replace("card", "configs")
@@ -67,7 +68,7 @@ fragments = st.sampled_from(
 readmes = st.lists(st.one_of(fragments, st.text(max_size=8)), max_size=8).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@drawn(60)
 @given(readmes, readmes)
 @example("", "")
 @example("no end of line", "")
@@ -193,7 +194,7 @@ blocks = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@drawn(60)
 @given(st.lists(blocks, max_size=6), st.lists(blocks, max_size=6))
 @example(["```\n"], ["```\n"])
 @example(["  ```\n", "   ~~~\n"], ["```\n"])
@@ -274,7 +275,7 @@ names = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@drawn(40)
 @given(st.dictionaries(names, values, max_size=5), st.booleans(), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_any_front_matter_is_edited_name_by_name(users: dict[str, Any], flow: bool, eol: str, unicode: bool) -> None:
     assume("configs" not in users and not isinstance(users.get("dataset_info"), list))

@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.parsing import ParsedReply, judgements_of, parse_reply, rationales_of
+from tests.examples import drawn
 
 THINKING = "<thinking>\n[1] yes\n[2] no\n</thinking>\n"
 
@@ -184,7 +185,7 @@ def intact_replies(draw: st.DrawFn) -> tuple[str, set[int], bool]:
     return f"<{tag}>\n{thinking}</{tag}>\n{verdict(str(sorted(better)), str(sorted(worse)))}", better, False
 
 
-@settings(max_examples=1500, deadline=None)
+@drawn(200)
 @given(intact_replies())
 def test_an_intact_reply_means_what_was_written(reply: tuple[str, set[int], bool]) -> None:
     text, better, constrained = reply
@@ -193,7 +194,7 @@ def test_an_intact_reply_means_what_was_written(reply: tuple[str, set[int], bool
     assert set(parsed.better) == better
 
 
-@settings(max_examples=3000, deadline=None)
+@drawn(300)
 @given(intact_replies(), st.floats(0, 1, exclude_max=True), st.sampled_from(["stop", "length", "other"]), st.booleans())
 def test_a_truncated_reply_invents_nothing(
     reply: tuple[str, set[int], bool], share: float, finish: str, constrained: bool
@@ -203,7 +204,7 @@ def test_a_truncated_reply_invents_nothing(
     assert parsed.problem, "a reply without its end has no verdict"
 
 
-@settings(max_examples=3000, deadline=None)
+@drawn(300)
 @given(
     intact_replies(),
     st.floats(0, 1, exclude_max=True),
@@ -232,7 +233,7 @@ fragments = st.sampled_from(
 )
 
 
-@settings(max_examples=3000, deadline=None)
+@drawn(300)
 @given(
     st.one_of(st.text(max_size=200), st.lists(fragments).map("".join)),
     st.sampled_from(["stop", "length", "other"]),

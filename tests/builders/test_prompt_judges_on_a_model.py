@@ -50,6 +50,7 @@ def asked(server: Facade, judge: PromptJudge) -> tuple[list[Reply], dict[int, Ju
     return replies, said
 
 
+@pytest.mark.soak
 def test_a_score_comes_from_the_logprobs_of_a_real_model(server: Facade) -> None:
     replies, said = asked(server, PointwiseJudge())
     assert all(1 <= len(reply.logprobs) <= 2 and len(reply.logprobs[0].top) == 5 for reply in replies)
@@ -58,6 +59,7 @@ def test_a_score_comes_from_the_logprobs_of_a_real_model(server: Facade) -> None
     assert all(0 < (judgement.score or 0) < 1 for judgement in said.values())
 
 
+@pytest.mark.soak
 def test_a_quotation_and_an_order_follow_their_grammar(server: Facade) -> None:
     _, spans = asked(server, SpanJudge(max_tokens=60, max_span_chars=60))
     unread = {judgement.rationale for judgement in spans.values() if judgement.label is Label.UNPARSABLE}

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.configs import write_configs
@@ -20,6 +20,7 @@ from hf_relabel.builders.released import release_from_folder
 from hf_relabel.builders.rewriting import rewrite, rewrite_config
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique
+from tests.examples import drawn
 
 JudgedRow = tuple[NumberedRow, list[Verdict]]
 
@@ -59,7 +60,7 @@ def only_file(folder: Path, config: str) -> Path:
     row_group_bytes=st.sampled_from([1, 300, 32_000_000]),
     max_shard_bytes=st.sampled_from([1, 900, 250_000_000]),
 )
-@settings(max_examples=60, deadline=None)
+@drawn(25)
 def test_every_technique_gives_the_same_rows(
     judged: list[JudgedRow], limit: int, row_group_bytes: int, max_shard_bytes: int
 ) -> None:
@@ -80,7 +81,7 @@ def test_every_technique_gives_the_same_rows(
 
 
 @given(judged=judged_rows(), row_group_bytes=st.sampled_from([1, 300, 32_000_000]))
-@settings(max_examples=30, deadline=None)
+@drawn(15)
 def test_a_single_file_has_the_same_bytes(judged: list[JudgedRow], row_group_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = built(judged, Path(name) / "built", row_group_bytes=row_group_bytes)

@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import BadRow
 from hf_relabel.builders.rows import Passage, Row, arrow_schema, text_docid
 from hf_relabel.builders.sources import FORMATS, Context, Source, open_source
 from hf_relabel.builders.sources.columns import Unbound
+from tests.examples import drawn
 
 PASSAGE = {"docid": "d", "title": "t", "text": "yes"}
 GOOD: dict[str, dict[str, Any]] = {
@@ -63,7 +64,7 @@ def spoiled(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=800, deadline=None)
+@drawn(100)
 @given(data=st.data())
 def test_a_row_or_a_bad_row_and_nothing_else(name: str, data: st.DataObject) -> None:
     format, record = FORMATS[name], data.draw(spoiled(name))
@@ -101,7 +102,7 @@ good_rows = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@drawn(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(good_rows, min_size=1, max_size=5))
 def test_rows_come_back_from_json_lines_and_from_parquet(rows: list[Row], tmp_path: Path) -> None:
     plain, table = tmp_path / "rows.jsonl", tmp_path / "rows.parquet"
@@ -111,7 +112,7 @@ def test_rows_come_back_from_json_lines_and_from_parquet(rows: list[Row], tmp_pa
         assert rows_of(open_source(file)) == rows
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@drawn(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.lists(
         st.binary(max_size=40) | spoiled("flagembedding").map(lambda record: repr(record).encode("utf-8", "replace"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.readme_front_matter import Readme
@@ -13,6 +13,7 @@ from hf_relabel.builders.readme_markdown import Markdown, as_code, as_text, one_
 from hf_relabel.builders.readme_markers import BEGIN, END, find_block
 from hf_relabel.cards.data_card import render_card
 from tests.cards.card_data import HOSTILE, LINKED_AFTERWARDS, Page, facts
+from tests.examples import drawn
 
 pieces = st.one_of(
     st.sampled_from(HOSTILE), st.text(max_size=20), st.text("<>&`*_[]()!|\\$@:#.-+~={}'\" \n1aw", max_size=12)
@@ -39,13 +40,13 @@ def test_the_page_has_the_tags_that_an_honest_release_has(text: str) -> None:
     assert_shows_text_only(text)
 
 
-@settings(max_examples=60, deadline=None)
+@drawn(25)
 @given(hostile_text)
 def test_no_text_makes_a_tag_a_link_or_a_comment(text: str) -> None:
     assert_shows_text_only(text)
 
 
-@settings(max_examples=60, deadline=None)
+@drawn(25)
 @given(hostile_text)
 def test_no_text_forges_a_marker_or_front_matter(text: str) -> None:
     card = render_card(facts(wrapped(text)), None)
@@ -68,7 +69,7 @@ def test_names_and_passages_show_as_they_are(text: str) -> None:
     assert one_line(wrapped(text)("fever")) in " ".join(page.alts[0].split())
 
 
-@settings(max_examples=300, deadline=None)
+@drawn(60)
 @given(hostile_text)
 @example("a" * 50)
 def test_text_shows_as_itself_wherever_it_stands(text: str) -> None:

@@ -283,6 +283,7 @@ def cmdline(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.mark.soak
 def test_judges_that_ask_nobody_work_in_shards_too(head: Head, tmp_path: Path, rows: Path) -> None:
     replies = tmp_path / "replies.jsonl"
     some = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()[:25]]
@@ -356,7 +357,7 @@ def test_a_slow_shard_holds_nobody_up_and_ctrl_c_keeps_what_is_done(
 
     def of_others(facade: Facade) -> set[str]:
         """What was answered about them."""
-        answered = [json.dumps(entry.payload) for entry in facade.log if entry.status == 200]
+        answered = [json.dumps(entry.payload) for entry in list(facade.log) if entry.status == 200]
         texts = [json.dumps(queries[number])[1:-1] for number in elsewhere]
         return {payload for payload in answered if any(text in payload for text in texts)}
 

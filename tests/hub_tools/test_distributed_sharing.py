@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.endpoint import EndpointError, Message, Reply, Request
 from hf_relabel.builders.errors import JudgingStopped
 from hf_relabel.hub_tools.distributed.sharing import FORGOTTEN_SECONDS, Loan, Referee, Report, SharedMeans
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
+from tests.examples import drawn
 from tests.hub_tools.test_scheduler import Server, now, run
 
 CALM = Limits(base_delay=0.1, max_delay=1.0)
@@ -68,7 +69,7 @@ def each_once(workers: Sequence[Worker], count: int) -> bool:
     return all(len(worker.answered) == count == worker.answered.total() for worker in workers)
 
 
-@pytest.mark.parametrize("count", [1, 3, 12])
+@pytest.mark.parametrize("count", [1, 3, pytest.param(12, marks=pytest.mark.soak)])
 def test_all_workers_together_keep_the_limit_and_use_it(count: int) -> None:
     async def main() -> None:
         server = Server(latency=1.0, most=17)  # a server that takes 17 is sent 16
@@ -83,7 +84,7 @@ def test_all_workers_together_keep_the_limit_and_use_it(count: int) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("count", [2, 5, 9])
+@pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.soak), pytest.param(9, marks=pytest.mark.soak)])
 def test_workers_that_want_the_same_get_the_same(count: int) -> None:
     async def main() -> None:
         server = Server(latency=0.5, most=7)
@@ -325,7 +326,7 @@ def test_retries_are_bounded_for_all_together() -> None:
     run(main())
 
 
-@settings(max_examples=20, deadline=None)
+@drawn(6)
 @given(
     workers=st.lists(st.tuples(st.integers(0, 60), st.floats(0, 5)), min_size=1, max_size=6),
     most=st.integers(1, 12),

@@ -440,6 +440,7 @@ def with_judge(running: JobsService, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return running
 
 
+@pytest.mark.soak
 def test_the_job_asks_its_judge_server_which_ends_with_it(with_judge: JobsService) -> None:
     api = api_of(with_judge)
     job = submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("org/judge"))))

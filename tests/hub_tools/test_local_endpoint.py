@@ -167,6 +167,7 @@ def test_replies_follow_a_schema_and_tokens_are_counted() -> None:
     assert texts == [1, 3]
 
 
+@pytest.mark.soak
 def test_a_listwise_judge_runs_on_a_local_model(tmp_path: Path) -> None:
     source = open_source(rows_file(tmp_path, rows=2))
     listwise = ListwiseJudge(max_tokens=60, reasoning=False)
@@ -287,6 +288,7 @@ print(json.dumps(api.model_info("user/judge").sha))
 """
 
 
+@pytest.mark.soak
 def test_a_model_file_on_the_hub_is_downloaded_and_known_by_its_commit(tmp_path: Path) -> None:
     with hub_and_client(tmp_path) as (_, client):
         user = client.python(

@@ -22,6 +22,7 @@ from tests.hub_tools.test_judging import FAST, MemoryEndpoint, WordJudge, by_pre
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     import datasets
 
+    datasets.enable_progress_bars()  # other tests may have left them disabled
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     yield tmp_path / "home"
     assert datasets.is_progress_bar_enabled(), "a call leaves the bars of datasets as they were"

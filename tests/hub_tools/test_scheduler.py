@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
@@ -21,6 +21,7 @@ from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.hub_tools.endpoints.breaker import BURST, Breaker, RetryBudget, Spending
 from hf_relabel.hub_tools.endpoints.limiter import Limiter
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
+from tests.examples import drawn
 
 T = TypeVar("T")
 Result = Reply | EndpointError
@@ -566,7 +567,7 @@ def test_a_server_that_does_not_tell_its_limits_is_not_waited_for() -> None:
 KINDS = ("ok", "429", "429 later", "500", "timeout", "422", "401")
 
 
-@settings(max_examples=150, deadline=None)
+@drawn(40)
 @given(
     faults=st.lists(st.lists(st.sampled_from(KINDS), max_size=5), min_size=1, max_size=60),
     servers=st.integers(1, 3),
@@ -609,7 +610,7 @@ def test_each_request_is_delivered_exactly_once_whatever_fails(
     assert stats.sent == sum(seen.values()) == stats.succeeded + stats.failed + stats.retried
 
 
-@settings(max_examples=60, deadline=None)
+@drawn(20)
 @given(
     when=st.floats(0, 20),
     how=st.sampled_from(["stop", "stop twice", "cancel"]),

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.arrow_batches import agreement
@@ -22,6 +22,7 @@ from hf_relabel.builders.techniques import Technique, account
 from hf_relabel.hub_tools.space.browsing import Browser
 from hf_relabel.hub_tools.space.index import LABELS, OUTCOMES, Filter
 from hf_relabel.hub_tools.space.ranges import ByteLimited, ConfigFiles, opened
+from tests.examples import drawn
 from tests.hub_tools.space_data import HOSTILE, REPO, WORDS, built, hub_here, judged_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx2.*")  # how huggingface_hub sends files
@@ -98,7 +99,7 @@ filters = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@drawn(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=filters)
 def test_a_search_finds_what_looking_at_every_row_finds(browser: Browser, wanted: Filter) -> None:
     assert all_numbers(browser, wanted) == expected(wanted)

@@ -17,6 +17,7 @@ from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.released import Release, release_from_folder
 from hf_relabel.hub_tools.space.ranges import ConfigFiles, opened
 from hf_relabel.hub_tools.space.thrift import BINARY, DOUBLE, I32, I64, LIST, STRUCT, TRUE, Reader, Struct, written
+from tests.examples import drawn
 from tests.hub_tools.space_data import built
 
 
@@ -124,7 +125,7 @@ def files_of(content: bytes, rows: int) -> ConfigFiles:
     return parts.config("made")
 
 
-@settings(max_examples=300, deadline=None)
+@drawn(60)
 @given(st.data())
 def test_a_damaged_footer_or_page_is_refused_or_harmless(data: st.DataObject) -> None:
     """Whatever byte is wrong: a line that says so, or rows (a checksum is what `verify` looks at), and nothing else."""

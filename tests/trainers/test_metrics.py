@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import pytrec_eval
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.metrics.loading import METRICS, load_metric, metric_path
 from hf_relabel.trainers.metrics.ranking import MAX_GRADE, mean_metrics, ranking_metrics
 from tests import forked
+from tests.examples import drawn
 
 DEPTHS = (1, 2, 5, 10, 100)
 ALL = (
@@ -71,7 +72,7 @@ def discounted(gains: list[int]) -> float:
     return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
 
 
-@settings(max_examples=300, deadline=None)
+@drawn(60)
 @given(RUNS, QRELS)
 def test_the_measures_are_what_their_definitions_say(
     run: dict[str, dict[str, float]], qrels: dict[str, dict[str, int]]
@@ -83,7 +84,7 @@ def test_the_measures_are_what_their_definitions_say(
         assert measured[query_id] == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=300, deadline=None)
+@drawn(60)
 @given(RUNS, QRELS)
 def test_the_measures_are_those_of_trec_eval(
     run: dict[str, dict[str, float]], qrels: dict[str, dict[str, int]]
