@@ -80,6 +80,11 @@ def format_lines(manifest: Mapping[str, Any]) -> list[str]:
 def _format_line(path: str, format: str, counts: Mapping[str, Any]) -> str:
     notes = {"rows_without_record": "without negatives left out", "rows_repeating": "with fewer negatives repeat some"}
     told = [f"{counts[name]} rows {note}" for name, note in notes.items() if counts[name]]
+    words = {
+        "fields_moved": "moved with the passages in",
+        "fields_dropped": "left out, as it could not follow them, in",
+    }
+    told += [f"{name} {say} {rows} rows" for key, say in words.items() for name, rows in counts.get(key, {}).items()]
     return "; ".join([f"{path}: {counts['records']} records ({format}) of {counts['rows']} rows", *told]) + "."
 
 

@@ -25,7 +25,7 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.runs import RunStage, in_batches, is_exempt, run_settings, stage_views, verdicts
+from hf_relabel.builders.runs import RunStage, in_batches, run_settings, stage_views, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.suspects import SEVERAL, Hidden, Rows, suspects_run
 from hf_relabel.hub_tools import bars
@@ -41,6 +41,7 @@ from hf_relabel.hub_tools.stages import (
     as_stages,
     check_stages,
     exempt_subsets,
+    exempts,
     is_batch,
 )
 
@@ -77,6 +78,7 @@ class StageReport:
         asked, labels: new judgements.
         known, known_labels: judgements found in the journal.
         cut: how many of the new ones were made on a part of the text.
+        exempt: rows that a judge leaves alone: they stay unjudged.
         prompt_tokens, completion_tokens: of the new replies, so far while it runs.
         cost: in the currency of the prices, None without prices.
     """
@@ -94,6 +96,7 @@ class StageReport:
     cost: float | None = None
     seconds: float = 0.0
     known_labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
+    exempt: int = 0
 
     @property
     def totals(self) -> dict[Label, int]:
@@ -162,7 +165,7 @@ class _StageRun:
         self.number, self.run_stages = number, run_stages
         self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
         self.digest = self.identity.digest()
-        self.exempt = exempt_subsets(stages)
+        self.stages = stages
         self.retry_failed, self.progress, self.schedule = retry_failed, progress, schedule
         name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
         self.report = StageReport(name, self.identity.describe())
@@ -179,7 +182,8 @@ class _StageRun:
         The keys are in flight from then on, until their answers are written down.
         """
         for batch in in_batches(self.source.rows()):
-            rows = [numbered.row for numbered in batch if not is_exempt(numbered.row, self.exempt)]
+            rows = [numbered.row for numbered in batch if not exempts(self.stages, numbered.row)]
+            self.report.exempt += len(batch) - len(rows)
             views = stage_views([(row, free_findings(row)) for row in rows], self.run_stages, self.journal)
             # For all rows before the first is given away: what was looked up is out of date after that.
             missing = [self._missing(of_row[-1].keys[self.number], of_row[-1].said[self.number]) for of_row in views]

@@ -34,7 +34,7 @@ from hf_relabel.hub_tools.judging import Progress, judge
 from hf_relabel.hub_tools.stages import Judges, Servers, Stage, as_stages
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
 MIN_JUDGED = 0.9
 """Candidates without an answer stay negatives: a set with many of them would be called relabelled and hardly be."""
@@ -243,6 +243,8 @@ def _lasting(folder: Path, report: BuildReport) -> Path:
     """The folder under the name of its content, so that the same result is kept, and loaded, once."""
     content = sorted((name, entry["sha256"]) for name, entry in report.manifest["files"].items())
     target = folder.with_name(_short_hash(repr(content)))
+    if target.exists() and not _is_complete(target, report):
+        shutil.rmtree(target)
     if not target.exists():
         try:
             folder.rename(target)
@@ -250,6 +252,16 @@ def _lasting(folder: Path, report: BuildReport) -> Path:
             if not target.exists():
                 raise
     return target
+
+
+def _is_complete(folder: Path, report: BuildReport) -> bool:
+    """Whether a folder that was kept still has all files of a build, none of them cut short."""
+    sizes = {name: entry["bytes"] for name, entry in report.manifest["files"].items()}
+    files = [folder / name for name in sizes]
+    others = [folder / "README.md", folder / "manifest.json"]
+    return all(path.is_file() for path in files + others) and [path.stat().st_size for path in files] == [
+        *sizes.values()
+    ]
 
 
 def _short_hash(text: str) -> str:
@@ -262,12 +274,20 @@ def _loaded(folder: Path, techniques: Sequence[str]) -> DatasetDict:
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        return datasets.DatasetDict(
-            {
-                name: datasets.load_dataset(str(folder), name, split="train", cache_dir=str(cache_folder() / "loaded"))
-                for name in (*techniques, VERDICTS)
-            }
-        )
+        return datasets.DatasetDict({name: _load(folder, name) for name in (*techniques, VERDICTS)})
     finally:
         if shown:
             datasets.enable_progress_bars()
+
+
+def _load(folder: Path, name: str) -> Dataset:
+    """A config of the folder. What `datasets` keeps of it is made anew where it is damaged."""
+    import datasets
+
+    options: dict[str, Any] = {"split": "train", "cache_dir": str(cache_folder() / "loaded")}
+    try:
+        return datasets.load_dataset(str(folder), name, **options)
+    except (OSError, ValueError):
+        # What is kept lacks a file, or has one that cannot be read.
+        again = datasets.DownloadMode.FORCE_REDOWNLOAD
+        return datasets.load_dataset(str(folder), name, download_mode=again, **options)

@@ -18,6 +18,7 @@ from hf_relabel.builders.judges.base import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, make_judge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.judges.subsets import subset_key
+from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.endpoints.limits import Limits
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
@@ -232,6 +233,11 @@ def exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
         for member in stage.members:
             subsets.update(subset_key(name) for name in getattr(member.judge, "exempt_subsets", ()))
     return frozenset(subsets)
+
+
+def exempts(stages: Sequence[Stage], row: Row) -> bool:
+    """Whether a judge of some stage leaves a row alone, as `PromptJudge.exempt` says it."""
+    return any(member.judge.exempt(row) for stage in stages for member in stage.members)
 
 
 def is_batch(judge_: Judge) -> TypeIs[BatchJudge]:

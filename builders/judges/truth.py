@@ -56,7 +56,7 @@ class TruthJudge:
         return row.query_id not in self.known
 
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
-        """One dict per batch item."""
+        """One dict per batch item. Of a row that the file lacks nothing is known: `failed`, which is no answer."""
         return [{position: self._judged(row, position) for position in positions} for row, positions in batch]
 
     @cached_property
@@ -81,5 +81,7 @@ class TruthJudge:
         return local_file(self._path, self.name)
 
     def _judged(self, row: Row, position: int) -> Judgement:
+        if self.exempt(row):
+            return Judgement(Label.FAILED, rationale=f"{self.name} has no line for the query {row.query_id!r}.")
         is_false = row.negative_passages[position].docid in self.known[row.query_id]
         return Judgement(Label.BETTER, 1.0) if is_false else Judgement(Label.IRRELEVANT, 0.0)

@@ -6,10 +6,11 @@ A passage that moves takes along what its record says of it: its score, its fiel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import Any
 
+from hf_relabel.builders.outputs.beside import OF_QUERIES, Beside, FieldCounts, crossed
 from hf_relabel.builders.outputs.made import Record
 from hf_relabel.builders.sources.columns import Bound
 from hf_relabel.builders.sources.shapes import FLAGEMBEDDING_SCORES
@@ -24,33 +25,56 @@ class Original:
         records: as they came in: one, or in formats that group several.
         bound: which of their columns are which.
         is_relevant: what a label says.
+        fields: counts those that follow the passages.
+        beside: fields that a format moves by itself.
     """
 
     records: Sequence[Record]
     bound: Bound
     is_relevant: Callable[[Any], bool]
+    fields: FieldCounts = field(default_factory=FieldCounts)
+    beside: frozenset[str] = frozenset()
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """Columns that something reads, or that a format moves by itself."""
+        return self.beside.union(*self.bound.columns.values())
 
 
 def _sides(original: Original, change: Change) -> list[Record]:
     """Formats with columns of passages for each side."""
     [record] = original.records
-    negatives = _column_values(record, original.bound.all("negative"))
-    moved = [negatives[position][1] for position in change.moved]
-    kept = [negatives[position] for position in change.kept]
-    new = {**record, **_refilled(record, original.bound.all("negative"), kept)}
     first = original.bound.one("positive")
+    positives = len(_column_values(record, original.bound.all("positive")))
+    negatives = _column_values(record, original.bound.all("negative"))
+    passages = [value for _, value in negatives]
+    by_name = any(isinstance(passage, dict) for passage in passages)
+    beside = Beside(record, positives, len(negatives), original.taken, by_name)
+    moved = [positives + position for position in change.moved]
+    left = [positives + position for position in change.kept]
+    new = {**record, **_refilled(record, original.bound.all("negative"), [negatives[at] for at in change.kept])}
+    texts = [passages[position] for position in change.moved]
     if isinstance(record[first], list):
-        return [{**new, first: [*record[first], *moved]}]
-    # One text is one positive: each of the others gets a record of its own.
-    return [new, *({**new, first: value} for value in moved)]
+        found = [beside.arranged({**new, first: [*record[first], *texts]}, [*range(positives), *moved], left)]
+    else:
+        # One text is one positive: each of the others gets a record of its own.
+        others = zip(texts, moved, strict=True)
+        found = [
+            beside.arranged(new, range(positives), left),
+            *(beside.arranged({**new, first: text}, [place, *range(1, positives)], left) for text, place in others),
+        ]
+    original.fields.add(beside.moved, beside.dropped)
+    return found
 
 
 def _flagembedding(original: Original, change: Change) -> list[Record]:
     """Lists that lie beside `pos` and `neg`, such as scores, move with the texts."""
     [record] = original.records
     listed = {**record, "pos": _as_list(record["pos"]), "neg": _as_list(record["neg"])}
-    [new] = _sides(Original([listed], original.bound, original.is_relevant), change)
-    beside = {name[4:] for name in record if isinstance(name, str) and name[:4] in ("pos_", "neg_")}
+    ours = [name for name in record if isinstance(name, str) and name[:4] in ("pos_", "neg_")]
+    given = Original([listed], original.bound, original.is_relevant, original.fields, frozenset(ours))
+    [new] = _sides(given, change)
+    beside = {name[4:] for name in ours}
     for what in beside:
         positive, negative = _beside(record, "pos", what), _beside(record, "neg", what)
         if negative is not None:
@@ -73,8 +97,15 @@ def _triplets(original: Original, change: Change) -> list[Record]:
     """A record for each negative. What moved becomes a positive beside each negative that is left."""
     positive, negative = original.bound.one("positive"), original.bound.one("negative")
     kept = [original.records[position] for position in change.kept]
-    moved = [original.records[position][negative] for position in change.moved]
-    return [*kept, *({**record, positive: text} for text in moved for record in kept)]
+    moved = [original.records[position] for position in change.moved]
+    return [*kept, *(_with_positive(original, record, other, positive, negative) for other in moved for record in kept)]
+
+
+def _with_positive(original: Original, record: Record, other: Record, positive: str, negative: str) -> Record:
+    """The record of a negative with the negative of another as its positive, and with what that one says of it."""
+    new, moved, dropped = crossed(record, other, original.taken)
+    original.fields.add(moved, dropped)
+    return {**new, positive: other[negative]}
 
 
 def _n_tuples(original: Original, change: Change) -> list[Record]:
@@ -82,13 +113,19 @@ def _n_tuples(original: Original, change: Change) -> list[Record]:
     [record] = original.records
     columns = [name for name in original.bound.all("negative") if record.get(name) is not None]
     texts = [record[name] for name in columns]
-    kept = [texts[position] for position in change.kept]
+    kept = list(islice(cycle(change.kept), len(columns))) if change.kept else []
     if not kept and columns:
         return []
-    filled = dict(zip(columns, islice(cycle(kept), len(columns)), strict=True)) if columns else {}
-    new = {**record, **filled}
+    beside = Beside(record, 1, len(columns), original.taken, columns=columns)
+    left = [1 + position for position in kept]
+    new = {**record, **{column: texts[position] for column, position in zip(columns, kept, strict=True)}}
     positive = original.bound.one("positive")
-    return [new, *({**new, positive: texts[position]} for position in change.moved)]
+    found = [
+        beside.arranged(new, [0], left),
+        *(beside.arranged({**new, positive: texts[position]}, [1 + position], left) for position in change.moved),
+    ]
+    original.fields.add(beside.moved, beside.dropped)
+    return found
 
 
 def _labelled_list(original: Original, change: Change) -> list[Record]:
@@ -96,12 +133,24 @@ def _labelled_list(original: Original, change: Change) -> list[Record]:
     [record] = original.records
     passage, label = original.bound.one("passage"), original.bound.one("label")
     labels, keep = _relabelled(record[label], original.is_relevant, change)
-    new = {**record, passage: [record[passage][index] for index in keep], label: labels}
-    for name in ("score", "scores"):
-        values = record.get(name)
-        if name != label and isinstance(values, list) and len(values) == len(record[passage]):
-            new[name] = [values[index] for index in keep]
-    return [new]
+    return [
+        {**_shortened(original, record, len(record[passage]), keep), passage: _at(record[passage], keep), label: labels}
+    ]
+
+
+def _shortened(original: Original, record: Record, count: int, keep: Sequence[int]) -> Record:
+    """A record whose lists with one value for each passage follow those that are left."""
+    lists = {
+        name: _at(values, keep)
+        for name, values in record.items()
+        if isinstance(values, list) and len(values) == count and name not in original.taken | OF_QUERIES
+    }
+    original.fields.add({name for name, values in lists.items() if values != record[name]}, set())
+    return {**record, **lists}
+
+
+def _at(values: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    return [values[place] for place in places]
 
 
 def _labelled_pairs(original: Original, change: Change) -> list[Record]:
@@ -121,10 +170,11 @@ def _msmarco(original: Original, change: Change) -> list[Record]:
             name: [values[index] for index in keep] if isinstance(values, list) and len(values) == count else values
             for name, values in passages.items()
         }
-        return [{**record, column: {**shorter, "is_selected": labels}}]
+        new = _shortened(original, record, count, keep)
+        return [{**new, column: {**shorter, "is_selected": labels}}]
     labels, keep = _relabelled([passage["is_selected"] for passage in passages], original.is_relevant, change)
     chosen = [{**passages[index], "is_selected": value} for index, value in zip(keep, labels, strict=True)]
-    return [{**record, column: chosen}]
+    return [{**_shortened(original, record, len(passages), keep), column: chosen}]
 
 
 def _relabelled(

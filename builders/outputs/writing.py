@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -15,6 +15,7 @@ from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import file_entry
 from hf_relabel.builders.outputs import same
+from hf_relabel.builders.outputs.beside import FieldCounts
 from hf_relabel.builders.outputs.made import MADE, Record
 from hf_relabel.builders.readme_parts import VERDICTS
 from hf_relabel.builders.released import Release
@@ -64,8 +65,10 @@ class OutputFormat:
                 f" Take another --output-format: {others}."
             )
 
-    def records_of(self, numbered: NumberedRow, originals: tuple[Record, ...], change: Change) -> list[Record]:
-        """The records of a row after a technique."""
+    def records_of(
+        self, numbered: NumberedRow, originals: tuple[Record, ...], change: Change, fields: FieldCounts
+    ) -> list[Record]:
+        """The records of a row after a technique; `fields` counts what follows the passages."""
         if self.name != SAME or self.source is None:
             row = change.carry_out(numbered.row)
             return [] if row is None else list(MADE[self.name](row))
@@ -73,7 +76,7 @@ class OutputFormat:
         context = Context(source.name, numbered.number + 1, relevant_from=source.options.relevant_from)
         bound = FORMATS[source.format].bind(originals[0], source.columns, context)
         relevant = partial(_relevant, context=context)
-        return same.written_back(source.format, same.Original(originals, bound, relevant), change)
+        return same.written_back(source.format, same.Original(originals, bound, relevant, fields), change)
 
     def repeats(self, change: Change) -> bool:
         """Whether columns of negatives that a technique emptied are filled with others."""
@@ -94,18 +97,27 @@ class FormatCounts:
         records: lines of the file.
         rows_without_record: rows that the format cannot hold, as they have no negative left.
         rows_repeating: rows of n-tuples that have fewer negatives than columns and repeat them.
+        fields: of `same`, those that moved with the passages or were left out.
     """
 
     rows: int = 0
     records: int = 0
     rows_without_record: int = 0
     rows_repeating: int = 0
+    fields: FieldCounts = field(default_factory=FieldCounts)
 
     def add(self, records: Sequence[Record], *, repeats: bool) -> None:
         self.rows += 1
         self.records += len(records)
         self.rows_without_record += not records
         self.rows_repeating += bool(records) and repeats
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("rows", "records", "rows_without_record", "rows_repeating")
+        fields = {"fields_moved": self.fields.moved, "fields_dropped": self.fields.dropped}
+        return {name: getattr(self, name) for name in names} | {
+            name: dict(sorted(counts.items())) for name, counts in fields.items() if counts
+        }
 
 
 def write_formats(
@@ -134,7 +146,7 @@ def write_formats(
         for numbered, records, verdicts in _judged(originals, folder):
             changes = account_all(techniques, numbered.row, verdicts, limit=limit)
             for technique, change in changes.items():
-                written = format.records_of(numbered, records, change)
+                written = format.records_of(numbered, records, change, counts[technique].fields)
                 if change.row_dropped is None:
                     counts[technique].add(written, repeats=format.repeats(change))
                 _write(files[technique], written, numbered.number)
@@ -173,4 +185,4 @@ def _entries(place: Path, counts: Mapping[Technique, FormatCounts]) -> Iterator[
     for technique, count in counts.items():
         name = f"{FOLDER}/{technique}.jsonl"
         entry = file_entry(_path(place, technique), name, count.rows)
-        yield name, {**asdict(count), "bytes": entry.bytes, "sha256": entry.sha256}
+        yield name, {**count.to_dict(), "bytes": entry.bytes, "sha256": entry.sha256}

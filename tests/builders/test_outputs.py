@@ -178,6 +178,89 @@ def test_columns_that_the_user_named_are_written_back(tmp_path: Path) -> None:
     assert written(tmp_path / "out", "relabel") == [records[1], {**records[1], "response": "false"}]
 
 
+NUMBERS = {**LISTS, "negative_scores": [0.9, 0.2, 0.1], "positive_id": "p1", "negative_ids": ["f", "b1", "c1"]}
+SCORED = {"anchor": "q", "positive": "p", "negative_1": "false", "negative_2": "b"}
+PARALLEL: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "lists beside the negatives": (
+        [NUMBERS],
+        [
+            {**NUMBERS, "negatives": ["b", "c"], "negative_scores": [0.2, 0.1], "negative_ids": ["b1", "c1"]},
+            {
+                **NUMBERS,
+                "positive": "false",
+                "negatives": ["b", "c"],
+                "negative_scores": [0.2, 0.1],
+                "positive_id": "f",
+                "negative_ids": ["b1", "c1"],
+            },
+        ],
+    ),
+    "several positives": (
+        [
+            {
+                **LISTS,
+                "positive": ["p", "o"],
+                "negatives": ["false", "b"],
+                "positive_ids": [1, 2],
+                "scores": [4, 3, 2, 1],
+            }
+        ],
+        [{**LISTS, "positive": ["p", "o", "false"], "negatives": ["b"], "scores": [4, 3, 2, 1]}],
+    ),
+    "scores of an n-tuple": (
+        [{**SCORED, "score": [1.0, 0.9, 0.1]}],
+        [
+            {**SCORED, "negative_1": "b", "score": [1.0, 0.1, 0.1]},
+            {**SCORED, "positive": "false", "negative_1": "b", "score": [0.9, 0.1, 0.1]},
+        ],
+    ),
+    "fields of an n-tuple's columns": (
+        [{**SCORED, "positive_id": "p1", "negative_1_id": "f", "negative_2_id": "b1"}],
+        [
+            {**SCORED, "negative_1": "b", "positive_id": "p1", "negative_1_id": "b1", "negative_2_id": "b1"},
+            {
+                **SCORED,
+                "positive": "false",
+                "negative_1": "b",
+                "positive_id": "f",
+                "negative_1_id": "b1",
+                "negative_2_id": "b1",
+            },
+        ],
+    ),
+    "scores of triplets": (
+        [{**TRIPLETS[0], "score": [1.0, 0.9]}, {**TRIPLETS[1], "score": [1.0, 0.1]}],
+        [{**TRIPLETS[1], "score": [1.0, 0.1]}, {**TRIPLETS[1], "positive": "false", "score": [0.9, 0.1]}],
+    ),
+    "margins of triplets": (
+        [{**TRIPLETS[0], "label": 0.1, "by": ["x"]}, {**TRIPLETS[1], "label": 0.9}],
+        [{**TRIPLETS[1], "label": 0.9}, {**TRIPLETS[1], "positive": "false"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", list(PARALLEL))
+def test_what_is_said_of_a_passage_goes_where_the_passage_goes(what: str, tmp_path: Path) -> None:
+    records, relabelled = PARALLEL[what]
+
+    build(source_of(tmp_path, records), tmp_path / "out", "same")
+
+    assert written(tmp_path / "out", "original") == records
+    assert written(tmp_path / "out", "relabel") == relabelled
+
+
+def test_fields_that_moved_and_those_that_could_not_are_counted(tmp_path: Path) -> None:
+    records = [{**NUMBERS, "positive_score": 0.8}, {**NUMBERS, "query": "r", "answers": ["1", "2", "3"]}]
+
+    report = build(source_of(tmp_path, records), tmp_path / "out", "same")
+
+    counts = report.manifest["formats"]["files"]["formats/relabel.jsonl"]
+    assert counts["fields_moved"] == {"negative_ids": 2, "negative_scores": 2, "positive_id": 2, "positive_score": 1}
+    assert "positive_score moved with the passages in 1 rows" in report.to_text()
+    margins = source_of(tmp_path, PARALLEL["margins of triplets"][0])
+    assert "label left out, as it could not follow them, in 1 rows" in build(margins, tmp_path / "m", "same").to_text()
+
+
 def test_other_formats_are_made_from_the_rows(tmp_path: Path) -> None:
     source = source_of(tmp_path, [TEVATRON])
     expected = {

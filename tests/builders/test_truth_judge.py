@@ -36,7 +36,9 @@ def test_it_says_what_the_file_says(tmp_path: Path) -> None:
 
 
 def test_rows_it_does_not_know_are_not_judged(tmp_path: Path) -> None:
-    assert make_judge("truth", file=truth(tmp_path, {"query_id": "x", "false_negatives": []})).exempt(ROW)
+    judge = TruthJudge(truth(tmp_path, {"query_id": "x", "false_negatives": []}))
+    assert judge.exempt(ROW)
+    assert judge.judge([(ROW, [0])])[0][0].label is Label.FAILED  # never "irrelevant"
 
 
 @pytest.mark.parametrize(

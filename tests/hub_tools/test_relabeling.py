@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import pytest
 
 from hf_relabel.builders.cascade import Rule
 from hf_relabel.builders.errors import BuildError, ConfigError, JudgingStopped, SourceError
+from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.judgements import Outcome
+from hf_relabel.builders.judges.truth import TruthJudge
+from hf_relabel.builders.runs import verdicts
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.endpoints.limits import Limits
-from hf_relabel.hub_tools.judging import Stage
+from hf_relabel.hub_tools.judging import Stage, judge
 from hf_relabel.hub_tools.relabeling import relabel
 from tests.hub_tools.test_judging import FAST, MemoryEndpoint, WordJudge, by_prefix
 
@@ -169,3 +174,39 @@ def test_options_are_not_for_a_source_that_is_open() -> None:
         relabel(source, judge=stage, limit=1)
     with pytest.raises(ConfigError, match="relevant_from: the source is open already"):
         relabel(source, judge=stage, relevant_from=0.0)
+
+
+def test_rows_that_a_truth_file_lacks_stay_unjudged(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"query_id": str(n), **row}) + "\n" for n, row in enumerate(ROWS))
+    )
+    source = open_source(tmp_path / "rows.jsonl")
+    (tmp_path / "truth.jsonl").write_text('{"query_id": "1", "false_negatives": []}\n')
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        [report] = judge(source, TruthJudge(str(tmp_path / "truth.jsonl")), journal, progress=False)
+        found = [verdict for _, of_row in verdicts(source, journal) for verdict in of_row]
+    assert (report.asked, report.exempt, report.to_dict()["exempt"]) == (1, 2, 2)
+    unjudged = (Outcome.UNJUDGED, "not-reached")
+    assert [(each.outcome, each.reason) for each in found] == [
+        *[unjudged] * 2,
+        (Outcome.NEGATIVE, "judged"),
+        *[unjudged] * 2,
+    ]
+
+
+@pytest.mark.parametrize("place", ["configs", "loaded"])
+def test_a_damaged_cache_is_made_anew(place: str, home: Path) -> None:
+    def found() -> list[str]:
+        return [
+            line["outcome"]
+            for line in relabel(ROWS, MemoryEndpoint(by_prefix), judge=WordJudge(), verbose=False)["verdicts"]
+        ]
+
+    first = found()
+    endings = (".parquet", "README.md") if place == "configs" else (".arrow", "dataset_info.json")
+    for ending in endings:
+        kept = [path for path in (home / "hf-relabel" / place).rglob("*") if path.name.endswith(ending)]
+        assert kept
+        for path in kept:
+            path.unlink()
+        assert found() == first
