@@ -6,13 +6,14 @@ import io
 import shutil
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from hf_relabel.builders.errors import SourceError
-from hf_relabel.builders.sources.files import DATA_FILES, SourceFile, is_data_file, opened, subset_of
+from hf_relabel.builders.sources.files import DATA_FILES, NOT_OPENED, SourceFile, is_data_file, opened, subset_of
 from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of
 
 _SEEKING = (".parquet", ".arrow")
@@ -30,7 +31,7 @@ def unpacked(files: Sequence[SourceFile], split: str | None) -> tuple[tuple[Sour
     found: list[SourceFile] = []
     left_out: list[str] = []
     for file in files:
-        names = _names(file)
+        names = _names(file) if len(files) == 1 or not file.name.endswith(NOT_OPENED) else None
         if names is None:
             found.append(file)
             continue
@@ -42,13 +43,16 @@ def unpacked(files: Sequence[SourceFile], split: str | None) -> tuple[tuple[Sour
 
 def _names(file: SourceFile) -> list[str] | None:
     """The data files in a zip file, None where it is none."""
-    if file.name.endswith((".jsonl", ".parquet")):
-        return None
     with opened(file) as stream:
         if stream.read(4) != b"PK\x03\x04":
             return None
         with zipfile.ZipFile(stream) as archive:
             members = [info.filename for info in archive.infolist() if not info.is_dir()]
+    if twice := [name for name, count in Counter(members).items() if count > 1]:
+        # By its name only the last of them can be read.
+        raise SourceError(
+            f"{file.name}: holds {twice[0]!r} several times. Write the zip file anew, with each name once."
+        )
     if "xl/workbook.xml" in members:
         raise SourceError(f"{file.name}: is an Excel workbook. Save the sheet as CSV (UTF-8).")
     if {"corpus.jsonl", "queries.jsonl"} <= {PurePosixPath(name).name for name in members}:

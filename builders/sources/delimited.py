@@ -58,6 +58,11 @@ def _rows(file: SourceFile, lines: Iterator[str]) -> Iterator[tuple[int, Record 
         _check(file, header)
         number = reader.line_num + 1
         for values in reader:
+            if reader.line_num > number and any("\n" in value and "\t" in value for value in values):
+                raise SourceError(
+                    f"{file.name}: the quote that opens in line {number} closes in line {reader.line_num}, with whole "
+                    f"rows between. Double the quotes that are part of the text. {_REMEDY}"
+                )
             if values:
                 yield number, _record(file, number, header, values)
             number = reader.line_num + 1

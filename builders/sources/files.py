@@ -27,6 +27,8 @@ DATA_FILES = ".jsonl, .json, .parquet, .arrow, .csv, .tsv or .zip"
 _PACKED_INSIDE = (".parquet", ".arrow", ".zip")
 _SECOND_CHOICE = (".csv", ".tsv", ".zip")
 _CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz", b"BZh": "bz2"}
+NOT_OPENED = (".jsonl", ".parquet")
+"""Of several files, those with these names are taken for what they say, and opened when their turn comes."""
 LONGEST_LINE = 64 * 2**20
 """Bytes. A longer line is no row: refusing it keeps a file without line ends from filling the memory."""
 
@@ -64,12 +66,14 @@ class SourceFile:
         open: opens it for reading, from its start, each time it is called.
         subset: the subset of rows that name none.
         rows: of a parquet file, the part to read: from one row (counted from 0) up to another; None for all of it.
+        rows_field: of a JSON document, the field that holds the rows; "" where they are found by looking.
     """
 
     name: str
     open: Callable[[], BinaryIO]
     subset: str = ""
     rows: tuple[int, int] | None = None
+    rows_field: str = ""
 
 
 def is_data_file(name: str) -> bool:

@@ -77,8 +77,8 @@ def _one_file(path: Path, config: str | None, split: str | None, format: str | N
     own = split_of(path.name)
     if split is not None and own is not None and split_of(split) not in (None, own):
         raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. Name the file of that split.")
-    # What is in a zip file may be of several splits.
-    return Opened((local_file(path, str(path)),), split=split if path.suffix == ".zip" else None)
+    # What is in a zip file or a JSON document may be of several splits.
+    return Opened((local_file(path, str(path)),), split=split)
 
 
 def _saved(path: Path, config: str | None, split: str | None) -> Opened:

@@ -10,6 +10,8 @@ _THE_FILE = "Download the file itself: on the Hub its address has `/resolve/`, n
 
 _KNOWN = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the data", "Fetch the data with `git lfs pull`."),
+    (b"PK\x03\x04", "a zip file", "Unpack it with `unzip` and give the folder, or name it .zip."),
+    (b"PK\x05\x06", "a zip file with nothing in it", "Was it written whole?"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook", "Save the sheet as CSV (UTF-8)."),
     (b"\x80\x02", "a Python pickle", PARQUET),
     (b"\x80\x03", "a Python pickle", PARQUET),

@@ -33,6 +33,7 @@ from hf_relabel.builders.sources.grouping import Read, grouped
 from hf_relabel.builders.sources.objects import SourceObject, source_object
 from hf_relabel.builders.sources.reading import read_records
 from hf_relabel.builders.sources.recognition import Guesses, named_format, recognised
+from hf_relabel.builders.sources.split_documents import of_split
 from hf_relabel.builders.sources.splits import TRAIN
 
 _Part: TypeAlias = SourceFile | SourceObject
@@ -112,7 +113,8 @@ class Source:
         skipped: the bad rows that the last full reading left out (only with `skip_bad_rows`).
         ignored_fields: fields that the format does not read, as far as they were seen.
         data: the object that is read, None for files.
-        left_out: data files of a local folder that are not read, being of another config or split.
+        left_out: data files of a local folder that are not read, being of another config or split; of a JSON
+            document the fields that are not (`rows.json:test`).
         scored: whether passages have a score, or a place for one, in the first rows.
         layout: which column plays which role in the first rows, in words, where their names do not say it.
     """
@@ -423,6 +425,8 @@ def source_from_files(
     if not files:
         raise SourceError(f"{name}: no {DATA_FILES} file.")
     files, left_out = unpacked(files, split)
+    files, fields_left_out = of_split(files, split)
+    left_out += fields_left_out
     readers = (read_records(file, batch_rows=_PEEKED) for file in files)
     records = _first_records(readers, name, options.skip_bad_rows)
     found, guesses = recognised(records, files[0].name, format, options.columns)

@@ -15,19 +15,28 @@ _WORDS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 _SPLITS = {word: split for split, words in _WORDS.items() for word in words}
+_NAMES = "|".join(_SPLITS)
+# `testset`, `mydevset` and `tests`, but nothing that only ends so, as `latest` and `contest` do.
+_IN_A_WORD = re.compile(rf"(?:my|full|mini|small|hard)?(?:({_NAMES})(?:sets?|splits?|data)?|(test|eval)s)")
 
 
 def split_of(path: str) -> str | None:
     """The split that a file is named after: train, validation or test; None where it names none.
 
-    A word of its own name decides (`nq-dev-00000-of-00002.parquet`), else one of its folders' (`test/nq.jsonl`).
+    A word of its own name decides (`nq-dev-00000-of-00002.parquet`, `testset.jsonl`), else one of its
+    folders' (`test/nq.jsonl`).
     """
-    named = (_SPLITS[word] for part in reversed(PurePosixPath(path).parts) for word in _words(part) if word in _SPLITS)
-    return next(named, None)
+    words = (word for part in reversed(PurePosixPath(path).parts) for word in _words(part))
+    return next((split for word in words if (split := _of_word(word)) is not None), None)
 
 
-def files_of_split(paths: Sequence[str], split: str, place: str) -> list[str]:
-    """The files of one split. Those that name no split are for training.
+def files_of_split(paths: Sequence[str], split: str, place: str, what: str = "file") -> list[str]:
+    """The files of one split. Where none is named after `train`, those that name no split are for training.
+
+    As in the datasets library, beside a file named `train` those that name none are of no split.
+
+    Args:
+        what: what the paths are, for messages.
 
     Raises:
         SourceError: no file is of this split.
@@ -35,7 +44,7 @@ def files_of_split(paths: Sequence[str], split: str, place: str) -> list[str]:
     splits = {path: split_of(path) for path in paths}
     canonical = _SPLITS.get(split, split)
     if canonical == TRAIN:
-        chosen = [path for path in paths if splits[path] in (TRAIN, None)]
+        chosen = [path for path in paths if splits[path] == TRAIN] or [path for path in paths if splits[path] is None]
     elif canonical in _WORDS:
         chosen = [path for path in paths if splits[path] == canonical]
         # Where there are dev and validation, each means itself.
@@ -43,8 +52,13 @@ def files_of_split(paths: Sequence[str], split: str, place: str) -> list[str]:
     else:
         chosen = [path for path in paths if split.casefold() in _words(path)]
     if not chosen:
-        raise SourceError(f"{place}: no file is of the split {split!r}. {_there_are(paths, splits)}")
+        raise SourceError(f"{place}: no {what} is of the split {split!r}. {_there_are(paths, splits)}")
     return chosen
+
+
+def _of_word(word: str) -> str | None:
+    match = _IN_A_WORD.fullmatch(word)
+    return _SPLITS[match[1] or match[2]] if match else None
 
 
 def _words(name: str) -> list[str]:
