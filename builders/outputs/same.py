@@ -70,23 +70,32 @@ def _sides(original: Original, change: Change) -> list[Record]:
 def _flagembedding(original: Original, change: Change) -> list[Record]:
     """Lists that lie beside `pos` and `neg`, such as scores, move with the texts."""
     [record] = original.records
-    listed = {**record, "pos": _as_list(record["pos"]), "neg": _as_list(record["neg"])}
-    ours = [name for name in record if isinstance(name, str) and name[:4] in ("pos_", "neg_")]
-    given = Original([listed], original.bound, original.is_relevant, original.fields, frozenset(ours))
-    [new] = _sides(given, change)
-    beside = {name[4:] for name in ours}
-    for what in beside:
-        positive, negative = _beside(record, "pos", what), _beside(record, "neg", what)
+    negatives, positives = original.bound.all("negative"), original.bound.all("positive")
+    listed = {**record, **{name: _as_list(record[name]) for name in (*positives, *negatives) if name in record}}
+    ours = _beside_sides(record, (*positives, *negatives))
+    [new] = _sides(Original([listed], original.bound, original.is_relevant, original.fields, ours), change)
+    places = [place for place, (column, _) in enumerate(_column_values(record, negatives)) if column == "neg"]
+    for what in {name[4:] for name in ours}:
+        # What moves goes to the first column of positives; beside columns of other names lies nothing.
+        positive = _beside(record, "pos", what) if positives[0] == "pos" else None
+        negative = _beside(record, "neg", what) if "neg" in negatives else None
+        told = dict(zip(places, negative or [], strict=negative is not None))
         if negative is not None:
-            new[f"neg_{what}"] = [negative[position] for position in change.kept]
+            new[f"neg_{what}"] = [told[place] for place in change.kept if place in told]
         if positive is not None:
-            new[f"pos_{what}"] = [*positive, *(negative[at] if negative else None for at in change.moved)]
+            new[f"pos_{what}"] = [*positive, *(told.get(place) for place in change.moved)]
     return [new]
+
+
+def _beside_sides(record: Record, passages: tuple[str, ...]) -> frozenset[str]:
+    """The columns that say something of the texts of `pos` and `neg`, such as `pos_scores` and `neg_scores`."""
+    others = [name for name in record if isinstance(name, str) and name not in passages]
+    return frozenset(name for name in others if name[:4] in ("pos_", "neg_"))
 
 
 def _beside(record: Record, side: str, what: str) -> list[Any] | None:
     """Values for each text of a side, None where the record has none."""
-    name, count = f"{side}_{what}", len(_as_list(record[side]))
+    name, count = f"{side}_{what}", len(_as_list(record.get(side)))
     values = record.get(name)
     if name in FLAGEMBEDDING_SCORES:
         values = _as_list(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import shapes
@@ -50,6 +50,7 @@ class Format:
         needs_mining: whether its rows have no negatives.
         reply: the saved reply in a record and why it ended, for formats that hold replies.
         only: what a record must be besides having the columns.
+        sign: what in the values tells it from other formats, where a user did not name the format but its columns.
         scored: whether a record has a place for the scores of its passages, filled or not.
         more: further fields that are read.
     """
@@ -63,6 +64,7 @@ class Format:
     needs_mining: bool = False
     reply: Callable[[Record, Context], tuple[str, str]] | None = None
     only: Callable[[Record, Bound], bool] = lambda record, bound: True
+    sign: Callable[[Record, Bound], bool] = lambda record, bound: True
     scored: Callable[[Record], bool] = lambda record: False
     more: frozenset[str] = frozenset()
 
@@ -90,8 +92,11 @@ class Format:
         """Whether most of the first records of a file are in this format, by names that are known."""
         return bool(records) and self.bound_if_fits(typical(records, {}), {}) is not None
 
-    def bound_if_fits(self, record: Record, given: Columns) -> Bound | None:
+    def bound_if_fits(self, record: Record, given: Columns, *, named: bool = False) -> Bound | None:
         """The columns of a record that is in this format.
+
+        Args:
+            named: whether the user says that it is this format, so that no sign of it is needed.
 
         Raises:
             Unbound: it would be, but columns could not be told from each other or would be lost.
@@ -104,6 +109,8 @@ class Format:
         if any(role.required and name not in told for name, role in self.roles.items()):
             return None
         if not (self._kinds_suit(record, bound) and self.only(record, bound)):
+            return None
+        if not (named or self.sign(record, bound)):
             return None
         check_bound(self.roles, given, record, bound)
         return bound
@@ -136,6 +143,23 @@ def _is_selection(record: Record, bound: Bound) -> bool:
     return isinstance(first, dict) and {"is_selected", "passage_text"} <= first.keys()
 
 
+def _lists_of_sides(record: Record, bound: Bound) -> list[list[Any]]:
+    columns = (*bound.all("positive"), *bound.all("negative"))
+    return [record[column] for column in columns if isinstance(record[column], list)]
+
+
+def _has_passages(record: Record, bound: Bound) -> bool:
+    """Columns of other names that hold lists of texts are of another format."""
+    if bound.one("positive") in ("positive_passages", "positive_ctxs"):
+        return True
+    return any(isinstance(passage, dict) for passages in _lists_of_sides(record, bound) for passage in passages)
+
+
+def _has_lists(record: Record, bound: Bound) -> bool:
+    """One text on each side is a triplet, or several texts an n-tuple, whatever the columns are called."""
+    return bool(_lists_of_sides(record, bound)) or shapes.has_score_lists(record)
+
+
 def _sides(query: Role, positive: Role, negative: Role | None, **more: Role) -> dict[str, Role]:
     negatives = {} if negative is None else {"negative": negative}
     return {"query": query, "positive": positive, **negatives, "id": _ID, "subset": _SUBSET, **more}
@@ -154,6 +178,7 @@ _FORMATS = (
         shapes.tevatron_row,
         {**_TEVATRON, "response": Role(("response",), "any"), "finish_reason": Role(("finish_reason",), "any")},
         fixed=True,
+        sign=_has_passages,
         reply=shapes.saved_reply,
         scored=shapes.has_scored_passages,
     ),
@@ -163,6 +188,7 @@ _FORMATS = (
         shapes.tevatron_row,
         _TEVATRON,
         fixed=True,
+        sign=_has_passages,
         scored=shapes.has_scored_passages,
     ),
     Format(
@@ -175,6 +201,7 @@ _FORMATS = (
             Role(("hard_negative_ctxs", "negative_ctxs"), "list", required=False, several=True, every=True),
         ),
         fixed=True,
+        sign=_has_passages,
     ),
     Format(
         "msmarco",
@@ -190,6 +217,7 @@ _FORMATS = (
         shapes.flagembedding_row,
         _sides(Role(("query",)), Role(("pos",), "texts", several=True), Role(("neg",), "texts", several=True)),
         fixed=True,
+        sign=_has_lists,
         scored=shapes.has_score_lists,
         more=shapes.FLAGEMBEDDING_SCORES,
     ),

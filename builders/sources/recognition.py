@@ -112,7 +112,7 @@ def _named(format: Format, record: Record, given: Columns, file: str) -> tuple[F
         raise SourceError(
             f"{file}: not all columns can be given so for the format {format.name!r}. Its roles: {roles}."
         )
-    if format.bound_if_fits(record, given) is not None:
+    if format.bound_if_fits(record, given, named=True) is not None:
         return format, {}
     try:
         if not format.fixed:

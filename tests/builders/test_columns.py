@@ -96,6 +96,49 @@ def test_several_columns_and_patterns_play_a_role(tmp_path: Path) -> None:
     assert texts(only_row(two)) == (QUERY, [YES, "more"], [NO])
 
 
+@pytest.mark.parametrize("renamed", [["query", "positive", "negative"], ["positive", "negative"], ["positive"]])
+@pytest.mark.parametrize(
+    ("positive", "negative", "format"),
+    [
+        (YES, NO, "triplet"),
+        ([YES], [NO], "flagembedding"),
+        (YES, [NO], "flagembedding"),
+        ([{"text": YES}], [{"text": NO}], "tevatron"),
+    ],
+)
+def test_values_tell_the_format_of_columns_that_were_given(
+    renamed: list[str], positive: Any, negative: Any, format: str, tmp_path: Path
+) -> None:
+    own = {"query": "query", "positive": "pos", "negative": "neg"}
+    if format == "tevatron":
+        own |= {"positive": "positive_passages", "negative": "negative_passages"}
+    columns = {role: f"my_{role}" for role in renamed}
+    name = {**own, **columns}
+    source = open_source(
+        write(tmp_path, {name["query"]: QUERY, name["positive"]: positive, name["negative"]: negative}), columns=columns
+    )
+    assert source.format == format
+    assert texts(only_row(source)) == (QUERY, [YES], [NO])
+
+
+def test_triplets_of_other_names_in_a_table_are_rows_of_several_negatives(tmp_path: Path) -> None:
+    path = tmp_path / "qa.csv"
+    path.write_text(f"question,answer,wrong\n{QUERY},{YES},{NO}\n{QUERY},{YES},grass is green\n")
+    columns = {"query": "question", "positive": "answer", "negative": "wrong"}
+    source = open_source(path, columns=columns)
+    assert source.format == "triplet"
+    assert texts(only_row(source)) == (QUERY, [YES], [NO, "grass is green"])
+    assert only_row(open_source(path, columns=columns, format="triplet")) == only_row(source)
+
+
+@pytest.mark.parametrize("negative", ["hard_*", ("hard_a", "hard_b")])
+def test_several_columns_of_one_negative_each_are_n_tuples(negative: Any, tmp_path: Path) -> None:
+    path = write(tmp_path, {"query": QUERY, "answer": YES, "hard_a": NO, "hard_b": "two"})
+    source = open_source(path, columns={"query": "query", "positive": "answer", "negative": negative})
+    assert source.format == "n-tuple"
+    assert texts(only_row(source)) == (QUERY, [YES], [NO, "two"])
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [

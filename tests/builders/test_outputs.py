@@ -261,6 +261,68 @@ def test_fields_that_moved_and_those_that_could_not_are_counted(tmp_path: Path) 
     assert "label left out, as it could not follow them, in 1 rows" in build(margins, tmp_path / "m", "same").to_text()
 
 
+RENAMED: dict[str, tuple[dict[str, str], dict[str, str | tuple[str, ...]]]] = {
+    "triplet": (
+        {"anchor": "question", "positive": "answer", "negative": "wrong"},
+        {"query": "question", "positive": "answer", "negative": "wrong"},
+    ),
+    "n-tuple": (
+        {"positive": "good", "negative_1": "hard_a", "negative_2": "hard_b", "negative_3": "hard_c"},
+        {"positive": "good", "negative": "hard_*"},
+    ),
+    "negative-list": ({"query": "ask", "negatives": "bad"}, {"query": "ask", "negative": "bad"}),
+    "labeled-pairs": ({"passage": "shown", "label": "right"}, {"passage": "shown", "label": "right"}),
+    "tevatron": (
+        {"positive_passages": "good", "negative_passages": "bad"},
+        {"positive": "good", "negative": "bad"},
+    ),
+    "dpr": (
+        {"question": "ask", "hard_negative_ctxs": "bad"},
+        {"query": "ask", "negative": "bad"},
+    ),
+}
+
+
+@pytest.mark.parametrize("format", list(RENAMED))
+def test_records_keep_the_names_of_their_columns(format: str, tmp_path: Path) -> None:
+    names, columns = RENAMED[format]
+    records, relabelled = (
+        [{names.get(name, name): value for name, value in record.items()} for record in records]
+        for records in CASES[format]
+    )
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    source = open_source(tmp_path / "train.jsonl", columns=columns)
+
+    build(source, tmp_path / "out", "same")
+
+    assert source.format == format
+    assert written(tmp_path / "out", "original") == records
+    assert written(tmp_path / "out", "relabel") == relabelled
+
+
+def test_lists_of_other_names_are_written_back_as_well(tmp_path: Path) -> None:
+    record = {"query": "q", "good": ["p"], "bad": ["b", "false"], "pos_id": ["1"], "neg_id": ["2", "3"]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(record) + "\n")
+    source = open_source(tmp_path / "train.jsonl", columns={"positive": "good", "negative": "bad"})
+    assert source.format == "flagembedding"
+
+    build(source, tmp_path / "out", "same")
+
+    assert written(tmp_path / "out", "relabel") == [{**record, "good": ["p", "false"], "bad": ["b"]}]
+
+
+def test_scores_move_with_the_texts_of_their_own_column(tmp_path: Path) -> None:
+    record = {"query": "q", "pos": ["p"], "bad": ["b"], "neg": ["c", "false"], "pos_scores": [3], "neg_scores": [1, 2]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(record) + "\n")
+    source = open_source(tmp_path / "train.jsonl", columns={"negative": ["bad", "neg"]})
+
+    build(source, tmp_path / "out", "same")
+
+    assert written(tmp_path / "out", "relabel") == [
+        {**record, "pos": ["p", "false"], "neg": ["c"], "pos_scores": [3, 2], "neg_scores": [1]}
+    ]
+
+
 def test_other_formats_are_made_from_the_rows(tmp_path: Path) -> None:
     source = source_of(tmp_path, [TEVATRON])
     expected = {
