@@ -15,7 +15,7 @@ from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import told
 from hf_relabel.builders.judges.base import BatchJudge, PromptJudge
-from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, make_judge
+from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, kinds, make_judge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.rows import Row
@@ -130,6 +130,9 @@ def as_stages(
             that was given, or has a use for the model.
     """
     given = list(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else [stages]
+    for kind in given:
+        if isinstance(kind, str) and kind not in kinds():
+            make_judge(kind)  # says which is meant, before anything is said of its model
     own_model = model if endpoint is None else None
     if own_model is not None and not any(isinstance(one, str) and _takes_model(one) for one in given):
         raise ConfigError(f"model: nobody here takes the name of a model ({own_model!r}). Give it to the judge itself.")

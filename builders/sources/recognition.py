@@ -130,9 +130,13 @@ def _named(format: Format, record: Record, given: Columns, file: str) -> tuple[F
 
 
 def _check_lost(format: Format, record: Record, columns: Columns) -> None:
-    lost = lost_prose(record, bind(format.roles, columns, record))
+    bound = bind(format.roles, columns, record)
+    lost = lost_prose(record, bound)
     if lost is not None:
         found = f"{lost} holds text that is not read by the format {format.name!r}"
+        others = {name: value for name, value in record.items() if name != lost}
+        # The one text beside a query and its positive is most likely a negative.
+        role = "negative" if format.needs_mining and lost_prose(others, bound) is None else "ROLE"
         raise Unbound(
-            lost, [lost], found, f"Say what it is (--column ROLE={lost}), or leave it out: --column ignore={lost}."
+            lost, [lost], found, f"Say what it is (--column {role}={lost}), or leave it out: --column ignore={lost}."
         )

@@ -227,3 +227,8 @@ def test_pairs_are_opened_only_where_that_is_said(tmp_path: Path) -> None:
     assert source_of(settings, pairs=True).needs_mining
     with pytest.raises(SourceError, match="no negatives to judge"):
         source_of(settings)
+
+
+def test_the_text_beside_a_pair_is_likely_a_negative(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"--column negative=wrong\), or leave it out: --column ignore=wrong"):
+        open_source(write(tmp_path, {"question": QUERY, "answer": YES, "wrong": NO}))

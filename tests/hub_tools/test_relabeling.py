@@ -210,3 +210,8 @@ def test_a_damaged_cache_is_made_anew(place: str, home: Path) -> None:
         for path in kept:
             path.unlink()
         assert found() == first
+
+
+def test_a_misspelt_judge_is_answered_before_its_model() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'similarity'"):
+        relabel([], judge="simlarity", model="x")
