@@ -28,6 +28,7 @@ from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.folder_readme import EMPTY_NOTE, format_lines, readme_text, totals, view_lines
 from hf_relabel.builders.folder_swap import NewFolder, new_folder
 from hf_relabel.builders.garbage import fewer_collections
+from hf_relabel.builders.judged_share import JudgedShare
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import (
     MANIFEST_NAME,
@@ -102,7 +103,12 @@ class BuildReport:
         return int(self.manifest["rows"]["count"])
 
     def to_dict(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), **self.manifest}
+        return {"folder": str(self.folder), **self.manifest, "judged": self.judged.to_dict()}
+
+    @property
+    def judged(self) -> JudgedShare:
+        """How much of what needs a judge was judged."""
+        return JudgedShare.of(self.manifest["verdicts"]["total"]["outcomes"])
 
     def to_text(self) -> str:
         """The counts as a plain table, with a line on what was not judged."""
@@ -113,9 +119,12 @@ class BuildReport:
             for line in totals(self.manifest)
         ]
         table = text_table(lines)
-        verdicts = self.manifest["verdicts"]["total"]
-        failures = ", ".join(f"{number} {name}" for name, number in sorted(verdicts["failures"].items()))
-        text = f"{table}\n* loads by default. {verdicts['candidates']} candidates; without an answer: {failures}."
+        judged = self.judged
+        exempt = f" ({judged.exempt:,} exempt)" if judged.exempt else ""
+        text = (
+            f"{table}\n* loads by default. {judged.candidates:,} candidates, {judged.needed:,} need a judge{exempt};"
+            f" without an answer: {judged.reasons()}."
+        )
         empty = [line["config"] for line in totals(self.manifest) if not line["rows"]]
         notes = [EMPTY_NOTE.format(", ".join(empty))] if empty else []
         return "\n".join([text, *notes, *view_lines(self.manifest), *format_lines(self.manifest)])

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs import BuildReport, Shard, write_configs
-from hf_relabel.builders.errors import BuildError, ConfigError
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import told
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judgements import Outcome, Verdict
-from hf_relabel.builders.manifest import VerdictCounts
+from hf_relabel.builders.judged_share import judged_enough
+from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.outputs import OutputFormat, write_formats
 from hf_relabel.builders.outputs.writing import Originals
 from hf_relabel.builders.released import Release
@@ -56,14 +55,15 @@ def build_configs(
         source: what `open_source` gives or takes.
         journal: a `Journal` or the path of one.
         settings: what to build, or the folder to write alone. The folder is replaced if an earlier build wrote it.
-        min_judged: share of the candidates that must have been judged; None builds whatever was.
+        min_judged: share of the candidates that must have been judged, of those that need a judge: no copies of a
+            positive, no exempt subsets. None refuses only where none was, and warns below 0.9; 0 builds whatever was.
         progress: a bar at a terminal and in a notebook; False for none; or what is called with the rows done so far.
         on_shard: see `write_configs`.
 
     Raises:
         ConfigError: an unknown technique or default config.
         JournalError: there is no such journal, or it holds no run.
-        BuildError: the folder cannot be written, or too little was judged.
+        BuildError: the folder cannot be written, or too little was judged, such as with the journal of another source.
         SourceError, BadRow: the source cannot be opened or read.
     """
     check_share("min_judged", min_judged)
@@ -108,7 +108,7 @@ def _build(
     calibration = calibration_of(settings)
     decided = verdicts(source, journal, run, calibration=calibration)
     return write_configs(
-        _counted(decided if min_judged is None else _judged_enough(decided, min_judged, journal), progress),
+        _counted(judged_enough(decided, source.name, journal, min_judged), progress),
         Path(settings.out),
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
@@ -318,31 +318,3 @@ def _counted(
         yield item
         if progress is not None:
             progress(done)
-
-
-def _judged_enough(
-    items: Iterable[tuple[NumberedRow, list[Verdict]]], min_judged: float, journal: Journal
-) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
-    """The rows, and an error after the last, before anything takes its place, where too little of them was judged."""
-    counts = VerdictCounts()
-    for item in items:
-        counts.add(item[1], ())
-        yield item
-    found: Counter[Outcome] = Counter()
-    for (outcome, _), number in counts.outcomes.items():
-        found[Outcome(outcome)] += number
-    exempt = counts.outcomes[str(Outcome.UNJUDGED), "exempt"]
-    asked = counts.candidates - found[Outcome.DUPLICATE] - found[Outcome.EMPTY] - exempt
-    answered = asked - (found[Outcome.UNJUDGED] - exempt)
-    if not counts.candidates:
-        raise BuildError("There is nothing to judge: no row has a negative. Mine hard negatives first.")
-    if exempt == counts.candidates:
-        raise BuildError(f"Nothing was judged: all {exempt:,} candidates are of subsets that the judge leaves alone.")
-    if answered < min_judged * asked:
-        failed = ", ".join(f"{number:,} {name}" for name, number in counts.failures.items())
-        first = next(journal.failures(), None)
-        why = "" if first is None else f" The first: {' '.join(first.message.split())[:200]}."
-        raise BuildError(
-            f"Only {answered:,} of {asked:,} candidates were judged ({failed}); {min_judged:.0%} must be.{why} Judge"
-            " again with retry_failed=True to ask about those, or build with min_judged=0 to take it as it is."
-        )

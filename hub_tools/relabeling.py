@@ -22,6 +22,7 @@ from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.expecting import told
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.judged_share import ENOUGH
 from hf_relabel.builders.problems import one_line
 from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source
@@ -36,9 +37,6 @@ from hf_relabel.hub_tools.stages import Judges, Servers, Stage, as_stages
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-MIN_JUDGED = 0.9
-"""Candidates without an answer stay negatives: a set with many of them would be called relabelled and hardly be."""
-
 
 def relabel(
     data: AnySource,
@@ -50,7 +48,7 @@ def relabel(
     limits: Limits | None = None,
     max_false_negatives: int = DEFAULT_LIMIT,
     calibration: str | os.PathLike[str] | None = None,
-    min_judged: float = MIN_JUDGED,
+    min_judged: float = ENOUGH,
     retry_failed: bool = False,
     journal: AnyJournal | None = None,
     out: str | os.PathLike[str] | None = None,

@@ -97,6 +97,13 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     type=click.Choice(["same", "flagembedding", "triplet", "negative-list", "labeled-list"]),
     help="Also write each config as JSON lines in this format, in formats/ of the folder; same: as SOURCE came in.",
 )
+@click.option(
+    "--min-judged",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Refuse to build where less was judged of what needs a judge, such as 0.9; 0 takes it as it is."
+    " When not given, refuse only where nothing was.",
+)
 @engine_options
 @json_option
 def command(
@@ -108,6 +115,7 @@ def command(
     calibration: str | None,
     default_config: str | None,
     output_format: str | None,
+    min_judged: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -124,6 +132,8 @@ def command(
             raise ConfigError("--engine ray needs the journal: give SOURCE in place of --from.")
         if calibration is not None:
             raise ConfigError("--calibration needs the journal: give SOURCE in place of --from.")
+        if min_judged is not None:
+            raise ConfigError("--min-judged needs the journal: give SOURCE in place of --from.")
         if options["source"] or journal_path:
             raise ConfigError("--from takes the place of SOURCE and --journal: leave those out.")
         show_build(_rebuild(release, options["revision"], out, chosen), out, as_json)
@@ -137,6 +147,7 @@ def command(
             out,
             chosen | ({"calibration": calibration} if calibration else {}),
             engine,
+            min_judged,
         ),
         out,
         as_json,
@@ -144,7 +155,12 @@ def command(
 
 
 def _build(
-    options: dict[str, Any], journal_path: str, out: str, chosen: dict[str, Any], engine: Engine | None
+    options: dict[str, Any],
+    journal_path: str,
+    out: str,
+    chosen: dict[str, Any],
+    engine: Engine | None,
+    min_judged: float | None,
 ) -> BuildReport:
     from hf_relabel.builders.job import BuildSettings
     from hf_relabel.builders.journal import Journal
@@ -154,7 +170,7 @@ def _build(
     source = source_of(source_settings(options))
     # Many read it at once with an engine: so that nobody writes to it meanwhile, it is opened for writing.
     with Journal(journal_path, write=engine is not None and Path(journal_path).is_file()) as journal:
-        return build(source, journal, settings, engine)
+        return build(source, journal, settings, engine, min_judged)
 
 
 def _rebuild(location: str, revision: str | None, out: str, chosen: dict[str, Any]) -> BuildReport:
@@ -167,7 +183,13 @@ def _rebuild(location: str, revision: str | None, out: str, chosen: dict[str, An
         return rebuild_configs(release, settings, progress=lambda rows: bar.update(rows - bar.n))
 
 
-def build(source: Source, journal: Journal, settings: BuildSettings, engine: Engine | None = None) -> BuildReport:
+def build(
+    source: Source,
+    journal: Journal,
+    settings: BuildSettings,
+    engine: Engine | None = None,
+    min_judged: float | None = None,
+) -> BuildReport:
     """Build the configs, with a progress bar, in this process or spread by an engine."""
     from hf_relabel.hub_tools.building import build_configs
 
@@ -177,10 +199,10 @@ def build(source: Source, journal: Journal, settings: BuildSettings, engine: Eng
             bar.update(rows - bar.n)
 
         if engine is None:
-            return build_configs(source, journal, settings, progress=progress)
+            return build_configs(source, journal, settings, min_judged=min_judged, progress=progress)
         from hf_relabel.hub_tools.distributed.building import build_on_ray
 
-        return build_on_ray(source, journal, settings, engine, progress=progress)
+        return build_on_ray(source, journal, settings, engine, min_judged=min_judged, progress=progress)
 
 
 def show_build(report: BuildReport, out: str | Path, as_json: bool) -> None:

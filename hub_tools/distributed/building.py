@@ -31,7 +31,8 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.folder_swap import NewFolder
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.manifest import FileEntry, file_entry
+from hf_relabel.builders.judged_share import JudgedShare
+from hf_relabel.builders.manifest import FileEntry, VerdictCounts, file_entry
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.runs import stages_of_run, verdicts
 from hf_relabel.builders.sharding import (
@@ -46,7 +47,14 @@ from hf_relabel.builders.sharding import (
 )
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.techniques import Technique, account_all
-from hf_relabel.hub_tools.building import calibration_of, check_names, finder_of_suspects, origin, views_of_settings
+from hf_relabel.hub_tools.building import (
+    calibration_of,
+    check_names,
+    check_share,
+    finder_of_suspects,
+    origin,
+    views_of_settings,
+)
 from hf_relabel.hub_tools.distributed.cluster import Cluster, Engine, SharedFolder, TaskFailed, all_of, cluster
 
 if TYPE_CHECKING:
@@ -62,6 +70,7 @@ def build_on_ray(
     settings: BuildSettings,
     engine: Engine,
     *,
+    min_judged: float | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> BuildReport:
     """Build the configs of a source from the last run in a journal, on the cluster that `RAY_ADDRESS` names or on one
@@ -72,12 +81,14 @@ def build_on_ray(
         journal: open for writing, so that nobody else writes to it meanwhile; where all workers see it.
         settings: `out` is in a folder that all workers see.
         engine: how many workers and pieces.
+        min_judged: as for `build_configs`.
         progress: called with the rows that have their verdicts so far.
 
     Raises:
         As `build_configs` does; ConfigError also where Ray is missing or a worker does not see the files.
     """
     check_names(settings)
+    check_share("min_judged", min_judged)
     if settings.output_format:
         raise ConfigError("An output format is written in one process: leave --engine out, the judging stays as it is.")
     run = journal.last_run()
@@ -105,7 +116,10 @@ def build_on_ray(
             shared = SharedFolder.mark(scratch)
         place = _Place(shared, building.path, building.target, journal.path.absolute(), run, calibration, layout)
         try:
-            counts, files = _Steps(source, place, connected, engine).run(progress)
+            steps = _Steps(source, place, connected, engine)
+            counts, files = steps.run(
+                progress, lambda found: _share_judged(found).check(source.name, journal, min_judged)
+            )
         except TaskFailed as failed:
             raise failed.error from failed
         with building.disk_errors():
@@ -159,11 +173,14 @@ class _Steps:
     def __init__(self, source: Source, place: _Place, connected: Cluster, engine: Engine) -> None:
         self.source, self.place, self.connected, self.engine = source, place, connected, engine
 
-    def run(self, progress: Callable[[int], None] | None) -> tuple[Counts, list[FileEntry]]:
+    def run(
+        self, progress: Callable[[int], None] | None, check: Callable[[Counts], None]
+    ) -> tuple[Counts, list[FileEntry]]:
         pieces = self._pieces(progress)
         counts = Counts.none(self.place.layout)
         for piece in pieces:
             counts.take(piece.counts)
+        check(counts)
         tables = all_of(_Batches(self.place), _batch_tasks(pieces, self.place.layout), self.connected)
         files = all_of(_Files(self.place), _file_tasks(tables, self.place.layout), self.connected)
         return counts, files
@@ -187,6 +204,10 @@ class _Steps:
         if source is self.source:
             note_readings(source, [piece.reading for piece in found])
         return found
+
+
+def _share_judged(counts: Counts) -> JudgedShare:
+    return JudgedShare.of(VerdictCounts.summed(counts.verdicts.values()).to_dict()["outcomes"])
 
 
 # First: verdicts

@@ -252,9 +252,12 @@ def push_source(
 
 
 def _push_source(source: Source, journal: Journal, settings: BuildSettings, pusher: _Pusher) -> PushReport:
+    from hf_relabel.builders.judged_share import check_any_judged
     from hf_relabel.builders.runs import verdicts
     from hf_relabel.hub_tools.building import build_configs, calibration_of
 
+    # Before anything is made or sent there. The build checks too, but only when it has read all.
+    check_any_judged(verdicts(source, journal), source.name, journal)
     pusher.prepare({"source": source.record()})
     sent: dict[str, list[CommitOperationAdd | None]] = {}
 

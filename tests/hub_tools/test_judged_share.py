@@ -1,0 +1,86 @@
+"""Building from a journal in which little or nothing of the source was judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.job import BuildSettings
+from hf_relabel.hub_tools.building import build_configs
+from hf_relabel.hub_tools.commands import run
+from hf_relabel.hub_tools.releases.push import push_source
+
+
+def row(number: int, negatives: list[str], subset: str = "") -> dict[str, Any]:
+    def passage(name: str, text: str) -> dict[str, str]:
+        return {"docid": f"{name}-{number}", "title": "", "text": text}
+
+    return {
+        "query_id": f"q{number}",
+        "query": f"question {number}",
+        "positive_passages": [passage("p", f"answer {number}")],
+        "negative_passages": [passage(f"n{place}", text) for place, text in enumerate(negatives)],
+        "subset": subset,
+    }
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, first, count in (("other", 100, 2), ("mined", 0, 10)):
+        rows = [row(number, [f"answer {number}", f"text {number}"]) for number in range(first, first + count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (tmp_path / "truth.jsonl").write_text('{"query_id": "q0", "false_negatives": []}\n')
+    return tmp_path
+
+
+def judge(source: str, *options: str) -> None:
+    assert run(["judge", source, "--judge", "truth", "--truth", "truth.jsonl", *options]) == 0
+
+
+NOTHING = "None of the 10 candidates of mined.jsonl was judged in journal.sqlite: run judge on it, or name another"
+
+
+def test_a_journal_of_another_source_builds_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge("other.jsonl")
+    assert run(["build", "mined.jsonl", "--out", "mm"]) == 6
+    assert f"{NOTHING} --journal." in capsys.readouterr().err
+    assert not (place / "mm").exists()
+    with pytest.raises(BuildError, match=NOTHING):
+        build_configs("mined.jsonl", "journal.sqlite", "mm", progress=False)
+    assert run(["build", "mined.jsonl", "--out", "mm", "--min-judged", "0"]) == 0
+    assert "20 candidates, 10 need a judge; without an answer: 0 failed, 0 unparsable, 10 not reached." in (
+        capsys.readouterr().out
+    )
+
+
+def test_nothing_is_sent_of_a_source_that_nobody_judged(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge("other.jsonl")
+    monkeypatch.setattr("hf_relabel.hub_tools.releases.push._Pusher.prepare", lambda *_: pytest.fail("asked the Hub"))
+    with pytest.raises(BuildError, match=NOTHING):
+        push_source("mined.jsonl", "journal.sqlite", None, "user/mined", license="unknown", progress=False)
+
+
+def test_a_trial_of_few_rows_builds_and_warns(
+    place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    judge("mined.jsonl", "--limit", "2")
+    capsys.readouterr()
+    assert run(["build", "mined.jsonl", "--out", "mm", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["judged"]
+    assert found == {"needed": 10, "judged": 2, "without_answer": {"failed": 0, "unparsable": 0, "not-reached": 8}}
+    assert "Only 2 of 10 candidates of mined.jsonl that need a judge were judged (20%)" in caplog.text
+    assert run(["build", "mined.jsonl", "--out", "half", "--min-judged", "0.5"]) == 6
+    assert "Only 2 of 10 candidates were judged" in capsys.readouterr().err
+
+
+def test_what_needs_no_judge_does_not_count(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    judge("other.jsonl")
+    rows = [row(0, ["answer 0"]), row(1, [])]
+    report = build_configs(rows, "journal.sqlite", BuildSettings(out="free"), progress=False)
+    assert (report.judged.candidates, report.judged.needed, report.judged.share) == (1, 0, 1.0)
+    assert not caplog.text
