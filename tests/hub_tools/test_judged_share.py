@@ -34,7 +34,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, first, count in (("other", 100, 2), ("mined", 0, 10)):
         rows = [row(number, [f"answer {number}", f"text {number}"]) for number in range(first, first + count)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
-    (tmp_path / "truth.jsonl").write_text('{"query_id": "q0", "false_negatives": []}\n')
+    truth = [{"query_id": f"q{number}", "false_negatives": []} for number in (*range(10), 100, 101)]
+    (tmp_path / "truth.jsonl").write_text("".join(json.dumps(each) + "\n" for each in truth))
     return tmp_path
 
 
