@@ -22,7 +22,7 @@ Examples:
 \b
 Then, in another terminal, with what it prints:
   export HF_ENDPOINT=http://127.0.0.1:7860 HF_TOKEN=hf_local_…
-  hf relabel push cleaned user/my-set"""
+  hf relabel push cleaned user/my-set --license cc-by-4.0"""
 
 
 @click.group("hub", epilog=EPILOG)

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   hf relabel push cleaned user/train-relabeled --license cc-by-4.0
-  hf relabel push cleaned user/train-relabeled --dry-run
-  hf relabel push cleaned user/train-relabeled --tag v2.0.0 --private
-  hf relabel push cleaned user/train-relabeled --create-pr
-  hf relabel push train.jsonl user/train-relabeled --journal journal.sqlite
+  hf relabel push cleaned user/train-relabeled --license cc-by-4.0 --dry-run
+  hf relabel push cleaned user/train-relabeled --license cc-by-4.0 --tag v2.0.0 --private
+  hf relabel push cleaned user/train-relabeled --license cc-by-4.0 --create-pr
+  hf relabel push train.jsonl user/train-relabeled --license cc-by-4.0 --journal journal.sqlite
 \b
 Then:
   load_dataset("user/train-relabeled", "relabel", revision="v1.0.0")"""

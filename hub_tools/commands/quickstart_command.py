@@ -42,7 +42,7 @@ What to run next, on your own data with an LLM served by TGI, vLLM, SGLang or ll
   hf relabel plan    user/training-set --endpoint http://127.0.0.1:8080
   hf relabel judge   user/training-set --endpoint http://127.0.0.1:8080
   hf relabel build   user/training-set --out cleaned
-  hf relabel push    cleaned user/training-set-relabeled
+  hf relabel push    cleaned user/training-set-relabeled --license cc-by-4.0
 """
 REPO = "user/quickstart-relabeled"
 LICENSE = "apache-2.0"
