@@ -321,7 +321,8 @@ def _answer(open_roles: Sequence[str], left: Sequence[str]) -> str:
     said = {role: likely[index] if index < len(likely) else "NAME" for index, role in enumerate(open_roles)}
     options = " ".join(f"--column {role}={name}" for role, name in said.items())
     in_file = ", ".join(f"{role}: {name}" for role, name in said.items())
-    return f"Say it, for example {options} (`columns: {{{in_file}}}` in a job file)."
+    in_python = ", ".join(f'"{role}": "{name}"' for role, name in said.items())
+    return f"Say it, for example {options} (in Python columns={{{in_python}}}; in a job file columns: {{{in_file}}})."
 
 
 def lost_prose(record: Record, bound: Bound) -> str | None:

@@ -232,3 +232,10 @@ def test_pairs_are_opened_only_where_that_is_said(tmp_path: Path) -> None:
 def test_the_text_beside_a_pair_is_likely_a_negative(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"--column negative=wrong\), or leave it out: --column ignore=wrong"):
         open_source(write(tmp_path, {"question": QUERY, "answer": YES, "wrong": NO}))
+
+
+def test_columns_are_asked_for_in_the_words_of_python_too(tmp_path: Path) -> None:
+    with pytest.raises(
+        SourceError, match=r'in Python columns=\{"positive": "response"\}; in a job file columns: \{pos'
+    ):
+        open_source(write(tmp_path, {"id": "a word", "query": QUERY, "response": YES, "negative": NO}))
