@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.extras import require
-from hf_relabel.builders.mining.pairs import NONE, Candidates, Query
+from hf_relabel.builders.mining.pairs import Candidates, Query
 from hf_relabel.builders.mining.settings import MiningSettings
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class DenseMiner:
         settings = self._settings
         pairs = [(number, positive) for number, query in enumerate(queries) for positive in query.positives]
         data = Dataset.from_dict({"query": [pair[0] for pair in pairs], "positive": [pair[1] for pair in pairs]})
-        # One more where a query may find itself: it is no positive, and taken out afterwards.
-        more = int(any(query.itself != NONE and query.itself not in query.positives for query in queries))
+        # More where a query may find itself or a copy of a positive: those are taken out afterwards.
+        more = max(len(query.alike) for query in queries)
         with redirect_stderr(io.StringIO()):  # its progress bars, one for each batch
             mined = mine_hard_negatives(
                 data,
@@ -79,7 +79,7 @@ class DenseMiner:
         # One for each positive, all with the same negatives after it; none for a query without negatives.
         found = {number: passages[1:] for number, passages in zip(mined["query"], mined["positive"], strict=True)}
         return [
-            [position for position in found.get(number, ()) if position != query.itself][: settings.negatives]
+            [position for position in found.get(number, ()) if position not in query.left_out][: settings.negatives]
             for number, query in enumerate(queries)
         ]
 

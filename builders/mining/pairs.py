@@ -22,17 +22,18 @@ class Query:
     Attributes:
         text: the query.
         positives: the positions of all its known positives, those of other rows with the same text too.
-        itself: the position of the passage that is the query itself, -1 where there is none.
+        alike: the positions of further passages that are the query itself or one of its positives: by their id, or by
+            their text, whatever its case, blanks and title.
     """
 
     text: str
     positives: tuple[int, ...]
-    itself: int = NONE
+    alike: tuple[int, ...] = ()
 
     @property
     def left_out(self) -> frozenset[int]:
         """The positions of what can be no negative."""
-        return frozenset((*self.positives, self.itself))
+        return frozenset((*self.positives, *self.alike))
 
 
 class Candidates:
@@ -41,7 +42,8 @@ class Candidates:
     def __init__(self) -> None:
         self._passages = StoredRecords()
         self._by_content: dict[bytes, int] = {}
-        self._by_docid: dict[str, int] = {}
+        self._documents: dict[str, int] = {}
+        self._like: dict[bytes, array[int]] = {}
         self.copies = 0
         self.blank = 0
 
@@ -74,7 +76,7 @@ class Candidates:
             self.copies += position not in (NONE, before)
             self.blank += position == NONE
             if of_queries:
-                self._by_docid.setdefault(passage.docid, position)
+                self._documents.setdefault(passage.docid, position)
 
     def add(self, passage: Passage) -> int:
         """The position of the passage, that of an equal one where there is one; -1 for one without text."""
@@ -83,11 +85,20 @@ class Candidates:
         position = self._by_content.setdefault(_digest(passage.title, passage.text), len(self))
         if position == len(self):
             self._passages.append(passage.to_dict())
+        for key in _likeness(passage):
+            places = self._like.setdefault(key, array("q"))
+            if position not in places:
+                places.append(position)
         return position
 
-    def of_query(self, query_id: str, text: str) -> int:
-        """The position of the passage that is the query itself, by its id or by its text; -1 where there is none."""
-        return self._by_docid.get(query_id, self._by_content.get(_digest("", text), NONE))
+    def like(self, query: str, query_id: str, positives: Iterable[int]) -> set[int]:
+        """The positions of all passages that are the query, or one of these positives: by id, or by text but for case,
+        blanks and title."""
+        keys = {_digest("text", _plain(query))}
+        for position in positives:
+            keys.update(_likeness(self[position]))
+        found = {position for key in keys for position in self._like.get(key, ())}
+        return found | {self._documents[query_id]} if query_id in self._documents else found
 
 
 class Pairs:
@@ -129,7 +140,7 @@ class Pairs:
         self.scores = self.scores or any(passage.score is not None for passage in row.positive_passages)
         self._rows.append({**row.to_dict(scores=True), "negative_passages": []})
         positions = [self._candidates.add(passage) for passage in row.positive_passages]
-        known = self._positives.setdefault(_digest(row.query), array("q"))
+        known = self._positives.setdefault(_digest(_plain(row.query)), array("q"))
         known.extend(position for position in positions if position != NONE and position not in known)
 
     def row(self, number: int) -> Row:
@@ -141,8 +152,18 @@ class Pairs:
 
     def query(self, row: Row) -> Query:
         """The row's query as a miner sees it."""
-        itself = self._candidates.of_query(row.query_id, row.query)
-        return Query(row.query, tuple(self._positives[_digest(row.query)]), itself)
+        positives = tuple(self._positives[_digest(_plain(row.query))])
+        like = self._candidates.like(row.query, row.query_id, positives)
+        return Query(row.query, positives, tuple(sorted(like.difference(positives))))
+
+
+def _likeness(passage: Passage) -> tuple[bytes, bytes]:
+    """What passages that say the same have in common: the id, or the text."""
+    return _digest("docid", passage.docid), _digest("text", _plain(passage.text))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _digest(*parts: str) -> bytes:

@@ -120,6 +120,31 @@ def test_a_query_is_no_negative_of_itself(method: Any, model: Any, tmp_path: Pat
     assert set(found["sky"]) == {"sky of blue", "blue sky"}
 
 
+@pytest.mark.parametrize("method", ["bm25", "dense"])
+def test_a_copy_of_a_positive_is_no_negative(method: Any, model: Any, tmp_path: Path) -> None:
+    """By its id, or by its text whatever its case, blanks and title; and of queries that differ by those alike."""
+    pairs = [
+        pair("blue sky", "the sky is blue", docid="d1"),
+        pair("Blue  sky", "a blue sky at noon", docid="d2", query_id="other"),
+        pair("green sea", "the sea is green", docid="d3"),
+    ]
+    corpus = [
+        {"_id": "x1", "title": "Sky", "text": "the sky is blue"},
+        {"_id": "x2", "title": "", "text": "The sky  is blue "},
+        {"_id": "d1", "title": "", "text": "blue light of the sky"},
+        {"_id": "x3", "title": "", "text": "BLUE SKY"},
+        {"_id": "x4", "title": "", "text": "a blue moon in the sky"},
+    ]
+    dense_only = {"model": model} if method == "dense" else {}
+    report = mine(pairs, tmp_path / "rows.jsonl", method=method, corpus=corpus, **dense_only)
+    rows = [row for row in rows_of(report) if row.query.split() != ["green", "sea"]]
+    assert len(rows) == 2
+    for row in rows:
+        texts = {passage.text for passage in row.negative_passages}
+        assert "a blue moon in the sky" in texts
+        assert texts <= {"a blue moon in the sky", "the sea is green"}
+
+
 class LengthScores:
     """A cross-encoder that likes long passages."""
 
