@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 _ROOT = str(Path(__file__).resolve().parent.parent)
@@ -15,6 +16,11 @@ if _ROOT not in sys.path:  # --import-mode=importlib leaves it alone
 # There is a worker for each core already: more threads would wait for each other, and do it by spinning.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+
+# A machine may be busy: no test is wrong because an example of it took long.
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -50,9 +50,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refusal(folder: Path, repo_id: str, token: str | None = None) -> str:
-    sent = push if (folder / "manifest.json").is_file() else push_model
+    is_release = (folder / "manifest.json").is_file()
     with pytest.raises(ReleaseError) as raised:
-        sent(folder, repo_id, token=token, license="cc0-1.0")
+        push(folder, repo_id, token=token, license="cc0-1.0") if is_release else push_model(
+            folder, repo_id, token=token
+        )
     assert "hf_of" not in str(raised.value)
     assert "hf_wrong" not in str(raised.value)
     return str(raised.value)
