@@ -279,7 +279,8 @@ def typical(records: Sequence[Record], given: Columns) -> Record:
 
 
 def _usual(values: Sequence[Any]) -> Any:
-    filled = [value for value in values if value is not None]
+    there = [value for value in values if value is not None]
+    filled = [value for value in there if not isinstance(value, (list, str)) or value] or there
     kinds = [_plain_kind(value) for value in filled]
     return filled[kinds.index(max(kinds, key=kinds.count))] if filled else None
 
@@ -326,11 +327,13 @@ def _answer(open_roles: Sequence[str], left: Sequence[str]) -> str:
 
 
 def lost_prose(record: Record, bound: Bound) -> str | None:
-    """A column of whole sentences that nobody reads, and whose name does not say that it is no passage."""
+    """A column of sentences, or of lists of them, that nobody reads, and whose name does not say it is no passage."""
     return next((name for name in bound.unread if name not in _METADATA and _is_prose(record.get(name))), None)
 
 
 def _is_prose(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_is_prose(one.get("text") if isinstance(one, dict) else one) for one in value)
     return isinstance(value, str) and (len(value.split()) >= 4 or (not value.isascii() and len(value) >= 12))
 
 

@@ -27,7 +27,8 @@ _REMEDY = "Give JSON lines or parquet instead: `frame.to_json('rows.jsonl', orie
 def read_delimited(file: SourceFile) -> Iterator[tuple[int, Record | BadRow]]:
     """The rows with the number of the line that each begins in, under the names of the first line.
 
-    Lists are read where they are written as JSON (`["a", "b"]`), numbers only in columns of labels and scores.
+    Lists are read where they are written as JSON (`["a", "b"]`), numbers only in columns of labels and scores. An
+    empty cell is null.
 
     Raises:
         SourceError: the file is not UTF-8, or its quotes are broken.
@@ -101,6 +102,8 @@ def _record(file: SourceFile, number: int, header: list[str], values: list[str])
 
 
 def _value(name: str, value: str) -> Any:
+    if not value:
+        return None  # Tables leave cells empty where there is nothing: no empty passage, as null in JSON.
     if name in _LISTS and value.lstrip().startswith("["):
         return orjson.loads(value)
     if name in _NUMBERS:

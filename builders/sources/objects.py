@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -19,6 +19,8 @@ import orjson
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources.arrow_values import rows_of
+from hf_relabel.builders.sources.class_names import ClassNames, class_names, class_names_of_schema
+from hf_relabel.builders.sources.column_names import check_names
 from hf_relabel.builders.sources.files import WHOLE_ROW, Record
 
 ACCEPTED = (
@@ -41,6 +43,7 @@ class SourceObject:
         count: how many there are, None where only reading them tells.
         split: which split of a larger data set it is, as far as it knows.
         subset: the subset of rows that name none.
+        class_names: of columns whose numbers have names.
     """
 
     name: str
@@ -48,17 +51,25 @@ class SourceObject:
     count: int | None = None
     split: str | None = None
     subset: str = ""
+    class_names: ClassNames = field(default_factory=dict)
 
     def records(self, columns: Columns = None) -> Iterator[tuple[int, Record | BadRow]]:
         """The records with their numbers, from 1. What is no record comes as the `BadRow` that says so."""
         for number, record in enumerate(self.read(columns), start=1):
             if isinstance(record, Mapping):
-                yield number, dict(record)
+                yield number, self._checked(number, record)
             elif isinstance(record, Row):
                 yield number, record.to_dict(scores=record.has_scores)
             else:
                 remedy = "Give each row as a dict of its fields."
                 yield number, BadRow(self.name, number, WHOLE_ROW, f"a {type(record).__name__}", remedy)
+
+    def _checked(self, number: int, record: Mapping[Any, Any]) -> Record | BadRow:
+        if all(isinstance(key, str) for key in record):
+            return dict(record)
+        key = next(key for key in record if not isinstance(key, str))
+        found = f"{key!r} where the name of a field is needed"
+        return BadRow(self.name, number, WHOLE_ROW, found, 'Name fields by text, such as "query" and "positive".')
 
     def digest(self) -> str:
         """SHA-256 of the records as JSON lines, in hex. All are read for it.
@@ -91,7 +102,7 @@ def source_object(data: Any, *, name: str | None = None, split: str | None = Non
     own = getattr(data, "split", None) if _is_a(data, "datasets", "Dataset", "IterableDataset") else None
     if split is not None and own is not None and str(own) != split:
         raise SourceError(f"{name}: is the split {str(own)!r}, not {split!r}. Give the split that you want.")
-    return SourceObject(name, read, count, split or (None if own is None else str(own)))
+    return SourceObject(name, read, count, split or (None if own is None else str(own)), class_names=_classes(data))
 
 
 def _reader(data: Any, name: str) -> tuple[Read, int | None]:
@@ -102,12 +113,21 @@ def _reader(data: Any, name: str) -> tuple[Read, int | None]:
     if _is_a(data, "datasets", "IterableDataset"):
         return partial(_dataset_records, data), None
     if _is_a(data, "pandas", "DataFrame"):
+        check_names(data.columns, name)
         return partial(_pandas_records, data), len(data)
     if _is_a(data, "pyarrow", "RecordBatchReader"):
         raise SourceError(f"{name}: can be read only once. Give a table: `reader.read_all()`.")
     if hasattr(data, "__arrow_c_stream__") or _is_a(data, "pyarrow", "RecordBatch"):
-        return partial(_arrow_records, data), len(data) if hasattr(data, "__len__") else None
+        return partial(_arrow_records, name, data), len(data) if hasattr(data, "__len__") else None
     raise SourceError(f"{name}: cannot be read as rows. {_remedy(data)}")
+
+
+def _classes(data: Any) -> dict[str, tuple[str, ...]]:
+    if _is_a(data, "datasets", "Dataset", "IterableDataset"):
+        return class_names(data.features)
+    if _is_a(data, "pyarrow", "Table", "RecordBatch"):
+        return class_names_of_schema(data.schema)
+    return {}
 
 
 def _remedy(data: Any) -> str:
@@ -163,10 +183,11 @@ def _transposed(columns: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
         yield dict(zip(columns, values, strict=True))
 
 
-def _arrow_records(data: Any, columns: Columns) -> Iterator[Record]:
+def _arrow_records(told: str, data: Any, columns: Columns) -> Iterator[Record]:
     import pyarrow as pa
 
     with pa.RecordBatchReader.from_stream(data) if hasattr(data, "__arrow_c_stream__") else _one_batch(data) as reader:
+        check_names(reader.schema.names, told)
         names = [name for name in reader.schema.names if columns is None or name in columns]
         for batch in reader:
             chosen = batch.select(names)

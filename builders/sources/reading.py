@@ -12,8 +12,11 @@ from typing import Any, BinaryIO
 import orjson
 
 from hf_relabel.builders.errors import BadRow
+from hf_relabel.builders.parquet import opened as open_parquet
 from hf_relabel.builders.parquet import record_batches
 from hf_relabel.builders.sources.arrow_values import rows_of
+from hf_relabel.builders.sources.class_names import class_names_of_schema
+from hf_relabel.builders.sources.column_names import check_names
 from hf_relabel.builders.sources.delimited import read_delimited
 from hf_relabel.builders.sources.files import (
     LONGEST_LINE,
@@ -57,6 +60,29 @@ def read_records(
         case Kind.JSON_LINES:
             for number, line in read_lines(file):
                 yield number, _parse(file, number, line)
+
+
+def class_names_of(file: SourceFile) -> dict[str, tuple[str, ...]]:
+    """The names that a file gives the numbers of its label columns; none but Parquet and Arrow files do.
+
+    Raises:
+        SourceError: as `read_records`.
+    """
+    kind = kind_of(file)
+    if kind not in (Kind.PARQUET, Kind.ARROW_FILE, Kind.ARROW_STREAM):
+        return {}
+    with opened(file) as stream:
+        return class_names_of_schema(_schema(stream, kind))
+
+
+def _schema(stream: BinaryIO, kind: Kind) -> Any:
+    import pyarrow as pa
+
+    if kind is Kind.PARQUET:
+        with open_parquet(stream) as parquet:
+            return parquet.schema_arrow
+    with pa.ipc.open_stream(stream) if kind is Kind.ARROW_STREAM else pa.ipc.open_file(stream) as reader:
+        return reader.schema
 
 
 class Kind(Enum):
@@ -140,6 +166,7 @@ def _read_parquet(
     number = file.rows[0] if file.rows else 0
     with opened(file) as stream:
         for batch in record_batches(stream, batch_rows, columns, file.rows):
+            check_names(batch.schema.names, file.name)
             for record in _batch_records(file, number, batch):
                 number += 1
                 yield number, record
@@ -153,6 +180,7 @@ def _read_arrow(
 
     number = 0
     with opened(file) as stream, pa.ipc.open_stream(stream) if is_stream else pa.ipc.open_file(stream) as reader:
+        check_names(reader.schema.names, file.name)
         names = [name for name in reader.schema.names if columns is None or name in columns]
         batches = reader if is_stream else map(reader.get_batch, range(reader.num_record_batches))
         for batch in batches:

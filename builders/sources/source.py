@@ -18,6 +18,7 @@ from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources.archives import unpacked
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files
+from hf_relabel.builders.sources.class_names import check_classes
 from hf_relabel.builders.sources.columns import Bound, Columns, described, given_columns, typical
 from hf_relabel.builders.sources.fields import Context
 from hf_relabel.builders.sources.files import (
@@ -31,7 +32,7 @@ from hf_relabel.builders.sources.folders import files_of
 from hf_relabel.builders.sources.formats import FORMATS, Format
 from hf_relabel.builders.sources.grouping import Read, grouped
 from hf_relabel.builders.sources.objects import SourceObject, source_object
-from hf_relabel.builders.sources.reading import read_records
+from hf_relabel.builders.sources.reading import class_names_of, read_records
 from hf_relabel.builders.sources.recognition import Guesses, named_format, recognised
 from hf_relabel.builders.sources.split_documents import of_split
 from hf_relabel.builders.sources.splits import TRAIN
@@ -327,12 +328,22 @@ class Source:
         reply = None if self._format.reply is None else self._format.reply(record, context)
         return Read(row, (record,), reply, context)
 
+    def _check_labels(self, part: _Part, record: Record) -> None:
+        """Raises: SourceError, the numbers in the label column of a part have names that say something else."""
+        with suppress(BadRow):
+            columns = self._format.bind(record, self.columns, Context("", 0)).all("label")
+            names = class_names_of(part) if isinstance(part, SourceFile) else part.class_names
+            check_classes(names, columns, self.options.relevant_from, part.name)
+
     def _look_at(self, records: Sequence[Record]) -> None:
         """Learn what the first records tell of all."""
         self.scored = any(self._format.scored(record) for record in records)
         for record in records:
             with suppress(BadRow):
                 self._bind(record, Context("", 0))
+        if "label" in self._format.roles:
+            parts: Sequence[_Part] = self.files if self.data is None else (self.data,)
+            self._check_labels(parts[0], typical(records, self.columns))
         with suppress(BadRow):
             bound = self._format.bind(typical(records, self.columns), self.columns, Context("", 0))
             self.layout = tuple(described(bound, self.columns, self.guesses))
@@ -350,7 +361,11 @@ class Source:
             yield from self._beir.records()
             return
         for file in self.files:
+            checked = "label" not in self._format.roles
             for number, record in read_records(file, columns):
+                if not checked and not isinstance(record, BadRow):
+                    self._check_labels(file, record)
+                    checked = True
                 yield file, number, record
 
 
