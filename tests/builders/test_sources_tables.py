@@ -99,7 +99,7 @@ def test_an_empty_cell_is_no_passage(tmp_path: Path) -> None:
     path.write_text("query,positive,negative_1,negative_2\nq,yes,no,\nq2,yes,,no\n", encoding="utf-8")
     assert [[passage.text for passage in row.negative_passages] for row in rows(path)] == [["no"], ["no"]]
     path.write_text("query,positive,negative\nq,yes,no\nq2,yes,\n", encoding="utf-8")
-    with pytest.raises(BadRow, match="line 3|row 3.*null where text is needed"):
+    with pytest.raises(BadRow, match=r"row 3.*null where text is needed"):
         rows(path)
 
 
@@ -140,5 +140,5 @@ def test_columns_of_one_name_are_refused(tmp_path: Path, form: str) -> None:
     ],
 )
 def test_names_of_columns_that_are_no_text_are_refused(given: Any, found: str) -> None:
-    with pytest.raises(SourceError, match=found):
+    with pytest.raises((SourceError, BadRow), match=found):
         open_source(given)
