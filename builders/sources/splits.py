@@ -31,9 +31,8 @@ def split_of(path: str) -> str | None:
 
 
 def files_of_split(paths: Sequence[str], split: str, place: str, what: str = "file") -> list[str]:
-    """The files of one split. Where none is named after `train`, those that name no split are for training.
-
-    As in the datasets library, beside a file named `train` those that name none are of no split.
+    """The files of one split. Those that name no split are for training, unless one beside them is named after `train`:
+    then, as in the datasets library, they are of no split.
 
     Args:
         what: what the paths are, for messages.
@@ -44,7 +43,12 @@ def files_of_split(paths: Sequence[str], split: str, place: str, what: str = "fi
     splits = {path: split_of(path) for path in paths}
     canonical = _SPLITS.get(split, split)
     if canonical == TRAIN:
-        chosen = [path for path in paths if splits[path] == TRAIN] or [path for path in paths if splits[path] is None]
+        named = {PurePosixPath(path).parent for path in paths if splits[path] == TRAIN}
+        chosen = [
+            path
+            for path in paths
+            if splits[path] == TRAIN or (splits[path] is None and PurePosixPath(path).parent not in named)
+        ]
     elif canonical in _WORDS:
         chosen = [path for path in paths if splits[path] == canonical]
         # Where there are dev and validation, each means itself.
