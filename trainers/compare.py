@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
+from hf_relabel.builders.extras import require
 from hf_relabel.builders.released import Release
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.text_table import text_table
@@ -208,6 +209,7 @@ def compare(
     Raises:
         ConfigError: a config does not exist or cannot be trained on, or there is nothing to compare with.
     """
+    require("train", what="Comparing")
     student = default_student() if recipe is None else recipe
     names = list(arms) if arms is not None else list(release.manifest["settings"]["techniques"])
     if BASELINE not in names:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
+from hf_relabel.builders.extras import require
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.bars import running
 from hf_relabel.trainers.compare import (
@@ -127,6 +128,7 @@ def prune(
     Raises:
         ConfigError: there are fewer than two subsets, or a run cannot be made.
     """
+    require("train", what="Pruning")
     student = default_student() if recipe is None else recipe
     names = data.rows["subset"]
     counts = dict.fromkeys(names, 0)

@@ -20,6 +20,7 @@ from transformers import TrainerCallback, set_seed
 
 from hf_relabel.builders.errors import ConfigError, TrainingError
 from hf_relabel.builders.expecting import PATH, expects
+from hf_relabel.builders.extras import require
 from hf_relabel.builders.whole_file import written_whole
 from hf_relabel.cards.training_report import (
     REPORT_NAME,
@@ -123,6 +124,7 @@ def train(
         ConfigError: the recipe does not fit the data or the model, or `out` holds another run.
         TrainingError: the loss became no number.
     """
+    require("train", what="Training")  # all of it, before minutes are spent on data and model
     chosen = TrainOptions(
         device=device,
         evaluate_every=evaluate_every,

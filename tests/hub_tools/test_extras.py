@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -174,3 +175,15 @@ def test_the_remedy_installs_into_the_environment_that_runs(monkeypatch: pytest.
 
 def test_an_extra_brings_what_it_includes() -> None:
     assert {"sklearn", "sentence_transformers", "setfit"} <= set(brought_by("student"))
+
+
+@pytest.mark.parametrize("lacking", ["accelerate", "peft"])
+def test_training_looks_for_all_that_it_needs_before_it_begins(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sentence-transformers is there with other extras too, which bring nothing to train with."""
+    train, compare, prune = (inspect.unwrap(call) for call in (hf_relabel.train, hf_relabel.compare, hf_relabel.prune))
+    monkeypatch.setitem(sys.modules, lacking, None)
+    given: Any = None  # it is not looked at before
+    for call in (lambda: train(given, given, "model"), lambda: compare(given, given), lambda: prune(given, given)):
+        with pytest.raises(MissingExtra) as refused:
+            call()
+        assert refused.value.extra == "train"
