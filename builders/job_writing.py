@@ -16,7 +16,13 @@ TEMPLATE = Path(__file__).parent / "job_files" / "new.yaml.jinja"
 PAGE = "hub_tools/commands/pages/job-file.md"
 
 
-def write_new_job(path: str | Path, source: str, judge: Mapping[str, Any], endpoints: Sequence[Any] = ()) -> Job:
+def write_new_job(
+    path: str | Path,
+    source: str,
+    judge: Mapping[str, Any],
+    endpoints: Sequence[Any] = (),
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> Job:
     """Write a job file with a comment for each step, and what is given filled in. It can be run as it is.
 
     Args:
@@ -24,11 +30,12 @@ def write_new_job(path: str | Path, source: str, judge: Mapping[str, Any], endpo
         source: as `source` of a job file.
         judge: `kind` and settings of the only stage.
         endpoints: of the stage; each an address, or a mapping with `url` and `model`.
+        columns: of the source: for each role its columns, where their names do not say it.
 
     Raises:
         ConfigError: the file is there already or cannot be written, or what is given makes no job.
     """
-    text = new_job(source, judge, endpoints, name=Path(path).name)
+    text = new_job(source, judge, endpoints, columns, name=Path(path).name)
     job = parse_job(text, name=str(path))
     try:
         with Path(path).open("x", encoding="utf-8") as file:
@@ -40,7 +47,14 @@ def write_new_job(path: str | Path, source: str, judge: Mapping[str, Any], endpo
     return job
 
 
-def new_job(source: str, judge: Mapping[str, Any], endpoints: Sequence[Any] = (), *, name: str = "job.yaml") -> str:
+def new_job(
+    source: str,
+    judge: Mapping[str, Any],
+    endpoints: Sequence[Any] = (),
+    columns: Mapping[str, Sequence[str]] | None = None,
+    *,
+    name: str = "job.yaml",
+) -> str:
     """The text of such a file. What is given is quoted as YAML: it can be anything and never becomes structure."""
     from jinja2 import Environment, StrictUndefined
 
@@ -53,6 +67,7 @@ def new_job(source: str, judge: Mapping[str, Any], endpoints: Sequence[Any] = ()
         name=_comment(name),
         page=PAGE,
         source=_yaml(source),
+        columns={role: _yaml(list(names)) for role, names in (columns or {}).items()},
         journal=_yaml(f"{stem}.sqlite"),
         kind=_yaml(judge["kind"]),
         settings={name: _yaml(value) for name, value in judge.items() if name != "kind"},
@@ -66,7 +81,7 @@ def _yaml(value: Any) -> str:
     import yaml
 
     if not isinstance(value, str):
-        return str(yaml.safe_dump(value, default_flow_style=True)).removesuffix("...\n").strip()
+        return str(yaml.safe_dump(value, default_flow_style=True, width=float("inf"))).removesuffix("...\n").strip()
     plain = str(yaml.safe_dump(value, allow_unicode=True, width=float("inf"))).removesuffix("...\n").strip()
     if "\n" not in plain and "${" not in value and yaml.safe_load(f"a: {plain}") == {"a": value}:
         return plain

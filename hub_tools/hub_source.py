@@ -145,6 +145,15 @@ def open_hub_source(repo_id: str, **options: Any) -> Source:
     return open_source(f"{_URL}{repo_id.removeprefix(_URL)}", **options)
 
 
+def is_here(location: str | os.PathLike[str]) -> bool:
+    """Whether a file or folder of this machine is named, and not a data set on the Hub.
+
+    Raises:
+        SourceError: there is nothing of that name here, and it can be no name on the Hub.
+    """
+    return _on_the_hub(location) is None
+
+
 def _on_the_hub(data: Any) -> HubLocation | None:
     """The data set on the Hub that is named; None where it is an object, or a file or folder that exists."""
     if not isinstance(data, (str, os.PathLike)):

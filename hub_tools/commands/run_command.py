@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.program import program
-from hf_relabel.hub_tools.commands.common import engine_of, engine_options, json_option, parse_parameters, print_json
+from hf_relabel.hub_tools.commands.common import (
+    engine_of,
+    engine_options,
+    json_option,
+    parse_columns,
+    parse_parameters,
+    print_json,
+)
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 
 if TYPE_CHECKING:
@@ -33,6 +40,9 @@ Examples:
 @click.command("run", epilog=EPILOG)
 @click.argument("job_file", required=False)
 @click.option("--new", metavar="FILE", help="Write a commented job file for the source that is given, and do no more.")
+@click.option(
+    "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="With --new: which column plays a role."
+)
 @click.option("--endpoint", "endpoints", multiple=True, metavar="URL", help="With --new: judge server.")
 @click.option("--judge", "judge_kind", metavar="KIND", help="With --new: kind of the judge.")
 @click.option("--model", help="With --new: its model.")
@@ -45,6 +55,7 @@ Examples:
 def command(
     job_file: str | None,
     new: str | None,
+    columns: tuple[str, ...],
     endpoints: tuple[str, ...],
     judge_kind: str | None,
     model: str | None,
@@ -70,10 +81,10 @@ def command(
             click.echo(f"{name:24} {first_line}")
         return
     if new is not None:
-        _write_new(new, job_file, judge_kind, endpoints, model)
+        _write_new(new, job_file, judge_kind, endpoints, model, parse_columns(columns))
         return
-    if endpoints or judge_kind or model:
-        raise ConfigError("--endpoint, --judge and --model are for --new FILE; a job file names its own judges.")
+    if endpoints or judge_kind or model or columns:
+        raise ConfigError("--endpoint, --judge, --model and --column are for --new FILE; a job file names its own.")
     if job_file is None:
         raise ConfigError("Name a job file, see the ready ones with --list, or write one with --new FILE.")
     job = load_job(job_file, parse_parameters(parameters))
@@ -88,16 +99,26 @@ def command(
     _run(job, retry_failed, as_json, engine_of(options))
 
 
-def _write_new(path: str, source: str | None, kind: str | None, endpoints: tuple[str, ...], model: str | None) -> None:
+def _write_new(
+    path: str,
+    source: str | None,
+    kind: str | None,
+    endpoints: tuple[str, ...],
+    model: str | None,
+    columns: dict[str, tuple[str, ...]],
+) -> None:
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.builders.job_writing import write_new_job
+    from hf_relabel.hub_tools.hub_source import is_here, open_source
 
     if source is None:
         raise ConfigError("Name the source that the job file is for: --new FILE SOURCE.")
     if not (kind or endpoints):
         raise ConfigError("Name a judge: --endpoint URL for an LLM, or --judge similarity to work offline.")
+    if is_here(source):  # so that the job can be run as it is; what is on the Hub is not looked at yet
+        open_source(source, columns=columns or None).check_negatives()
     judge = {"kind": kind or "listwise", **({"model": model} if model and not endpoints else {})}
-    write_new_job(path, source, judge, [{"url": url, "model": model} for url in endpoints])
+    write_new_job(path, source, judge, [{"url": url, "model": model} for url in endpoints], columns)
     click.echo(f"{path} is written. What it would take: {program()} run {path} --plan")
 
 

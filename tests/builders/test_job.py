@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -201,3 +202,29 @@ def test_the_command_writes_a_job_that_it_runs(
     (tmp_path / "job.yaml").write_text(re.sub(r" +kind: listwise\n(?: +(endpoints|- url).*\n)+", judge, text))
     assert run(["run", "job.yaml"]) == 0
     assert (tmp_path / "cleaned" / "manifest.json").is_file()
+
+
+def test_a_new_job_file_is_for_a_source_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = {"id": "7", "query": "why is it", "response": "it is so", "negative": "it is not"}
+    (tmp_path / "odd.jsonl").write_text(json.dumps(line) + "\n")
+    new = ["run", "--new", "job.yaml", "--judge", "similarity"]
+    assert run([*new, "missing.jsonl"]) == 2
+    assert "neither an existing file" in capsys.readouterr().err
+    assert run([*new, "odd.jsonl"]) == 2
+    assert "positive" in capsys.readouterr().err
+    assert not (tmp_path / "job.yaml").exists()
+    assert run([*new, "odd.jsonl", "--column", "positive=response"]) == 0
+    made = parse_job((tmp_path / "job.yaml").read_text())
+    assert made.source.columns == {"positive": ("response",)}
+    assert run([*new, "user/on-the-hub"]) == 2, "it is there already"
+    (tmp_path / "job.yaml").unlink()
+    assert run([*new, "user/on-the-hub"]) == 0
+
+
+@pytest.mark.parametrize("name", ["yes", "a, b", "]", "# x", "a: b", '"', "\x85"])
+def test_columns_of_a_new_job_file_are_names_whatever_they_hold(name: str) -> None:
+    made = parse_job(new_job("a", {"kind": "listwise"}, ["http://a"], {"positive": [name], "negative": [name, "n"]}))
+    assert made.source.columns == {"positive": (name,), "negative": (name, "n")}
