@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 ifeq ($(shell uname -s),Linux)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 endif
-PYTEST_WORKERS ?= 2
+PYTEST_WORKERS ?= 3
 
 # Packages are installed without bytecode: it is written when a module is first imported.
 unexport PYTHONDONTWRITEBYTECODE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
-from typing import ParamSpec, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from hf_relabel.builders.errors import ConfigError
 
@@ -16,6 +16,22 @@ Kind: TypeAlias = "type | str | tuple[type | str, ...]"
 """A type, the name of a class that need not be imported to know it, or several of those."""
 
 PATH: tuple[type, ...] = (str, os.PathLike)
+
+
+NONE = type(None)
+CALLABLE: Any = Callable
+TEXT = (str, NONE)
+SOURCE_OPTIONS: dict[str, Kind] = {
+    **dict.fromkeys(("name", "config", "split", "revision", "format"), TEXT),
+    "subset": (str, list, tuple, set, frozenset, NONE),
+    "sample": ("Sample", NONE),
+    "skip_bad_rows": bool,
+    "limit": (int, NONE),
+    "mined_negatives": int,
+    "columns": (Mapping, NONE),
+    "relevant_from": (int, float, NONE),
+}
+"""Of the options of `open_source`, and of calls that pass them on."""
 
 
 def expects(**kinds: Kind) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
@@ -70,4 +86,6 @@ def _is_a(given: object, kind: type | str) -> bool:
 
 
 def _name(kind: type | str) -> str:
+    if kind is type(None):
+        return "None"
     return kind if isinstance(kind, str) else kind.__name__

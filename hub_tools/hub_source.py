@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hf_relabel.builders.errors import SourceError
-from hf_relabel.builders.expecting import expects
+from hf_relabel.builders.expecting import SOURCE_OPTIONS, expects
 from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source, SourceFile, source_from_files
 from hf_relabel.builders.sources import open_source as open_here
@@ -51,6 +51,7 @@ class HubLocation:
         return None if match is None else cls(match["repo"], match["config"], match["revision"])
 
 
+@expects(**SOURCE_OPTIONS)
 def open_source(
     data: Any,
     *,

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from hf_relabel.builders.configs import VERDICTS, BuildReport
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
-from hf_relabel.builders.expecting import told
+from hf_relabel.builders.expecting import CALLABLE, NONE, PATH, SOURCE_OPTIONS, expects, told
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judged_share import ENOUGH
@@ -38,6 +38,16 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 
+@expects(
+    **SOURCE_OPTIONS,
+    min_judged=(int, float),
+    calibration=(*PATH, NONE),
+    out=(*PATH, NONE),
+    max_false_negatives=int,
+    limits=("Limits", NONE),
+    retry_failed=bool,
+    progress=(bool, CALLABLE, NONE),
+)
 def relabel(
     data: AnySource,
     endpoint: Servers | Sequence[Servers] | None = None,

