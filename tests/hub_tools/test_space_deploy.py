@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -11,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from typing import Any
 import pytest
 
 from hf_relabel.builders.errors import CardError, ConfigError
-from hf_relabel.hub_tools.space.deploying import DeployOptions, space_files, space_readme
+from hf_relabel.hub_tools.package_files import package_files
+from hf_relabel.hub_tools.space.deploying import PARTS, DeployOptions, space_files, space_readme
 from tests.hub_tools.release_clients import Client, hub_and_client
 from tests.hub_tools.releases_data import built
 
@@ -298,3 +300,24 @@ def test_the_deployed_files_start_in_a_fresh_environment(space: Space, tmp_path:
         process.terminate()
         assert process.wait(timeout=120) == 0
     assert "Traceback" not in log.read_text()
+
+
+def test_the_deployed_modules_import_nothing_that_is_left_behind() -> None:
+    """What they import when they are imported themselves; what functions import later is used by other commands."""
+    everything, carried = (_modules(package_files(only).paths) for only in (None, PARTS))
+    missing = []
+    for name, file in carried.items():
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hf_relabel."):
+                below = [f"{node.module}.{each.name}" for each in node.names]
+                wanted = {module if module in everything else str(node.module) for module in below}
+                missing += [f"{name} imports {module}" for module in wanted - carried.keys()]
+    assert missing == []
+
+
+def _modules(paths: Mapping[str, Path]) -> dict[str, Path]:
+    return {
+        path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file
+        for path, file in paths.items()
+        if path.endswith(".py")
+    }
