@@ -38,7 +38,10 @@ TAGS = ("hf-relabel", "retrieval", "hard-negatives")
 EXTRAS = ("space",)
 PARTS = (
     *("builders", "cards"),
-    *(f"hub_tools.{part}" for part in ("bars", "hub_errors", "hub_source", "memory", "redaction", "releases", "space")),
+    *(
+        f"hub_tools.{part}"
+        for part in ("bars", "given", "hub_errors", "hub_source", "memory", "redaction", "releases", "space")
+    ),
 )
 """Of the package, what the app needs."""
 
