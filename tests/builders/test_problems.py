@@ -50,7 +50,7 @@ def error_of(**values: object) -> ValidationError:
         ),
         (
             {"low": 1, "hihg": 1},
-            "`ranges[0].high` is missing. `ranges[0].hihg`: there is no such setting. Did you mean `high`?",
+            "`ranges[0].high` is missing. `ranges[0].hihg`: there is no such setting. Did you mean 'high'?",
             "`ranges[0].high`: Field required.",
         ),
     ],
