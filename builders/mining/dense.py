@@ -78,9 +78,10 @@ class DenseMiner:
             ).to_dict()
         # One for each positive, all with the same negatives after it; none for a query without negatives.
         found = {number: passages[1:] for number, passages in zip(mined["query"], mined["positive"], strict=True)}
+        left_out = [query.left_out for query in queries]
         return [
-            [position for position in found.get(number, ()) if position not in query.left_out][: settings.negatives]
-            for number, query in enumerate(queries)
+            [position for position in found.get(number, ()) if position not in unwanted][: settings.negatives]
+            for number, unwanted in enumerate(left_out)
         ]
 
     def _encoded(self, progress: Callable[[int], None]) -> Vectors:
