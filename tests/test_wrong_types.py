@@ -48,7 +48,7 @@ def test_what_is_checked_is_the_named_arguments() -> None:
     assert list(inspect.signature(call).parameters) == ["folder", "other", "late", "free"]
     for given, message in (
         ({"folder": 7}, "call: folder: expected a path, found int 7"),
-        ({"folder": "here", "other": Other}, "call: other: expected a Other or NoneType, found the class Other itself"),
+        ({"folder": "here", "other": Other}, "call: other: expected a Other or None, found the class Other itself"),
         ({"folder": "here", "late": "x"}, "call: late: expected a Other, found str 'x'"),
     ):
         with pytest.raises(ConfigError, match=message):
