@@ -28,3 +28,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: an address is no name. Give the parameters other `ids`.")
+        if "\\x1f\\x8b" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid}: what gzip writes holds the time. Give the parameters `ids`.")

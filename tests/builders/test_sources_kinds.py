@@ -297,6 +297,7 @@ def tar() -> bytes:
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook"),
         ("a.json", b"%PDF-1.7\n", "is a PDF"),
     ],
+    ids=["lfs", "pickle", "tar", "tar.gz", "web page", "xls", "pdf"],
 )
 def test_a_file_of_another_kind_is_named(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     with pytest.raises(SourceError, match=said):
