@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.sources.files import Record
+from hf_relabel.builders.spelling import argument
 
 Columns: TypeAlias = Mapping[str, tuple[str, ...]]
 """The columns of each role. Of those that a user gives, `*` stands for anything (`negative_*`)."""
@@ -240,25 +241,26 @@ def _looks_like(name: str, roles: Mapping[str, Role]) -> str | None:
 
 
 def _several(role: str, found: Sequence[str]) -> Unbound:
-    remedy = f"Say which it is: --column {role}={found[0]}."
+    remedy = f"Say which it is: {argument('columns', {role: found[0]})}."
     return Unbound(role, found, f"the columns {', '.join(found)} could each be the {role}", remedy)
 
 
 def _missing(role: str, wanted: Sequence[str], record: Record) -> Unbound:
     has = ", ".join(str(key) for key in list(record)[:12]) or "nothing"
-    remedy = f"The row has: {has}. Add the field, or say which holds the {role}: --column {role}=NAME."
+    said = argument("columns", {role: "NAME"})
+    remedy = f"The row has: {has}. Add the field, or say which holds the {role}: {said}."
     return Unbound(role, wanted, "missing", remedy, missing=True)
 
 
 def _lost(name: str, role: str, read: Sequence[str], several: bool) -> Unbound:
     beside = f" beside {', '.join(read)}" if read else ""
-    both = " ".join(f"--column {role}={column}" for column in (*read, name))
-    remedy = f"Read it too ({both})" if several else f"Say what it is (--column {role}={name})"
+    both = argument("columns", {role: [*read, name]})
+    remedy = f"Read it too ({both})" if several else f"Say what it is ({argument('columns', {role: name})})"
     return Unbound(
         role,
         [name],
         f"{name} holds text that is not read{beside}",
-        f"{remedy}, or leave it out (--column {IGNORE}={name}).",
+        f"{remedy}, or leave it out ({argument('columns', {IGNORE: name})}).",
     )
 
 
@@ -320,10 +322,7 @@ def _question(open_roles: Sequence[str], left: Sequence[str]) -> str:
 def _answer(open_roles: Sequence[str], left: Sequence[str]) -> str:
     likely = [name for name in left if name not in _METADATA] or list(left)
     said = {role: likely[index] if index < len(likely) else "NAME" for index, role in enumerate(open_roles)}
-    options = " ".join(f"--column {role}={name}" for role, name in said.items())
-    in_file = ", ".join(f"{role}: {name}" for role, name in said.items())
-    in_python = ", ".join(f'"{role}": "{name}"' for role, name in said.items())
-    return f"Say it, for example {options} (in Python columns={{{in_python}}}; in a job file columns: {{{in_file}}})."
+    return f"Say it, for example {argument('columns', said)}."
 
 
 def lost_prose(record: Record, bound: Bound) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from hf_relabel.builders.errors import BadRow
 from hf_relabel.builders.rows import Passage, text_docid
 from hf_relabel.builders.sources.files import Record
+from hf_relabel.builders.spelling import argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +166,8 @@ def is_relevant(value: Any, path: str, context: Context) -> bool:
     if context.relevant_from is not None:
         return number >= context.relevant_from
     if number not in (0, 1):
-        remedy = "Labels are 1 (relevant) or 0 (not). Of grades or scores, say from which on a passage is relevant: "
-        raise context.bad(path, shown(value), f"{remedy}--relevant-from N (relevant_from in Python and in job files).")
+        remedy = "Labels are 1 (relevant) or 0 (not). Of grades or scores, say from which on a passage is relevant"
+        raise context.bad(path, shown(value), f"{remedy}: {argument('relevant_from', ...)}.")
     return number == 1
 
 

@@ -14,6 +14,7 @@ from hf_relabel.builders.readme_front_matter import Readme
 from hf_relabel.builders.sources.beir import is_beir
 from hf_relabel.builders.sources.files import DATA_FILES, SourceFile, data_files, is_data_file, local_file
 from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of
+from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.techniques import Technique
 
 
@@ -120,7 +121,7 @@ def _listed(path: Path, config: str | None, split: str | None) -> Opened:
     if config is None and len(ours) > 1:
         raise SourceError(
             f"{path}: holds the configs {', '.join(ours)} and no README.md that names a default. Name one of them "
-            "(--config, or config= in Python)."
+            f"({argument('config')})."
         )
     chosen = rows if config is None else [name for name in rows if name.startswith(f"{config}/")]
     if config is not None and not chosen:
@@ -174,10 +175,10 @@ def _of_config(path: Path, configs: Any, config: str | None, split: str | None) 
     try:
         chosen = config or configs.get_default_config_name()
     except ValueError as error:
-        raise SourceError(f"{path}: {_line(error)} Name one (--config, or config= in Python).") from error
+        raise SourceError(f"{path}: {_line(error)} Name one ({argument('config')}).") from error
     named = ", ".join(configs)
     if chosen is None:
-        raise SourceError(f"{path}: has several configs, name one of them (--config, or config= in Python): {named}.")
+        raise SourceError(f"{path}: has several configs, name one of them ({argument('config')}): {named}.")
     if chosen not in configs:
         raise SourceError(f"{path}: there is no config {chosen!r}. There are: {named}.")
     names = _data_files(path)

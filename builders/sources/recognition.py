@@ -7,9 +7,19 @@ from difflib import get_close_matches
 
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.program import program
-from hf_relabel.builders.sources.columns import Columns, Unbound, bind, check_given, guessed, lost_prose, typical
+from hf_relabel.builders.sources.columns import (
+    IGNORE,
+    Columns,
+    Unbound,
+    bind,
+    check_given,
+    guessed,
+    lost_prose,
+    typical,
+)
 from hf_relabel.builders.sources.files import Record
 from hf_relabel.builders.sources.formats import FORMATS, Format
+from hf_relabel.builders.spelling import argument
 
 Guesses = Mapping[str, str]
 
@@ -101,8 +111,9 @@ def _no_format(record: Record, file: str, failures: Sequence[Unbound]) -> Except
         (unbound for unbound in failures if unbound.still_open), key=lambda unbound: unbound.still_open, default=None
     )
     return near or SourceError(
-        f"{file}: no known format has these fields: {_fields(record)}. Say which is which: --column query=NAME "
-        f"--column positive=NAME. Known formats are: {', '.join(FORMATS)}; `{program()} inspect --help` describes them."
+        f"{file}: no known format has these fields: {_fields(record)}. Say which is which: "
+        f"{argument('columns', {'query': 'NAME', 'positive': 'NAME'})}. Known formats are: "
+        f"{', '.join(FORMATS)}; `{program()} inspect --help` describes them."
     )
 
 
@@ -123,8 +134,9 @@ def _named(format: Format, record: Record, given: Columns, file: str) -> tuple[F
         if other is None:
             raise
         raise SourceError(
-            f"{file}: not in the format {format.name!r}, but in {other.name!r} ({other.description}). Leave --format"
-            f" out, or say which column is the {unbound.role}: --column {unbound.role}=NAME."
+            f"{file}: not in the format {format.name!r}, but in {other.name!r} ({other.description}). Leave"
+            f" {argument('format')} out, or say which column is the {unbound.role}: "
+            f"{argument('columns', {unbound.role: 'NAME'})}."
         ) from None
     raise SourceError(f"{file}: not in the format {format.name!r} ({format.description}).")
 
@@ -137,6 +149,5 @@ def _check_lost(format: Format, record: Record, columns: Columns) -> None:
         others = {name: value for name, value in record.items() if name != lost}
         # The one text beside a query and its positive is most likely a negative.
         role = "negative" if format.needs_mining and lost_prose(others, bound) is None else "ROLE"
-        raise Unbound(
-            lost, [lost], found, f"Say what it is (--column {role}={lost}), or leave it out: --column ignore={lost}."
-        )
+        said, left_out = argument("columns", {role: lost}), argument("columns", {IGNORE: lost})
+        raise Unbound(lost, [lost], found, f"Say what it is ({said}), or leave it out: {left_out}.")

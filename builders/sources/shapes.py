@@ -28,7 +28,9 @@ from hf_relabel.builders.sources.fields import (
     text_passage,
 )
 from hf_relabel.builders.sources.files import Record
+from hf_relabel.builders.spelling import argument
 
+SKIP = argument("skip_bad_rows", True)
 Passages = tuple[Passage, ...]
 Reader = Callable[[Record, str, Context], Passages]
 
@@ -197,7 +199,7 @@ def msmarco_row(record: Record, bound: Bound, context: Context) -> Row:
         text_passage(text, f"{column}.passage_text[{index}]", context) for index, (text, _) in _numbered(found)
     )
     if not any(relevant):
-        raise context.bad(f"{column}.is_selected", "no passage is selected", "--skip-bad-rows leaves such rows out.")
+        raise context.bad(f"{column}.is_selected", "no passage is selected", f"{SKIP} leaves such rows out.")
     return _split(record, bound, passages, relevant, column, context)
 
 

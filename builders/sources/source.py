@@ -36,6 +36,7 @@ from hf_relabel.builders.sources.reading import class_names_of, read_records
 from hf_relabel.builders.sources.recognition import Guesses, named_format, recognised
 from hf_relabel.builders.sources.split_documents import of_split
 from hf_relabel.builders.sources.splits import TRAIN
+from hf_relabel.builders.spelling import argument
 
 _Part: TypeAlias = SourceFile | SourceObject
 _PEEKED = 20
@@ -349,7 +350,8 @@ class Source:
             self.layout = tuple(described(bound, self.columns, self.guesses))
         if self.guesses:
             guess = ", ".join(f"{role} ← {column}" for role, column in self.guesses.items())
-            _logger.warning("%s: %s is a guess: it was the only column left. Say it with --column.", self.name, guess)
+            said = argument("columns", self.guesses)
+            _logger.warning("%s: %s is a guess: it was the only column left. Say it: %s.", self.name, guess, said)
 
     def _records(self) -> Iterator[tuple[_Part, int, Record | BadRow]]:
         columns = None if self._whole_records else self._format.columns(self.columns)

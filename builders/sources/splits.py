@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.spelling import argument
 
 TRAIN = "train"
 _WORDS = {
@@ -72,5 +73,5 @@ def _words(name: str) -> list[str]:
 def _there_are(paths: Sequence[str], splits: dict[str, str | None]) -> str:
     found = sorted({split for split in splits.values() if split is not None})
     if found:
-        return f"There are: {', '.join(found)} (--split, or split= in Python)."
+        return f"There are: {', '.join(found)} ({argument('split')})."
     return f"No file is named after a split. There are: {', '.join(paths[:10])}."

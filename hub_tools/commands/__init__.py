@@ -10,6 +10,7 @@ import click
 
 from hf_relabel.builders.program import SCRIPT, program
 from hf_relabel.hub_tools.commands.group import LazyGroup
+from hf_relabel.hub_tools.commands.spelling import respell_warnings, respelt
 
 # Name, module and one line of help. Kept here so that `--help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -84,6 +85,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     if os.environ.get(COMPLETE):
         return _complete()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    respell_warnings()
     try:
         result = cli.main(args=arguments, prog_name=program(), standalone_mode=False)
     except click.exceptions.Abort:
@@ -95,11 +98,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _interrupted()
     except RelabelError as error:
         text = str(error) if isinstance(error, Mistakes) else " ".join(str(error).split())
-        click.echo(f"Error: {text}", err=True)
+        click.echo(f"Error: {respelt(text, _command(arguments), arguments)}", err=True)
         return 130 if isinstance(error, JudgingStopped) and error.interrupted else error.exit_code
     except BrokenPipeError:
         return 141
     return result if isinstance(result, int) else 0
+
+
+def _command(arguments: Sequence[str]) -> click.Command | None:
+    """The command that was called."""
+    name = next((argument for argument in arguments if not argument.startswith("-")), "")
+    return cli.get_command(click.Context(cli), name)
 
 
 def _complete() -> int:

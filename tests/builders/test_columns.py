@@ -43,7 +43,7 @@ def texts(row: Row) -> tuple[str, list[str], list[str]]:
 @pytest.mark.parametrize("other", ["id", "title", "language", "source"])
 def test_a_column_beside_the_positive_is_not_taken_for_it(tmp_path: Path, other: str) -> None:
     path = write(tmp_path, {other: "a word", "query": QUERY, "response": YES, "negative": NO})
-    with pytest.raises(SourceError, match=rf"positive\. Left are: {other}, response.*--column positive=response"):
+    with pytest.raises(SourceError, match=rf"positive\. Left are: {other}, response.*columns=..positive. *: .response"):
         open_source(path)
     source = open_source(path, columns={"positive": "response"})
     assert texts(only_row(source)) == (QUERY, [YES], [NO])
@@ -198,7 +198,7 @@ def test_the_columns_go_with_the_pieces_of_a_source(tmp_path: Path) -> None:
 
 def test_formats_are_told_apart_from_the_one_that_was_named(tmp_path: Path) -> None:
     path = write(tmp_path, {"query": QUERY, "pos": [YES], "neg": [NO]})
-    with pytest.raises(SourceError, match=r"not in the format 'n-tuple', but in 'flagembedding'.*Leave --format out"):
+    with pytest.raises(SourceError, match=r"not in the format 'n-tuple', but in 'flagembedding'.*Leave `format=` out"):
         open_source(path, format="n-tuple")
     with pytest.raises(SourceError, match="Did you mean 'triplet'"):
         open_source(path, format="triplets")
@@ -230,12 +230,5 @@ def test_pairs_are_opened_only_where_that_is_said(tmp_path: Path) -> None:
 
 
 def test_the_text_beside_a_pair_is_likely_a_negative(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"--column negative=wrong\), or leave it out: --column ignore=wrong"):
+    with pytest.raises(SourceError, match=r"`columns=..negative.: .wrong.}`\), or leave it out: `columns=..ignore.: "):
         open_source(write(tmp_path, {"question": QUERY, "answer": YES, "wrong": NO}))
-
-
-def test_columns_are_asked_for_in_the_words_of_python_too(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError, match=r'in Python columns=\{"positive": "response"\}; in a job file columns: \{pos'
-    ):
-        open_source(write(tmp_path, {"id": "a word", "query": QUERY, "response": YES, "negative": NO}))

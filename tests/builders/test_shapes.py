@@ -65,7 +65,7 @@ def test_a_labelled_passage_may_have_its_title_and_docid_in_columns_of_their_own
 
 def test_grades_and_scores_are_labels_once_it_is_said_from_which_on() -> None:
     graded = [PASSAGE | {"passage": f"grade {grade}", "label": grade} for grade in (0, 1, 2, 3)]
-    with pytest.raises(BadRow, match=r"row 3, field 'label': the int 2.*--relevant-from N"):
+    with pytest.raises(BadRow, match=r"row 3, field 'label': the int 2.*`relevant_from=…`"):
         list(opened(*graded).rows())
     source = opened(*graded, relevant_from=2)
     [row] = rows_of(source)
@@ -79,7 +79,7 @@ def test_grades_and_scores_are_labels_once_it_is_said_from_which_on() -> None:
 
 
 def test_pairs_with_a_score_are_not_taken_for_positives() -> None:
-    with pytest.raises(BadRow, match="--relevant-from"):
+    with pytest.raises(BadRow, match="`relevant_from=…`"):
         list(opened({"sentence1": "q", "sentence2": "unlike", "score": 0.1}).rows())
 
 
@@ -139,7 +139,7 @@ def test_ms_marco_rows_as_the_hub_and_as_files_have_them() -> None:
         [row] = rows_of(source)
         assert (row.query_id, sides(row)) == ("19699", (["yes"], ["no"]))
     none = record | {"passages": columns | {"is_selected": [0, 0]}}
-    with pytest.raises(BadRow, match=r"no passage is selected.*--skip-bad-rows"):
+    with pytest.raises(BadRow, match=r"no passage is selected.*`skip_bad_rows=True`"):
         list(opened(none).rows())
 
 
@@ -161,8 +161,11 @@ def test_a_nan_where_nobody_reads_refuses_nothing(tmp_path: Path) -> None:
         ({"query_id": "1", "positive_id": "2", "negative_id": "3"}, "ids, not texts: join them with the corpus"),
         ({"messages": [{"role": "user"}]}, "These are chats"),
         ({"query": "q", "position": 1, "outcome": "kept", "reason": ""}, "verdicts of a release"),
-        ({"prompt": "q", "chosen": "yes", "rejected": "no"}, "--column query=NAME --column positive=NAME"),
-        ({"query": "q", "positive": "yes", "negatives": "['no']"}, r"Say what it is \(--column negative=negatives\)"),
+        ({"prompt": "q", "chosen": "yes", "rejected": "no"}, r"`columns=..query.: .NAME., .positive.: .NAME.}`"),
+        (
+            {"query": "q", "positive": "yes", "negatives": "['no']"},
+            r"Say what it is \(`columns=..negative.: .negatives.}`\)",
+        ),
     ],
 )
 def test_what_holds_no_rows_is_told_what_it_is(record: dict[str, Any], remedy: str) -> None:

@@ -103,7 +103,7 @@ def test_a_split_of_another_name(tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"no file is of the split 'train'. There are: test \(--split"):
+    with pytest.raises(SourceError, match=r"no file is of the split 'train'. There are: test \(`split=`"):
         open_source(folder(tmp_path / "a", "test.jsonl"))
     with pytest.raises(SourceError, match=r"no file is of the split 'test'. No file is named .* There are: nq.jsonl"):
         open_source(folder(tmp_path / "b", "nq.jsonl"), split="test")
@@ -154,7 +154,7 @@ def test_a_config_or_its_split_that_is_not_there(tmp_path: Path, options: dict[s
 
 def test_one_of_several_configs_without_a_default_has_to_be_named(tmp_path: Path) -> None:
     readme = CONFIGS.replace("  default: true\n", "")
-    with pytest.raises(SourceError, match=r"several configs, name one of them \(--config.*: original, relabel"):
+    with pytest.raises(SourceError, match=r"several configs, name one of them \(`config=`\): original, relabel"):
         open_source(folder(tmp_path / "a", *BUILT, readme=readme))
     with pytest.raises(SourceError, match=r"holds the configs original, relabel and no README\.md"):
         open_source(folder(tmp_path / "b", *BUILT))

@@ -1,0 +1,61 @@
+"""What is said of a mistake names options on the command line, settings to a job file, and arguments in Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.sources import open_source
+from hf_relabel.hub_tools.commands import run
+
+TWO_POSITIVES = {"id": "1", "query": "why is the sky blue?", "response": "air scatters light", "title": "on skies"}
+
+
+@pytest.fixture
+def ambiguous(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(TWO_POSITIVES | {"negative": "no"}) + "\n", encoding="utf-8")
+    return path
+
+
+def test_python_is_told_of_arguments(ambiguous: Path) -> None:
+    with pytest.raises(SourceError) as found:
+        open_source(ambiguous)
+    assert '`columns={"positive": "response"}`' in str(found.value)
+    assert "--" not in str(found.value)
+
+
+def test_the_command_line_is_told_of_options(ambiguous: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", str(ambiguous)]) == 2
+    told = capsys.readouterr().err
+    assert "Say it, for example --column positive=response." in told
+    assert "columns=" not in told
+    assert run(["inspect", str(ambiguous), "--column", "positive=response"]) == 0
+
+
+def test_a_job_file_is_told_of_its_settings(
+    ambiguous: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(f"source: {ambiguous}\nstages: [{{judge: similarity}}]\nbuild: {{out: {tmp_path / 'out'}}}\n")
+    assert run(["run", str(job)]) == 2
+    assert '`columns: {"positive": "response"}`' in capsys.readouterr().err
+    assert run(["run", "--new", str(tmp_path / "new.yaml"), str(ambiguous), "--judge", "similarity"]) == 2
+    assert "--column positive=response" in capsys.readouterr().err
+
+
+def test_warnings_name_options_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": "q", "response": "a word", "negative": "no"}) + "\n", encoding="utf-8")
+    import logging
+
+    logger = logging.getLogger("hf_relabel.builders.sources.source")
+    logger.propagate = False  # pytest handles all that reaches the root, so that nothing would be printed
+    try:
+        assert run(["inspect", str(path)]) == 0
+    finally:
+        logger.propagate = True
+    assert "Say it: --column positive=response." in capfd.readouterr().err
