@@ -341,7 +341,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         from hf_relabel.builders.extras import missing
 
-        raise missing(error, what=f"{__name__}.{name}") or error from None
+        raise missing(error, name=name) or error from None
     globals()[name] = value
     return value
 

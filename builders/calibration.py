@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     Values = npt.NDArray[np.float64]
 
-_needs_audit = needs("audit", "Calibrating")
-
 Method = Literal["isotonic", "platt"]
 
 LEAST_LABELS = 20
@@ -183,6 +181,7 @@ class Calibration(_Stored):
         return cls.from_dict(values, str(path))
 
 
+@needs("audit", "Calibrating")
 def fit(
     labelled: Sequence[LabelledScore],
     *,
@@ -250,7 +249,6 @@ def _check(labelled: Sequence[LabelledScore], precision: float, confidence: floa
             raise ConfigError(f"{name}: expected a number between 0 and 1, found {value!r}.")
 
 
-@_needs_audit
 def _isotonic(scores: Values, truth: Values, weights: Values) -> dict[str, Any]:
     from sklearn.isotonic import IsotonicRegression
 
@@ -259,7 +257,6 @@ def _isotonic(scores: Values, truth: Values, weights: Values) -> dict[str, Any]:
     return {"points": tuple((score, _round(probability)) for score, probability in points)}
 
 
-@_needs_audit
 def _platt(scores: Values, truth: Values, weights: Values) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
 
@@ -331,7 +328,6 @@ def _share(values: Values, weights: Values) -> tuple[float, float]:
     return float(np.average(values, weights=weights)), float(weights.sum() ** 2 / (weights**2).sum())
 
 
-@_needs_audit
 def _bound(share: float, labels: float, confidence: float, *, upper: bool = False) -> float:
     """One-sided bound of Clopper and Pearson."""
     from scipy.stats import beta

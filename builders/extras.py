@@ -26,12 +26,14 @@ class Extra(NamedTuple):
         modules: what it brings that is imported, and the name of each where `pip` knows it by another.
         includes: extras that come with it.
         commands: which of ours need it for all or some of what they do.
+        names: public names that are of no use without it. They look for all of it before they do anything.
     """
 
     purpose: str
     modules: dict[str, str]
     includes: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 _SENTENCE_TRANSFORMERS = dict.fromkeys(("sentence_transformers", "torch", "transformers"), "sentence-transformers")
@@ -42,6 +44,7 @@ EXTRAS: dict[str, Extra] = {
         "judge offline: the judges similarity, cross-encoder and student",
         _SENTENCE_TRANSFORMERS,
         commands=("mine", "judge", "judge-bench", "suspects", "run"),
+        names=("CrossEncoderJudge", "SimilarityJudge", "StudentJudge"),
     ),
     "faiss": Extra("search with FAISS while mining (`mine --faiss`)", {"faiss": "faiss-cpu"}, commands=("mine",)),
     "local": Extra(
@@ -53,23 +56,27 @@ EXTRAS: dict[str, Extra] = {
         "report on judges, audit, calibrate, measure judges",
         {"crowdkit": "crowd-kit", "pandas": "pandas", "sklearn": "scikit-learn", **_STATISTICS},
         commands=("report", "audit", "judge-bench", "build", "run"),
+        names=("audit_report", "calibrate", "judge_figures", "judging_report"),
     ),
     "student": Extra(
         "train a cheap offline judge",
         {"setfit": "setfit"},
         includes=("audit", "similarity"),
         commands=("student",),
+        names=("train_student",),
     ),
     "evaluate": Extra(
         "measure models and rankings",
         {"evaluate": "evaluate", **_STATISTICS, **_SENTENCE_TRANSFORMERS},
         commands=("evaluate",),
+        names=("RetrievalEvaluator", "evaluate_model"),
     ),
     "train": Extra(
         "train models, compare techniques, prune subsets",
         {"peft": "peft", "accelerate": "sentence-transformers", **_SENTENCE_TRANSFORMERS},
         includes=("evaluate",),
-        commands=("train", "compare", "prune", "push-model", "run"),
+        commands=("train", "compare", "prune", "run"),
+        names=("CompareReport", "MultiPositiveLoss", "RowTrainer", "compare", "prune", "train"),
     ),
     "ray": Extra("work on a Ray cluster (`--engine ray`)", {"ray": "ray"}, commands=("judge", "build", "run")),
     "space": Extra(
@@ -79,6 +86,7 @@ EXTRAS: dict[str, Extra] = {
         "serve a local Hub for development",
         {"lz4": "lz4", "starlette": "starlette", "uvicorn": "uvicorn"},
         commands=("hub",),
+        names=("LocalHub",),
     ),
     "quickstart": Extra(
         "run the quickstart",
@@ -87,12 +95,12 @@ EXTRAS: dict[str, Extra] = {
         commands=("quickstart",),
     ),
 }
-"""By name. Of several that bring a missing module, the first that the command has is named."""
+"""By name. Of several that bring a missing module, the first of the command or the public name is named."""
 
 
 @contextmanager
 def needs(extra: str, what: str = "This") -> Iterator[None]:
-    """Around imports, or as a decorator: a module that is missing is reported as the extra that brings it.
+    """Around imports, or as a decorator: all of the extra is looked for first, not when each module is imported.
 
         with needs("similarity", "The similarity judge"):
             from sentence_transformers import SentenceTransformer
@@ -100,6 +108,7 @@ def needs(extra: str, what: str = "This") -> Iterator[None]:
     Raises:
         MissingExtra: a module of that extra is not installed.
     """
+    require(extra, what=what)
     try:
         yield
     except ModuleNotFoundError as error:
@@ -129,13 +138,18 @@ def brought_by(extra: str) -> dict[str, str]:
     return found
 
 
-def missing(error: ImportError, *, command: str | None = None, what: str = "This") -> MissingExtra | None:
-    """The extra to install where an import failed, while `command` ran or otherwise; None for a module of no extra."""
+def missing(error: ImportError, *, command: str | None = None, name: str | None = None) -> MissingExtra | None:
+    """The extra to install where an import failed; None for a module of no extra.
+
+    Args:
+        command: what ran, such as `evaluate`.
+        name: what was asked of the package, such as `evaluate_model`.
+    """
     module = (error.name or "").partition(".")[0]
-    bringing = [name for name in EXTRAS if module in brought_by(name)]
-    of_command = [name for name in bringing if command in EXTRAS[name].commands]
-    for extra in of_command or bringing:
-        return _missing(extra, module, f"`{program()} {command}`" if command else what)
+    bringing = [extra for extra in EXTRAS if module in brought_by(extra)]
+    own = [extra for extra in bringing if command in EXTRAS[extra].commands or name in EXTRAS[extra].names]
+    for extra in own or bringing:
+        return _missing(extra, module, f"`{program()} {command}`" if command else f"hf_relabel.{name}")
     return None
 
 

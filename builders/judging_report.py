@@ -27,8 +27,6 @@ from hf_relabel.builders.rows import Row
 from hf_relabel.builders.runs import JudgedRow, RunStage
 from hf_relabel.builders.text_table import text_table
 
-_needs_audit = needs("audit", "A report on judges")
-
 SIGNIFICANT = 0.01
 """Level of the test of positions. There is one for each judge."""
 
@@ -165,6 +163,7 @@ def _note(way: Escalation) -> str:
     return "front" if way.on_front else ""
 
 
+@needs("audit", "A report on judges")
 @expects(judged=Iterable, stages=Sequence)
 def judging_report(judged: Iterable[JudgedRow], stages: Sequence[RunStage]) -> JudgingReport:
     """Read all rows of a run once and report on its judges. See the module's text.
@@ -327,7 +326,6 @@ def _bias(name: str, counts: Counter[tuple[int, Label]]) -> PositionBias:
     return PositionBias(name, tuple(places), p_value, trend, spread)
 
 
-@_needs_audit
 def _tested(places: Sequence[Place]) -> tuple[float | None, float | None]:
     """(p of equal rates, correlation of place and relevance), None where all labels are equal or places too few."""
     import numpy as np
@@ -360,7 +358,6 @@ def _agreement(first: str, second: str, counts: Counter[tuple[Label, Label]]) ->
     return Agreement(first, second, both, same, _kappa(answers, both))
 
 
-@_needs_audit
 def _kappa(answers: Mapping[tuple[Label, Label], int], both: int) -> float | None:
     """Cohen's kappa of better against the rest."""
     import warnings

@@ -114,6 +114,7 @@ class Answers:
         self.truth.append(is_relevant)
 
 
+@needs("audit", "Measuring judges")
 @expects(judged=Iterable, stages=Sequence, truth=Mapping)
 def judge_figures(
     judged: Iterable[JudgedRow],
@@ -225,6 +226,7 @@ def auc_gain(first: Answers, draws: Sequence[Answers], *, resamples: int = RESAM
     The interval is paired: each resample takes the same rows for all, and one of the draws at random.
     """
     import numpy as np
+    from sklearn.metrics import roc_auc_score as auc
 
     paired = [_paired(first, each) for each in draws]
     rows = sorted(set(first.rows))
@@ -238,7 +240,6 @@ def auc_gain(first: Answers, draws: Sequence[Answers], *, resamples: int = RESAM
         one, other, truth = values[draw][kept].T
         if not len(truth) or truth.all() or not truth.any():
             return None
-        auc = _sklearn().roc_auc_score
         return float(auc(truth, other, sample_weight=weights[kept]) - auc(truth, one, sample_weight=weights[kept]))
 
     found = [gain(draw, np.ones(len(rows))) for draw in range(len(draws))]
@@ -272,7 +273,8 @@ def _with_interval(value: float | None, resampled: Sequence[float | None]) -> Fi
 def _measured(
     scores: Values, better: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], weights: Values
 ) -> dict[str, float | None]:
-    metrics = _sklearn()
+    from sklearn import metrics
+
     if not len(truth) or truth.all() or not truth.any():
         return dict.fromkeys((*SCORED, *LABELLED))
     precision, recall, _ = metrics.precision_recall_curve(truth, scores, sample_weight=weights)
@@ -316,12 +318,6 @@ def _ranked(answers: Answers, rows: npt.NDArray[np.int64], draws: Sequence[Value
         means = [float(times @ values / (times @ counted)) if (times @ counted) else None for times in draws]
         found[name] = _with_interval(float(values.sum() / counted.sum()), means)
     return found
-
-
-def _sklearn() -> Any:
-    with needs("audit", "Measuring judges"):
-        from sklearn import metrics
-    return metrics
 
 
 def figures_table(judges: Sequence[JudgeFigures], *, names: Callable[[str], str] = str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.calibration import LEAST_LABELS, LabelledScore, fit
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import PATH, expects
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judges.similarity import DEFAULT_MODEL, SimilarityJudge
 from hf_relabel.builders.judges.student import (
     BODY_NAME,
@@ -84,6 +85,7 @@ class StudentReport:
         )
 
 
+@needs("student", "Training a student")
 @expects(examples=Iterable, out=PATH)
 def train_student(
     examples: Iterable[StudentExample],
@@ -117,8 +119,8 @@ def train_student(
         steps: of SetFit's fine-tuning.
 
     Raises:
-        ConfigError: fewer than 20 labels (with `setfit` in a half), labels of one kind or of too few queries only, or
-            a library is missing.
+        ConfigError: fewer than 20 labels (with `setfit` in a half), or labels of one kind or of too few queries only.
+        MissingExtra: the extra `student` is not installed.
         BuildError: the folder cannot be written.
     """
     import numpy as np

@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from sentence_transformers.base.training_args import BatchSamplers
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import require
 from hf_relabel.trainers.collating import Epoch, EpochBatchSampler, EpochCallback, RowCollator
 from hf_relabel.trainers.data import RowDraw, check_columns
 from hf_relabel.trainers.losses import MultiPositiveLoss, losses_in
@@ -52,6 +53,7 @@ class RowTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         positives: int | None = None,
         **settings: Any,
     ) -> None:
+        require("train", what="RowTrainer")
         if settings.get("data_collator") is not None:
             raise ConfigError("RowTrainer makes its own collator. With another one, use SentenceTransformerTrainer.")
         _check_datasets(train_dataset, "train_dataset")

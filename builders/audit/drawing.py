@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hf_relabel.builders.audit.sampling import AuditSample, JudgedCandidate, draw
 from hf_relabel.builders.expecting import expects
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Judgement
 from hf_relabel.builders.judging_report import member_names
@@ -75,6 +76,7 @@ def judged_candidates(
             )
 
 
+@needs("audit", "Calibrating")
 @expects(sample=AuditSample, report="AuditReport")
 def calibrate(
     sample: AuditSample,

@@ -9,13 +9,11 @@ from itertools import combinations
 from typing import Any
 
 from hf_relabel.builders.audit.answers import Answer
-from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judgements import Label
 
 GRADES = (Label.IRRELEVANT, Label.WORSE, Label.BETTER)
 """From least to most relevant."""
 
-_needs_audit = needs("audit", "An audit")
 MOST_DISAGREEMENTS = 1_000
 
 
@@ -48,7 +46,6 @@ def consensus(answers: Sequence[Answer]) -> tuple[dict[str, Label], list[str]]:
     return labels, [item for item in ties if item not in labels]
 
 
-@_needs_audit
 def _dawid_skene(answers: Sequence[Answer]) -> dict[str, Label]:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
     from crowdkit.aggregation import DawidSkene
@@ -102,7 +99,6 @@ def _pair(first: str, second: str, found: Mapping[str, Mapping[str, Label]]) -> 
     }
 
 
-@_needs_audit
 def kappa(
     pairs: Sequence[tuple[int, int]], *, weights: Sequence[float] | None = None, graded: bool = False
 ) -> float | None:
@@ -126,7 +122,6 @@ def kappa(
     return None if found != found else found
 
 
-@_needs_audit
 def _fleiss(shared: Sequence[Mapping[str, Label]], code: Callable[[Label], int], kinds: int) -> float | None:
     from statsmodels.stats.inter_rater import fleiss_kappa
 

@@ -20,6 +20,7 @@ from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
 from hf_relabel.builders.audit.sampling import AuditSample, Item, Stratum
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.builders.text_table import text_table
 
@@ -205,6 +206,7 @@ def _count(estimate: Estimate) -> str:
     return f"{estimate.value:.0f} [{estimate.low:.0f}, {estimate.high:.0f}]" if estimate.value is not None else "-"
 
 
+@needs("audit", "An audit")
 @expects(sample=AuditSample, answers=Iterable)
 def audit_report(sample: AuditSample, answers: Sequence[Answer], *, seed: int = 0) -> AuditReport:
     """Report what the answers say.

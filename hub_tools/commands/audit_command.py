@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.program import program
-from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ def report_command(
     recall, F1 and kappa are of the whole set, not of the sample. Argilla's to_disk does not tell drafts from answers; a
     JSON list of [record.serialize() for record in dataset.records] does.
     """
+    command_needs("audit")
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.audit.sampling import AuditSample
     from hf_relabel.builders.errors import ConfigError

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.extras import require
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job import SourceSettings, StageSettings
@@ -20,6 +21,16 @@ SOURCE_HELP = (
     "A Hub dataset (user/repo, user/repo@revision), a folder, or a file: JSON, Parquet, Arrow, CSV, TSV (.gz, .zst, "
     ".xz, .bz2, .zip too)."
 )
+
+
+def command_needs(extra: str) -> None:
+    """See that the command that runs has its extra, all of it, before it does anything.
+
+    Raises:
+        MissingExtra: a module of it is not installed.
+    """
+    require(extra, what=f"`{click.get_current_context().command_path}`")
+
 
 _SOURCE = click.argument("source", metavar="SOURCE")
 _SOURCE_OPTIONS = [

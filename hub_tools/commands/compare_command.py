@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def command(
     Of a folder that `build` wrote, the outcome goes into its manifest and README.md, and the best config becomes the
     default; `push` releases that.
     """
+    command_needs("train")
     report, kept = run_comparison(release, sets, **options), runs_folder(options["runs"])
     if figure:
         from hf_relabel.builders.whole_file import written_whole

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from hf_relabel.builders.text_table import text_table
-from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 EPILOG = """\b
@@ -44,6 +44,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure MODEL (a folder or a Hub id), or a ranking that is there, as trec_eval does."""
+    command_needs("evaluate")
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.trainers.evaluation.evaluator import METRICS, evaluate_model, evaluate_run
     from hf_relabel.trainers.evaluation.opening import open_sets

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from hf_relabel.builders.errors import MissingExtra
-from hf_relabel.builders.extras import missing
+from hf_relabel.builders.extras import EXTRAS, missing
 from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.program import spoken
 
@@ -65,9 +65,10 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except (MissingExtra, ModuleNotFoundError) as error:
-            found = missing(error, command=ctx.invoked_subcommand)
-            is_named = isinstance(error, MissingExtra) and found is not None and found.extra == error.extra
-            raise found if found is not None and not is_named else error from None
+            command = ctx.invoked_subcommand
+            if isinstance(error, MissingExtra) and command in EXTRAS[error.extra].commands:
+                raise
+            raise missing(error, command=command) or error from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

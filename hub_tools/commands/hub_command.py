@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option
+from hf_relabel.hub_tools.commands.common import command_needs, json_option
 
 if TYPE_CHECKING:
     from hf_relabel.hub_tools.local_hub import LocalHub
@@ -56,6 +56,7 @@ def serve(
 
     It is for development and tests, speaks to this machine only (127.0.0.1), and is no place to keep data.
     """
+    command_needs("hub")
     from hf_relabel.hub_tools.local_hub import LocalHub
 
     tokens = {name: f"hf_local_{secrets.token_hex(12)}" for name in users}

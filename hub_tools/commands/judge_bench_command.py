@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.hub_tools.commands.common import (
+    command_needs,
     json_option,
     print_json,
     source_options,
@@ -48,6 +49,7 @@ def command(
     Gives AUC, average precision, recall at fixed precision, mAP@10 and P@L(GT) (the paper's tables), and kappa, each
     with a 95 % interval over rows.
     """
+    command_needs("audit")
     from hf_relabel.builders.job import Job
     from hf_relabel.builders.judges.truth import TruthJudge
     from hf_relabel.builders.runs import judged_rows, stages_of_run

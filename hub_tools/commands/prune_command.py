@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Leave out one subset of DATA at a time, train, and say which subsets harm. Changes nothing."""
+    command_needs("train")
     from hf_relabel.cards.pruning import pruning_png
     from hf_relabel.hub_tools.commands.train_command import recipe_changes
     from hf_relabel.trainers.compare import default_student

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 EPILOG = """\b
@@ -30,6 +30,7 @@ def command(journal_path: str, figure: str | None, as_json: bool, **options: Any
     Shows whether a judge of lists prefers some places of its prompt, how far judges agree, and what each escalation
     rule would have cost and found on the same replies.
     """
+    command_needs("audit")
     from hf_relabel.builders.journal import Journal
     from hf_relabel.builders.judging_report import judging_report
     from hf_relabel.builders.runs import judged_rows, stages_of_run

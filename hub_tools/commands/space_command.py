@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
 
 EPILOG = """\b
 Examples:
@@ -85,6 +85,7 @@ def serve_command(
     read in parts as they are needed. Who answers is the owner of the token (`hf auth login`, HF_TOKEN); without one
     the app can only be read. Answers for a release on the Hub are committed to its config `human`.
     """
+    command_needs("space")
     from hf_relabel.hub_tools.space.serving import serve
     from hf_relabel.hub_tools.space.settings import SpaceSettings, prices_of
 
@@ -143,6 +144,7 @@ def deploy_command(
     RELEASE is user/repo, SPACE the Space's user/name. Files, variables and front matter are brought up to date in one
     commit; the same again does nothing. What others wrote in the Space's README.md and their files stay.
     """
+    command_needs("space")
     from hf_relabel.hub_tools.space.deploying import deploy
 
     report = deploy(

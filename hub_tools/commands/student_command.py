@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from hf_relabel.builders.program import program
-from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar, progress_lines
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def command(
     It judges offline, in milliseconds a row. As the first stage of a cascade that accepts what it is sure of, it
     leaves the rest to an LLM.
     """
+    command_needs("student")
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.hub_tools.assembly import source_of
     from hf_relabel.trainers.judge_student import train_student

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from hf_relabel.builders import extras as module
 from hf_relabel.builders.errors import ConfigError, MissingExtra
 from hf_relabel.builders.extras import EXTRAS, brought_by, install_command, missing, needs, require
 from hf_relabel.builders.quickstart import rows_path, truth_path
+from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.hub_tools.commands import COMMANDS
+from tests.hub_tools.base_install import OF_THE_CORE
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS, TRUTH = str(rows_path()), str(truth_path())
@@ -29,7 +32,6 @@ NEEDING = {
         "judge similarity": ["judge", ROWS, "--judge", "similarity", "--model", "a", "--journal", "s.sqlite"],
         "judge cross-encoder": ["judge", ROWS, "--judge", "cross-encoder", "--model", "a", "--journal", "c.sqlite"],
         "suspects": ["suspects", ROWS, "--judge", "similarity", "--model", "a", "--journal", "u.sqlite"],
-        "judge-bench similarity": ["judge-bench", ROWS, "--truth", TRUTH, "--judge", "similarity", "--model", "a"],
         "run similarity": ["run", "similarity.yaml"],
         "mine dense": ["mine", ROWS, "--model", "a", "--out", "dense.jsonl"],
     },
@@ -63,6 +65,25 @@ WORKING = {
     "run": ["run", "plain.yaml"],
     "train list": ["train", "--list"],
 }
+SECOND = {
+    "faiss": {"mine faiss": ["mine", ROWS, "--model", "a", "--faiss", "--out", "faiss.jsonl"]},
+    "similarity": {
+        "judge-bench similarity": ["judge-bench", ROWS, "--truth", TRUTH, "--judge", "similarity", "--model", "a"]
+    },
+}
+"""Need another extra first."""
+ALL = {extra: {**NEEDING.get(extra, {}), **SECOND.get(extra, {})} for extra in (*NEEDING, "faiss")}
+NOTHING = {"inspect", "jobs", "push", "pull", "diff", "log", "push-model"}
+"""Commands that need no extra, whatever their options."""
+SOMETIMES = {"build", "run", "plan", "suspects", "judge"}
+"""Commands that need an extra for what a judge or a step of them needs, which is tested there."""
+FREE = set(
+    "apply build_configs conclude diff draw_audit free_findings inspect judge judged_rows load_job load_recipe log"  # noqa: SIM905
+    " make_endpoint mine open_hub_source open_release open_source open_training_data plan publish pull push push_model"
+    " push_source read_answers read_beir rebuild_configs relabel release_from_folder render_card search_suspects"
+    " verdicts write_configs".split()
+)
+"""Public functions that need an extra for some judges, endpoints or engines at most, which say so themselves."""
 CASES = [(extra, name) for extra, commands in NEEDING.items() for name in commands]
 
 
@@ -77,7 +98,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "similarity.yaml").write_text(f"source: {ROWS}\nstages: [{{judge: similarity}}]\njournal: s.sqlite\n")
     (folder / "judge.gguf").write_bytes(b"GGUF")
     commands = WORKING | {name: arguments for each in NEEDING.values() for name, arguments in each.items()}
-    script = [sys.executable, str(Path(__file__).with_name("base_install.py")), str(folder), json.dumps(commands)]
+    lacking: dict[str, dict[str, list[str]]] = {}
+    for extra, name, module_ in LACKING:
+        lacking.setdefault(module_, {})[name] = ALL[extra][name]
+    script = [sys.executable, str(Path(__file__).with_name("base_install.py")), str(folder)]
+    script += [json.dumps(commands), json.dumps(lacking)]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -128,12 +153,15 @@ def test_modules_are_of_the_packages_that_the_table_says() -> None:
 
 
 def test_a_missing_module_is_the_extra_of_the_command_that_ran() -> None:
-    def of(name: str, command: str | None) -> str:
-        found = missing(ModuleNotFoundError(name=name), command=command)
+    def of(module_: str, command: str | None, name: str | None = None) -> str:
+        found = missing(ModuleNotFoundError(name=module_), command=command, name=name)
         return "" if found is None else str(found)
 
     assert "extra `train`" in of("sentence_transformers.models", "compare")
     assert "extra `similarity`" in of("sentence_transformers", None)
+    assert "hf_relabel.evaluate_model needs sentence-transformers, of the extra `evaluate`" in of(
+        "sentence_transformers", None, "evaluate_model"
+    )
     assert "extra `quickstart`" in of("uvicorn", "quickstart")
     assert of("no_module_of_ours", "train") == ""
 
@@ -177,13 +205,90 @@ def test_an_extra_brings_what_it_includes() -> None:
     assert {"sklearn", "sentence_transformers", "setfit"} <= set(brought_by("student"))
 
 
-@pytest.mark.parametrize("lacking", ["accelerate", "peft"])
-def test_training_looks_for_all_that_it_needs_before_it_begins(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """sentence-transformers is there with other extras too, which bring nothing to train with."""
-    train, compare, prune = (inspect.unwrap(call) for call in (hf_relabel.train, hf_relabel.compare, hf_relabel.prune))
-    monkeypatch.setitem(sys.modules, lacking, None)
-    given: Any = None  # it is not looked at before
-    for call in (lambda: train(given, given, "model"), lambda: compare(given, given), lambda: prune(given, given)):
+LACKING = [
+    (extra, name, lacking)
+    for extra, commands in ALL.items()
+    for name in commands
+    for lacking in sorted(set(brought_by(extra)) - OF_THE_CORE)
+]
+
+
+@pytest.mark.parametrize(("extra", "name"), sorted({case[:2] for case in LACKING}))
+def test_a_command_looks_for_all_of_its_extra_before_it_begins(extra: str, name: str, ran: dict[str, Any]) -> None:
+    """Much of an extra is there with other extras too: what is missing would be met hours later, or named otherwise."""
+    for lacking in (case[2] for case in LACKING if case[:2] == (extra, name)):
+        code, error = ran["lacking"][lacking][name]
+        assert code == 2, (lacking, code, error)
+        assert f"of the extra `{extra}`" in error, lacking
+
+
+def test_no_command_is_forgotten() -> None:
+    for name, extra in EXTRAS.items():
+        needing = {arguments[0] for arguments in ALL[name].values()}
+        unseen = set(extra.commands) - needing
+        assert unseen <= SOMETIMES, f"{name}: no test sees what {unseen} do without it"
+        assert needing <= set(extra.commands), name
+    needing = {name for extra in EXTRAS.values() for name in extra.commands}
+    assert set(COMMANDS) == needing | NOTHING
+    assert not needing & NOTHING
+
+
+def test_no_public_function_is_forgotten() -> None:
+    functions = {name for name in hf_relabel.__all__ if name[0].islower()}
+    needing = [name for extra in EXTRAS.values() for name in extra.names]
+    assert len(needing) == len(set(needing)), "a name is of one extra"
+    assert functions == {name for name in needing if name[0].islower()} | FREE
+
+
+NAMES = [(extra, name) for extra in EXTRAS for name in EXTRAS[extra].names]
+
+
+def _judge(judge: Any) -> None:
+    judge.judge([(Row("q", "q", (Passage("p", "", "p"),), (Passage("n", "", "n"),), ""), (0,))])
+
+
+USED: dict[str, Callable[[Path], Any]] = {
+    "CrossEncoderJudge": lambda folder: _judge(hf_relabel.CrossEncoderJudge(str(folder))),
+    "SimilarityJudge": lambda folder: _judge(hf_relabel.SimilarityJudge(str(folder))),
+    "LocalHub": lambda folder: hf_relabel.LocalHub(folder).__enter__(),
+    "RetrievalEvaluator": lambda _: hf_relabel.RetrievalEvaluator([]),
+}
+"""How a name is used, where not by calling it; functions and classes of the rest look for their extra first of all."""
+ALL_AT_ONCE = {"CompareReport", "MultiPositiveLoss", "StudentJudge"}
+"""Need no more than their module imports, or judge by another judge."""
+
+
+@pytest.mark.parametrize(("extra", "name"), [case for case in NAMES if case[1] not in ALL_AT_ONCE])
+def test_a_public_name_looks_for_all_of_its_extra_first(
+    extra: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use = USED.get(name, lambda _: getattr(hf_relabel, name)())
+    getattr(hf_relabel, name)
+    for lacking in brought_by(extra):
+        monkeypatch.setitem(sys.modules, lacking, None)
         with pytest.raises(MissingExtra) as refused:
-            call()
-        assert refused.value.extra == "train"
+            use(tmp_path)
+        monkeypatch.undo()
+        assert (refused.value.extra, refused.value.name) == (extra, lacking)
+
+
+@pytest.mark.parametrize(("extra", "name"), NAMES)
+def test_a_public_name_that_cannot_be_imported_names_its_own_extra(
+    extra: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(vars(hf_relabel), name, raising=False)
+    for lacking in brought_by(extra):
+        monkeypatch.setattr(hf_relabel.importlib, "import_module", partial(_not_there, lacking))
+        with pytest.raises(MissingExtra, match=rf"hf_relabel\.{name} needs") as refused:
+            getattr(hf_relabel, name)
+        assert refused.value.extra == extra
+
+
+def _not_there(lacking: str, _: str) -> None:
+    raise ModuleNotFoundError(name=lacking)
+
+
+def test_names_of_no_extra_are_there_without(ran: dict[str, Any]) -> None:
+    own = {name: extra for extra, name in NAMES}
+    assert {name: extra for name, extra in ran["names"].items() if own.get(name) != extra} == {}
+    assert {name for name in hf_relabel.__all__ if name not in own} <= set(hf_relabel.__all__) - set(ran["names"])

@@ -11,6 +11,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
+from hf_relabel.builders.extras import needs, require
 from hf_relabel.cards.training_report import Measured
 from hf_relabel.trainers.evaluation.search import TOP_K, Progress, bm25, rerank, search
 from hf_relabel.trainers.evaluation.sets import RetrievalSet, Run
@@ -35,6 +36,7 @@ class Evaluation:
     run: Run
 
 
+@needs("evaluate", "Measuring a model")
 @expects(data="RetrievalSet")
 def evaluate_model(
     model: Any,
@@ -50,7 +52,7 @@ def evaluate_model(
 
     Example:
             model = SentenceTransformer("intfloat/e5-base-v2")
-            print(evaluate_model(model, read_beir("beir/fiqa")).scores["ndcg@10"])
+            print(evaluate_model(model, read_beir("beir/fiqa")).measured.metrics["ndcg@10"])
 
     Args:
         metrics: see `metrics.ranking.ranking_metrics`.
@@ -96,6 +98,7 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         batch_size: int = 64,
         top_k: int = TOP_K,
     ) -> None:
+        require("evaluate", what="RetrievalEvaluator")
         if not sets:
             raise ConfigError("There is no set to evaluate on.")
         names = [data.about.name for data in sets]
