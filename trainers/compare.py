@@ -6,32 +6,29 @@ with more seeds or configs trains only those.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
-from hf_relabel.builders.extras import require
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.released import Release
+from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.text_table import text_table
-from hf_relabel.builders.whole_file import written_whole
 from hf_relabel.hub_tools.bars import running
-from hf_relabel.trainers.evaluation.evaluator import evaluate_model
+from hf_relabel.trainers.evaluation.leaks import warn_of_shared_queries
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.quiet import quiet_libraries
 from hf_relabel.trainers.recipes import Recipe, TeacherSettings, load_recipe
 from hf_relabel.trainers.significance import PairedComparison, RandomEffects, holm, paired_comparison, random_effects
 from hf_relabel.trainers.student import PACKAGED_TEACHER
-from hf_relabel.trainers.training_data import TrainingData, open_config
+from hf_relabel.trainers.training_data import open_config
+from hf_relabel.trainers.trials import Arm, Trial, kept_in, outcome
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,21 +42,6 @@ BASELINE = str(Technique.ORIGINAL)
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a run, its number and how many there are, before it starts."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One thing that is compared.
-
-    Attributes:
-        name: such as `relabel`, or `relabel+distillation`.
-        data: gives the rows it trains on.
-    """
-
-    name: str
-    config: str
-    recipe: Recipe
-    data: Callable[[], TrainingData]
 
 
 @dataclass(frozen=True)
@@ -174,6 +156,7 @@ class CompareReport:
         return f"{head}\n{table}\n{self.chosen}: {self.reason}"
 
 
+@needs("train", "Comparing")
 @expects(release="Release", sets=Sequence)
 def compare(
     release: Release,
@@ -209,7 +192,6 @@ def compare(
     Raises:
         ConfigError: a config does not exist or cannot be trained on, or there is nothing to compare with.
     """
-    require("train", what="Comparing")
     student = default_student() if recipe is None else recipe
     names = list(arms) if arms is not None else list(release.manifest["settings"]["techniques"])
     if BASELINE not in names:
@@ -254,13 +236,16 @@ def measure(
     _check(arms, sets, seeds)
     values: dict[str, dict[str, list[list[float]]]] = {data.about.name: {} for data in sets}
     rows: dict[str, int] = {}
-    with _kept_in(folder) as runs, quiet_libraries():
+    with kept_in(folder) as runs, quiet_libraries():
         for place, (arm, seed) in enumerate((arm, seed) for arm in arms for seed in seeds):
             if progress is not None:
                 progress(f"{arm.name}, seed {seed}", place, len(arms) * len(seeds))
             if seed == seeds[0]:
                 data = arm.data()
-            found = _measured(_Trial(arm, data, seed, tuple(sets), metric, depth, device), runs)
+            if place == 0:
+                warn_of_shared_queries(data.rows["query"], sets)
+            busy = partial(_told_busy, progress, f"{arm.name}, seed {seed}", place, len(arms) * len(seeds))
+            found = outcome(Trial(arm, data, seed, tuple(sets), metric, depth, device), runs, busy=busy)
             rows[arm.name] = found["rows"]
             for name, line in found["values"].items():
                 values[name].setdefault(arm.name, []).append(line)
@@ -268,16 +253,9 @@ def measure(
     return Measurements(metric, tuple(seeds), tuple(sets), arrays, rows)
 
 
-@contextmanager
-def _kept_in(folder: str | Path | None) -> Iterator[Path]:
-    """The folder of the runs, a temporary one if there is none."""
-    if folder is not None:
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="hf-relabel-compare-") as scratch:
-        yield Path(scratch)
+def _told_busy(progress: Progress | None, name: str, done: int, total: int) -> None:
+    if progress is not None:
+        progress(f"{name} (waiting for the process that makes this run)", done, total)
 
 
 def report_on(measured: Measurements, *, baseline: str = BASELINE) -> CompareReport:
@@ -329,7 +307,7 @@ def _arm(release: Release, name: str, recipe: Recipe, teacher: TeacherSettings |
     release.files(config)  # says so now if there is none
     if use:
         if teacher is None:
-            raise ConfigError(f"{name} needs a teacher: name a cross-encoder with --teacher.")
+            raise ConfigError(f"{name} needs a teacher, a cross-encoder: {argument('teacher', ...)}.")
         try:
             settings = TeacherSettings.model_validate({**teacher.model_dump(), "use": use})
         except ValueError:
@@ -340,74 +318,14 @@ def _arm(release: Release, name: str, recipe: Recipe, teacher: TeacherSettings |
 
 def _check(arms: Sequence[Arm], sets: Sequence[RetrievalSet], seeds: Sequence[int]) -> None:
     if not sets:
-        raise ConfigError("There is nothing to measure on: name a set with judgements of people (--eval FOLDER).")
+        raise ConfigError(
+            f"There is nothing to measure on: name a set with judgements of people, {argument('sets', ...)}."
+        )
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError("Give one or more seeds, each once.")
     for what, names in (("configs", [arm.name for arm in arms]), ("sets", [data.about.name for data in sets])):
         if len(set(names)) < len(names):
             raise ConfigError(f"Two of the {what} to compare have one name: {', '.join(names)}.")
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """One run: one arm with one seed."""
-
-    arm: Arm
-    data: TrainingData
-    seed: int
-    sets: tuple[RetrievalSet, ...]
-    metric: str
-    depth: int
-    device: str | None
-
-    def key(self) -> str:
-        """What changes when the outcome would. Arms that train the same on the same rows share a run."""
-        values = [
-            self.arm.recipe.model_dump(mode="json"),
-            self.data.fingerprint,
-            self.seed,
-            self.metric,
-            self.depth,
-            [[each.about.model_dump(mode="json"), _digest(each)] for each in self.sets],
-        ]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _measured(trial: _Trial, runs: Path) -> dict[str, Any]:
-    """What a run measured: as it was kept, else by running it."""
-    kept = runs / f"{trial.key()}.json"
-    if kept.is_file():
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        return found
-    from hf_relabel.trainers.loading import load_trained
-    from hf_relabel.trainers.training import train
-
-    place = kept.with_suffix("")
-    report = train(
-        trial.arm.recipe,
-        trial.data,
-        place,
-        seed=trial.seed,
-        device=trial.device,
-        progress=False,
-        # A student is trained again in less time than its checkpoints take.
-        checkpoints=trial.arm.recipe.kind != "static",
-    )
-    model = load_trained(place, report, device=trial.device)
-    values = {}
-    for each in trial.sets:
-        per_query = evaluate_model(model, each, metrics=(trial.metric,), top_k=trial.depth).per_query
-        values[each.about.name] = [per_query[query_id][trial.metric] for query_id in each.qrels]
-    result = {"arm": trial.arm.name, "seed": trial.seed, "rows": report.data.rows, "values": values}
-    with written_whole(kept) as file:
-        file.write(json.dumps(result).encode())
-    shutil.rmtree(place)
-    return result
-
-
-def _digest(data: RetrievalSet) -> str:
-    content = json.dumps([dict(data.queries), {name: dict(grades) for name, grades in data.qrels.items()}])
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _public_name(model: str) -> str:

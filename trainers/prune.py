@@ -12,13 +12,12 @@ from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
-from hf_relabel.builders.extras import require
+from hf_relabel.builders.extras import needs
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.bars import running
 from hf_relabel.trainers.compare import (
     METRIC,
     SEEDS,
-    Arm,
     CompareReport,
     Progress,
     default_student,
@@ -28,6 +27,7 @@ from hf_relabel.trainers.compare import (
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.recipes import Recipe
 from hf_relabel.trainers.training_data import TrainingData
+from hf_relabel.trainers.trials import Arm
 
 EVERYTHING = "all"
 KEPT = "kept"
@@ -100,6 +100,7 @@ class PruneReport:
         return f"{text}. Keep: {', '.join(self.kept)}."
 
 
+@needs("train", "Pruning")
 @expects(data="TrainingData", sets=Sequence)
 def prune(
     data: TrainingData,
@@ -128,7 +129,6 @@ def prune(
     Raises:
         ConfigError: there are fewer than two subsets, or a run cannot be made.
     """
-    require("train", what="Pruning")
     student = default_student() if recipe is None else recipe
     names = data.rows["subset"]
     counts = dict.fromkeys(names, 0)

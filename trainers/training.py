@@ -11,7 +11,8 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from transformers import TrainerCallback, set_seed
 
 from hf_relabel.builders.errors import ConfigError, TrainingError
 from hf_relabel.builders.expecting import PATH, expects
-from hf_relabel.builders.extras import require
+from hf_relabel.builders.extras import needs
+from hf_relabel.builders.one_process import one_process
+from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.whole_file import written_whole
 from hf_relabel.cards.training_report import (
     REPORT_NAME,
@@ -33,6 +36,7 @@ from hf_relabel.cards.training_report import (
 )
 from hf_relabel.trainers.data import usable_rows
 from hf_relabel.trainers.evaluation.evaluator import METRICS, RetrievalEvaluator
+from hf_relabel.trainers.evaluation.leaks import warn_of_shared_queries
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.kinds import least_negatives, make_trainer
 from hf_relabel.trainers.machine import hardware, versions
@@ -78,6 +82,7 @@ class TrainOptions:
                 raise ConfigError(f"Logging to {name} needs a package: pip install {packages[-1]}.")
 
 
+@needs("train", "Training")
 @expects(recipe="Recipe", data="TrainingData", out=PATH)
 def train(
     recipe: Recipe,
@@ -121,10 +126,10 @@ def train(
         callbacks: more of transformers' callbacks.
 
     Raises:
-        ConfigError: the recipe does not fit the data or the model, or `out` holds another run.
+        ConfigError: the recipe does not fit the data or the model, `out` holds another run, or another process trains
+            there.
         TrainingError: the loss became no number.
     """
-    require("train", what="Training")  # all of it, before minutes are spent on data and model
     chosen = TrainOptions(
         device=device,
         evaluate_every=evaluate_every,
@@ -139,8 +144,21 @@ def train(
     )
     chosen.check()
     run = _Run(Path(out), recipe, data, recipe.seed if seed is None else seed, tuple(sets), metrics, chosen)
-    with quiet_libraries():
+    with quiet_libraries(), _alone_in(run.out):
         return run.start()
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """While no other process trains there."""
+
+    def refuse() -> None:
+        raise ConfigError(f"Another process is training in {out}. Wait for it to end, or give another folder.")
+
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with one_process(out.with_name(f".{out.name}.lock"), refuse):
+        yield
 
 
 class _Run:
@@ -164,6 +182,7 @@ class _Run:
     def start(self) -> TrainingReport:
         if self._is_over():
             return read_training_report(self.out)
+        warn_of_shared_queries(self.data.rows["query"] if self.sets else (), self.sets)
         set_seed(self.seed)
         model = build_model(self.recipe, device=self.options.device)
         used, trainer = self._trainer(model)
@@ -190,7 +209,8 @@ class _Run:
         is_other = found is not None and found.get("settings") != settings
         if is_other and not self.options.overwrite:
             raise ConfigError(
-                f"{self.out} holds another training run. Give another folder, or --overwrite to delete it."
+                f"{self.out} holds another training run. Give another folder, or "
+                f"{argument('overwrite', True)} to delete it."
             )
         if found is not None and self.options.overwrite:
             shutil.rmtree(self.out)

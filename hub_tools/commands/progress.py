@@ -108,7 +108,7 @@ class ProgressLines:
             postfix=self._postfix,
             bar_format=", ".join(filter(None, parts)) + "{postfix}",
         )
-        return str(written)
+        return " ".join(str(written).split())  # tqdm pads rates
 
     @contextmanager
     def written_every(self, seconds: float) -> Iterator[None]:

@@ -11,7 +11,7 @@ import click
 
 from hf_relabel.builders.program import program
 from hf_relabel.builders.text_table import text_table
-from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_lines
 
@@ -66,6 +66,7 @@ def command(
     if list_recipes:
         _list_recipes()
         return
+    command_needs("train")
     if not data or not out:
         raise ConfigError("Name the data to train on and a folder for the model (--out).")
     with goes_on(lambda: f"The same command again goes on from the last checkpoint in {out}, if there is one."):
@@ -120,9 +121,12 @@ def _steps_told(description: str) -> Iterator[list[Any]]:
     """Callbacks of a training that say how far it is where no terminal shows the bar of transformers."""
     from hf_relabel.trainers.callbacks import StepsCallback
 
-    with progress_lines(description, unit=" steps") as lines:
+    with progress_lines(f"before {description} (the model, and what it reaches untrained)", unit=" steps") as lines:
 
         def tell(done: int, total: int) -> None:
+            if lines.total is None:
+                lines.set_description(description)
+                lines.reset()  # what came before says nothing of how long the steps will take
             lines.total = total
             lines.update(done - lines.n)
 

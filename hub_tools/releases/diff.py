@@ -257,7 +257,7 @@ def _from_to(before: Any, after: Any) -> str:
 
 
 def _and_more(number: int, what: str) -> str:
-    return f"\n… and {number - MOST_LINES} more {what}, see --json." if number > MOST_LINES else ""
+    return f"\n… and {number - MOST_LINES} more {what}, which its JSON lists." if number > MOST_LINES else ""
 
 
 def _table(lines: Sequence[Mapping[str, Any]]) -> str:

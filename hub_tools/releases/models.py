@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.expecting import PATH, expects
+from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.hub_errors import check_repo_id, hub_errors
@@ -209,7 +210,9 @@ class _ModelPusher:
         version = options.tag or str(FIRST if known is None else known.bumped(options.bump or self._bump()))
         Version.of_tag(version)
         if version in head.tags:
-            raise ReleaseError(f"{self.repo_id} has a tag {version} already. Leave --tag out for the next version.")
+            raise ReleaseError(
+                f"{self.repo_id} has a tag {version} already. Leave {argument('tag')} out for the next version."
+            )
         return self._planned(version, head.version, is_unchanged=False)
 
     def _bump(self) -> str:
@@ -279,7 +282,7 @@ class _ModelPusher:
             refs = self.api.list_repo_refs(self.repo_id, repo_type="model")
         if {tag.name: tag.target_commit for tag in refs.tags}.get(version) not in (None, commit):
             raise ReleaseError(
-                f"{self.repo_id}: somebody made a tag {version} just now. Push again with another --tag."
+                f"{self.repo_id}: somebody made a tag {version} just now. Push again with another {argument('tag')}."
             )
         return False
 

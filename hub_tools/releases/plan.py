@@ -10,6 +10,7 @@ from typing import Any
 from hf_relabel.builders.errors import CardError, ReleaseError
 from hf_relabel.builders.manifest import MANIFEST_NAME, manifest_text
 from hf_relabel.builders.readme_parts import config_names
+from hf_relabel.builders.spelling import argument
 from hf_relabel.cards.data_card import CardFacts, figures, render_card
 from hf_relabel.hub_tools.releases.repository import README_NAME, Head, RemoteFile
 from hf_relabel.hub_tools.releases.versions import FIRST, Version, highest
@@ -109,7 +110,8 @@ def make_plan(
     Version.of_tag(version)
     if version in head.tags:
         raise ReleaseError(
-            f"{facts.repo_id} has a tag {version} already, of another release. Leave --tag out for the next version."
+            f"{facts.repo_id} has a tag {version} already, of another release. Leave {argument('tag')} out for the next"
+            " version."
         )
     return planned(version, head.version, is_unchanged=False)
 

@@ -23,6 +23,7 @@ from hf_relabel.builders.expecting import expects, told
 from hf_relabel.builders.program import program
 from hf_relabel.builders.readme_parts import config_names
 from hf_relabel.builders.released import Release, release_from_folder
+from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.hub_tools import bars
@@ -360,7 +361,7 @@ class _Pusher:
         if not license_ and not present.get("license"):
             raise ConfigError(
                 f"{self.repo_id} needs a license, and that of the source is not known. Say under which one the"
-                " data may be used: --license apache-2.0, cc-by-4.0, …, or `unknown`."
+                f" data may be used: {argument('license', 'apache-2.0')}, cc-by-4.0, …, or `unknown`."
             )
         return license_, (language,) if isinstance(language, str) else tuple(map(str, language))
 
@@ -462,7 +463,7 @@ class _Pusher:
         if tags.get(version) not in (None, commit):
             raise ReleaseError(
                 f"{self.repo_id}: commit {commit} holds {version}, but somebody made a tag of that name for another"
-                " commit just now. Push again with another --tag."
+                f" commit just now. Push again with another {argument('tag')}."
             )
         return False
 

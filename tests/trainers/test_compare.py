@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -83,6 +86,42 @@ def test_runs_are_kept_and_only_new_ones_are_made(tmp_path: Path, release: Relea
     assert json.dumps(second.evidence()) == json.dumps(
         compare(release, [data], arms=["relabel"], seeds=(0, 1), **settings).evidence()
     )
+
+
+def test_two_processes_with_one_folder_make_each_run_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: RetrievalSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second waits for what the first makes, says so, and has the same in the end."""
+    waits = threading.Event()
+    trained = []
+
+    def trains(recipe: Any, data: Any, out: Path, **_: Any) -> Any:
+        out.mkdir()
+        trained.append(out)
+        assert waits.wait(60), "the second did not wait for the first, nor train"
+        return SimpleNamespace(data=SimpleNamespace(rows=len(data.rows)))
+
+    def tell(name: str, done: int, total: int) -> None:
+        if "waiting for the process that makes this run" in name:
+            waits.set()
+
+    monkeypatch.setattr("hf_relabel.trainers.training.train", trains)
+    monkeypatch.setattr("hf_relabel.trainers.loading.load_trained", lambda *_, **__: None)
+    per_query = {query_id: {"ndcg@10": 0.5} for query_id in data.queries}
+    monkeypatch.setattr(
+        "hf_relabel.trainers.trials.evaluate_model", lambda *_, **__: SimpleNamespace(per_query=per_query)
+    )
+    rows = open_training_data(rows_file(tmp_path))
+    arm = Arm("a", "original", load_recipe("static"), lambda: rows)
+    with ThreadPoolExecutor(2) as both:
+        made = [both.submit(measure, [arm], [data], seeds=(0, 1), folder=tmp_path / "runs", progress=tell)
+                for _ in range(2)]  # fmt: skip
+        one, other = (each.result() for each in made)
+    assert len(trained) == 2
+    assert "24 of its 24 queries are in the rows that are trained on" in caplog.text
+    assert one.rows == other.rows == {"a": 24}
+    assert np.array_equal(one.values[data.about.name]["a"], other.values[data.about.name]["a"])
+    assert sorted(path.suffix for path in (tmp_path / "runs").iterdir()) == [".json", ".json"]
 
 
 def test_evidence_goes_into_manifest_and_readme_and_sets_the_default(release: Release, data: RetrievalSet) -> None:
@@ -163,7 +202,7 @@ def test_a_call_draws_a_bar_of_its_runs_unless_it_is_not_wanted(
     rows = [{**row, "subset": f"s{number % 2}"} for number, row in enumerate(plain_rows(4, positives=1, negatives=2))]
     write_lines(tmp_path / "rows.jsonl", rows)
     training = open_training_data(tmp_path / "rows.jsonl")
-    monkeypatch.setattr("hf_relabel.trainers.compare._measured", lambda trial, runs: {
+    monkeypatch.setattr("hf_relabel.trainers.compare.outcome", lambda trial, runs, busy: {
         "rows": 1, "values": {each.about.name: [0.5] * len(each.qrels) for each in trial.sets}
     })  # fmt: skip
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # no thread of tqdm's own

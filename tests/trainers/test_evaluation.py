@@ -16,6 +16,7 @@ from sentence_transformers import CrossEncoder
 from hf_relabel.builders.errors import BadRow, BuildError, ConfigError, SourceError
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator, evaluate_model, evaluate_run
+from hf_relabel.trainers.evaluation.leaks import warn_of_shared_queries
 from hf_relabel.trainers.evaluation.opening import open_sets
 from hf_relabel.trainers.evaluation.runs import read_run, write_run
 from hf_relabel.trainers.evaluation.search import bm25, rerank, search
@@ -53,6 +54,19 @@ def test_a_search_in_blocks_finds_what_one_over_all_finds(data: RetrievalSet, bl
         assert list(found[query_id].values()) == pytest.approx(best, abs=1e-6)
         by_docid = dict(zip(whole, line, strict=True))
         assert list(found[query_id].values()) == pytest.approx([by_docid[docid] for docid in found[query_id]], abs=1e-6)
+
+
+def test_queries_that_are_trained_on_too_are_told(data: RetrievalSet, caplog: pytest.LogCaptureFixture) -> None:
+    first, second, *_ = data.queries.values()
+    warn_of_shared_queries(["something else", f"  {first.upper()} ", first, second], [data])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{data.about.name}: 2 of its {len(data.queries)} queries are in the rows that are trained on. What is measured there says"
+        " little of other queries: take a set whose queries the rows do not have."
+    ]
+    caplog.clear()
+    warn_of_shared_queries(["something else"], [data])
+    warn_of_shared_queries([first], [])
+    assert not caplog.records
 
 
 def test_progress_is_told_and_a_small_corpus_is_found_whole(data: RetrievalSet) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.one_process import one_process
 from hf_relabel.cards.training_report import TrainingReport, read_training_report
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.search import search
@@ -56,13 +57,16 @@ def test_each_kind_trains_and_its_folder_loads(tmp_path: Path, kind: str) -> Non
     assert not list(out.glob("checkpoint-*"))
 
 
-def test_training_changes_the_model_and_the_best_evaluation_is_kept(tmp_path: Path) -> None:
+def test_training_changes_the_model_and_the_best_evaluation_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sets = [read_beir(beir_folder(tmp_path))]
     _, report = run(tmp_path, sets=sets, evaluate_every=2, recipe={"max_steps": 12})
     by_step = {point.step: point.metrics["ndcg@10"] for point in report.curve if point.metrics}
     assert report.best_step == max(by_step, key=lambda step: (by_step[step], -step))
     assert report.evaluations[0].metrics["ndcg@10"] == pytest.approx(by_step[report.best_step])
     assert report.evaluations[0].metrics["ndcg@10"] > report.before[0].metrics["ndcg@10"]
+    assert "24 of its 24 queries are in the rows that are trained on" in caplog.text
 
 
 def test_lora_is_kept_as_adapters_or_merged(tmp_path: Path) -> None:
@@ -84,7 +88,7 @@ def test_the_same_run_again_is_the_same_report_and_trains_nothing(tmp_path: Path
 
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     run(tmp_path)
-    with pytest.raises(ConfigError, match=r"holds another training run.*--overwrite"):
+    with pytest.raises(ConfigError, match=r"holds another training run.*`overwrite=True`"):
         run(tmp_path, recipe={"learning_rate": 1e-4})
     assert run(tmp_path, recipe={"learning_rate": 1e-4}, overwrite=True)[1].recipe["learning_rate"] == 1e-4
     (tmp_path / "mine").mkdir()
@@ -94,6 +98,17 @@ def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds other files"):
         run(tmp_path, name="mine", overwrite=True)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+
+
+def test_a_folder_where_another_process_trains_is_refused(tmp_path: Path) -> None:
+    with (
+        one_process(tmp_path / ".model.lock", lambda: None),
+        pytest.raises(ConfigError, match="Another process is training in"),
+    ):
+        run(tmp_path)
+    assert not (tmp_path / "model").exists()
+    run(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 CODE = """
