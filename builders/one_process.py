@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hf_relabel.builders.errors import ConfigError
+
 
 @contextmanager
 def one_process(place: Path, busy: Callable[[], None]) -> Iterator[None]:
@@ -16,13 +18,17 @@ def one_process(place: Path, busy: Callable[[], None]) -> Iterator[None]:
         busy: called where another process, or another thread, holds it. If it raises nothing, that one is waited for.
 
     Raises:
-        OSError: the file cannot be made.
+        ConfigError: the file cannot be made.
     """
     import filelock
 
     lock = filelock.FileLock(place, thread_local=False)
-    if filelock.has_fcntl:  # where the file may not be made, filelock would wait for ever
-        place.open("ab").close()
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if filelock.has_fcntl:  # where the file may not be made, filelock would wait for ever
+            place.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"{place.parent} cannot be written to ({error.strerror}). Choose another folder.") from error
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:

@@ -156,7 +156,6 @@ def _alone_in(out: Path) -> Iterator[None]:
         raise ConfigError(f"Another process is training in {out}. Wait for it to end, or give another folder.")
 
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
     with one_process(out.with_name(f".{out.name}.lock"), refuse):
         yield
 

@@ -60,8 +60,8 @@ def test_queries_that_are_trained_on_too_are_told(data: RetrievalSet, caplog: py
     first, second, *_ = data.queries.values()
     warn_of_shared_queries(["something else", f"  {first.upper()} ", first, second], [data])
     assert [record.getMessage() for record in caplog.records] == [
-        f"{data.about.name}: 2 of its {len(data.queries)} queries are in the rows that are trained on. What is measured there says"
-        " little of other queries: take a set whose queries the rows do not have."
+        f"{data.about.name}: 2 of its {len(data.queries)} queries are in the rows that are trained on. What is measured"
+        " there says little of other queries: take a set whose queries the rows do not have."
     ]
     caplog.clear()
     warn_of_shared_queries(["something else"], [data])
