@@ -27,7 +27,7 @@ def nearest_and_all(name: str, known: Iterable[str]) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The most alike of the known names, whatever the case and with - and _ alike; None where nothing is near."""
-    spelt = {_plain(right): right for right in known}
+    spelt = {_plain(right): str(right) for right in known}
     found = get_close_matches(_plain(name), spelt, n=1, cutoff=0.6)
     return spelt[found[0]] if found else None
 

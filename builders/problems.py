@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from hf_relabel.builders.nearest import nearest_or_all
+from hf_relabel.builders.nearest import did_you_mean, nearest_or_all
 
 Place = tuple[int | str, ...]
 """Where a setting stands: names, and numbers in lists (`("stages", 0, "judge")`)."""
@@ -52,6 +53,9 @@ def _said(found: ErrorDetails, model: type[BaseModel]) -> str:
         lines = [line if line.endswith(("?", ".")) else f"{line}." for line in message.split("\n")]
         return "\n".join(f"`{place}`: {line}" if place else f"{line[:1].upper()}{line[1:]}" for line in lines)
     given = found["input"]
+    if found["type"] in ("literal_error", "enum") and isinstance(given, str):
+        near = did_you_mean(given, re.findall(r"'([^']+)'", message))
+        return f"`{place}`: {message[:1].lower()}{message[1:]}, not {given!r}.{near}"
     plain = isinstance(given, bool | int | float) or (isinstance(given, str) and len(given) <= 60 and ":" not in given)
     return f"`{place}`: {message[:1].lower()}{message[1:]}{f', not {given!r}' if plain else ''}."
 

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.rows import Passage, Row
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -123,7 +124,8 @@ class Sample:
     def preset(cls, name: str, seed: int = 0) -> Sample:
         """One of the paper's samples, by its name in `PRESETS`."""
         if name not in PRESETS:
-            raise ConfigError(f"There is no sample {name!r}. There are: {', '.join(PRESETS)}.")
+            near = did_you_mean(name, PRESETS)
+            raise ConfigError(f"There is no sample {name!r}.{near} There are: {', '.join(PRESETS)}.")
         return cls.per_subset(PRESETS[name], seed)
 
     def choose(self, rows: Iterable[Row]) -> Choice:
@@ -239,5 +241,6 @@ def parse_sample(text: str, seed: int = 0) -> Sample:
         return Sample.total(int(text), seed)
     except ValueError as error:
         raise ConfigError(
-            f"{text!r} is no sample. Give a number of rows, a share such as 5%, or one of: {', '.join(PRESETS)}."
+            f"{text!r} is no sample.{did_you_mean(text, PRESETS)} Give a number of rows, a share such as 5%, or one of: "
+            f"{', '.join(PRESETS)}."
         ) from error

@@ -26,6 +26,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _NO_VALUE = object()
+_BARE = ("", "…", "nan", "inf", "-inf")
+"""What an option takes as it stands, though it is no literal of Python."""
 _MARKED = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
 
 
@@ -68,7 +70,7 @@ def _literal(value: Any) -> str:
 
 def _option(option: str, written: str) -> str | None:
     """An option with the value that is written in Python; None where an option cannot say that."""
-    if written in ("", "…"):
+    if written in _BARE:
         return f"{option} {written}".rstrip()
     try:
         value = ast.literal_eval(written)

@@ -20,6 +20,7 @@ from enum import StrEnum
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.expecting import expect
 from hf_relabel.builders.judgements import Outcome, Verdict
+from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.rows import Row
 
 DEFAULT_LIMIT = 7
@@ -156,7 +157,10 @@ def named(technique: Technique | str) -> Technique:
     try:
         return Technique(technique)
     except ValueError:
-        raise ConfigError(f"There is no technique {technique!r}. Techniques are: {', '.join(Technique)}.") from None
+        near = did_you_mean(technique, Technique)
+        raise ConfigError(
+            f"There is no technique {technique!r}.{near} Techniques are: {', '.join(Technique)}."
+        ) from None
 
 
 def account_all(

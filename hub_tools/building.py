@@ -14,6 +14,7 @@ from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judged_share import judged_enough
 from hf_relabel.builders.judgements import Verdict
+from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.outputs import OutputFormat, write_formats
 from hf_relabel.builders.outputs.writing import Originals
 from hf_relabel.builders.released import Release
@@ -304,7 +305,8 @@ def check_names(settings: BuildSettings) -> None:
     known = [str(technique) for technique in Technique]
     unknown = [name for name in settings.techniques if name not in known]
     if unknown:
-        raise ConfigError(f"There is no technique {unknown[0]!r}. Techniques are: {', '.join(known)}.")
+        near = did_you_mean(unknown[0], known)
+        raise ConfigError(f"There is no technique {unknown[0]!r}.{near} Techniques are: {', '.join(known)}.")
     if settings.default not in settings.techniques:
         raise ConfigError(
             f"The default config {settings.default!r} is not among those built: {', '.join(settings.techniques)}."

@@ -19,9 +19,11 @@ from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source, SourceFile, source_from_files
 from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
-from hf_relabel.builders.sources.files import DATA_FILES, data_files, is_data_file, subset_of
+from hf_relabel.builders.sources.files import DATA_FILES, data_files, exists, is_data_file, subset_of
+from hf_relabel.builders.sources.objects import size_told
 from hf_relabel.builders.sources.source import Options
 from hf_relabel.builders.sources.splits import files_of_split
+from hf_relabel.builders.spelling import argument
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _URL = "hf://datasets/"
+_LONGEST_SHOWN = 300
 _NAME = r"[A-Za-z0-9][\w.-]{0,95}"
 _ON_THE_HUB = re.compile(rf"(?P<repo>{_NAME}/{_NAME}?)(:(?P<config>[^@/]+))?(@(?P<revision>.+))?")
 
@@ -113,7 +116,8 @@ def open_source(
     hub = _on_the_hub(data)
     if hub is None:
         if revision is not None:
-            raise SourceError(f"{data}: is no data set on the Hub, so it has no revision {revision!r}.")
+            told = str(data) if isinstance(data, (str, os.PathLike)) else size_told(data)
+            raise SourceError(f"{told}: is no data set on the Hub, so it has no {argument('revision', revision)}.")
         return open_here(
             data,
             name=name,
@@ -160,13 +164,14 @@ def _on_the_hub(data: Any) -> HubLocation | None:
     if not isinstance(data, (str, os.PathLike)):
         return None
     text = str(data)
-    if not text.startswith(_URL) and Path(text).exists():
+    if not text.startswith(_URL) and exists(Path(text)):
         return None
     hub = HubLocation.parse(text)
     # `data/rows.jsonl` could name a data set, but it is a file whose name has a mistake.
     if hub is None or is_data_file(text):
+        shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text):,} characters)"
         raise SourceError(
-            f"{text}: neither an existing file or folder nor a data set on the Hub (user/repo, user/repo@revision or "
+            f"{shown}: neither an existing file or folder nor a data set on the Hub (user/repo, user/repo@revision or "
             "user/repo:config@revision)."
         )
     return hub

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.errors import BadRow, SourceError
+from hf_relabel.builders.findings import is_blank
 from hf_relabel.builders.rows import Passage, text_docid
+from hf_relabel.builders.sources.columns import METADATA
 from hf_relabel.builders.sources.fields import Context, check_text, identifier, structured_passage
 from hf_relabel.builders.sources.files import Record, SourceFile
 from hf_relabel.builders.sources.folders import files_of
 from hf_relabel.builders.sources.objects import source_object
 from hf_relabel.builders.sources.reading import read_records
+from hf_relabel.builders.spelling import argument
 
 _IDS = ("_id", "docid", "id")
 
@@ -27,17 +30,19 @@ def read_corpus(corpus: Any) -> Iterator[Passage]:
             an id (`_id`, `docid` or `id`). The text may be called otherwise where it is the only field.
 
     Raises:
-        SourceError: it is nothing of the kind, or cannot be read.
+        SourceError: it is nothing of the kind, cannot be read, or holds no text.
         BadRow: one of the records has no text.
     """
     if isinstance(corpus, (str, os.PathLike)):
-        return (passage for file in _files(Path(corpus)) for passage in file_passages(file))
+        passages = (passage for file in _files(Path(corpus)) for passage in file_passages(file))
+        return _with_texts(str(corpus), passages)
     if isinstance(corpus, Iterable) and not hasattr(corpus, "column_names") and not hasattr(corpus, "columns"):
         texts = list(corpus)
-        if all(isinstance(text, str) for text in texts):
-            return (Passage(text_docid("", text), "", text) for text in texts)
+        if texts and all(isinstance(text, str) for text in texts):
+            return _with_texts("the corpus", (Passage(text_docid("", text), "", text) for text in texts))
         corpus = texts
-    return _passages("the corpus", source_object(corpus, name="the corpus").records())
+    records = source_object(corpus, name="the corpus").records()
+    return _with_texts("the corpus", _passages("the corpus", records))
 
 
 def file_passages(file: SourceFile, *, skip_bad: bool = False) -> Iterator[Passage]:
@@ -69,11 +74,30 @@ def _passages(name: str, records: Iterable[tuple[int, Record | BadRow]], skip_ba
             yield passage
 
 
+def _with_texts(name: str, passages: Iterable[Passage]) -> Iterator[Passage]:
+    """The passages, as long as one of them says something.
+
+    Raises:
+        SourceError: at the end, none does.
+    """
+    read = texts = 0
+    for passage in passages:
+        read += 1
+        texts += not is_blank(passage)
+        yield passage
+    if not texts:
+        found = f"none of its {read:,} records has a text" if read else "there are no records in it"
+        remedy = f"Give records with a `text`, or leave {argument('corpus')} out to mine among the positives alone."
+        raise SourceError(f"{name}: {found}. {remedy}")
+
+
 def _passage(record: Record, context: Context) -> Passage:
     if "text" not in record:
-        if len(record) != 1:
+        if len(record) != 1 or not METADATA.isdisjoint(record):
             has = ", ".join(map(str, list(record)[:10])) or "nothing"
-            raise context.bad("text", "missing", f"A passage has a text, title and _id; this record has: {has}.")
+            raise context.bad(
+                "text", "missing", f"A passage has a `text`, perhaps title and _id; this record has: {has}."
+            )
         [(name, text)] = record.items()
         return structured_passage({"text": check_text(text, name, context)}, name, context)
     id_field = next((name for name in _IDS if name in record), None)

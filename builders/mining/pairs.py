@@ -36,6 +36,25 @@ class Query:
         return frozenset((*self.positives, *self.alike))
 
 
+class _Positions:
+    """The positions under each key, once each and in the order they came. Most keys have one, which is kept bare: an
+    `int` is an eighth of a dict with it. A few may have as many as there are passages."""
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, int | dict[int, None]] = {}
+
+    def add(self, key: bytes, position: int) -> None:
+        found = self._found.setdefault(key, position)
+        if isinstance(found, dict):
+            found[position] = None
+        elif found != position:
+            self._found[key] = {found: None, position: None}
+
+    def all(self, key: bytes) -> Iterable[int]:
+        found = self._found.get(key, {})
+        return (found,) if isinstance(found, int) else found
+
+
 class Candidates:
     """All passages that may become negatives, each text once, on the disk. In memory are some bytes for each."""
 
@@ -43,7 +62,7 @@ class Candidates:
         self._passages = StoredRecords()
         self._by_content: dict[bytes, int] = {}
         self._documents: dict[str, int] = {}
-        self._like: dict[bytes, array[int]] = {}
+        self._like = _Positions()
         self.copies = 0
         self.blank = 0
 
@@ -86,9 +105,7 @@ class Candidates:
         if position == len(self):
             self._passages.append(passage.to_dict())
         for key in _likeness(passage):
-            places = self._like.setdefault(key, array("q"))
-            if position not in places:
-                places.append(position)
+            self._like.add(key, position)
         return position
 
     def like(self, query: str, query_id: str, positives: Iterable[int]) -> set[int]:
@@ -97,7 +114,7 @@ class Candidates:
         keys = {_digest("text", _plain(query))}
         for position in positives:
             keys.update(_likeness(self[position]))
-        found = {position for key in keys for position in self._like.get(key, ())}
+        found = {position for key in keys for position in self._like.all(key)}
         return found | {self._documents[query_id]} if query_id in self._documents else found
 
 
@@ -114,7 +131,7 @@ class Pairs:
         self._candidates = candidates
         self._rows = StoredRecords()
         self._members: list[array[int]] = []
-        self._positives: dict[bytes, array[int]] = {}
+        self._positives = _Positions()
         self.left_out = 0
         self.scores = False
         numbers: dict[bytes, int] = {}
@@ -139,9 +156,11 @@ class Pairs:
         self.left_out += len(row.negative_passages)
         self.scores = self.scores or any(passage.score is not None for passage in row.positive_passages)
         self._rows.append({**row.to_dict(scores=True), "negative_passages": []})
-        positions = [self._candidates.add(passage) for passage in row.positive_passages]
-        known = self._positives.setdefault(_digest(_plain(row.query)), array("q"))
-        known.extend(position for position in positions if position != NONE and position not in known)
+        positions = (self._candidates.add(passage) for passage in row.positive_passages)
+        key = _digest(_plain(row.query))
+        for position in positions:
+            if position != NONE:
+                self._positives.add(key, position)
 
     def row(self, number: int) -> Row:
         """A row with all positives of its query and id, and without negatives."""
@@ -152,7 +171,7 @@ class Pairs:
 
     def query(self, row: Row) -> Query:
         """The row's query as a miner sees it."""
-        positives = tuple(self._positives[_digest(_plain(row.query))])
+        positives = tuple(self._positives.all(_digest(_plain(row.query))))
         like = self._candidates.like(row.query, row.query_id, positives)
         return Query(row.query, positives, tuple(sorted(like.difference(positives))))
 

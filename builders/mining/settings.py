@@ -8,6 +8,7 @@ from typing import Any, Literal
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.extras import install_command
 from hf_relabel.builders.judges.settings import check_number, check_text
+from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
 
 METHODS = ("bm25", "dense")
@@ -58,7 +59,8 @@ class MiningSettings:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise ConfigError(f"method: expected one of {', '.join(METHODS)}, found {self.method!r}")
+            near = did_you_mean(str(self.method), METHODS)
+            raise ConfigError(f"method: expected one of {', '.join(METHODS)}, found {self.method!r}.{near}")
         check_number("negatives", self.negatives, 1, 10_000, whole=True)
         check_number("range_min", self.range_min, 0, 1_000_000, whole=True)
         if self.range_max is not None:

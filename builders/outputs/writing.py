@@ -14,6 +14,7 @@ import orjson
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.manifest import file_entry
+from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.outputs import same
 from hf_relabel.builders.outputs.beside import FieldCounts
 from hf_relabel.builders.outputs.made import MADE, Record
@@ -53,7 +54,8 @@ class OutputFormat:
         """
         others = ", ".join(MADE)
         if self.name not in OUTPUT_FORMATS:
-            raise ConfigError(f"There is no output format {self.name!r}. There are: {', '.join(OUTPUT_FORMATS)}.")
+            near = did_you_mean(self.name, OUTPUT_FORMATS)
+            raise ConfigError(f"There is no output format {self.name!r}.{near} There are: {', '.join(OUTPUT_FORMATS)}.")
         if self.name == SAME and self.source is None:
             raise ConfigError(
                 "A release does not hold the records that came in: give SOURCE in place of --from, or another"

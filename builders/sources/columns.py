@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
 from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.sources.files import Record
 from hf_relabel.builders.spelling import argument
 
@@ -39,7 +39,7 @@ ROLES = {
 """What a user may give columns for."""
 
 # Never taken by a guess: what such a column holds is seldom a query or a passage.
-_METADATA = frozenset(
+METADATA = frozenset(
     [
         "id",
         "_id",
@@ -302,7 +302,7 @@ def guessed(roles: Mapping[str, Role], given: Columns, record: Record) -> dict[s
     open_roles = [name for name, role in roles.items() if role.required and name not in bound.columns]
     left = [name for name in bound.unread if holds_text(record[name])]
     found = {role: [name for name in left if _may_be(roles[role].kind, record[name])] for role in open_roles}
-    certain = all(role in _GUESSED and len(names) == 1 and names[0] not in _METADATA for role, names in found.items())
+    certain = all(role in _GUESSED and len(names) == 1 and names[0] not in METADATA for role, names in found.items())
     if not open_roles or (certain and len(left) == len(open_roles)):
         return {role: names[0] for role, names in found.items()}
     some_are_known = any(role.required and name in bound.columns for name, role in roles.items())
@@ -320,14 +320,14 @@ def _question(open_roles: Sequence[str], left: Sequence[str]) -> str:
 
 
 def _answer(open_roles: Sequence[str], left: Sequence[str]) -> str:
-    likely = [name for name in left if name not in _METADATA] or list(left)
+    likely = [name for name in left if name not in METADATA] or list(left)
     said = {role: likely[index] if index < len(likely) else "NAME" for index, role in enumerate(open_roles)}
     return f"Say it, for example {argument('columns', said)}."
 
 
 def lost_prose(record: Record, bound: Bound) -> str | None:
     """A column of sentences, or of lists of them, that nobody reads, and whose name does not say it is no passage."""
-    return next((name for name in bound.unread if name not in _METADATA and _is_prose(record.get(name))), None)
+    return next((name for name in bound.unread if name not in METADATA and _is_prose(record.get(name))), None)
 
 
 def _is_prose(value: Any) -> bool:
@@ -353,7 +353,25 @@ def given_columns(columns: Mapping[str, str | Sequence[str]] | None, name: str) 
         if not texts or not all(isinstance(text, str) for text in texts):
             raise SourceError(f"{name}: columns: {role} takes the name of a column or a list of names, not {named!r}.")
         given[role] = (named,) if isinstance(named, str) else tuple(named)
+    if (wrong := in_two_roles(given, [column for columns in given.values() for column in columns])) is not None:
+        raise SourceError(f"{name}: {wrong}")
     return given
+
+
+def in_two_roles(given: Columns, names: Iterable[str]) -> str | None:
+    """What is wrong where one column is given two roles; None where none is. `ignore` with a `*` is all that is left.
+
+    Args:
+        names: the columns there are.
+    """
+    roles: dict[str, str] = {}
+    for role, columns in given.items():
+        if role == IGNORE:
+            columns = tuple(column for column in columns if "*" not in column)
+        for column in matching(columns, names):
+            if (other := roles.setdefault(column, role)) != role:
+                return f"the column {column!r} cannot be the {other} and the {role}. Give each role its own."
+    return None
 
 
 def no_such_role(role: str, named: str | Sequence[str]) -> str | None:
@@ -361,24 +379,23 @@ def no_such_role(role: str, named: str | Sequence[str]) -> str | None:
     if role in ROLES:
         return None
     turned = isinstance(named, str) and named in ROLES
-    near = next(iter(get_close_matches(str(role), ROLES, n=1)), None)
-    hint = f" Did you mean {named}={role}?" if turned else f" Did you mean {near!r}?" if near else ""
+    hint = f" Did you mean {named}={role}?" if turned else did_you_mean(str(role), ROLES)
     return f"columns play no role {role!r}.{hint} Roles are: {', '.join(ROLES)}."
 
 
 def check_given(given: Columns, records: Sequence[Record], file: str) -> None:
-    """Whether the columns that were given are there.
+    """Whether the columns that were given are there, each in one role.
 
     Raises:
-        SourceError: one is not, with those there are.
+        SourceError: one is not, with those there are, or has two roles.
     """
     there = list(dict.fromkeys(str(name) for record in records for name in record))
+    if (wrong := in_two_roles(given, there)) is not None:
+        raise SourceError(f"{file}: {wrong}")
     for role, columns in given.items():
         for column in columns:
             if not matching([column], there):
-                near = next(iter(get_close_matches(column, there, n=1)), None)
-                hint = f" Did you mean {near!r}?" if near else ""
-                known = ", ".join(there[:30])
+                hint, known = did_you_mean(column, there), ", ".join(there[:30])
                 raise SourceError(f"{file}: there is no column {column!r} ({role}).{hint} There are: {known}.")
 
 

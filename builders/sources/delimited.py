@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from itertools import chain
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain, count
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
@@ -12,6 +14,7 @@ import orjson
 
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.sources.files import LONGEST_LINE, WHOLE_ROW, Record, SourceFile, bare_name, decompressed
+from hf_relabel.builders.sources.tab_quoting import is_quoted
 
 _LISTS = frozenset(
     [
@@ -23,20 +26,33 @@ _LISTS = frozenset(
 _NUMBERS = frozenset({"label", "score", "relevance", "margin", "labels", "scores"})
 _REMEDY = "Give JSON lines or parquet instead: `frame.to_json('rows.jsonl', orient='records', lines=True)`."
 
+_LONGEST_NAME = 15
+"""Words. What is longer is a text, in a file whose first line names nothing."""
+_PLAIN_REMEDY = (
+    "Lines are rows here, and quotes are part of the text, since not the whole file is quoted. Write fields with a tab "
+    "or a line end with a csv writer, or give JSON lines or parquet instead."
+)
+
 
 def read_delimited(file: SourceFile) -> Iterator[tuple[int, Record | BadRow]]:
     """The rows with the number of the line that each begins in, under the names of the first line.
 
     Lists are read where they are written as JSON (`["a", "b"]`), numbers only in columns of labels and scores. An
-    empty cell is null.
+    empty cell is null. Tab-separated lines are rows as they stand, quotes and all, as MS MARCO's files want it, unless
+    the whole file is quoted as csv writers do it (`tab_quoting`).
 
     Raises:
-        SourceError: the file is not UTF-8, or its quotes are broken.
+        SourceError: the file is not UTF-8, its quotes are broken, or its first line names no columns.
     """
     csv.field_size_limit(LONGEST_LINE)
     with decompressed(file) as stream:
         try:
-            yield from _rows(file, _lines(stream))
+            lines = _lines(file, stream)
+            first = next(lines, "")
+            delimiter = _delimiter(file, first)
+            lines = chain([first], lines)
+            unquoted = delimiter == "\t" and not _is_quoted(file)
+            yield from _plain_rows(file, lines) if unquoted else _rows(file, lines, delimiter)
         except UnicodeDecodeError as error:
             raise SourceError(
                 f"{file.name}: text that is not UTF-8 (byte {error.object[error.start]:#04x}). Save it as UTF-8, such "
@@ -44,22 +60,47 @@ def read_delimited(file: SourceFile) -> Iterator[tuple[int, Record | BadRow]]:
             ) from error
 
 
-def _lines(stream: BinaryIO) -> Iterator[str]:
-    first = stream.readline(LONGEST_LINE).decode("utf-8-sig")
-    yield first
-    while line := stream.readline(LONGEST_LINE):
-        yield line.decode()
+def _lines(file: SourceFile, stream: BinaryIO) -> Iterator[str]:
+    encoding = "utf-8-sig"
+    for number in count(1):
+        line = stream.readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            raise SourceError(f"{file.name}: line {number} is longer than {LONGEST_LINE // 2**20} MiB. {_REMEDY}")
+        if not line:
+            return
+        yield line.decode(encoding)
+        encoding = "utf-8"
 
 
-def _rows(file: SourceFile, lines: Iterator[str]) -> Iterator[tuple[int, Record | BadRow]]:
-    first = next(lines)
-    reader = csv.reader(chain([first], lines), delimiter=_delimiter(file, first), strict=True)
+def _is_quoted(file: SourceFile) -> bool:
+    with decompressed(file) as stream:
+        return is_quoted(iter(partial(stream.readline, LONGEST_LINE), b""))
+
+
+def _plain_rows(file: SourceFile, lines: Iterator[str]) -> Iterator[tuple[int, Record | BadRow]]:
+    header = _cells(next(lines))
+    _check(file, header)
+    for number, line in enumerate(lines, 2):
+        if cells := _cells(line):
+            yield number, _record(file, number, header, cells, _PLAIN_REMEDY)
+
+
+def _cells(line: str) -> list[str]:
+    line = line.removesuffix("\n").removesuffix("\r")
+    return line.split("\t") if line else []
+
+
+def _rows(file: SourceFile, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, Record | BadRow]]:
+    begun: list[str] = []
+    reader = csv.reader(_kept(lines, begun), delimiter=delimiter, strict=True)
+    number = 1
     try:
         header = next(reader, [])
         _check(file, header)
         number = reader.line_num + 1
+        begun.clear()
         for values in reader:
-            if reader.line_num > number and any("\n" in value and "\t" in value for value in values):
+            if len(begun) > 1 and _are_rows(begun, delimiter, len(header)):
                 raise SourceError(
                     f"{file.name}: the quote that opens in line {number} closes in line {reader.line_num}, with whole "
                     f"rows between. Double the quotes that are part of the text. {_REMEDY}"
@@ -67,11 +108,35 @@ def _rows(file: SourceFile, lines: Iterator[str]) -> Iterator[tuple[int, Record 
             if values:
                 yield number, _record(file, number, header, values)
             number = reader.line_num + 1
+            begun.clear()
     except csv.Error as error:
-        raise SourceError(
-            f"{file.name}: the quotes are broken at line {reader.line_num} ({error}). A field that begins with a quote "
-            f"ends with one, and quotes inside it are doubled. {_REMEDY}"
-        ) from error
+        raise SourceError(_broken(file, number, reader.line_num, str(error))) from error
+
+
+def _kept(lines: Iterator[str], kept: list[str]) -> Iterator[str]:
+    """The lines, each also put aside."""
+    for line in lines:
+        kept.append(line)
+        yield line
+
+
+def _are_rows(lines: Sequence[str], delimiter: str, columns: int) -> bool:
+    """Whether the lines of one quoted cell look like rows of their own, by their delimiters: those of a text are
+    followed by a blank or stand in a number."""
+    delimiters = re.compile(rf"(?<!\d){delimiter}(?!\s)|(?<=\d){delimiter}(?![\s\d])" if delimiter != "\t" else "\t")
+    return columns > 1 and all(len(delimiters.findall(line)) == columns - 1 for line in lines)
+
+
+def _broken(file: SourceFile, begin: int, end: int, reason: str) -> str:
+    if "unexpected end of data" in reason:
+        found = f"a quote that opens in the row of line {begin} is never closed"
+    else:
+        since = f", in the row that begins in line {begin}" if begin != end else ""
+        found = f"the quotes are broken at line {end}{since} ({reason})"
+    return (
+        f"{file.name}: {found}. A field that begins with a quote ends with one, and quotes inside it are doubled. "
+        f"{_REMEDY}"
+    )
 
 
 def _delimiter(file: SourceFile, header: str) -> str:
@@ -84,13 +149,24 @@ def _delimiter(file: SourceFile, header: str) -> str:
 def _check(file: SourceFile, header: list[str]) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise SourceError(f"{file.name}: the first line names {', '.join(map(repr, twice))} twice. Rename one of them.")
+        named = ", ".join(repr(name[:40]) for name in twice)
+        raise SourceError(f"{file.name}: the first line names {named} twice. Rename one of them.")
+    if texts := [name for name in header if len(name.split()) > _LONGEST_NAME]:
+        raise SourceError(
+            f"{file.name}: the first line has to name the columns, and holds {texts[0][:40]!r} … Put a line of names "
+            "before it, such as `query`, `positive` and `negative`."
+        )
 
 
-def _record(file: SourceFile, number: int, header: list[str], values: list[str]) -> Record | BadRow:
+def _record(
+    file: SourceFile,
+    number: int,
+    header: list[str],
+    values: list[str],
+    remedy: str = "Put fields with a delimiter or a line end in double quotes.",
+) -> Record | BadRow:
     if len(values) != len(header):
         found = f"{len(values)} fields where the first line names {len(header)}"
-        remedy = "Put fields with a delimiter or a line end in double quotes."
         return BadRow(file.name, number, WHOLE_ROW, found, remedy)
     record: Record = {}
     for name, value in zip(header, values, strict=True):

@@ -116,6 +116,20 @@ def subset_of(name: str) -> str:
     return folder if folder.casefold() not in (*_PLAIN_NAMES, "..") else ""
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder at a path; never where the path is none that a file could have.
+
+    Raises:
+        SourceError: nobody may look.
+    """
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise SourceError(f"{path}: may not be read. Check the permissions of the folders above it.") from error
+    except (OSError, ValueError):
+        return False  # Too long a name, a NUL in it …
+
+
 def local_file(path: Path, name: str) -> SourceFile:
     # A single file's folder is where the user happens to keep it, and names no subset.
     return SourceFile(name, partial(_open_local, path.absolute()), subset_of(name if name != str(path) else path.name))

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from hf_relabel.builders.errors import CardError, SourceError
 from hf_relabel.builders.readme_front_matter import Readme
 from hf_relabel.builders.sources.beir import is_beir
-from hf_relabel.builders.sources.files import DATA_FILES, SourceFile, data_files, is_data_file, local_file
-from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of
+from hf_relabel.builders.sources.files import DATA_FILES, SourceFile, data_files, exists, is_data_file, local_file
+from hf_relabel.builders.sources.saved import is_saved, saved_files
+from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of, split_of_folder
 from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.techniques import Technique
 
@@ -46,14 +45,17 @@ def files_of(path: Path, config: str | None = None, split: str | None = None, fo
     Raises:
         SourceError: there is nothing at that path, no data file in it, or no such config or split.
     """
-    if not path.exists():
+    if not exists(path):
         raise SourceError(f"{path}: there is no such file or folder.")
     if not path.is_dir():
         return _one_file(path, config, split, format)
     if format == "beir" or (format is None and is_beir([file.name for file in beir_folder(path)])):
         return Opened(beir_folder(path), "beir", split=split)
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        return _saved(path, config, split)
+    if is_saved(path):
+        if config is not None:
+            raise SourceError(f"{path}: was written by save_to_disk and has no config {config!r}.")
+        saved = saved_files(path, split)
+        return Opened(saved.files, split=saved.split, left_out=saved.left_out)
     if configs := _declared(path):
         return _of_config(path, configs, config, split)
     return _listed(path, config, split)
@@ -75,42 +77,11 @@ def _one_file(path: Path, config: str | None, split: str | None, format: str | N
         return Opened(beir_folder(path))
     if config is not None:
         raise SourceError(f"{path}: is a file, which has no config {config!r}.")
-    own = split_of(path.name)
+    own = split_of(path.name) or split_of_folder(path.parent)
     if split is not None and own is not None and split_of(split) not in (None, own):
         raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. Name the file of that split.")
     # What is in a zip file or a JSON document may be of several splits.
     return Opened((local_file(path, str(path)),), split=split)
-
-
-def _saved(path: Path, config: str | None, split: str | None) -> Opened:
-    """What `save_to_disk` wrote of a Dataset or a DatasetDict."""
-    if config is not None:
-        raise SourceError(f"{path}: was written by save_to_disk and has no config {config!r}.")
-    if (path / "dataset_dict.json").is_file():
-        splits = [str(name) for name in _json(path / "dataset_dict.json").get("splits", [])]
-        split = split or (splits[0] if len(splits) == 1 else TRAIN)
-        if split not in splits:
-            raise SourceError(f"{path}: there is no split {split!r}. There are: {', '.join(splits)}.")
-        opened = _saved_files(path, f"{split}/")
-        return replace(opened, split=split, left_out=tuple(f"{other}/" for other in splits if other != split))
-    own = _json(path / "state.json").get("_split")
-    if split is not None and own is not None and own != split:
-        raise SourceError(f"{path}: is the split {own!r}, not {split!r}.")
-    return replace(_saved_files(path, ""), split=own)
-
-
-def _saved_files(path: Path, prefix: str) -> Opened:
-    listed = _json(path / prefix / "state.json").get("_data_files", [])
-    names = [f"{prefix}{entry['filename']}" for entry in listed]
-    return Opened(tuple(replace(local_file(path / name, name), subset="") for name in names))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise SourceError(f"{path}: cannot be read: {error}. Was the folder copied whole?") from error
-    return values if isinstance(values, dict) else {}
 
 
 def _listed(path: Path, config: str | None, split: str | None) -> Opened:
@@ -129,6 +100,9 @@ def _listed(path: Path, config: str | None, split: str | None) -> Opened:
         raise SourceError(f"{path}: there is no config {config!r}. There are: {', '.join(folders) or 'none'}.")
     if split is None and not any(map(split_of, chosen)):
         return _chosen(path, names, chosen, config, None)
+    own = split_of_folder(path)
+    if split is not None and own is not None and not any(map(split_of, chosen)) and split_of(split) not in (None, own):
+        raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. Name the folder of that split.")
     split = split or TRAIN
     return _chosen(path, names, files_of_split(chosen, split, str(path)), config, split)
 
@@ -162,13 +136,30 @@ def _declared(path: Path) -> Mapping[str, Mapping[str, Any]]:
         raise SourceError(f"{readme}: {error} Mend it, or name the files themselves.") from error
     if not metadata.get("configs"):
         return {}
+    _check_configs(readme, metadata["configs"])
     from datasets.utils.metadata import MetadataConfigs
 
     try:
         found: Mapping[str, Mapping[str, Any]] = MetadataConfigs.from_dataset_card_data(metadata)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise SourceError(f"{readme}: `configs:` is not as the Hub wants it: {_line(error)}") from error
     return found
+
+
+def _check_configs(readme: Path, configs: Any) -> None:
+    """What the library takes for granted of `configs:`."""
+    entries = configs if isinstance(configs, list) else [configs]
+    for entry in entries:
+        name = entry.get("config_name") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            found = f"a config_name of {name!r}" if name is not None else "an entry without a config_name"
+            raise SourceError(
+                f"{readme}: `configs:` has {found}. Give each entry one that is text, such as `config_name: "
+                f'"{name or "default"}"`.'
+            )
+        folder = entry.get("data_dir")
+        if folder is not None and not isinstance(folder, str):
+            raise SourceError(f"{readme}, config {name!r}: `data_dir` is {folder!r}. Give the name of a folder.")
 
 
 def _of_config(path: Path, configs: Any, config: str | None, split: str | None) -> Opened:
@@ -200,8 +191,14 @@ def _patterns(path: Path, config: str, data_files: Any) -> dict[str, list[str]]:
 
     try:
         splits: dict[str, list[str]] = sanitize_patterns(data_files)
-    except ValueError as error:
-        raise SourceError(f"{path}/README.md, config {config!r}: {_line(error)}") from error
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise SourceError(f"{path}/README.md, config {config!r}, `data_files`: {_line(error)}.") from error
+    for split, patterns in splits.items():
+        if not all(isinstance(text, str) for text in (split, *patterns)):
+            raise SourceError(
+                f"{path}/README.md, config {config!r}: `data_files` of the split {split!r} are {patterns!r}. Give names"
+                " of files, or patterns."
+            )
     return splits
 
 

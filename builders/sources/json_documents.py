@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.sources.files import LONGEST_LINE, WHOLE_ROW, Record, SourceFile, decompressed
+from hf_relabel.builders.sources.json_repair import may_be_cut, needs_repair, put_back, repaired
 from hf_relabel.builders.sources.splits import split_of
 
 ROWS_FIELDS = frozenset({"data", "rows", "examples", "records", "items", "instances", "train"})
@@ -62,6 +63,7 @@ def read_document(file: SourceFile) -> Iterator[tuple[int, Record | BadRow]]:
         for value in ijson.items(watched, place, multiple_values=True, use_float=True):
             watched.seen = 0
             number += 1
+            value = put_back(value) if watched.repaired else value
             yield number, value if isinstance(value, dict) else _no_row(file, number, value)
 
 
@@ -79,8 +81,7 @@ def _json_errors(file: SourceFile, rows: Callable[[], int] = lambda: 0) -> Itera
                 "lines."
             ) from error
         raise SourceError(
-            f"{file.name}: the JSON ends, or is broken, after {rows()} rows ({line}). The copy may be incomplete; NaN "
-            "and Infinity are no JSON."
+            f"{file.name}: the JSON ends, or is broken, after {rows()} rows ({line}). The copy may be incomplete."
         ) from error
     except ijson.JSONError as error:
         raise SourceError(f"{file.name}: not JSON after {rows()} rows. Give JSON lines. ({_line(error)})") from error
@@ -161,20 +162,36 @@ class _Watched:
     def __init__(self, file: SourceFile, stream: BinaryIO) -> None:
         self._file, self._stream, self._begun, self.seen = file, stream, False, 0
         self._depth, self._open_string = 0, b""
+        self.repaired = False
 
     def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
+        data = self._block(size)
         if data and not self._begun:
             # The mark of byte order is no JSON.
-            data, self._begun = data.removeprefix(codecs.BOM_UTF8) or self._stream.read(size), True
+            data, self._begun = data.removeprefix(codecs.BOM_UTF8) or self._block(size), True
         self.seen += len(data)
         if self.seen > LONGEST_LINE + 2**20:
             raise SourceError(
                 f"{self._file.name}: one JSON value is larger than {LONGEST_LINE // 2**20} MiB. If its rows are in a "
                 "field, take them out: `jq -c '.field[]' file.json > rows.jsonl`."
             )
+        if needs_repair(data):
+            self.repaired = True
+            fixed = repaired(data, self._open_string)
+            self._check_depth(data)
+            return fixed
         self._check_depth(data)
         return data
+
+    def _block(self, size: int) -> bytes:
+        """The next bytes, and some more where they end inside a number or an escape."""
+        data = self._stream.read(size)
+        more = []
+        while may_be_cut(more[-1] if more else data) and (byte := self._stream.read(1)):
+            more.append(byte)
+            if len(more) > LONGEST_LINE:
+                break
+        return data + b"".join(more)
 
     def _check_depth(self, data: bytes) -> None:
         text = _STRINGS.sub(rb"\1", self._open_string + data)

@@ -22,6 +22,8 @@ from hf_relabel.builders.sources.arrow_values import rows_of
 from hf_relabel.builders.sources.class_names import ClassNames, class_names, class_names_of_schema
 from hf_relabel.builders.sources.column_names import check_names
 from hf_relabel.builders.sources.files import WHOLE_ROW, Record
+from hf_relabel.builders.sources.splits import is_of_split
+from hf_relabel.builders.spelling import argument
 
 ACCEPTED = (
     "a path, a data set on the Hub (user/repo), a datasets.Dataset, IterableDataset or DatasetDict, a pandas or polars "
@@ -100,9 +102,15 @@ def source_object(data: Any, *, name: str | None = None, split: str | None = Non
         return source_object(data[chosen], name=name, split=chosen)
     read, count = _reader(data, name)
     own = getattr(data, "split", None) if _is_a(data, "datasets", "Dataset", "IterableDataset") else None
-    if split is not None and own is not None and str(own) != split:
+    if split is not None and own is not None and not is_of_split(str(own), split):
         raise SourceError(f"{name}: is the split {str(own)!r}, not {split!r}. Give the split that you want.")
     return SourceObject(name, read, count, split or (None if own is None else str(own)), class_names=_classes(data))
+
+
+def size_told(data: Any) -> str:
+    """An object in messages: its type and how many it holds, and never what."""
+    size = f" of {len(data):,}" if hasattr(data, "__len__") else ""
+    return f"a {type(data).__name__}{size}"
 
 
 def _reader(data: Any, name: str) -> tuple[Read, int | None]:
@@ -154,7 +162,7 @@ def _chosen_split(data: dict[Any, Any], name: str, split: str | None) -> str:
         )
     named = ", ".join(data)
     if split is None and len(data) > 1:
-        raise SourceError(f"{name}: has several splits, name one of them with split=. There are: {named}.")
+        raise SourceError(f"{name}: has several splits, name one of them ({argument('split')}). There are: {named}.")
     if split is not None and split not in data:
         raise SourceError(f"{name}: there is no split {split!r}. There are: {named}.")
     return split if split is not None else str(next(iter(data)))

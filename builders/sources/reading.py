@@ -30,6 +30,7 @@ from hf_relabel.builders.sources.files import (
 )
 from hf_relabel.builders.sources.foreign import HEAD_BYTES, refuse_foreign
 from hf_relabel.builders.sources.json_documents import is_document, read_document
+from hf_relabel.builders.sources.json_repair import needs_repair
 
 PARQUET_BATCH_ROWS = 64
 
@@ -133,7 +134,7 @@ def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        value = _with_nan(line)
+        value = _as_python_writes(line)
         if value is None and b"\t" in line and not line.lstrip().startswith(b"{"):
             found, remedy = "text with tabs, not JSON", "Name a file of tab-separated columns .tsv, of commas .csv."
             return BadRow(file.name, number, WHOLE_ROW, found, remedy)
@@ -147,12 +148,13 @@ def _parse(file: SourceFile, number: int, line: bytes) -> Record | BadRow:
     return BadRow(file.name, number, WHOLE_ROW, f"{found}, not a JSON object", remedy)
 
 
-def _with_nan(line: bytes) -> Any:
-    """A line that is JSON but for NaN and Infinity, as Python and pandas write them; None where it is none even then.
+def _as_python_writes(line: bytes) -> Any:
+    """A line that is JSON but for NaN, Infinity and halves of surrogate pairs, as Python and pandas write them; None
+    where it is none even then.
 
     Whether they stand where something is read is seen when the record becomes a row.
     """
-    if b"NaN" not in line and b"Infinity" not in line:
+    if not needs_repair(line):
         return None
     try:
         return json.loads(line.decode())

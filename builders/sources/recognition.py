@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.program import program
 from hf_relabel.builders.sources.columns import (
     IGNORE,
@@ -47,9 +47,7 @@ def named_format(name: str) -> Format:
         SourceError: there is none.
     """
     if name not in FORMATS:
-        near = next(iter(get_close_matches(name, FORMATS, n=1)), None)
-        hint = f" Did you mean {near!r}?" if near else ""
-        raise SourceError(f"There is no format {name!r}.{hint} There are: {', '.join(FORMATS)}.")
+        raise SourceError(f"There is no format {name!r}.{did_you_mean(name, FORMATS)} There are: {', '.join(FORMATS)}.")
     return FORMATS[name]
 
 

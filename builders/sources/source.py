@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -94,6 +95,9 @@ class Options:
         """
         if limit is not None and limit < 0:
             raise SourceError(f"{name}: the limit cannot be {limit}.")
+        if relevant_from is not None and not math.isfinite(relevant_from):
+            found = argument("relevant_from", relevant_from)
+            raise SourceError(f"{name}: {found} is no label. Give the least label of a relevant passage, such as 2.")
         if mined_negatives < 1:
             raise SourceError(f"{name}: at least one negative has to be mined for each query, not {mined_negatives}.")
         subsets = (subset,) if isinstance(subset, str) else None if subset is None else tuple(subset)
@@ -239,7 +243,8 @@ class Source:
             SourceError: its format has no negatives.
         """
         if self.needs_mining:
-            mine = f"{program()} mine {self.name} --out rows.jsonl"
+            command = f"{program()} mine {self.name} --out rows.jsonl"
+            mine = command if self.data is None else 'mine(data, "rows.jsonl")'
             raise SourceError(f"{self.name}: {self.format} have no negatives to judge. Find some first: `{mine}`.")
 
     @property

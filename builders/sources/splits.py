@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.spelling import argument
@@ -29,6 +29,16 @@ def split_of(path: str) -> str | None:
     """
     words = (word for part in reversed(PurePosixPath(path).parts) for word in _words(part))
     return next((split for word in words if (split := _of_word(word)) is not None), None)
+
+
+def split_of_folder(path: Path) -> str | None:
+    """The split that a folder's own name is; None where it is another word, or one with a split in it."""
+    return _SPLITS.get(path.resolve().name.casefold())
+
+
+def is_of_split(own: str, split: str) -> bool:
+    """Whether rows of a split, or of a slice of it (`train[:10%]`), are of the split that was asked for."""
+    return own == split or own.partition("[")[0] == split
 
 
 def files_of_split(paths: Sequence[str], split: str, place: str, what: str = "file") -> list[str]:

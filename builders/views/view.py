@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.arrow_batches import Batch, JudgedRow, last_word
 from hf_relabel.builders.drawing import Draw, RowDraw, TrainingPassage, problem_of, usable_passages
 from hf_relabel.builders.errors import BuildError, ConfigError
+from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.techniques import Change, Technique
 from hf_relabel.builders.views.kinds import DEFAULT_NEGATIVES, ViewKind, viewed_by_default
 
@@ -227,7 +228,8 @@ def views_of(
     chosen = list(dict.fromkeys(of)) or [viewed_by_default(techniques, default)]
     for technique in chosen:
         if technique not in techniques:
-            raise ConfigError(f"A view of {technique!r} needs that config, but only {', '.join(techniques)} are built.")
+            built, near = ", ".join(techniques), did_you_mean(technique, techniques)
+            raise ConfigError(f"A view of {technique!r} needs that config, but only {built} are built.{near}")
     scores = ScoresOf.SOURCE if scored else ScoresOf.JUDGE
     wanted = [kind_named(name) for name in dict.fromkeys(kinds)]
     return tuple(View(Technique(technique), kind, negatives, scores) for technique in chosen for kind in wanted)
@@ -242,7 +244,8 @@ def kind_named(name: str) -> ViewKind:
     try:
         return ViewKind(name)
     except ValueError:
-        raise ConfigError(f"There is no view {name!r}. There are: {', '.join(ViewKind)}.") from None
+        near = did_you_mean(name, ViewKind)
+        raise ConfigError(f"There is no view {name!r}.{near} There are: {', '.join(ViewKind)}.") from None
 
 
 def check_shown(view: View, counts: ViewCounts) -> None:

@@ -10,7 +10,7 @@ import click
 
 from hf_relabel.builders.program import SCRIPT, program
 from hf_relabel.hub_tools.commands.group import LazyGroup
-from hf_relabel.hub_tools.commands.spelling import respell_warnings, respelt
+from hf_relabel.hub_tools.commands.spelling import name_the_nearest, respell_warnings, respelt
 
 # Name, module and one line of help. Kept here so that `--help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -92,6 +92,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Abort:
         return _interrupted()
     except click.ClickException as error:
+        name_the_nearest(error)
         error.show()
         return error.exit_code
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from hf_relabel.hub_tools.commands.common import (
     engine_of,
     engine_options,
     json_option,
+    known_techniques,
     optional_source_options,
     print_json,
     source_settings,
@@ -81,7 +82,13 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option("--journal", "journal_path", help="Where judgements are kept; journal.sqlite when not given.")
 @click.option("--out", required=True, help="Folder to write.")
-@click.option("--technique", "techniques", multiple=True, help="Build only this config. May be repeated.")
+@click.option(
+    "--technique",
+    "techniques",
+    multiple=True,
+    callback=known_techniques,
+    help="Build only this config. May be repeated.",
+)
 @click.option(
     "--max-false-negatives",
     type=click.IntRange(min=0),

@@ -145,6 +145,13 @@ def stage_options_but_truth(command: Command) -> Command:
     return command
 
 
+def known_techniques(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """For an option that names techniques: refuse an unknown one before anything is opened."""
+    from hf_relabel.builders.techniques import named
+
+    return tuple(str(named(name)) for name in given)
+
+
 def engine_options(command: Command) -> Command:
     """Add the options that spread the work over a Ray cluster."""
     for option in reversed(_ENGINE_OPTIONS):

@@ -14,6 +14,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.commands.build_command import view_options, view_settings
 from hf_relabel.hub_tools.commands.common import (
     json_option,
+    known_techniques,
     print_json,
     source_options,
     source_settings,
@@ -54,7 +55,13 @@ Then:
 @click.option("--message", help="Title of the commit.")
 @click.option("--parent-commit", help="Refuse unless this is the newest commit of the repository.")
 @click.option("--journal", "journal_path", default="journal.sqlite", show_default=True, help="For a training set.")
-@click.option("--technique", "techniques", multiple=True, help="For a training set: build only this. May be repeated.")
+@click.option(
+    "--technique",
+    "techniques",
+    multiple=True,
+    callback=known_techniques,
+    help="For a training set: build only this. May be repeated.",
+)
 @click.option(
     "--max-false-negatives",
     default=7,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 
 import click
 
+from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.spelling import as_options
 
 _JOB_COMMANDS = ("run", "jobs")
@@ -38,6 +40,19 @@ def respelt_here(text: str) -> str:
 def say(text: str, *, err: bool = False) -> None:
     """Print a text, such as that of a report, with the options of the command that runs just now."""
     click.echo(respelt_here(text), err=err)
+
+
+def name_the_nearest(error: click.ClickException) -> None:
+    """Let the message of a choice that there is none of name the one that was likely meant."""
+    if (
+        not isinstance(error, click.BadParameter)
+        or error.param is None
+        or not isinstance(error.param.type, click.Choice)
+    ):
+        return
+    choices = [str(choice) for choice in error.param.type.choices]
+    if given := re.match(r"'(.*)' is not", error.message):
+        error.message += did_you_mean(given[1], choices)
 
 
 def respell_warnings() -> None:

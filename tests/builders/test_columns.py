@@ -232,3 +232,31 @@ def test_pairs_are_opened_only_where_that_is_said(tmp_path: Path) -> None:
 def test_the_text_beside_a_pair_is_likely_a_negative(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"`columns=..negative.: .wrong.}`\), or leave it out: `columns=..ignore.: "):
         open_source(write(tmp_path, {"question": QUERY, "answer": YES, "wrong": NO}))
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"positive": "negative", "negative": "negative"}, "'negative' cannot be the positive and the negative"),
+        ({"query": "query", "positive": ["answer", "query"]}, "'query' cannot be the query and the positive"),
+        ({"positive": "answer", "negative": ["negative", "ans*"]}, "'answer' cannot be the positive and the negative"),
+        ({"positive": "answer", "ignore": "answer"}, "'answer' cannot be the positive and the ignore"),
+    ],
+)
+def test_one_column_has_one_role(tmp_path: Path, columns: dict[str, Any], told: str) -> None:
+    path = write(tmp_path, {"query": QUERY, "answer": YES, "negative": NO})
+    with pytest.raises(SourceError, match=told):
+        open_source(path, columns=columns)
+
+
+def test_what_is_left_may_be_ignored_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, {"query": QUERY, "answer": YES, "negative": NO, "negative_of_mine": NO})
+    columns = {"positive": "answer", "negative": "negative", "ignore": "negative_*"}
+    assert texts(only_row(open_source(path, columns=columns))) == (QUERY, [YES], [NO])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_no_label_is_at_least_what_is_no_number(tmp_path: Path, value: float) -> None:
+    path = write(tmp_path, {"query": QUERY, "passage": YES, "label": 1})
+    with pytest.raises(SourceError, match=rf"`relevant_from={value}` is no label"):
+        open_source(path, relevant_from=value)

@@ -13,8 +13,9 @@ import yaml
 from hf_relabel import BadRow, ConfigError, MiningReport, SourceError, mine, open_source
 from hf_relabel.builders.mining import dense
 from hf_relabel.builders.mining.dense import DenseMiner
+from hf_relabel.builders.mining.pairs import Candidates
 from hf_relabel.builders.mining.settings import MiningSettings
-from hf_relabel.builders.rows import Row
+from hf_relabel.builders.rows import Passage, Row
 
 WORDS = ["sky", "sea", "blue", "green", "grass", "light", "water", "air", "moon", "night", "stone", "river", "rain"]
 
@@ -230,6 +231,25 @@ def test_a_corpus_of_texts_of_which_some_are_copies_or_empty(tmp_path: Path) -> 
         assert "1 copies, 1 passages without text" in report.to_text()
 
 
+@pytest.mark.parametrize("content", ["", "\n", '{"text": ""}\n', "[]"])
+def test_a_corpus_file_without_text_is_refused(tmp_path: Path, content: str) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text(content, encoding="utf-8")
+    with pytest.raises(SourceError, match=r"corpus\.jsonl: (none of its 1 records has a text|there are no records)"):
+        mine([pair("blue moon", "it is rare")], tmp_path / "rows.jsonl", corpus=corpus)
+
+
+def test_passages_alike_are_found_by_their_text_however_many() -> None:
+    candidates = Candidates()
+    for number in range(5_000):
+        assert candidates.add(Passage(f"d{number}", f"title {number}", "the same text")) == number
+        assert candidates.add(Passage(f"e{number}", f"title {number}", "the same text")) == number
+    other = candidates.add(Passage("x", "", "another text"))
+    assert candidates.like("The same  TEXT", "q", []) == set(range(5_000))
+    assert candidates.like("a query", "q", [other]) == {other}
+    assert candidates.like("a query", "q", []) == set()
+
+
 def test_a_corpus_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     rows = [pair("blue moon", "it is rare")]
     with pytest.raises(SourceError, match="no such file"):
@@ -238,6 +258,13 @@ def test_a_corpus_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         mine(rows, tmp_path / "rows.jsonl", corpus=3)
     with pytest.raises(BadRow, match="row 1, field 'text': missing"):
         mine(rows, tmp_path / "rows.jsonl", corpus=[{"body": "blue", "heading": "moon"}])
+    for name in ("id", "_id", "title", "url"):
+        with pytest.raises(BadRow, match=r"row 1, field 'text': missing.*`text`"):
+            mine(rows, tmp_path / "rows.jsonl", corpus=[{name: "blue moon of May"}])
+    nothing: list[Any] = [[], [""], [{"text": " "}, {"text": "", "title": ""}]]
+    for corpus in nothing:
+        with pytest.raises(SourceError, match=r"the corpus: .*Give records with a `text`, or leave `corpus=` out"):
+            mine(rows, tmp_path / "rows.jsonl", corpus=corpus)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -284,6 +311,7 @@ def test_a_beir_folder_is_mined_densely(model: Any, tmp_path: Path) -> None:
         ({"model": "m", "cross_encoder": "c"}, "only compared with a maximum score or a margin"),
         ({"range_min": 5, "range_max": 10, "negatives": 6}, "range_max: expected a whole number from 11"),
         ({"method": "nearest"}, "one of bm25, dense"),
+        ({"method": "dence"}, "Did you mean 'dense'"),
         ({"negatives": 0}, "negatives: expected a whole number from 1"),
     ],
 )

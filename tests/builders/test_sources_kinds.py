@@ -104,7 +104,9 @@ def test_a_list_is_read_as_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             LIST[: len(LIST) // 2],
             r"rows\.json: the JSON ends, or is broken, after \d+ rows \(parse error: prem",
         ),
-        (LIST.replace('"why 7?"', "NaN"), r"broken, after 7 rows.*NaN and Infinity are no JSON"),
+        (LIST.replace('"why 7?"', "NaN"), r"rows\.json, row 8, field 'query': the float nan where text is needed"),
+        (LIST.replace('"why 7?"', "-Infinity"), r"row 8, field 'query': the float -inf where text is needed"),
+        (LIST.replace('"why 7?"', r'"a \ud83d b"'), r"row 8, field 'query': half of a surrogate pair at character 2"),
         ("[1, 2]", r"row 1, field '\(the whole row\)': a int, not a JSON object"),
         ("[]", "there are no rows in it"),
         ('{"query": "a", "pos": ["b"]', "the JSON ends, or is broken, after 0 rows"),
@@ -124,6 +126,33 @@ def test_one_row_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypat
     large = json.dumps({"rows of mine": [{"query": "q" * 1000}] * 3000}, indent=1)
     with pytest.raises(SourceError, match=r"one JSON value is larger than 1 MiB.*jq -c"):
         rows_of(write(tmp_path / "rows.json", large))
+
+
+ODD = r"""{"query": "a NaN is \"NaN\", \\", "pos": ["\ud83d\ude00 \\ud83d"], "neg": ["c"],
+ "n": [NaN, -Infinity, {"x": Infinity}], "\udc00": "\ud83d\ud83d \udfff"}"""
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 2**16])
+def test_what_python_writes_and_nobody_reads_refuses_nothing(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_relabel.builders.sources import json_documents
+
+    whole = json_documents._Watched.read
+    # Wherever a block ends, it ends inside no number and no escape.
+    monkeypatch.setattr(json_documents._Watched, "read", lambda self, wanted=-1: whole(self, min(size, wanted)))
+    listed = write(tmp_path / "rows.json", f"[\n{ODD},\n{ODD}\n]")
+    lines = write(tmp_path / "rows.jsonl", "\n".join([ODD.replace("\n", "")] * 2))
+    for path in (listed, lines):
+        records = [records[0] for _, records in open_source(path).records()]
+        assert repr(records) == repr([json.loads(ODD)] * 2)
+        assert rows_of(path)[0].positive_passages[0].text == "😀 \\ud83d"
+
+
+def test_half_a_surrogate_pair_where_it_is_read_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", r'{"query": "a", "pos": ["b"], "neg": ["c", "d \ud83d"]}')
+    with pytest.raises(BadRow, match=r"row 1, field 'neg\[1\]': half of a surrogate pair at character 2"):
+        rows_of(path)
 
 
 def test_nan_matters_only_where_it_is_read(tmp_path: Path) -> None:
@@ -158,7 +187,7 @@ def test_ids_keep_their_digits_and_lists_are_read_where_they_are_json(tmp_path: 
     ("text", "said"),
     [
         ("anchor,positive,negative\na,b,c\nd,e\n", r"row 3, field '\(the whole row\)': 2 fields where .* names 3"),
-        ('anchor,positive,negative\na,"b,c\nd,e,f\n', "the quotes are broken at line"),
+        ('anchor,positive,negative\na,"b,c\nd,e,f\n', "a quote that opens in the row of line 2 is never closed"),
         ('anchor,positive,negative\na,"b" said,c\n', "the quotes are broken at line 2"),
         ("anchor,anchor,negative\na,b,c\n", "the first line names 'anchor' twice"),
         ("anchor,positive,negative\n", "there are no rows"),

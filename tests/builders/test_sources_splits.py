@@ -77,9 +77,3 @@ def test_beside_a_file_named_train_those_that_name_no_split_are_left_out(tmp_pat
         write(tmp_path / f"{name}.jsonl", json.dumps(row(name)))
     assert queries(tmp_path) == ["train"]
     assert open_source(tmp_path).left_out == tuple(f"{name}.jsonl" for name in others)
-
-
-def test_a_quote_that_swallows_rows_of_a_tsv_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "rows.tsv", 'query\tpositive\tnegative\nq1\tp1\t"n1\nq2\tp2\tn2"\nq3\tp3\tn3\n')
-    with pytest.raises(SourceError, match="opens in line 2 closes in line 3"):
-        queries(path)

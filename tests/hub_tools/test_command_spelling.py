@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.errors import InputError, SourceError
+from hf_relabel.builders.outputs.writing import OutputFormat
+from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import open_source
+from hf_relabel.builders.sources.recognition import named_format
+from hf_relabel.builders.techniques import named
+from hf_relabel.builders.views.view import kind_named
 from hf_relabel.hub_tools.commands import run
 
 TWO_POSITIVES = {"id": "1", "query": "why is the sky blue?", "response": "air scatters light", "title": "on skies"}
@@ -59,3 +64,47 @@ def test_warnings_name_options_too(tmp_path: Path, capfd: pytest.CaptureFixture[
     finally:
         logger.propagate = True
     assert "Say it: --column positive=response." in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "near"),
+    [
+        (["--view", "tupels"], "tuples"),
+        (["--technique", "relable"], "relabel"),
+        (["--output-format", "flagembeding"], "flagembedding"),
+        (["--format", "flagembeding"], "flagembedding"),
+        (["--sample", "rlhn-10k"], "rlhn-100k"),
+    ],
+)
+def test_a_misspelt_choice_gets_the_nearest_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], near: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"query": "q", "pos": ["p"], "neg": ["n"]}) + "\n", encoding="utf-8")
+    assert run(["build", str(path), "--out", str(tmp_path / "out"), *options]) == 2
+    assert f"Did you mean {near!r}?" in capsys.readouterr().err
+
+
+def test_a_misspelt_choice_in_python_gets_the_nearest_one() -> None:
+    for call in (
+        lambda: named("relable"),
+        lambda: kind_named("tupels"),
+        lambda: named_format("flagembeding"),
+        lambda: OutputFormat("flagembeding").check(),
+        lambda: Sample.preset("rlhn-10k"),
+    ):
+        with pytest.raises(InputError, match="Did you mean '"):
+            call()
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_no_label_is_at_least_what_is_no_number(tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"query": "q", "passage": "p", "label": 1}) + "\n", encoding="utf-8")
+    assert run(["inspect", str(path), "--relevant-from", value]) == 2
+    assert f"--relevant-from {value} is no label" in capsys.readouterr().err
+
+
+def test_one_column_in_two_roles_is_refused(ambiguous: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", str(ambiguous), "--column", "positive=negative", "--column", "negative=negative"]) == 2
+    assert "'negative' cannot be the positive and the negative" in capsys.readouterr().err

@@ -197,3 +197,16 @@ def test_neither_a_file_nor_a_data_set() -> None:
     for location in ("./user/repo", "data/rows.jsonl", "no/such/folder"):
         with pytest.raises(SourceError, match="neither an existing file"):
             open_source(location)
+
+
+def test_rows_that_have_no_revision_are_not_shown() -> None:
+    rows = [{"query": "a secret", "positive": "text"}] * 3
+    with pytest.raises(SourceError, match=r'^a list of 3: is no data set on the Hub, so it has no `revision="x"`\.$'):
+        open_source(rows, revision="x")
+
+
+@pytest.mark.parametrize("path", ["x" * 5_000, "a\0b", "a/" * 3_000 + "rows.jsonl"])
+def test_what_can_be_no_path_is_neither_here_nor_on_the_hub(path: str) -> None:
+    with pytest.raises(SourceError, match="neither an existing file") as found:
+        open_source(path)
+    assert len(str(found.value)) < 600
