@@ -241,6 +241,6 @@ def parse_sample(text: str, seed: int = 0) -> Sample:
         return Sample.total(int(text), seed)
     except ValueError as error:
         raise ConfigError(
-            f"{text!r} is no sample.{did_you_mean(text, PRESETS)} Give a number of rows, a share such as 5%, or one of: "
-            f"{', '.join(PRESETS)}."
+            f"{text!r} is no sample.{did_you_mean(text, PRESETS)} Give a number of rows, a share such as 5%, or one"
+            f" of: {', '.join(PRESETS)}."
         ) from error

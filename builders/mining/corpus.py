@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ def read_corpus(corpus: Any) -> Iterator[Passage]:
     if isinstance(corpus, (str, os.PathLike)):
         passages = (passage for file in _files(Path(corpus)) for passage in file_passages(file))
         return _with_texts(str(corpus), passages)
-    if isinstance(corpus, Iterable) and not hasattr(corpus, "column_names") and not hasattr(corpus, "columns"):
+    # Of a dict only the names would be read.
+    is_plain = isinstance(corpus, Iterable) and not isinstance(corpus, Mapping)
+    if is_plain and not hasattr(corpus, "column_names") and not hasattr(corpus, "columns"):
         texts = list(corpus)
         if texts and all(isinstance(text, str) for text in texts):
             return _with_texts("the corpus", (Passage(text_docid("", text), "", text) for text in texts))

@@ -25,9 +25,13 @@ def check_place(path: Path) -> None:
     """
     if path.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(f"{path}: the rows can be written as JSON lines or parquet: name it .jsonl or .parquet.")
-    if path.exists():
+    try:
+        is_there, has_folder = path.exists(), path.parent.is_dir()
+    except OSError as error:
+        raise ConfigError(f"{str(path)[:80]}…: can be no file: {error.strerror}. Give another name.") from error
+    if is_there:
         raise ConfigError(f"{path}: is there already. Delete it, or give another name.")
-    if not path.parent.is_dir():
+    if not has_folder:
         raise ConfigError(f"{path.parent}: there is no such folder. Make it first.")
     if not os.access(path.parent, os.W_OK):
         raise ConfigError(f"{path.parent}: cannot be written to.")

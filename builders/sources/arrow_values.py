@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -33,13 +34,25 @@ def _decoder(kind: Any) -> Decode | None:
     import pyarrow as pa
 
     if getattr(kind, "extension_name", None) == "arrow.json":
-        return _unless_missing(orjson.loads)
+        return _unless_missing(_loads)
     if pa.types.is_struct(kind):
         return _struct_decoder(_decoders(kind.field(index) for index in range(kind.num_fields)))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         inner = _decoder(kind.value_type)
         return None if inner is None else _unless_missing(lambda values: [inner(value) for value in values])
     return None
+
+
+def _loads(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            # NaN, as Python writes it: whether it stands where something is read is seen later.
+            return json.loads(text)
+        except RecursionError:
+            pass
+        raise
 
 
 def _struct_decoder(decoders: dict[str, Decode]) -> Decode | None:

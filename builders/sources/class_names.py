@@ -30,7 +30,7 @@ def class_names_of_schema(schema: Any) -> dict[str, tuple[str, ...]]:
     try:
         told = json.loads((schema.metadata or {})[b"huggingface"])
         return class_names(told["info"]["features"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return {}  # Another program's metadata, or none.
 
 

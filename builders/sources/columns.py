@@ -303,7 +303,8 @@ def guessed(roles: Mapping[str, Role], given: Columns, record: Record) -> dict[s
     left = [name for name in bound.unread if holds_text(record[name])]
     found = {role: [name for name in left if _may_be(roles[role].kind, record[name])] for role in open_roles}
     certain = all(role in _GUESSED and len(names) == 1 and names[0] not in METADATA for role, names in found.items())
-    if not open_roles or (certain and len(left) == len(open_roles)):
+    certain = certain and len({names[0] for names in found.values()}) == len(open_roles) == len(left)
+    if not open_roles or certain:
         return {role: names[0] for role, names in found.items()}
     some_are_known = any(role.required and name in bound.columns for name, role in roles.items())
     still_open = len(open_roles) if some_are_known else 0

@@ -227,7 +227,10 @@ def _as_source_errors(file: SourceFile) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise SourceError(f"{file.name}: begins as {error.encoding} text, and is not ({error.reason}).") from error
-    except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, pa.ArrowException) as error:
+    except (
+        *(OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, pa.ArrowException),
+        NotImplementedError,  # of zip files of a later version
+    ) as error:
         # Arrow's messages go on for lines; the first says it.
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise SourceError(

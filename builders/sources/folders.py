@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,6 +133,10 @@ def _declared(path: Path) -> Mapping[str, Mapping[str, Any]]:
         return {}
     try:
         metadata = Readme.parse(readme.read_text("utf-8", "replace")).metadata()
+    except OSError as error:
+        raise SourceError(
+            f"{readme}: cannot be read: {error.strerror}. Mend it, or name the files themselves."
+        ) from error
     except CardError as error:
         raise SourceError(f"{readme}: {error} Mend it, or name the files themselves.") from error
     if not metadata.get("configs"):
@@ -212,9 +217,11 @@ def _matches(path: Path, config: str, patterns: Sequence[str]) -> list[str]:
         if "://" in pattern or pattern.startswith("/") or ".." in Path(pattern).parts:
             raise SourceError(f"{path}/README.md, config {config!r}: {pattern!r} is outside of this folder.")
         try:
-            resolved = resolve_pattern(pattern, str(root))
+            resolved = resolve_pattern(pattern, glob.escape(str(root)))
         except FileNotFoundError as error:
             raise SourceError(f"{path}, config {config!r}: no file is {pattern!r}. Is the folder complete?") from error
+        except (ValueError, OSError) as error:
+            raise SourceError(f"{path}/README.md, config {config!r}: {pattern!r}: {_line(error)}.") from error
         found |= dict.fromkeys(Path(name).relative_to(root).as_posix() for name in sorted(resolved))
     return list(found)
 

@@ -186,7 +186,7 @@ class _Watched:
     def _block(self, size: int) -> bytes:
         """The next bytes, and some more where they end inside a number or an escape."""
         data = self._stream.read(size)
-        more = []
+        more: list[bytes] = []
         while may_be_cut(more[-1] if more else data) and (byte := self._stream.read(1)):
             more.append(byte)
             if len(more) > LONGEST_LINE:

@@ -173,7 +173,14 @@ def _chosen_split(data: dict[Any, Any], name: str, split: str | None) -> str:
 
 def _list_records(data: Sequence[Any], columns: Columns) -> Iterator[Any]:
     # Rows that came out of a data frame or an array have its values.
-    return (_plain(record) if isinstance(record, Mapping) else record for record in data)
+    return (_plain_record(record) if isinstance(record, Mapping) else record for record in data)
+
+
+def _plain_record(record: Mapping[Any, Any]) -> Any:
+    try:
+        return _plain(record)
+    except RecursionError:
+        raise SourceError("A row of the list holds itself, or lists too deep in each other. Give plain rows.") from None
 
 
 def _dataset_records(data: Any, columns: Columns) -> Iterator[Record]:

@@ -201,10 +201,13 @@ def _batch_records(file: SourceFile, before: int, batch: Any) -> Sequence[Record
 
 
 def _slice_record(file: SourceFile, number: int, batch: Any) -> Record | BadRow:
+    record: Record = {}
     for name in batch.schema.names:
         try:
-            batch.column(name).to_pylist()
+            record |= rows_of(batch.select([name]))[0]
+        except json.JSONDecodeError as error:
+            return BadRow(file.name, number, name, f"not JSON, though its type says so ({error})", "Write it as JSON.")
         except (ValueError, OverflowError) as error:
             reason = str(error).splitlines()[0]
             return BadRow(file.name, number, name, f"a value that cannot be read ({reason})", "Write it as UTF-8 text.")
-    return rows_of(batch)[0]
+    return record

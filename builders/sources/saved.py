@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,17 +97,15 @@ def _splits(path: Path) -> list[str]:
 def _files(path: Path, prefix: str) -> tuple[SourceFile, ...]:
     state = path / prefix / _STATE
     listed = _object(state).get("_data_files")
-    names = [entry.get("filename") if isinstance(entry, dict) else None for entry in _entries(listed)]
-    if not names or not all(isinstance(name, str) for name in names):
+    entries = listed if isinstance(listed, list) else []
+    found = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
+    names = [name for name in found if isinstance(name, str)]
+    if not names or len(names) != len(entries):
         raise _odd(state, f"its `_data_files` are {_shown(listed)}")
     for name in names:
         _check_name(state, name)
     told = [f"{prefix}{name}" for name in names]
     return tuple(replace(local_file(path / name, name), subset="") for name in told)
-
-
-def _entries(listed: Any) -> Sequence[Any]:
-    return listed if isinstance(listed, list) else []
 
 
 def _check_name(file: Path, name: str) -> None:

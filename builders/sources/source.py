@@ -21,7 +21,7 @@ from hf_relabel.builders.sources.archives import unpacked
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files
 from hf_relabel.builders.sources.class_names import check_classes
 from hf_relabel.builders.sources.columns import Bound, Columns, described, given_columns, typical
-from hf_relabel.builders.sources.fields import Context
+from hf_relabel.builders.sources.fields import Context, check_text
 from hf_relabel.builders.sources.files import (
     DATA_FILES,
     Record,
@@ -93,7 +93,7 @@ class Options:
         Raises:
             SourceError: one of them is out of range.
         """
-        if limit is not None and limit < 0:
+        if limit is not None and (limit < 0 or isinstance(limit, bool)):
             raise SourceError(f"{name}: the limit cannot be {limit}.")
         if relevant_from is not None and not math.isfinite(relevant_from):
             found = argument("relevant_from", relevant_from)
@@ -326,7 +326,11 @@ class Source:
 
     def _bind(self, record: Record, context: Context) -> Bound:
         bound = self._format.bind(record, self.columns, context)
-        self.ignored_fields.update(name for name in bound.unread if name not in self._format.more)
+        for column in (column for columns in bound.columns.values() for column in columns):
+            check_text(column, "(the name of a field)", context)
+        unread = (name for name in bound.unread if name not in self._format.more)
+        # Reports and manifests name them, and are UTF-8.
+        self.ignored_fields.update(name.encode("utf-8", "backslashreplace").decode() for name in unread)
         return bound
 
     def _convert(self, record: Record, context: Context, bound: Bound) -> Read:

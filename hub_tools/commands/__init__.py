@@ -10,7 +10,7 @@ import click
 
 from hf_relabel.builders.program import SCRIPT, program
 from hf_relabel.hub_tools.commands.group import LazyGroup
-from hf_relabel.hub_tools.commands.spelling import name_the_nearest, respell_warnings, respelt
+from hf_relabel.hub_tools.commands.spelling import printable, respell_warnings, respelt, with_nearest
 
 # Name, module and one line of help. Kept here so that `--help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -92,14 +92,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Abort:
         return _interrupted()
     except click.ClickException as error:
-        name_the_nearest(error)
-        error.show()
+        with_nearest(error).show()
         return error.exit_code
     except KeyboardInterrupt:
         return _interrupted()
     except RelabelError as error:
         text = str(error) if isinstance(error, Mistakes) else " ".join(str(error).split())
-        click.echo(f"Error: {respelt(text, _command(arguments), arguments)}", err=True)
+        click.echo(f"Error: {printable(respelt(text, _command(arguments), arguments))}", err=True)
         return 130 if isinstance(error, JudgingStopped) and error.interrupted else error.exit_code
     except BrokenPipeError:
         return 141

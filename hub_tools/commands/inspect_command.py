@@ -8,6 +8,7 @@ import click
 
 from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
+from hf_relabel.hub_tools.commands.spelling import say
 
 EPILOG = """\b
 Examples:
@@ -61,4 +62,4 @@ def command(as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.to_dict())
     else:
-        click.echo(report.to_text())
+        say(report.to_text())

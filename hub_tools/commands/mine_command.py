@@ -10,6 +10,7 @@ import click
 from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
+from hf_relabel.hub_tools.commands.spelling import say
 
 EPILOG = """\b
 Examples:
@@ -62,4 +63,4 @@ def command(out: Path, as_json: bool, model_revision: str | None, **options: Any
     if as_json:
         print_json(report.to_dict())
     else:
-        click.echo(report.to_text())
+        say(report.to_text())

@@ -12,6 +12,7 @@ from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.spelling import as_options
 
 _JOB_COMMANDS = ("run", "jobs")
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _ONLY_WITH_NEW = "With --new"
 
 
@@ -39,20 +40,23 @@ def respelt_here(text: str) -> str:
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a text, such as that of a report, with the options of the command that runs just now."""
-    click.echo(respelt_here(text), err=err)
+    click.echo(printable(respelt_here(text)), err=err)
 
 
-def name_the_nearest(error: click.ClickException) -> None:
-    """Let the message of a choice that there is none of name the one that was likely meant."""
-    if (
-        not isinstance(error, click.BadParameter)
-        or error.param is None
-        or not isinstance(error.param.type, click.Choice)
-    ):
-        return
-    choices = [str(choice) for choice in error.param.type.choices]
-    if given := re.match(r"'(.*)' is not", error.message):
-        error.message += did_you_mean(given[1], choices)
+def printable(text: str) -> str:
+    """A text with what a terminal would obey, or could not show, spelt out: names come out of files of others."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def with_nearest(error: click.ClickException) -> click.ClickException:
+    """The error, where it is of a choice that there is none of with the one that was likely meant."""
+    if not isinstance(error, click.BadParameter) or error.param is None:
+        return error
+    kind, given = error.param.type, re.match(r"'(.*)' is not", error.message)
+    if not isinstance(kind, click.Choice) or given is None:
+        return error
+    message = error.message + did_you_mean(given[1], map(str, kind.choices))
+    return click.BadParameter(message, error.ctx, error.param, error.param_hint)
 
 
 def respell_warnings() -> None:

@@ -154,7 +154,7 @@ def test_a_dict_of_splits_needs_one() -> None:
     source = open_source(splits, split="test")
     assert rows_of(source) == EXPECTED[2:3]
     assert (source.name, source.split) == ("DatasetDict", "test")
-    with pytest.raises(SourceError, match=r"several splits, name one of them with split=\. There are: train, test"):
+    with pytest.raises(SourceError, match=r"several splits, name one of them \(`split=`\)\. There are: train, test"):
         open_source(splits)
     with pytest.raises(SourceError, match=r"no split 'dev'\. There are: train, test"):
         open_source(splits, split="dev")
