@@ -8,6 +8,12 @@ from typing import Any
 from hf_relabel.builders.errors import SourceError
 
 
+def listed(names: Iterable[Any], most: int = 12) -> str:
+    """The first names of fields in a message, each cut where it is long: a text may stand where a name should."""
+    texts = [text if len(text) <= 60 else f"{text[:60]}…" for text in map(str, list(names)[:most])]
+    return ", ".join(texts) or "nothing"
+
+
 def check_names(names: Iterable[Any], told: str) -> None:
     """Whether the columns of a table can be told from each other by their names.
 

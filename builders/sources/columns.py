@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.nearest import did_you_mean
+from hf_relabel.builders.sources.column_names import listed
 from hf_relabel.builders.sources.files import Record
 from hf_relabel.builders.spelling import argument
 
@@ -246,7 +247,7 @@ def _several(role: str, found: Sequence[str]) -> Unbound:
 
 
 def _missing(role: str, wanted: Sequence[str], record: Record) -> Unbound:
-    has = ", ".join(str(key) for key in list(record)[:12]) or "nothing"
+    has = listed(record)
     said = argument("columns", {role: "NAME"})
     remedy = f"The row has: {has}. Add the field, or say which holds the {role}: {said}."
     return Unbound(role, wanted, "missing", remedy, missing=True)
@@ -316,7 +317,7 @@ def _may_be(kind: Kind, value: Any) -> bool:
 
 
 def _question(open_roles: Sequence[str], left: Sequence[str]) -> str:
-    known = f"Left are: {', '.join(left)}" if left else "No column of text is left"
+    known = f"Left are: {listed(left, 30)}" if left else "No column of text is left"
     return f"no known name says which column is the {' and the '.join(open_roles)}. {known}"
 
 
@@ -396,7 +397,7 @@ def check_given(given: Columns, records: Sequence[Record], file: str) -> None:
     for role, columns in given.items():
         for column in columns:
             if not matching([column], there):
-                hint, known = did_you_mean(column, there), ", ".join(there[:30])
+                hint, known = did_you_mean(column, there), listed(there, 30)
                 raise SourceError(f"{file}: there is no column {column!r} ({role}).{hint} There are: {known}.")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hf_relabel.builders.errors import BadRow
 from hf_relabel.builders.rows import Passage, text_docid
+from hf_relabel.builders.sources.column_names import listed as names_listed
 from hf_relabel.builders.sources.files import Record
 from hf_relabel.builders.spelling import argument
 
@@ -51,8 +52,8 @@ def _is_short(value: float) -> bool:
 
 def field(record: Record, name: str, context: Context) -> Any:
     if name not in record:
-        has = ", ".join(str(key) for key in list(record)[:10]) or "nothing"
-        raise context.bad(name, "missing", f"The row has: {has}. Add the field, or name another format.")
+        remedy = f"The row has: {names_listed(record)}. Add the field, or name another format."
+        raise context.bad(name, "missing", remedy)
     return record[name]
 
 

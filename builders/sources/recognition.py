@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.program import program
+from hf_relabel.builders.sources.column_names import listed
 from hf_relabel.builders.sources.columns import (
     IGNORE,
     Columns,
@@ -92,14 +93,10 @@ def _found(record: Record, given: Columns, file: str) -> tuple[Format, Guesses]:
     raise _no_format(record, file, failures)
 
 
-def _fields(record: Record) -> str:
-    return ", ".join(str(name) for name in list(record)[:12]) or "nothing"
-
-
 def _check_signs(record: Record, file: str, known: Sequence[tuple[Sequence[set[str]], str]]) -> None:
     for signs, remedy in known:
         if any(sign <= record.keys() for sign in signs):
-            raise SourceError(f"{file}: no known format has these fields: {_fields(record)}. {remedy}")
+            raise SourceError(f"{file}: no known format has these fields: {listed(record)}. {remedy}")
 
 
 def _no_format(record: Record, file: str, failures: Sequence[Unbound]) -> Exception:
@@ -109,7 +106,7 @@ def _no_format(record: Record, file: str, failures: Sequence[Unbound]) -> Except
         (unbound for unbound in failures if unbound.still_open), key=lambda unbound: unbound.still_open, default=None
     )
     return near or SourceError(
-        f"{file}: no known format has these fields: {_fields(record)}. Say which is which: "
+        f"{file}: no known format has these fields: {listed(record)}. Say which is which: "
         f"{argument('columns', {'query': 'NAME', 'positive': 'NAME'})}. Known formats are: "
         f"{', '.join(FORMATS)}; `{program()} inspect --help` describes them."
     )

@@ -67,7 +67,7 @@ def respell_warnings() -> None:
 
 class _Respelling(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return respelt_here(super().format(record))
+        return printable(respelt_here(super().format(record)))
 
 
 def _options_of(command: click.Command) -> list[click.Option]:

@@ -129,3 +129,11 @@ def test_a_corpus_is_no_dict(tmp_path: Path) -> None:
 def test_a_limit_is_a_number() -> None:
     with pytest.raises(SourceError, match="the limit cannot be True"):
         open_source([ROW], limit=True)
+
+
+def test_messages_do_not_quote_texts_that_stand_where_names_should() -> None:
+    text = "a passage of many words " * 100
+    for row in ({text: "x", "b": "y"}, {"query": "q", text: "x", "id": "y"}, {"query": "q", text + "2": "x y z ä"}):
+        with pytest.raises(SourceError) as found:
+            list(open_source([row], columns={"negative": "none"}).rows())
+        assert len(str(found.value)) < 700
