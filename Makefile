@@ -15,6 +15,8 @@ ifeq ($(shell uname -s),Linux)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 endif
 PYTEST_WORKERS ?= 3
+# Each file is run by one worker, and what the tests of a file share is made once.
+SHARED := --dist loadfile --no-loadscope-reorder
 
 # Packages are installed without bytecode: it is written when a module is first imported.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,11 +27,11 @@ quickstart: $(VENV)/.quickstart
 	$(BIN)/hf-relabel quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not soak"
+	$(BIN)/pytest -n $(PYTEST_WORKERS) $(SHARED) -m "not soak"
 
 soak: $(VENV)/.dev
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m soak
-	HF_RELABEL_EXAMPLES=10 $(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal -m fuzz
+	$(BIN)/pytest -n $(PYTEST_WORKERS) $(SHARED) -m soak
+	HF_RELABEL_EXAMPLES=10 $(BIN)/pytest -n $(PYTEST_WORKERS) $(SHARED) -m fuzz
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

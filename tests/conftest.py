@@ -23,8 +23,21 @@ hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
 
 
+LONGEST = (
+    *("hub_tools/test_push.py", "trainers/test_training.py", "hub_tools/test_distributed.py", "pages/test_pages.py"),
+    *("hub_tools/test_space_adjudication.py", "hub_tools/test_main_job.py", "hub_tools/test_jobs.py"),
+    *("cards/test_model_card.py", "trainers/test_compare.py", "hub_tools/test_push_model.py"),
+    *("hub_tools/test_planning.py", "hub_tools/test_space_browsing.py", "trainers/test_judge_bench.py"),
+)
+"""Files that take longest begin first, so that no worker is left alone with one of them at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Names are the same in every worker and every run."""
+    """Names are the same in every worker and every run; a worker has a file to itself (`--dist loadfile`)."""
+    tests = Path(__file__).parent
+    place = {tests / name: number for number, name in enumerate(LONGEST)}
+    assert all(path.exists() for path in place), "a file of LONGEST is not there any longer"
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: an address is no name. Give the parameters other `ids`.")

@@ -40,6 +40,10 @@ class Block:
     def name(self) -> str:
         return f"{self.page.name}:{self.line}"
 
+    @property
+    def is_run(self) -> bool:
+        return self.language in RUN and not self.marked
+
     def commands(self) -> Iterator[list[str]]:
         """The commands of a block of shell, as words."""
         for line in self.text.replace("\\\n", " ").splitlines():

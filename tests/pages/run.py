@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.pages.reading import PAGES, RUN, Block, blocks
+from tests.pages.reading import PAGES, Block, blocks
 from tests.pages.scene import lay_out
 
 _SERVER = "http://127.0.0.1:8080"
@@ -25,6 +25,7 @@ _SERVER = "http://127.0.0.1:8080"
 def main() -> None:
     from hf_relabel.hub_tools.commands import run
 
+    _encode_once()
     folder = Path(sys.argv[1])
     wanted = [page for page in PAGES if len(sys.argv) < 3 or page.name in sys.argv[2:]]
     for page in wanted:
@@ -34,8 +35,26 @@ def main() -> None:
         os.chdir(place)
         names: dict[str, Any] = {"__name__": "__main__"}
         for block in blocks(page):
-            if block.language in RUN and not block.marked:
+            if block.is_run:
                 print(json.dumps({"block": block.name, **_run(block, run, names)}), file=sys.__stdout__, flush=True)
+
+
+def _encode_once() -> None:
+    """Pages judge the same rows again and again: a text that was encoded on one page is not encoded on the next."""
+    from hf_relabel.builders.judges.similarity import SimilarityJudge
+
+    known: dict[tuple[object, ...], Any] = {}
+    encode = SimilarityJudge._encoded
+
+    def encoded(judge: SimilarityJudge, texts: list[str], side: Any) -> Any:
+        def key(text: str) -> tuple[object, ...]:
+            return (judge.name, judge.revision, judge.query_prompt, judge.passage_prompt, side, text)
+
+        new = encode(judge, [text for text in texts if key(text) not in known], side)
+        known.update({key(text): vector for text, vector in new.items()})
+        return {text: known[key(text)] for text in texts}
+
+    SimilarityJudge._encoded = encoded  # type: ignore[method-assign]
 
 
 def _run(block: Block, run: Any, names: dict[str, Any]) -> Mapping[str, Any]:

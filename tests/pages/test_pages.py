@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +17,15 @@ from hf_relabel.builders.extras import EXTRAS
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from tests.facade import Facade, ScriptedBackend
 from tests.hub_tools.release_clients import hub_and_client
-from tests.pages.reading import PAGES, ROOT, RUN, Block, blocks, same_output
+from tests.pages.reading import PAGES, ROOT, RUN, blocks, same_output
 
 _BLOCKS = [block for page in PAGES for block in blocks(page)]
-_TO_RUN = [block for block in _BLOCKS if block.language in RUN and not block.marked]
 _SLOW = frozenset({"train.md", "trust.md"})
 """Pages that train models: with `make soak`."""
 _OTHER = frozenset({"text", "json", "jsonl", "csv", "", "bibtex"})
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Mapping[str, Any]]:
-    """What a block did, by its name. The slow pages run when one of their blocks is asked for."""
-    ran: dict[bool, Mapping[str, Mapping[str, Any]]] = {}
-
-    def result(name: str) -> Mapping[str, Any]:
-        slow = name.partition(":")[0] in _SLOW
-        if slow not in ran:
-            ran[slow] = _run([page.name for page in PAGES if (page.name in _SLOW) is slow], tmp_path_factory)
-        return ran[slow][name]
-
-    return result
-
-
-def _run(pages: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Any]]:
-    folder = tmp_path_factory.mktemp("pages")
+def _run(pages: Sequence[str], folder: Path) -> Mapping[str, Mapping[str, Any]]:
     backend = ScriptedBackend(rows_path(), truth_path(), recall=0.8, precision=0.9)
     with hub_and_client(folder) as (_, client), Facade(backend) as judge:
         _upload(client)
@@ -67,18 +51,19 @@ def _upload(client: Any) -> None:
     client.python(script, str(rows_path()))
 
 
-@pytest.mark.parametrize(
-    "block",
-    [
-        pytest.param(block, id=block.name, marks=[pytest.mark.soak] if block.page.name in _SLOW else [])
-        for block in _TO_RUN
-    ],
-)
-def test_it_runs_as_it_stands_there(block: Block, results: Callable[[str], Mapping[str, Any]]) -> None:
-    done = results(block.name)
-    assert done["code"] == 0, done["error"] + done["out"]
-    if block.output is not None:
-        assert same_output(block.output, done["out"]), done["out"]
+@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["quick", "slow"])
+def test_what_stands_there_runs_and_prints_that(slow: bool, tmp_path: Path) -> None:
+    """One test, not one for each block: all of them run in one process."""
+    pages = [page.name for page in PAGES if (page.name in _SLOW) is slow]
+    done = _run(pages, tmp_path)
+    wrong = []
+    for block in (block for block in _BLOCKS if block.is_run and block.page.name in pages):
+        result = done[block.name]
+        if result["code"] != 0:
+            wrong.append(f"{block.name} failed:\n{result['error']}{result['out']}")
+        elif block.output is not None and not same_output(block.output, result["out"]):
+            wrong.append(f"{block.name} printed:\n{result['out']}")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_block_is_run_or_says_that_it_is_not() -> None:
