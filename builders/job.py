@@ -28,7 +28,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.registry import SAVED_REPLIES, expanded, judge_problems, make_judge
 from hf_relabel.builders.nearest import nearest_or_all
 from hf_relabel.builders.sampling import parse_sample
-from hf_relabel.builders.sources.columns import no_such_role
+from hf_relabel.builders.sources.columns import in_two_roles, no_such_role
 from hf_relabel.builders.sources.formats import FORMATS
 from hf_relabel.builders.techniques import Technique
 
@@ -129,6 +129,9 @@ class SourceSettings(_Settings):
         for role, columns in value.items():
             if (wrong := no_such_role(role, columns)) is not None:
                 raise ValueError(wrong.removesuffix("."))
+        given = {role: (columns,) if isinstance(columns, str) else columns for role, columns in value.items()}
+        if (wrong := in_two_roles(given, [column for columns in given.values() for column in columns])) is not None:
+            raise ValueError(wrong)
         return value
 
 

@@ -17,6 +17,8 @@ from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of, 
 from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.techniques import Technique
 
+_OTHER = f"Name the file or folder of that split, or leave {argument('split')} out to read what was named."
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -80,7 +82,7 @@ def _one_file(path: Path, config: str | None, split: str | None, format: str | N
         raise SourceError(f"{path}: is a file, which has no config {config!r}.")
     own = split_of(path.name) or split_of_folder(path.parent)
     if split is not None and own is not None and split_of(split) not in (None, own):
-        raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. Name the file of that split.")
+        raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. {_OTHER}")
     # What is in a zip file or a JSON document may be of several splits.
     return Opened((local_file(path, str(path)),), split=split)
 
@@ -103,7 +105,7 @@ def _listed(path: Path, config: str | None, split: str | None) -> Opened:
         return _chosen(path, names, chosen, config, None)
     own = split_of_folder(path)
     if split is not None and own is not None and not any(map(split_of, chosen)) and split_of(split) not in (None, own):
-        raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. Name the folder of that split.")
+        raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. {_OTHER}")
     split = split or TRAIN
     return _chosen(path, names, files_of_split(chosen, split, str(path)), config, split)
 

@@ -65,7 +65,10 @@ def _checked_split(path: Path, split: str | None) -> str | None:
             f"{path}: nothing says that it is the split {split!r}. Leave {argument('split')} out to read it as it is."
         )
     if own is not None and not is_of_split(own, split):
-        raise SourceError(f"{path}: is the split {own!r}, not {split!r}. Give the folder of the split that you want.")
+        raise SourceError(
+            f"{path}: is the split {own!r}, not {split!r}. Give the folder of that split, or leave"
+            f" {argument('split')} out to read this one."
+        )
     return own or split
 
 

@@ -260,3 +260,8 @@ def test_no_label_is_at_least_what_is_no_number(tmp_path: Path, value: float) ->
     path = write(tmp_path, {"query": QUERY, "passage": YES, "label": 1})
     with pytest.raises(SourceError, match=rf"`relevant_from={value}` is no label"):
         open_source(path, relevant_from=value)
+
+
+def test_a_job_file_gives_a_column_one_role() -> None:
+    with pytest.raises(ValidationError, match="'a' cannot be the query and the positive"):
+        SourceSettings(location="rows.jsonl", columns={"query": "a", "positive": ("b", "a")})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,3 +59,16 @@ def test_what_a_job_file_says_is_a_setting() -> None:
 @pytest.mark.parametrize("text", ["`frame.columns = [1]`", "a `b` c", "`limit`", "limit=3", "`limit=f(x)`", "`limit=3"])
 def test_other_code_in_a_message_stays_as_it_is(text: str) -> None:
     assert as_options(text, OPTIONS) == text
+
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = [path for room in ("sources", "mining") for path in sorted((ROOT / "builders" / room).glob("*.py"))]
+# What follows the name of the command, `{program()} mine …`, is the command line's.
+OF_A_COMMAND = (" --out rows.jsonl", " inspect --help` describes them.")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.stem}/{path.stem}")
+def test_no_message_about_sources_names_an_option(path: Path) -> None:
+    texts = [node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)]
+    options = [text for text in texts if isinstance(text, str) and re.search(r"(?<![\w-])--[a-z]", text)]
+    assert [text for text in options if text not in OF_A_COMMAND] == []
