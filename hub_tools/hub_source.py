@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _URL = "hf://datasets/"
+_ON_HUB_TOLD = "a data set on the Hub (user/repo, user/repo@revision or user/repo:config@revision)"
 _LONGEST_SHOWN = 300
 _NAME = r"[A-Za-z0-9][\w.-]{0,95}"
 _ON_THE_HUB = re.compile(rf"(?P<repo>{_NAME}/{_NAME}?)(:(?P<config>[^@/]+))?(@(?P<revision>.+))?")
@@ -164,16 +165,15 @@ def _on_the_hub(data: Any) -> HubLocation | None:
     if not isinstance(data, (str, os.PathLike)):
         return None
     text = str(data)
+    if not text:
+        raise SourceError(f"The source is an empty text. Give a path, such as '.' for this folder, or {_ON_HUB_TOLD}.")
     if not text.startswith(_URL) and exists(Path(text)):
         return None
     hub = HubLocation.parse(text)
     # `data/rows.jsonl` could name a data set, but it is a file whose name has a mistake.
     if hub is None or is_data_file(text):
         shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text):,} characters)"
-        raise SourceError(
-            f"{shown}: neither an existing file or folder nor a data set on the Hub (user/repo, user/repo@revision or "
-            "user/repo:config@revision)."
-        )
+        raise SourceError(f"{shown}: neither an existing file or folder nor {_ON_HUB_TOLD}.")
     return hub
 
 

@@ -117,7 +117,12 @@ def _chosen(path: Path, names: Sequence[str], chosen: Sequence[str], config: str
 
 
 def _data_files(path: Path) -> list[str]:
-    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    try:
+        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    except OSError as error:
+        raise SourceError(
+            f"{path}: {error.filename}: {error.strerror}. Give a folder of which all may be read."
+        ) from error
     data = [name for name in names if is_data_file(name)]
     if not data:
         held = ", ".join(names[:10]) or "nothing"

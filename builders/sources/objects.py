@@ -201,7 +201,12 @@ def _transposed(columns: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
 def _arrow_records(told: str, data: Any, columns: Columns) -> Iterator[Record]:
     import pyarrow as pa
 
-    with pa.RecordBatchReader.from_stream(data) if hasattr(data, "__arrow_c_stream__") else _one_batch(data) as reader:
+    try:
+        opened = pa.RecordBatchReader.from_stream(data) if hasattr(data, "__arrow_c_stream__") else _one_batch(data)
+    except pa.ArrowException as error:
+        # One column, such as a Series, has the same interface.
+        raise SourceError(f"{told}: is no table ({str(error).splitlines()[0]}). Give {ACCEPTED}.") from error
+    with opened as reader:
         check_names(reader.schema.names, told)
         names = [name for name in reader.schema.names if columns is None or name in columns]
         for batch in reader:
@@ -242,7 +247,12 @@ def _as_json(record: Any) -> bytes:
         return orjson.dumps(record, default=_told, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     except (TypeError, ValueError):
         # Half surrogate pairs and numbers of more than 64 bits.
-        return json.dumps(record, default=_told).encode()
+        try:
+            return json.dumps(record, default=_told).encode()
+        except ValueError as error:
+            raise SourceError(
+                f"A row of the list has a value that no file could hold: {error}. Leave it out."
+            ) from error
 
 
 def _told(value: Any) -> Any:

@@ -95,11 +95,13 @@ class Options:
         """
         if limit is not None and (limit < 0 or isinstance(limit, bool)):
             raise SourceError(f"{name}: the limit cannot be {limit}.")
-        if relevant_from is not None and not math.isfinite(relevant_from):
+        if relevant_from is not None and not abs(relevant_from) < math.inf:
             found = argument("relevant_from", relevant_from)
             raise SourceError(f"{name}: {found} is no label. Give the least label of a relevant passage, such as 2.")
-        if mined_negatives < 1:
+        if mined_negatives < 1 or isinstance(mined_negatives, bool):
             raise SourceError(f"{name}: at least one negative has to be mined for each query, not {mined_negatives}.")
+        if subset is not None and not isinstance(subset, str) and not subset:
+            raise SourceError(f"{name}: {argument('subset', [])} keeps no row. Name one, or leave it out to keep all.")
         subsets = (subset,) if isinstance(subset, str) else None if subset is None else tuple(subset)
         given = given_columns(columns, name)
         return cls(subsets, sample, skip_bad_rows, limit, mined_negatives, given, relevant_from)

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from hf_relabel.builders.mining.settings import MiningSettings
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.commands.spelling import printable
+from hf_relabel.hub_tools.hub_source import open_source as open_anywhere
 
 ROW = {"query": "q", "pos": ["p"], "neg": ["n"]}
 
@@ -126,9 +128,47 @@ def test_a_corpus_is_no_dict(tmp_path: Path) -> None:
         mine_source(source, tmp_path / "rows.jsonl", MiningSettings(), corpus={"a name": "a text"})
 
 
-def test_a_limit_is_a_number() -> None:
-    with pytest.raises(SourceError, match="the limit cannot be True"):
-        open_source([ROW], limit=True)
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"limit": True}, "the limit cannot be True"),
+        ({"mined_negatives": True}, "not True"),
+        ({"subset": []}, r"`subset=\[\]` keeps no row"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(SourceError, match=told):
+        open_source([ROW], **options)
+
+
+def test_a_label_may_be_as_large_as_it_likes() -> None:
+    assert open_source([ROW], relevant_from=10**400).options.relevant_from == 10**400
+
+
+def test_a_column_alone_is_no_table() -> None:
+    with pytest.raises(SourceError, match="Series: is no table"):
+        open_source(pd.Series([1, 2]))
+
+
+def test_numbers_of_thousands_of_digits_have_no_fingerprint() -> None:
+    with pytest.raises(SourceError, match="no file could hold"):
+        open_source([ROW | {"n": 10**5_000}]).fingerprint()
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.jsonl", ROW)
+
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", lambda path: refused(path) if path.name == "a.jsonl" else False)
+    with pytest.raises(SourceError, match=r"a\.jsonl: Permission denied"):
+        open_source(tmp_path)
+
+
+def test_an_empty_text_is_not_this_folder() -> None:
+    with pytest.raises(SourceError, match="an empty text"):
+        open_anywhere("")
 
 
 def test_messages_do_not_quote_texts_that_stand_where_names_should() -> None:
