@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 
 _CELL = rb'(?:"(?:[^"]|"")*+"|[^\t\r\n"]*+)'
+_QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
 _ROW = re.compile(rb"(?:%s\t)*+%s\r?\n?" % (_CELL, _CELL))
 _BEGUN = re.compile(rb'(?:%s\t)*+"(?:[^"]|"")*+' % _CELL)
 _END = re.compile(rb'(?:[^"]|"")*+"(?:\t%s)*+\r?\n?' % _CELL)
@@ -37,6 +38,8 @@ def is_quoted(lines: Iterator[bytes]) -> bool:
         row, begun = (_END, _END_AND_BEGUN) if is_open else (_ROW, _BEGUN)
         if is_open and are_rows and row.fullmatch(line):
             return False
+        if not is_open and are_rows and row.fullmatch(line) and _QUOTED.sub(b"", line).count(b"\t") != tabs:
+            return False  # It is a row as it stands, and read as quoted it is none.
         told = told or is_open or b'""' in line.replace(b'\t""', b"") or line.count(b"\t") != tabs
         if row.fullmatch(line):
             is_open = False

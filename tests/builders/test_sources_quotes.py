@@ -33,6 +33,7 @@ def write(path: Path, text: str) -> Path:
         ['"q1\tp1\tn1', 'q2\tp2\t"n2" and more'],
         ['q1\ta 5" screen\tn1', 'q2\tp2\t"a whole text"'],
         ['q1\t"a whole text"\tn1', "q2\tp2\tn2"],
+        ['"""a\ta\t,"', "q2\tp2\tn2"],
         ['q1\t""\tn1', 'q2\tp2\t"', "q3\tp3\tn3"],
     ],
 )
