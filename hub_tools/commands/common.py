@@ -250,7 +250,7 @@ def _judge(given: dict[str, Any]) -> dict[str, Any]:
 def _option(place: tuple[int | str, ...]) -> str:
     """A setting as the command line spells it."""
     name = [str(part) for part in place if not isinstance(part, int)][-1]
-    return {"location": "SOURCE", "url": "--endpoint"}.get(name, f"--{name.replace('_', '-')}")
+    return {"location": "SOURCE", "url": "--endpoint", "columns": "--column"}.get(name, f"--{name.replace('_', '-')}")
 
 
 def parse_parameters(given: Iterable[str]) -> dict[str, str]:

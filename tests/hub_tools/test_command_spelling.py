@@ -107,4 +107,5 @@ def test_no_label_is_at_least_what_is_no_number(tmp_path: Path, capsys: pytest.C
 
 def test_one_column_in_two_roles_is_refused(ambiguous: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inspect", str(ambiguous), "--column", "positive=negative", "--column", "negative=negative"]) == 2
-    assert "'negative' cannot be the positive and the negative" in capsys.readouterr().err
+    told = "Error: --column: the column 'negative' cannot be the positive and the negative."
+    assert told in capsys.readouterr().err
