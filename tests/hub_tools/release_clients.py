@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
+import random
+import shutil
+import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,13 +65,51 @@ class Client:
         return json.loads(done.stdout)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A port and a home. Programs of one place are forked from one process, which has imported their modules once."""
+
+    port: int
+    home: Path
+
+
+_free: list[_Place] = []
+
+
+@contextmanager
+def _place() -> Iterator[_Place]:
+    place = _free.pop() if _free else _new_place()
+    try:
+        yield place
+    finally:
+        for each in place.home.iterdir():
+            shutil.rmtree(each, ignore_errors=True)
+        _free.append(place)
+
+
+def _new_place() -> _Place:
+    home = Path(tempfile.mkdtemp(prefix="hf-home-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    while True:  # below the ports that systems give to whoever connects somewhere
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return _Place(port, home)
+
+
 @contextmanager
 def hub_and_client(
     folder: Path, *, xet: bool = True, modules: tuple[str, ...] = forked.HUB, **hub: Any
 ) -> Iterator[tuple[LocalHub, Client]]:
-    """A local Hub with its first user's client, whose processes have modules imported."""
-    with LocalHub(folder / "hub", **hub) as running:
-        yield running, Client(running.url, running.token, folder / "home", xet, modules=modules)
+    """A local Hub with its first user's client, whose processes have modules imported and whose home is empty."""
+    with _place() as place, LocalHub(folder / "hub", port=place.port, **hub) as running:
+        yield running, Client(running.url, running.token, place.home, xet, modules=modules)
+
+
+@contextmanager
+def offline_client() -> Iterator[Client]:
+    """A client of a Hub that nobody runs, with an empty home."""
+    with _place() as place:
+        yield Client(f"http://127.0.0.1:{place.port}", None, place.home)
 
 
 def empty(hub: LocalHub) -> None:

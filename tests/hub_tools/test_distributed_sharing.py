@@ -317,9 +317,9 @@ def test_retries_are_bounded_for_all_together() -> None:
         referee = referee_on_loop(limits)
         workers = [Worker(referee, number) for number in range(4)]
         tasks = [asyncio.ensure_future(worker.work([server], 50, limits)) for worker in workers]
-        await asyncio.sleep(100)
+        await asyncio.sleep(25)
         # 200 first attempts, 20 retries saved up, 5 a second.
-        assert 200 + 300 < len(server.attempts) < 200 + 20 + 5 * 100 + 20
+        assert 200 + 75 < len(server.attempts) < 200 + 20 + 5 * 25 + 20
         referee.stop("enough")
         await asyncio.gather(*tasks, return_exceptions=True)
 

@@ -158,12 +158,12 @@ def test_a_probe_goes_on_until_the_cost_is_known(servers: tuple[Facade, Facade],
     stages = cascade(servers, Rule(escalate=escalate))
     with Journal(tmp_path / "journal.sqlite") as journal:
         reports = judge(source, stages, journal)
-        plans = [plan_job(source, stages, within=0.05, journal=journal, seed=seed) for seed in range(5)]
+        plans = [plan_job(source, stages, within=0.05, journal=journal, seed=seed) for seed in range(3)]
     for planned in plans:
         assert off_by(planned, reports)[2] < 0.05
         assert 50 <= planned.probed < 400
         assert (planned.off() or 1) < 0.05
-    assert sum(inside(planned.cost_range, used(reports)[2]) for planned in plans) >= 4
+    assert sum(inside(planned.cost_range, used(reports)[2]) for planned in plans) >= 2
 
 
 def test_a_probe_that_may_not_go_on_says_how_far_it_may_be_off(servers: tuple[Facade, Facade], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.views import views_of
 from hf_relabel.hub_tools.local_hub import LocalHub
-from tests.hub_tools.release_clients import Client, empty, hub_and_client
+from tests.hub_tools.release_clients import COMMAND_LINE, Client, empty, hub_and_client, offline_client
 from tests.hub_tools.releases_data import built
 
 REPO = "user/set-relabeled"
@@ -316,16 +316,22 @@ push: {{repo: "${{repo}}", license: apache-2.0, language: en, tag: v0.1.0}}
 
 
 def test_the_quickstart_releases_and_loads_back(tmp_path: Path) -> None:
-    offline = Client("http://127.0.0.1:9", None, tmp_path / "home")  # nobody is there: it brings its own Hub
     out = tmp_path / "out"
-    ran = offline.command("quickstart", "--out", str(out), "--json")
+    few = tmp_path / "rows.jsonl"
+    few.write_text("".join(rows_path().read_text(encoding="utf-8").splitlines(keepends=True)[:12]), encoding="utf-8")
+    program = f"""
+import pathlib, hf_relabel.builders.quickstart as shipped
+shipped.rows_path = lambda: pathlib.Path({str(few)!r})
+{COMMAND_LINE}"""
+    with offline_client() as offline:  # it brings its own Hub
+        ran = offline.run(program, "quickstart", "--out", str(out), "--json")
     done = json.loads(ran.stdout)
     steps = [line for line in ran.stderr.splitlines() if " of 4: " in line]
     assert len(steps) == 4
     assert {each.name for each in out.iterdir()} >= {"configs", "journal.sqlite", "hub"}
     assert done["release"]["version"] == "v1.0.0"
-    assert done["rows"]["original"] == done["rows"]["relabel"] == 60
-    assert done["rows"]["remove"] < 60
+    assert done["rows"]["original"] == done["rows"]["relabel"] == 12
+    assert done["rows"]["remove"] < 12
     assert done["truth"]["found"] > done["truth"]["wrong"]
 
 

@@ -153,6 +153,7 @@ def test_another_seed_draws_others_and_the_same_seed_the_same(browser: Browser) 
     assert pairs != {(item.query_id, item.position) for item in other.items}
 
 
+@pytest.mark.soak
 def test_what_is_drawn_is_random_within_a_stratum(browser: Browser) -> None:
     """Each candidate of a stratum is drawn about as often as the others."""
     seen: Counter[tuple[str, int]] = Counter()

@@ -31,7 +31,7 @@ from hf_relabel.hub_tools.space.settings import SpaceSettings, settings_of_space
 from hf_relabel.hub_tools.space.sign_in import SignIn
 from hf_relabel.hub_tools.space.texts import MOST_CHARACTERS, excerpt, one_line, text_limit, visible
 from tests import forked
-from tests.hub_tools.release_clients import COMMAND_LINE, Client
+from tests.hub_tools.release_clients import COMMAND_LINE, offline_client
 from tests.hub_tools.releases_data import built
 from tests.hub_tools.space_pages import served
 
@@ -360,8 +360,8 @@ def test_what_cannot_be_served_is_said_in_a_line(options: list[str], code: int, 
 
 def test_a_folder_is_served_until_it_is_told_to_end(tmp_path: Path) -> None:
     built(tmp_path / "built")
-    client = Client("http://127.0.0.1:9", None, tmp_path / "home")
-    with served(client, str(tmp_path / "built"), tmp_path, "--person", "ada", "--price", "cheap=100,0") as server:
+    options = ("--person", "ada", "--price", "cheap=100,0")
+    with offline_client() as client, served(client, str(tmp_path / "built"), tmp_path, *options) as server:
         with urllib.request.urlopen(f"{server.url}/rows", timeout=120) as answer:
             assert "hr-search" in answer.read().decode()
         upload = urllib.request.Request(

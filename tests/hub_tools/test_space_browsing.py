@@ -259,7 +259,7 @@ def test_single_rows_are_those_of_the_whole_file(tmp_path: Path) -> None:
         files = files_of(release, config)
         whole = pa.concat_tables([pq.read_table(tmp_path / "large" / path) for path in files.paths]).to_pylist()
         for group in files.groups():
-            for first in range(group.rows):
+            for first in range(0, group.rows, 3):
                 count = min(3, group.rows - first)
                 start = group.first + first
                 assert files.rows(group, first, count) == whole[start : start + count]
