@@ -226,5 +226,6 @@ def test_a_new_job_file_is_for_a_source_that_can_be_read(
 
 @pytest.mark.parametrize("name", ["yes", "a, b", "]", "# x", "a: b", '"', "\x85"])
 def test_columns_of_a_new_job_file_are_names_whatever_they_hold(name: str) -> None:
-    made = parse_job(new_job("a", {"kind": "listwise"}, ["http://a"], {"positive": [name], "negative": [name, "n"]}))
-    assert made.source.columns == {"positive": (name,), "negative": (name, "n")}
+    columns = {"positive": [name], "negative": [f"{name} ", "n"]}
+    made = parse_job(new_job("a", {"kind": "listwise"}, ["http://a"], columns))
+    assert made.source.columns == {"positive": (name,), "negative": (f"{name} ", "n")}
