@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import JudgingStopped
 
 EXIT_CODE = 130
@@ -18,7 +19,7 @@ EXIT_CODE = 130
 def goes_on(how: Callable[[], str]) -> Iterator[None]:
     """Around long work: after Ctrl-C say what is kept and how to go on, and end with exit code 130.
 
-    What `JudgingStopped` says has the same at its end.
+    What `JudgingStopped` and `EndpointError` (no server at the start) say has the same at its end.
 
     Args:
         how: gives that in a sentence or two; asked only then.
@@ -32,8 +33,8 @@ def goes_on(how: Callable[[], str]) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo(f"Interrupted. {how()}", err=True)
         raise click.exceptions.Exit(EXIT_CODE) from None
-    except JudgingStopped as stopped:
-        stopped.args = (f"{stopped} {how()}",)
+    except (JudgingStopped, EndpointError) as stopped:
+        stopped.args = (f"{str(stopped).rstrip('.')}. {how()}",)
         raise
 
 

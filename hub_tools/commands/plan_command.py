@@ -186,7 +186,7 @@ def _print(plan: JobPlan, within: float | None) -> None:
         for name, basis in stage.basis.items():
             click.echo(f"{stage.name}: {name.replace('_', ' ')}: {basis}")
     for reason in plan.unreached:
-        click.echo(f"Not reached: {reason}. This plan is made without that server; start it before judging.")
+        click.echo(f"Not reached: {reason.rstrip('.')}. This plan is made without that server.")
 
 
 def _line(stage: StagePlan) -> list[Any]:

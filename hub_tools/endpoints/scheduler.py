@@ -428,8 +428,8 @@ class _Run:
     def _stopped(self) -> JudgingStopped:
         stats = self.stats
         error = JudgingStopped(
-            f"Judging stopped: {stats.stopped} ({stats.succeeded:,} requests answered, {stats.failed:,} failed, "
-            f"{stats.seconds:,.0f} s)."
+            f"Judging stopped: {str(stats.stopped).rstrip('.')} ({stats.succeeded:,} requests answered,"
+            f" {stats.failed:,} failed, {stats.seconds:,.0f} s)."
         )
         error.stats = stats  # type: ignore[attr-defined]
         return error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -33,6 +34,10 @@ RESPONSE_LIMIT = 32 * 2**20
 """Bytes of one answer. Judges write kilobytes; anything near this is a mistake or an attack."""
 _LARGE_BODY = 2**20
 """aiohttp warns about longer bodies given as bytes."""
+_START_IT = (
+    "Start the judge server (such as `vllm serve MODEL --port 8080` or `llama-server -m MODEL.gguf --port 8080`), or"
+    " check the URL."
+)
 
 _HF_HOSTS = ("huggingface.co", "hf.co", "hf.space", "huggingface.cloud")
 _OPENAI_HOSTS = ("openai.com",)
@@ -301,8 +306,14 @@ def _parse(url: str, name: str) -> URL:
 
 
 def _describe(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "no secure connection: it does not speak TLS. Check whether its URL begins with http:// or https://."
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no connection: there is no host of that name. Check the URL."
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED:
+        return f"no connection: nothing listens there. {_START_IT}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {short(str(error.os_error))}"
+        return f"no connection: {short(str(error.os_error))}. {_START_IT}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "closed the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):

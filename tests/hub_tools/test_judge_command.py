@@ -11,6 +11,7 @@ import pytest
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judges.truth import TruthJudge
 from hf_relabel.hub_tools.commands import run
+from tests.facade import Facade, FunctionBackend
 
 ROWS = 6
 
@@ -114,6 +115,37 @@ def test_a_first_run_that_fails_leaves_no_journal(tmp_path: Path) -> None:
     unreachable = ["judge", str(tmp_path / "rows.jsonl"), "--endpoint", "http://127.0.0.1:9", "--dialect", "openai"]
     assert run([*unreachable, "--journal", str(tmp_path / "journal.sqlite")]) == 3
     assert not list(tmp_path.glob("journal.sqlite*"))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:9", "no connection: nothing listens there. Start the judge server (such as `vllm serve"),
+        ("http://localhost:9", "no connection: nothing listens there. Start the judge server (such as `vllm serve"),
+        ("http://no-host.invalid:9", "no connection: there is no host of that name. Check the URL"),
+    ],
+)
+def test_judge_and_plan_say_alike_why_a_server_is_not_reached_and_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, said: str
+) -> None:
+    job_file(tmp_path)
+    source = str(tmp_path / "rows.jsonl")
+    assert run(["judge", source, "--endpoint", url, "--journal", str(tmp_path / "new.sqlite")]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith(f"Error: {url}: {said}")
+    assert error.endswith("or check the URL. Nothing was judged yet: the same command again starts anew.\n") or (
+        "there is no host" in error
+    )
+    assert run(["plan", source, "--endpoint", url]) == 0
+    assert f"Not reached: {url}: {said}" in capsys.readouterr().out
+
+
+def test_a_server_without_tls_is_told_by_its_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job_file(tmp_path)
+    with Facade(FunctionBackend(lambda question: "OK")) as server:
+        url = server.url.replace("http:", "https:")
+        assert run(["judge", str(tmp_path / "rows.jsonl"), "--endpoint", url]) == 3
+    assert "it does not speak TLS. Check whether its URL begins with http://" in capsys.readouterr().err
 
 
 def test_a_journal_that_was_there_stays_whatever_fails(tmp_path: Path) -> None:
