@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -71,20 +71,28 @@ def _status(error: Any) -> int | str:
     return getattr(error.response, "status_code", None) or "no status"
 
 
-def check_repo_id(api: HfApi, repo_id: str, what: str = "data set", error: type[RelabelError] = ReleaseError) -> None:
-    """Whether a repository to be written to is named with its account.
+def missing_to_write(api: HfApi, repo_id: str, what: str = "data set", *, sends: bool = True) -> list[str]:
+    """What can be told without asking for the repository: a sentence or two for each thing that is missing to write.
 
-    Raises:
-        ReleaseError (or `error`): it is not; the message says how to name it, and who is logged in.
+    Args:
+        sends: False for a dry run, for which nobody need be logged in.
     """
+    is_sent = _is_sent(api.token)
+    missing = [] if is_sent or not sends else [_no_token(api)]
     if "/" in repo_id:
-        return
+        return missing
     account = Account.of(api)
-    if account is None:
-        raise error(f"{repo_id}: name the {what} with its account, ACCOUNT/{repo_id}. {_log_in(api)}")
-    raise error(
-        f"{repo_id}: name the {what} with its account: {account.name}/{repo_id}. You are logged in as {account.name}."
-    )
+    if account is not None:
+        named = f"{account.name}/{repo_id}. You are logged in as {account.name}."
+    else:
+        named = f"ACCOUNT/{repo_id}.{f' {_log_in(api)}' if is_sent else ''}"
+    return [*missing, f"{repo_id}: name the {what} with its account: {named}"]
+
+
+def refuse_missing(missing: Sequence[RelabelError]) -> None:
+    """Raises: the first of some errors, if there is any, saying what the others say too."""
+    if missing:
+        raise type(missing[0])(" Also: ".join(map(str, missing))) from missing[0]
 
 
 def why_not_written(api: HfApi, at: str, status: int | str, what: str) -> str:
@@ -120,11 +128,18 @@ _USE_IT = "log in with it (`hf auth login`) or set HF_TOKEN"
 
 def _log_in(api: HfApi) -> str:
     if not _is_sent(api.token):
-        return f"Nobody is logged in: make a token that may write at {_tokens_page(api)}, then {_USE_IT}."
+        return _no_token(api)
     came = "the call" if isinstance(api.token, str) else "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the login"
     return (
         f"It does not know the token that was sent, which came from {came}: it is mistyped, expired or deleted. Make"
         f" another that may write at {_tokens_page(api)}, then {_USE_IT} (which goes before the login)."
+    )
+
+
+def _no_token(api: HfApi) -> str:
+    return (
+        "No token was found, neither in HF_TOKEN nor of `hf auth login`: make one that may write at"
+        f" {_tokens_page(api)}, then {_USE_IT}."
     )
 
 

@@ -21,7 +21,7 @@ from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools import bars
-from hf_relabel.hub_tools.hub_errors import check_repo_id, hub_errors
+from hf_relabel.hub_tools.hub_errors import hub_errors, missing_to_write, refuse_missing
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import PlannedFile
 from hf_relabel.hub_tools.releases.push import MAX_ATTEMPTS, Bump, Progress, PushOptions, quiet_xet, sent_ahead
@@ -164,7 +164,10 @@ class _ModelPusher:
 
     def push(self) -> ModelPushReport:
         options = self.options
-        check_repo_id(self.api, self.repo_id, "model")
+        sends = not options.dry_run
+        refuse_missing(
+            [ReleaseError(lacks) for lacks in missing_to_write(self.api, self.repo_id, "model", sends=sends)]
+        )
         self.head = self._read()
         if self.head.sha is not None and options.private is not None and options.private != self.head.private:
             now = "private" if self.head.private else "public"

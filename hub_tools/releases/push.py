@@ -12,13 +12,14 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hf_relabel.builders.configs import VERDICTS
-from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
+from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError, ReleaseError
 from hf_relabel.builders.expecting import expects, told
 from hf_relabel.builders.program import program
 from hf_relabel.builders.readme_parts import config_names
@@ -28,7 +29,7 @@ from hf_relabel.builders.text_table import text_table
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
-from hf_relabel.hub_tools.hub_errors import check_repo_id, hub_errors
+from hf_relabel.hub_tools.hub_errors import hub_errors, missing_to_write, refuse_missing
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import Plan, PlannedFile, make_plan
 from hf_relabel.hub_tools.releases.repository import Head, read_head
@@ -322,21 +323,38 @@ class _Pusher:
         self.language: Sequence[str] = ()
 
     def prepare(self, manifest: Mapping[str, Any]) -> None:
-        """Look at the repository, and create it, before anything is built or sent."""
+        """Look at the repository, and create it, before anything is built or sent. All that is missing is said at
+        once."""
         options = self.options
-        check_repo_id(self.api, self.repo_id)
-        self.head = read_head(self.api, self.repo_id)
-        if self.head.sha is not None and options.private is not None and options.private != self.head.private:
+        sends = not options.dry_run
+        missing: list[RelabelError] = [
+            ReleaseError(lacks) for lacks in missing_to_write(self.api, self.repo_id, sends=sends)
+        ]
+        with suppress(ReleaseError) if missing else nullcontext():
+            if "/" in self.repo_id:
+                self.head = read_head(self.api, self.repo_id)
+            missing += self._unfit(manifest)
+        refuse_missing(missing)
+        if self.head.sha is None and sends:
+            with hub_errors(self.repo_id, None, self.api.token, writer=self.api):
+                self.api.create_repo(self.repo_id, repo_type="dataset", private=options.private or None, exist_ok=True)
+            self.head = read_head(self.api, self.repo_id)
+
+    def _unfit(self, manifest: Mapping[str, Any]) -> Iterator[RelabelError]:
+        """What keeps the release out of the repository as it was read."""
+        for check in (self._refuse_other_visibility, self._refuse_stale, partial(self._find_legal, manifest)):
+            try:
+                check()
+            except (ReleaseError, ConfigError) as error:
+                yield error
+
+    def _refuse_other_visibility(self) -> None:
+        wanted = self.options.private
+        if self.head.sha is not None and wanted is not None and wanted != self.head.private:
             now = "private" if self.head.private else "public"
             raise ReleaseError(
                 f"{self.repo_id} exists and is {now}. Change that in its settings first, or push elsewhere."
             )
-        self._refuse_stale()
-        self.license, self.language = self._legal(manifest)
-        if self.head.sha is None and not options.dry_run:
-            with hub_errors(self.repo_id, None, self.api.token, writer=self.api):
-                self.api.create_repo(self.repo_id, repo_type="dataset", private=options.private or None, exist_ok=True)
-            self.head = read_head(self.api, self.repo_id)
 
     def _refuse_stale(self) -> None:
         parent = self.options.parent_commit
@@ -346,7 +364,7 @@ class _Pusher:
                 f" ({program()} log), then push again."
             )
 
-    def _legal(self, manifest: Mapping[str, Any]) -> tuple[str | None, Sequence[str]]:
+    def _find_legal(self, manifest: Mapping[str, Any]) -> None:
         """License and language: as given, as in the card that is there, or as in the source's card.
 
         Raises:
@@ -363,7 +381,8 @@ class _Pusher:
                 f"{self.repo_id} needs a license, and that of the source is not known. Say under which one the"
                 f" data may be used: {argument('license', 'apache-2.0')}, cc-by-4.0, …, or `unknown`."
             )
-        return license_, (language,) if isinstance(language, str) else tuple(map(str, language))
+        self.license = license_
+        self.language = (language,) if isinstance(language, str) else tuple(map(str, language))
 
     def _source_card(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
         """The front matter of the source's card, empty where the source is not on the Hub or cannot be asked."""

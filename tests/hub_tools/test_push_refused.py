@@ -67,11 +67,42 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 
 def test_nobody_is_told_how_to_log_in(folder: Path, hub: LocalHub) -> None:
-    message = refusal(folder, "alice/set")
-    assert message.startswith("alice/set: the Hub answered 401. Nobody is logged in")
-    assert f"make a token that may write at {hub.url}/settings/tokens" in message
-    assert "`hf auth login`" in message
-    assert "HF_TOKEN" in message
+    assert refusal(folder, "alice/set") == (
+        f"No token was found, neither in HF_TOKEN nor of `hf auth login`: make one that may write at {hub.url}/settings"
+        "/tokens, then log in with it (`hf auth login`) or set HF_TOKEN."
+    )
+
+
+def test_all_that_is_missing_is_said_at_once_and_the_token_first(release: Path) -> None:
+    with pytest.raises(ReleaseError) as raised:
+        push(release, "alice/set")
+    assert str(raised.value).startswith("No token was found")
+    assert "HF_TOKEN. Also: alice/set needs a license" in str(raised.value)
+    with pytest.raises(ReleaseError) as raised:
+        push(release, "set")
+    assert str(raised.value).count(" Also: ") == 2
+    assert "Also: set: name the data set with its account: ACCOUNT/set. Also: set needs" in str(raised.value)
+
+
+def test_what_does_not_fit_a_repository_is_said_at_once(release: Path) -> None:
+    HfApi(token=TOKENS["alice"]).create_repo("alice/whole", repo_type="dataset")
+    with pytest.raises(ReleaseError) as raised:
+        push(release, "alice/whole", token=TOKENS["alice"], private=True, parent_commit="0" * 40)
+    assert "exists and is public" in str(raised.value)
+    assert "Also: alice/whole is at commit" in str(raised.value)
+    assert "Also: alice/whole needs a license" in str(raised.value)
+
+
+def test_a_dry_run_needs_no_token(release: Path) -> None:
+    assert push(release, "alice/never", license="cc0-1.0", dry_run=True).dry_run
+
+
+def test_without_a_hub_the_missing_token_is_said_and_nothing_else(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ReleaseError, match=r"^No token was found[^A]+$"):
+        push(release, "alice/set")
 
 
 def test_of_a_token_that_is_not_known_it_is_said_where_it_comes_from(
@@ -94,7 +125,7 @@ def test_a_name_without_an_account_is_completed(folder: Path) -> None:
     assert "alice/set. You are logged in as alice" in refusal(folder, "set", TOKENS["alice"])
     message = refusal(folder, "set")
     assert "ACCOUNT/set" in message
-    assert "Nobody is logged in" in message
+    assert "No token was found" in message
 
 
 class Told(HfApi):
