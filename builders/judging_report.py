@@ -19,6 +19,7 @@ from itertools import combinations
 from typing import Any
 
 from hf_relabel.builders.cascade import RELEVANT, Rule, candidates_of_stage, conclude
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judge_weights import MEMBER_MARK
@@ -116,10 +117,10 @@ class JudgingReport:
 
     def to_text(self) -> str:
         """Plain tables."""
-        parts = [f"{self.rows} rows, {self.candidates} candidates for the judges."]
+        parts = [f"{counted(self.rows, 'row')}, {counted(self.candidates, 'candidate')} for the judges."]
         if self.positions:
             lines = [[bias.judge, bias.spread, bias.trend, bias.p_value, _bias_note(bias)] for bias in self.positions]
-            header = ["judge of lists", "spread", "trend", "p", ""]
+            header = ["judge of lists", "spread", "trend", "p", "note"]
             parts.append("Bias of position\n" + text_table(lines, header, floatfmt=".3f"))
             header = ["place", *(bias.judge for bias in self.positions)]
             parts.append("Share called relevant, by place in the prompt\n" + text_table(self._by_place(), header))
@@ -128,12 +129,16 @@ class JudgingReport:
             header = ["judge", "judge", "both answered", "same label", "kappa"]
             parts.append("Agreement\n" + text_table(pairs, header, floatfmt=".3f"))
         if self.escalation:
+            several = len(self.escalation) > 1
             ways = [
-                [way.name, " + ".join(map(str, way.judged)), way.tokens, way.false_negatives, way.lost, _note(way)]
+                [way.name, " + ".join(map(str, way.judged)), way.tokens, way.false_negatives, way.lost]
+                + ([_note(way)] if several else [])
                 for way in self.escalation
             ]
-            header = ["escalation", "judged", "tokens", "false negatives", "lost", ""]
-            parts.append("Ways to run it, on the same replies\n" + text_table(ways, header, intfmt=","))
+            header = ["escalation", "judged", "tokens", "false negatives", "lost", *(["note"] if several else [])]
+            table = text_table(ways, header, intfmt=",")
+            meaning = f"\n{_WHAT_NOTES_MEAN}" if several else ""
+            parts.append(f"Ways to run it, on the same replies\n{table}{meaning}")
         if any(self.cut.values()):
             cut = ", ".join(f"{name}: {number}" for name, number in self.cut.items() if number)
             parts.append(f"Judged on a part of the text: {cut}.")
@@ -159,8 +164,13 @@ def _bias_note(bias: PositionBias) -> str:
 
 def _note(way: Escalation) -> str:
     if way.missing:
-        return f"{way.missing} answers are missing"
-    return "front" if way.on_front else ""
+        return f"{counted(way.missing, 'answer is', 'answers are')} missing"
+    return "best value" if way.on_front else ""
+
+
+_WHAT_NOTES_MEAN = """\
+lost: false negatives that another way finds.
+best value: no other finds as many for fewer tokens."""
 
 
 @needs("audit", "A report on judges")

@@ -295,6 +295,21 @@ def test_the_command_reports_as_text_json_and_figure(tmp_path: Path, capfd: pyte
     assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_column_of_a_report_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    report, _ = report_on(write_rows(tmp_path / "rows.jsonl", 60), two_stages(Rule("candidate")), tmp_path)
+    text = report.to_text()
+    lines = text.splitlines()
+    ruled = [number for number, line in enumerate(lines) if line.startswith("--")]
+    assert len(ruled) == 4, text
+    assert all(len(lines[number - 1].rstrip()) > lines[number].rindex(" ") for number in ruled), text
+    assert "best value: no other finds as many for fewer tokens." in text
+    assert (
+        "best value"
+        not in report_on(write_rows(tmp_path / "few.jsonl", 5), [permuted(honest, 1)], tmp_path)[0].to_text()
+    )
+
+
 def test_one_way_alone_is_not_drawn(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = write_rows(tmp_path / "rows.jsonl", 10)
     report_on(source, two_stages(Rule("row"))[:1], tmp_path)
