@@ -126,7 +126,7 @@ def _final_word(stages: Sequence[Judgement | None], stage: int, *, final: bool) 
     if judgement is None:
         return Outcome.UNJUDGED, "not-reached"
     if not judgement.label.is_answer:
-        return Outcome.UNJUDGED, str(judgement.label)
+        return Outcome.UNJUDGED, "unknown" if judgement.is_unknown else str(judgement.label)
     if final and judgement.label is Label.BETTER:
         return Outcome.FALSE_NEGATIVE, "judged"
     doubted = any(answer is not None and answer.label in RELEVANT for answer in stages)

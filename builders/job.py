@@ -310,6 +310,8 @@ class BuildSettings(_Settings):
     """Negatives of a row in them."""
     output_format: Literal["same", "flagembedding", "triplet", "negative-list", "labeled-list"] | None = None
     """Also write each technique in this format (`same`: that of the source), in `formats/` of the folder."""
+    overwrite: bool = False
+    """Replace a folder that was built from another source, or from the judgements of another journal."""
 
 
 class PushSettings(_Settings):

@@ -325,6 +325,12 @@ class Journal:
             raise JournalError(f"{self.path} holds no judging run yet. Run `{program()} judge` first.")
         return found
 
+    def has_run(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a run with these settings was recorded."""
+        text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
+        with self._errors():
+            return self._database.execute("SELECT 1 FROM runs WHERE settings = ?", (text,)).fetchone() is not None
+
     def last_run_of_kind(self, kind: str | None) -> dict[str, Any] | None:
         """The settings of the newest run of a kind, such as `suspects`; None if there is none."""
         with self._errors():

@@ -15,10 +15,13 @@ from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow
+from hf_relabel.builders.spelling import argument
 
 ENOUGH = 0.9
 """With less a build warns, unless it was told how much is enough."""
 WITHOUT_ANSWER = ("failed", "unparsable", "not-reached")
+UNKNOWN = "unknown"
+"""Of rows that the judge does not know, such as those that a truth file lacks."""
 
 _logger = logging.getLogger(__name__)
 
@@ -31,7 +34,8 @@ class JudgedShare:
         candidates: negatives of all rows.
         exempt: those of subsets that the judge leaves alone.
         needed: those that need a judge: no copies of a positive, no empty texts, nothing exempt.
-        unjudged: those of them without an answer, by reason: `failed`, `unparsable`, `not-reached`.
+        unjudged: those of them without an answer, by reason: `failed`, `unparsable`, `not-reached`, and `unknown` where
+            the judge does not know the row.
     """
 
     candidates: int
@@ -60,7 +64,10 @@ class JudgedShare:
 
     def reasons(self) -> str:
         """What became of those without an answer: `0 failed, 2 unparsable, 488 not reached`."""
-        return ", ".join(f"{number:,} {reason.replace('-', ' ')}" for reason, number in self.unjudged.items())
+        said = {UNKNOWN: "in rows that the judge does not know"}
+        return ", ".join(
+            f"{number:,} {said.get(reason, reason.replace('-', ' '))}" for reason, number in self.unjudged.items()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {"needed": self.needed, "judged": self.judged, "without_answer": dict(self.unjudged)}
@@ -93,8 +100,19 @@ class JudgedShare:
     def _nothing(self, source: str, journal: Journal) -> str:
         found = f"None of the {self.needed:,} candidates of {source} was judged in {journal.path}"
         if self.unjudged["not-reached"] == self.needed:
-            return f"{found}: run judge on it, or name another --journal."
-        return f"{found} ({self.reasons()}).{_first_failure(journal)} Judge again with --retry-failed."
+            return f"{found}: run judge on it, or name another with {argument('journal')}."
+        return f"{found} ({self.reasons()}).{_first_failure(journal)} {self._remedy()}."
+
+    def _remedy(self) -> str:
+        """What makes it more, in one sentence without its full stop."""
+        failed = self.unjudged["failed"] + self.unjudged["unparsable"]
+        steps = {
+            f"judge again with {argument('retry_failed', True)} to ask about those that failed": failed,
+            "judge the rest": self.unjudged["not-reached"],
+            "give the judge what it lacks (a truth file needs a line for each row)": self.unjudged.get(UNKNOWN, 0),
+        }
+        first, *others = [step for step, number in steps.items() if number] or ["judge it"]
+        return ", and ".join([f"{first[0].upper()}{first[1:]}", *others])
 
     def _check_share(self, journal: Journal, min_judged: float) -> None:
         if min_judged and not self.candidates:
@@ -106,8 +124,8 @@ class JudgedShare:
         if self.judged < min_judged * self.needed:
             raise BuildError(
                 f"Only {self.judged:,} of {self.needed:,} candidates were judged ({self.reasons()}); {min_judged:.0%}"
-                f" must be.{_first_failure(journal)} Judge again with retry_failed=True (--retry-failed) to ask about"
-                " those, or build with min_judged=0 (--min-judged 0) to take it as it is."
+                f" must be.{_first_failure(journal)} {self._remedy()}, or build with {argument('min_judged', 0)} to"
+                " take it as it is."
             )
 
 

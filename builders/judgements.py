@@ -48,6 +48,15 @@ class Judgement:
     place: int | None = field(default=None, compare=False)
     cut: bool = field(default=False, compare=False)
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether there is no answer because the judge does not know the row: asking again changes nothing."""
+        return self.label is Label.FAILED and self.rationale.startswith(UNKNOWN_ROW)
+
+
+UNKNOWN_ROW = "The judge does not know this row"
+"""How the rationale begins of a judge that has no answer because it knows some rows only."""
+
 
 class Outcome(StrEnum):
     """The cascade's final word on a candidate."""
@@ -63,7 +72,7 @@ class Outcome(StrEnum):
     EMPTY = "empty"
     """No text: nothing to judge."""
     UNJUDGED = "unjudged"
-    """Not judged: exempt, failed, unparsable or not reached."""
+    """Not judged: exempt, failed, unparsable, unknown to the judge or not reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,8 @@ class Verdict:
 
     Attributes:
         reason: why, in a word: `judged`, `calibrated` (thresholds of an audit decided), `same-text`, `same-docid`,
-            `near-duplicate`, `empty`, `exempt`, `failed`, `unparsable`, `not-reached`.
+            `near-duplicate`, `empty`, `exempt`, `failed`, `unparsable`, `unknown` (the judge does not know
+            the row), `not-reached`.
         stages: per stage of the cascade its judgement of this candidate, None where the stage did not see it.
     """
 

@@ -77,7 +77,8 @@ class StageToPlan:
 
 @dataclass(slots=True)
 class Usage:
-    """What a judge is asked about some rows, and what that took. Tokens are 0 where nobody told them."""
+    """What a judge is asked about some rows, and what that took. Tokens are 0 where nobody told them; `texts` are those
+    that an offline judge encodes, as often as they are there."""
 
     rows: float = 0
     candidates: float = 0
@@ -85,6 +86,7 @@ class Usage:
     characters: float = 0
     prompt_tokens: float = 0
     completion_tokens: float = 0
+    texts: float = 0
 
     def times(self, factor: float) -> Usage:
         return Usage(*(factor * value for value in astuple(self)))
@@ -160,6 +162,8 @@ class StagePlan:
         prompt_tokens_range, completion_tokens_range, cost_range: where the totals are with 95 % confidence; None for
             what nobody measured.
         basis: for requests, prompt tokens and completion tokens, where the number comes from.
+        asks_server: False of a judge that computes or reads here: no requests, nothing to pay.
+        texts: that such a judge encodes at most (the same text is encoded once); None where it encodes none.
     """
 
     name: str
@@ -175,6 +179,8 @@ class StagePlan:
     completion_tokens_range: Range | None = None
     cost_range: Range | None = None
     basis: dict[str, str] = field(default_factory=dict)
+    asks_server: bool = True
+    texts: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -305,6 +311,12 @@ def asks_of(stage: StageToPlan, row: Row, positions: Sequence[int]) -> list[Ask]
     return found
 
 
+def _texts_of(stage: StageToPlan, row: Row, positions: Sequence[int]) -> int:
+    """How many texts a judge encodes to judge some candidates."""
+    texts = getattr(stage.judge, "texts", None)
+    return int(texts(row, positions)) if texts is not None else 0
+
+
 def _add_row(
     totals: Sequence[Usage],
     stages: Sequence[StageToPlan],
@@ -320,6 +332,7 @@ def _add_row(
             total.rows += 1
             total.candidates += len(asked)
             total.add_asks(asks_of(stage, row, asked))
+            total.texts += _texts_of(stage, row, asked)
 
 
 class _Draws:
@@ -592,4 +605,6 @@ def _stage_plan(
         completion_tokens_range=totals.completion_range,
         cost_range=spent.range(population) if priced else None,
         basis=totals.basis,
+        asks_server=hasattr(stage.judge, "asks"),
+        texts=round(usage.texts) or None,
     )

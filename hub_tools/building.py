@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs import BuildReport, Shard, write_configs
+from hf_relabel.builders.earlier_build import refuse_other_build
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import told
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judged_share import judged_enough
 from hf_relabel.builders.judgements import Verdict
+from hf_relabel.builders.manifest import MANIFEST_NAME
 from hf_relabel.builders.nearest import did_you_mean
 from hf_relabel.builders.outputs import OutputFormat, write_formats
 from hf_relabel.builders.outputs.writing import Originals
@@ -55,7 +57,8 @@ def build_configs(
     Args:
         source: what `open_source` gives or takes.
         journal: a `Journal` or the path of one.
-        settings: what to build, or the folder to write alone. The folder is replaced if an earlier build wrote it.
+        settings: what to build, or the folder to write alone. The folder is replaced if an earlier build of the same
+            source and journal wrote it, that of another with `overwrite=True`.
         min_judged: share of the candidates that must have been judged, of those that need a judge: no copies of a
             positive, no exempt subsets. None refuses only where none was, and warns below 0.9; 0 builds whatever was.
         progress: a bar at a terminal and in a notebook; False for none; or what is called with the rows done so far.
@@ -64,7 +67,8 @@ def build_configs(
     Raises:
         ConfigError: an unknown technique or default config.
         JournalError: there is no such journal, or it holds no run.
-        BuildError: the folder cannot be written, or too little was judged, such as with the journal of another source.
+        BuildError: the folder cannot be written, or holds a build of another source or journal; or too little was
+            judged, such as with the journal of another source.
         SourceError, BadRow: the source cannot be opened or read.
     """
     check_share("min_judged", min_judged)
@@ -105,6 +109,7 @@ def _build(
     if on_shard is not None and settings.output_format:
         raise ConfigError("An output format is written into a folder: build first, then push the folder.")
     run = journal.last_run()
+    check_earlier(settings, source, journal)
     stages = stages_of_run(run)
     calibration = calibration_of(settings)
     decided = verdicts(source, journal, run, calibration=calibration)
@@ -123,8 +128,15 @@ def _build(
         on_shard=on_shard,
         scores=source.scored,
         views=views_of_settings(settings, scored=source.scored),
-        beside=_formats(settings, source, source.records),
+        beside=formats_of(settings, source),
     )
+
+
+def check_earlier(settings: BuildSettings, source: Source, journal: Journal) -> None:
+    """Raises: BuildError, see `refuse_other_build`."""
+    if (Path(settings.out) / MANIFEST_NAME).is_file() and not settings.overwrite:
+        described = {**source.record(), "fingerprint": source.fingerprint()}
+        refuse_other_build(Path(settings.out), described, journal.has_run, str(journal.path))
 
 
 def origin(source: Source, run: Mapping[str, Any], calibration: Calibration | None) -> dict[str, Any]:
@@ -171,10 +183,14 @@ def views_of_settings(settings: BuildSettings, *, scored: bool) -> tuple[View, .
     )
 
 
-def _formats(
-    settings: BuildSettings, source: Source | None, originals: Callable[[], Originals]
+def formats_of(
+    settings: BuildSettings, source: Source | None, originals: Callable[[], Originals] | None = None
 ) -> Callable[[Path], dict[str, Any]] | None:
     """What writes the output format that the settings ask for; None where they ask for none.
+
+    Args:
+        source: what the rows came from; None for a release.
+        originals: the rows with their records; None for those of the source.
 
     Raises:
         ConfigError: it cannot be written.
@@ -184,7 +200,9 @@ def _formats(
     format = OutputFormat(settings.output_format, source)
     format.check()
     techniques = [Technique(name) for name in dict.fromkeys(settings.techniques)]
-    return lambda folder: write_formats(folder, format, originals(), techniques, limit=settings.limit)
+    read = originals if originals is not None or source is None else source.records
+    assert read is not None  # whoever has no source gives the rows
+    return lambda folder: write_formats(folder, format, read(), techniques, limit=settings.limit)
 
 
 def rebuild_configs(
@@ -224,6 +242,9 @@ def _rebuild(
 ) -> BuildReport:
     stages = release.manifest["settings"]["stages"]
     scored = bool(release.manifest["settings"].get("scores"))
+    if not settings.overwrite and "source" in release.manifest:
+        run = release.manifest.get("run")
+        refuse_other_build(Path(settings.out), release.manifest["source"], lambda there: there == run, release.name)
     # What says how the release came to be; its own name and version are not those of what is built now.
     kept = ("source", "run")
     zones = (release.manifest.get("evidence") or {}).get("zones")
@@ -248,7 +269,7 @@ def _rebuild(
         on_shard=on_shard,
         scores=scored,
         views=views_of_settings(settings, scored=scored),
-        beside=_formats(settings, None, lambda: ((numbered, ()) for numbered in release.rows())),
+        beside=formats_of(settings, None, lambda: ((numbered, ()) for numbered in release.rows())),
     )
 
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
-from hf_relabel.builders.cascade import Rule, StageAnswers
+from hf_relabel.builders.cascade import Findings, Rule, StageAnswers
 from hf_relabel.builders.combining import Combine
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
 from hf_relabel.builders.findings import free_findings
@@ -25,7 +26,7 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.runs import RunStage, in_batches, run_settings, stage_views, verdicts
+from hf_relabel.builders.runs import RunStage, StageView, in_batches, run_settings, stage_views, verdicts
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.suspects import SEVERAL, Hidden, Rows, suspects_run
 from hf_relabel.hub_tools import bars
@@ -70,6 +71,15 @@ MOST_UNPROVEN = 1_000
 """Failed requests held back until it is known whether the server answers at all."""
 
 
+ASIDE = {
+    "free": "need no judge (copies of a positive, empty texts)",
+    "exempt": "in rows that the judge leaves alone",
+    "settled": "settled before this stage",
+    "repeated": "the same text again under its query, asked about once",
+}
+"""Why a judge is not asked about a candidate, as tables say it."""
+
+
 @dataclass(slots=True)
 class StageReport:
     """What one judge of a stage did in this run.
@@ -79,6 +89,8 @@ class StageReport:
         known, known_labels: judgements found in the journal.
         cut: how many of the new ones were made on a part of the text.
         exempt: rows that a judge leaves alone: they stay unjudged.
+        candidates: negatives of the rows: those of `totals` and those of `aside`.
+        aside: candidates that this judge is not asked about, by reason, see `ASIDE`.
         prompt_tokens, completion_tokens: of the new replies, so far while it runs.
         cost: in the currency of the prices, None without prices.
     """
@@ -97,6 +109,14 @@ class StageReport:
     seconds: float = 0.0
     known_labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
     exempt: int = 0
+    candidates: int = 0
+    aside: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASIDE, 0))
+
+    def sums(self) -> str:
+        """How the candidates add up: `630 candidates: 629 judged, 1 a copy of a positive or empty`."""
+        judged = sum(self.totals.values())
+        parts = [f"{judged:,} in the table", *(f"{n:,} {ASIDE[why]}" for why, n in self.aside.items() if n)]
+        return f"{counted(self.candidates, 'candidate')}: {', '.join(parts)}"
 
     @property
     def totals(self) -> dict[Label, int]:
@@ -184,7 +204,9 @@ class _StageRun:
         for batch in in_batches(self.source.rows()):
             rows = [numbered.row for numbered in batch if not exempts(self.stages, numbered.row)]
             self.report.exempt += len(batch) - len(rows)
-            views = stage_views([(row, free_findings(row)) for row in rows], self.run_stages, self.journal)
+            found = [(row, free_findings(row)) for row in rows]
+            views = stage_views(found, self.run_stages, self.journal)
+            self._set_aside([numbered.row for numbered in batch], found, views)
             # For all rows before the first is given away: what was looked up is out of date after that.
             missing = [self._missing(of_row[-1].keys[self.number], of_row[-1].said[self.number]) for of_row in views]
             self.report.rows += len(batch)
@@ -192,6 +214,18 @@ class _StageRun:
             for row, keys in zip(rows, missing, strict=True):
                 if keys:
                     yield row, keys
+
+    def _set_aside(
+        self, batch: Sequence[Row], found: Sequence[tuple[Row, Findings]], views: Sequence[Sequence[StageView]]
+    ) -> None:
+        """Count the candidates of some rows, and those that this judge is not asked about."""
+        aside, candidates = self.report.aside, sum(len(row.negative_passages) for row in batch)
+        here = sum(len(row.negative_passages) for row, _ in found)
+        free, asked = sum(len(of_row) for _, of_row in found), sum(len(view[-1].keys[self.number]) for view in views)
+        self.report.candidates += candidates
+        aside["exempt"] += candidates - here
+        aside["free"] += free
+        aside["settled"] += here - free - asked
 
     def _missing(self, asked: Mapping[int, bytes], known: StageAnswers) -> dict[int, bytes]:
         keys: dict[int, bytes] = {}
@@ -204,6 +238,8 @@ class _StageRun:
                 # The same text twice, in this row or in another, is asked once.
                 keys[position] = key
                 self.in_flight.add(key)
+            else:
+                self.report.aside["repeated"] += 1
         return keys
 
     def record(
@@ -274,6 +310,8 @@ class _StageRun:
             for position in judgements.keys() - new.keys():
                 self.report.known += 1
                 self.report.known_labels[found[keys[position]].label] += 1
+            self.report.candidates += len(row.negative_passages)
+            self.report.aside["free"] += len(row.negative_passages) - len(judgements)
             if new:
                 self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
 

@@ -27,7 +27,7 @@ from hf_relabel.builders.problems import one_line
 from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
-from hf_relabel.hub_tools.building import as_settings, build_configs, calibration_of, check_share
+from hf_relabel.hub_tools.building import as_settings, build_configs, calibration_of, check_share, views_of_settings
 from hf_relabel.hub_tools.endpoints.limits import Limits
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal
 from hf_relabel.hub_tools.hub_source import open_source
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     max_false_negatives=int,
     limits=("Limits", NONE),
     retry_failed=bool,
+    overwrite=bool,
+    views=(str, Sequence),
     progress=(bool, CALLABLE, NONE),
 )
 def relabel(
@@ -60,8 +62,10 @@ def relabel(
     calibration: str | os.PathLike[str] | None = None,
     min_judged: float = ENOUGH,
     retry_failed: bool = False,
+    views: str | Sequence[str] = (),
     journal: AnyJournal | None = None,
     out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     split: str | None = None,
     config: str | None = None,
     revision: str | None = None,
@@ -107,8 +111,11 @@ def relabel(
         calibration: file with the thresholds of an audit, which then decide instead of the judges' labels.
         min_judged: share of the candidates that must have been judged; with less there is no result but an error.
         retry_failed: also ask again about candidates whose reply failed or could not be read.
+        views: `tuples`, `triplets`, `lists` or `scores`, or several: data sets that the losses of sentence-transformers
+            take as they are, such as `relabel-tuples`; see `BuildSettings.views`.
         journal: a `Journal` or a path; None keeps it by the data's content in `$HF_HOME/hf-relabel/journals`.
         out: a folder to write the configs to as well, to `push` it.
+        overwrite: replace that folder even if it was built from other data or judgements.
         split, config, revision, format, subset, sample, skip_bad_rows, limit, columns, relevant_from: as for
             `open_source`.
         progress: bars at a terminal and in a notebook; False for none.
@@ -117,7 +124,8 @@ def relabel(
     Returns:
         A `DatasetDict` with a data set for each technique, under its name, of rows {query_id, query,
         positive_passages, negative_passages, subset} with passages {docid, title, text}; and `verdicts`, with a line
-        for each negative of each row that says what was found and who says so. They lie on the disk, not in memory.
+        for each negative of each row that says what was found and who says so; and the views. They lie on the disk,
+        not in memory.
 
     Raises:
         JudgingStopped: Ctrl-C, a deadline, the spend cap, or nothing but errors. The same call continues.
@@ -128,7 +136,8 @@ def relabel(
     """
     # Before anything is asked and paid for.
     check_share("min_judged", min_judged)
-    settings = _settings(technique, max_false_negatives, calibration)
+    settings = _settings(technique, max_false_negatives, calibration, views)
+    shown = [view.name for view in views_of_settings(settings, scored=False)]
     calibration_of(settings)
     ready = _stages(judge, endpoint, model, limits)
     options: dict[str, Any] = {
@@ -147,12 +156,12 @@ def relabel(
     with as_journal(_journal_of(source) if journal is None else journal) as kept:
         _judge(source, ready, kept, retry_failed, progress)
         with _folder(out) as folder:
-            wanted = settings.model_copy(update={"out": str(folder)})
+            wanted = settings.model_copy(update={"out": str(folder), "overwrite": overwrite})
             report = build_configs(source, kept, wanted, min_judged=min_judged, progress=progress is not False)
             lasting = folder if out is not None else _lasting(folder, report)
         if verbose:
             print(summary(report.manifest, kept.path))  # noqa: T201 - as sentence-transformers' mine_hard_negatives does
-    return _loaded(lasting, settings.techniques)
+    return _loaded(lasting, [*settings.techniques, *shown])
 
 
 def _journal_of(source: Source) -> Path:
@@ -181,7 +190,10 @@ def summary(manifest: Mapping[str, Any], journal: Path) -> str:
 
 
 def _settings(
-    technique: str | Sequence[str] | None, most: int, calibration: str | os.PathLike[str] | None
+    technique: str | Sequence[str] | None,
+    most: int,
+    calibration: str | os.PathLike[str] | None,
+    views: str | Sequence[str],
 ) -> BuildSettings:
     if technique is not None and not isinstance(technique, (str, Sequence)):
         raise ConfigError(f"technique: expected a name or several, found {told(technique)}.")
@@ -195,6 +207,7 @@ def _settings(
             out="",
             techniques=techniques,
             limit=most,
+            views=(views,) if isinstance(views, str) else tuple(views),
             default=default if default in techniques else techniques[0],
             calibration=None if calibration is None else os.fspath(calibration),
         )
@@ -276,13 +289,13 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _loaded(folder: Path, techniques: Sequence[str]) -> DatasetDict:
+def _loaded(folder: Path, configs: Sequence[str]) -> DatasetDict:
     import datasets
 
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        return datasets.DatasetDict({name: _load(folder, name) for name in (*techniques, VERDICTS)})
+        return datasets.DatasetDict({name: _load(folder, name) for name in (*configs, VERDICTS)})
     finally:
         if shown:
             datasets.enable_progress_bars()

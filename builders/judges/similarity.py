@@ -122,6 +122,10 @@ class SimilarityJudge(LocalModel):
     def exempt(self, row: Row) -> bool:
         return subset_key(row.subset) in self.exempt_subsets
 
+    def texts(self, row: Row, positions: Sequence[int]) -> int:
+        """How many texts are encoded to judge some candidates: the query, the positives and them."""
+        return 1 + len(row.positive_passages) + len(positions)
+
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
         """One dict per batch item. Each text is encoded once, in this batch and those before it."""
         if not batch:

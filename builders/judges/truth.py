@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hf_relabel.builders.errors import BadRow, ConfigError
-from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judgements import UNKNOWN_ROW, Judgement, Label
 from hf_relabel.builders.judges.base import JSON
 from hf_relabel.builders.judges.settings import check_text
 from hf_relabel.builders.rows import Row
@@ -22,7 +22,8 @@ _REMEDY = 'A line is {"query_id": "…", "false_negatives": ["docid", …]}.'
 
 
 class TruthJudge:
-    """Calls `better` what the file names, and everything else `irrelevant`. Rows the file lacks are exempt.
+    """Calls `better` what the file names, and everything else `irrelevant`. Of rows the file lacks it knows nothing:
+    they stay unjudged, for the reason `unknown`.
 
     Example:
             judge("train.jsonl", TruthJudge("truth.jsonl"), "journal.sqlite")
@@ -53,7 +54,7 @@ class TruthJudge:
         return self._path.name, digest[:16]
 
     def exempt(self, row: Row) -> bool:
-        return row.query_id not in self.known
+        return False
 
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
         """One dict per batch item. Of a row that the file lacks nothing is known: `failed`, which is no answer."""
@@ -81,7 +82,8 @@ class TruthJudge:
         return local_file(self._path, self.name)
 
     def _judged(self, row: Row, position: int) -> Judgement:
-        if self.exempt(row):
-            return Judgement(Label.FAILED, rationale=f"{self.name} has no line for the query {row.query_id!r}.")
+        if row.query_id not in self.known:
+            lacks = f"{self.name} has no line for the query {row.query_id!r}"
+            return Judgement(Label.FAILED, rationale=f"{UNKNOWN_ROW}: {lacks}.")
         is_false = row.negative_passages[position].docid in self.known[row.query_id]
         return Judgement(Label.BETTER, 1.0) if is_false else Judgement(Label.IRRELEVANT, 0.0)

@@ -81,7 +81,8 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     help="Build again from a release (user/repo@v1.0.0, or a folder) instead of SOURCE and a journal.",
 )
 @click.option("--journal", "journal_path", help="Where judgements are kept; journal.sqlite when not given.")
-@click.option("--out", required=True, help="Folder to write.")
+@click.option("--out", required=True, help="Folder to write. What the same command wrote there before is replaced.")
+@click.option("--overwrite", is_flag=True, help="Replace a folder that was built from another source or journal, too.")
 @click.option(
     "--technique",
     "techniques",
@@ -117,6 +118,7 @@ def command(
     release: str | None,
     journal_path: str | None,
     out: str,
+    overwrite: bool,
     techniques: tuple[str, ...],
     max_false_negatives: int | None,
     calibration: str | None,
@@ -131,7 +133,7 @@ def command(
     The folder is in Hub layout: load_dataset(folder, config) loads it. The same inputs give the same bytes.
     """
     given = {"techniques": techniques or None, "limit": max_false_negatives, "default": default_config}
-    given["output_format"] = output_format
+    given |= {"output_format": output_format, "overwrite": overwrite or None}
     chosen = {name: value for name, value in given.items() if value is not None} | view_settings(options)
     engine = engine_of(options)
     if release is not None:

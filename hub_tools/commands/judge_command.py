@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.judgements import UNKNOWN_ROW
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
     engine_of,
@@ -111,19 +112,24 @@ def show_reports(reports: list[StageReport], journal: Journal, as_json: bool) ->
         | {str(label): number for label, number in report.totals.items()}
         for report in reports
     ]
-    click.echo(f"\n{text_table(lines, intfmt=',')}\n\n{WHAT_LABELS_MEAN}")
+    click.echo(f"\n{text_table(lines, intfmt=',')}\n")
+    for report in reports:
+        click.echo(f"{report.name}: {report.sums()}.")
+    click.echo(f"\n{WHAT_LABELS_MEAN}")
     if any(report.known for report in reports):
-        click.echo("known: counted too, but judged by an earlier run and not asked again.")
+        click.echo("known: counted too, but in the journal already and not asked again.")
     show_failures(journal)
 
 
 def show_failures(journal: Journal) -> None:
     """List the candidates without an answer, the first few of them by name."""
-    failures = list(zip(range(MOST_FAILURES_SHOWN + 1), journal.failures(), strict=False))
+    failures = [failure for _, failure in zip(range(MOST_FAILURES_SHOWN + 1), journal.failures(), strict=False)]
     if not failures:
         return
-    click.echo("\nNot judged (never read as irrelevant; ask again with --retry-failed):")
-    for _, failure in failures[:MOST_FAILURES_SHOWN]:
+    unknown = all(failure.message.startswith(UNKNOWN_ROW) for failure in failures)
+    remedy = "the judge lacks these rows" if unknown else "ask again with --retry-failed"
+    click.echo(f"\nNot judged (never read as irrelevant; {remedy}):")
+    for failure in failures[:MOST_FAILURES_SHOWN]:
         message = " ".join(failure.message.split())
         click.echo(f"  {failure.query_id}  {failure.docid}  {failure.label}: {message[:120]}")
     if len(failures) > MOST_FAILURES_SHOWN:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
@@ -166,11 +167,14 @@ def show_plan(
 
 
 def _print(plan: JobPlan, within: float | None) -> None:
+    if not any(stage.asks_server for stage in plan.stages):
+        _print_offline(plan)
+        return
     header = ["stage", "judge", "rows", "candidates", "requests", "prompt tokens", "completion tokens", "USD", "hours"]
     click.echo(text_table([_line(stage) for stage in plan.stages], headers=header, intfmt=",", stralign="right"))
     ranges = " In brackets: 95 % ranges." if plan.prompt_tokens_range else ""
     probed = f", {plan.probed:,} of them probed" if plan.probed else ""
-    click.echo(f"\n{plan.rows:,} rows{probed}.{ranges}")
+    click.echo(f"\n{counted(plan.rows, 'row')}{probed}.{ranges}")
     click.echo(f"  prompt tokens      {plan.prompt_tokens:,}{_within(plan.prompt_tokens_range, '{:,.0f}')}")
     click.echo(f"  completion tokens  {plan.completion_tokens:,}{_within(plan.completion_tokens_range, '{:,.0f}')}")
     if plan.cost is not None:
@@ -189,8 +193,20 @@ def _print(plan: JobPlan, within: float | None) -> None:
         click.echo(f"Not reached: {reason.rstrip('.')}. This plan is made without that server.")
 
 
+def _print_offline(plan: JobPlan) -> None:
+    """A plan in which nobody asks a server."""
+    header = ["stage", "judge", "rows", "candidates", "texts to encode"]
+    lines = [[stage.name, stage.judge, stage.rows, stage.candidates, stage.texts or "-"] for stage in plan.stages]
+    click.echo(text_table(lines, headers=header, intfmt=",", stralign="right"))
+    click.echo(f"\n{counted(plan.rows, 'row')}. No requests and nothing to pay: the work is done on this machine.")
+    if any(stage.texts for stage in plan.stages):
+        click.echo("texts to encode: at most; a text that is there several times is encoded once.")
+
+
 def _line(stage: StagePlan) -> list[Any]:
-    numbers = [stage.rows, stage.candidates, stage.requests, stage.prompt_tokens, stage.completion_tokens]
+    numbers: list[Any] = [stage.rows, stage.candidates]
+    asked = [stage.requests, stage.prompt_tokens, stage.completion_tokens]
+    numbers += asked if stage.asks_server else ["-"] * len(asked)
     return [stage.name, stage.judge, *numbers, _or_dash(stage.cost, "{:,.2f}"), _or_dash(stage.hours, "{:,.1f}")]
 
 

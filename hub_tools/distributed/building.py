@@ -27,7 +27,6 @@ from hf_relabel.builders.configs import (
     write_manifest,
     write_row_group,
 )
-from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.folder_swap import NewFolder
 from hf_relabel.builders.job import BuildSettings
 from hf_relabel.builders.journal import Journal
@@ -49,9 +48,11 @@ from hf_relabel.builders.sources import Source
 from hf_relabel.builders.techniques import Technique, account_all
 from hf_relabel.hub_tools.building import (
     calibration_of,
+    check_earlier,
     check_names,
     check_share,
     finder_of_suspects,
+    formats_of,
     origin,
     views_of_settings,
 )
@@ -89,9 +90,9 @@ def build_on_ray(
     """
     check_names(settings)
     check_share("min_judged", min_judged)
-    if settings.output_format:
-        raise ConfigError("An output format is written in one process: leave --engine out, the judging stays as it is.")
+    beside = formats_of(settings, source)
     run = journal.last_run()
+    check_earlier(settings, source, journal)
     stages = stages_of_run(run)
     layout = Layout(
         tuple(Technique(name) for name in dict.fromkeys(settings.techniques)),
@@ -124,7 +125,10 @@ def build_on_ray(
             raise failed.error from failed
         with building.disk_errors():
             shutil.rmtree(scratch)
-            manifest = write_manifest(building, layout, counts, files, origin(source, run, calibration))
+            extra = origin(source, run, calibration)
+            if beside is not None:  # by one process, which reads the source once more
+                extra["formats"] = beside(building.path)
+            manifest = write_manifest(building, layout, counts, files, extra)
     return BuildReport(folder=Path(settings.out), manifest=manifest)
 
 

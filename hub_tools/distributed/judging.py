@@ -328,7 +328,8 @@ class _Run:
             self.stopped = self.stopped or result.stopped
         for name, report in result.judges.items():
             if is_left:
-                report.rows = report.known = 0
+                report.rows = report.known = report.candidates = 0
+                report.aside = dict.fromkeys(report.aside, 0)
                 report.known_labels = dict.fromkeys(Label, 0)  # it will come to those again
             self.done[name] = added(self.done.get(name), report)
         return is_left
@@ -397,12 +398,24 @@ def added(total: StageReport | None, more: StageReport) -> StageReport:
     """Two reports on the same judge as one."""
     if total is None:
         return more
-    for name in ("rows", "asked", "known", "requests", "cut", "prompt_tokens", "completion_tokens", "seconds"):
+    for name in (
+        "rows",
+        "candidates",
+        "asked",
+        "known",
+        "requests",
+        "cut",
+        "prompt_tokens",
+        "completion_tokens",
+        "seconds",
+    ):
         setattr(total, name, getattr(total, name) + getattr(more, name))
     for label, number in more.labels.items():
         total.labels[label] += number
     for label, number in more.known_labels.items():
         total.known_labels[label] += number
+    for why, candidates in more.aside.items():
+        total.aside[why] += candidates
     if more.cost is not None:
         total.cost = (total.cost or 0.0) + more.cost
     return total

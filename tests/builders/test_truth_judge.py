@@ -31,14 +31,15 @@ def test_it_says_what_the_file_says(tmp_path: Path) -> None:
         0: Label.IRRELEVANT,
         1: Label.BETTER,
     }
-    assert not judge.exempt(ROW)
     assert judge.model()[0] == "truth.jsonl"
 
 
 def test_rows_it_does_not_know_are_not_judged(tmp_path: Path) -> None:
     judge = TruthJudge(truth(tmp_path, {"query_id": "x", "false_negatives": []}))
-    assert judge.exempt(ROW)
-    assert judge.judge([(ROW, [0])])[0][0].label is Label.FAILED  # never "irrelevant"
+    (found,) = judge.judge([(ROW, [0])])
+    assert found[0].label is Label.FAILED  # never "irrelevant"
+    assert found[0].is_unknown
+    assert "truth.jsonl has no line for the query 'q'" in found[0].rationale
 
 
 @pytest.mark.parametrize(
@@ -46,9 +47,9 @@ def test_rows_it_does_not_know_are_not_judged(tmp_path: Path) -> None:
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: object) -> None:
     with pytest.raises(BadRow, match=r"truth.jsonl, row 1"):
-        TruthJudge(truth(tmp_path, line)).exempt(ROW)
+        TruthJudge(truth(tmp_path, line)).judge([(ROW, [0])])
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no truth file"):
-        TruthJudge(str(tmp_path / "nowhere")).exempt(ROW)
+        TruthJudge(str(tmp_path / "nowhere")).judge([(ROW, [0])])

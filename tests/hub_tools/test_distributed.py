@@ -132,7 +132,13 @@ def job_file(folder: Path, rows: Path, url: str, name: str, **more: Any) -> Path
                 "limits": limits,
             },
         ],
-        "build": {"out": str(folder / name), "max_shard_bytes": 20_000, "views": ["tuples"], "view_negatives": 3},
+        "build": {
+            "out": str(folder / name),
+            "max_shard_bytes": 20_000,
+            "views": ["tuples"],
+            "view_negatives": 3,
+            "output_format": "same",
+        },
         **more,
     }
     job = {name: value for name, value in job.items() if value is not None}

@@ -66,6 +66,7 @@ def test_a_resumed_run_reports_all_verdicts_not_only_the_new_ones(
     assert judge(tmp_path) == 0
     shown = capsys.readouterr().out
     (line,) = [line.split() for line in shown.splitlines() if line.startswith("stage-1 ")]
+    assert "stage-1: 18 candidates: 18 in the table." in shown
     assert line == ["stage-1", "6", "0", "18", "6", "0", "12", "0", "0"]
     assert max(map(len, shown.splitlines())) <= 80
     assert "better: relevant, and at least as good as the ground truth" in shown
@@ -172,6 +173,21 @@ def test_what_was_judged_before_a_failure_is_kept(tmp_path: Path, monkeypatch: p
         judge(tmp_path)
     with Journal(tmp_path / "journal.sqlite", write=False) as kept:
         assert sum(kept.counts().values()) == 15
+
+
+def test_the_candidates_of_the_table_and_the_others_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job_file(tmp_path)
+    records = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    copy, *others = records[0]["negative_passages"]
+    copy["text"] = records[0]["positive_passages"][0]["text"]
+    others[1]["text"] = others[0]["text"]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert judge(tmp_path) == 0
+    said = "16 in the table, 1 need no judge (copies of a positive, empty texts), 1 the same text again under its query"
+    assert f"stage-1: 18 candidates: {said}" in capsys.readouterr().out
+    assert judge(tmp_path, "--json") == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    assert stage["candidates"] == sum(stage["totals"].values()) + sum(stage["aside"].values()) == 18
 
 
 @pytest.mark.parametrize("option", ["--max-cost", "--deadline", "--price-prompt", "--price-completion"])

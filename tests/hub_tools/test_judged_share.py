@@ -10,6 +10,8 @@ import pytest
 
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.job import BuildSettings
+from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.judged_share import JudgedShare
 from hf_relabel.hub_tools.building import build_configs
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.releases.push import push_source
@@ -43,7 +45,7 @@ def judge(source: str, *options: str) -> None:
     assert run(["judge", source, "--judge", "truth", "--truth", "truth.jsonl", *options]) == 0
 
 
-NOTHING = "None of the 10 candidates of mined.jsonl was judged in journal.sqlite: run judge on it, or name another"
+NOTHING = "None of the 10 candidates of mined.jsonl was judged in journal.sqlite: run judge on it, or name another with"
 
 
 def test_a_journal_of_another_source_builds_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,3 +87,36 @@ def test_what_needs_no_judge_does_not_count(place: Path, caplog: pytest.LogCaptu
     report = build_configs(rows, "journal.sqlite", BuildSettings(out="free"), progress=False)
     assert (report.judged.candidates, report.judged.needed, report.judged.share) == (1, 0, 1.0)
     assert not caplog.text
+
+
+def test_rows_that_a_truth_file_lacks_have_a_reason_of_their_own(
+    place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = (place / "truth.jsonl").read_text().splitlines(keepends=True)
+    (place / "truth.jsonl").write_text("".join(lines[:4]))
+    judge("mined.jsonl")
+    shown = capsys.readouterr().out
+    assert "mined.jsonl" not in shown
+    assert "the judge lacks these rows" in shown
+    assert "truth.jsonl has no line for the query 'q4'" in shown
+    assert run(["build", "mined.jsonl", "--out", "half", "--min-judged", "0.5"]) == 6
+    error = capsys.readouterr().err
+    assert (
+        "Only 4 of 10 candidates were judged (0 failed, 0 unparsable, 0 not reached, 6 in rows that the judge" in error
+    )
+    assert (
+        "Give the judge what it lacks (a truth file needs a line for each row), or build with --min-judged 0" in error
+    )
+    assert run(["build", "mined.jsonl", "--out", "all", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["judged"]["without_answer"]["unknown"] == 6
+
+
+def test_of_a_build_the_option_of_judge_is_named_for_what_failed(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unjudged = JudgedShare(10, 0, 10, {"failed": 10, "unparsable": 0, "not-reached": 0})
+    with (
+        Journal("journal.sqlite") as journal,
+        pytest.raises(BuildError, match=r"again with `retry_failed=True` to ask"),
+    ):
+        unjudged.check("mined.jsonl", journal, None)

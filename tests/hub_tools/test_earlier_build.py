@@ -1,0 +1,87 @@
+"""A folder that was built from something else is not replaced unless that is asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.job import BuildSettings
+from hf_relabel.hub_tools.building import build_configs
+from hf_relabel.hub_tools.commands import run
+
+
+def row(number: int) -> dict[str, Any]:
+    return {"query_id": f"q{number}", "query": f"question {number}", "subset": ""} | {
+        side: [{"docid": f"{side}-{number}", "title": "", "text": f"{side} {number}"}]
+        for side in ("positive_passages", "negative_passages")
+    }
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, first in (("one", 0), ("other", 100)):
+        lines = [json.dumps(row(number)) + "\n" for number in range(first, first + 3)]
+        Path(f"{name}.jsonl").write_text("".join(lines))
+    for name in ("truth", "again"):
+        known = [{"query_id": f"q{number}", "false_negatives": []} for number in (*range(4), *range(100, 103))]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in known))
+    judge("one.jsonl")
+    assert run(["build", "one.jsonl", "--out", "cleaned"]) == 0
+    return tmp_path
+
+
+def judge(source: str, truth: str = "truth.jsonl", journal: str = "journal.sqlite") -> None:
+    assert run(["judge", source, "--judge", "truth", "--truth", truth, "--journal", journal]) == 0
+
+
+def rows_of(folder: str) -> str:
+    name: str = json.loads((Path(folder) / "manifest.json").read_text())["source"]["name"]
+    return name
+
+
+def test_another_source_does_not_take_the_place_of_the_first(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge("other.jsonl")
+    assert run(["build", "other.jsonl", "--out", "cleaned"]) == 6
+    assert capsys.readouterr().err.endswith(
+        "cleaned holds a build of one.jsonl, and this is one of other.jsonl. Give another folder, or --overwrite to"
+        " replace it.\n"
+    )
+    with pytest.raises(BuildError, match=r"or `overwrite=True` to replace it"):
+        build_configs("other.jsonl", "journal.sqlite", "cleaned", progress=False)
+    assert rows_of("cleaned") == "one.jsonl"
+    assert run(["build", "other.jsonl", "--out", "cleaned", "--overwrite"]) == 0
+    assert rows_of("cleaned") == "other.jsonl"
+    build_configs("one.jsonl", "journal.sqlite", BuildSettings(out="cleaned", overwrite=True), progress=False)
+    assert rows_of("cleaned") == "one.jsonl"
+
+
+def test_judgements_of_another_journal_do_neither(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge("one.jsonl", "again.jsonl", "second.sqlite")
+    assert run(["build", "one.jsonl", "--journal", "second.sqlite", "--out", "cleaned"]) == 6
+    error = capsys.readouterr().err
+    assert "cleaned holds a build from other judgements: those of truth truth.jsonl@" in error
+    assert "and second.sqlite has no such run" in error
+
+
+def test_the_same_source_is_built_again_with_more_rows_and_with_another_judge(place: Path) -> None:
+    with Path("one.jsonl").open("a") as file:
+        file.write(json.dumps(row(3)) + "\n")
+    judge("one.jsonl", "again.jsonl")
+    assert run(["build", "one.jsonl", "--out", "cleaned"]) == 0
+    assert run(["build", "one.jsonl", "--limit", "2", "--out", "cleaned", "--technique", "remove-hn"]) == 0
+
+
+def test_a_release_is_built_again_into_its_own_folder_only(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["build", "--from", "cleaned", "--out", "stricter", "--max-false-negatives", "3"]) == 0
+    assert run(["build", "--from", "cleaned", "--out", "stricter", "--max-false-negatives", "2"]) == 0
+    judge("other.jsonl")
+    assert run(["build", "other.jsonl", "--out", "another"]) == 0
+    capsys.readouterr()
+    assert run(["build", "--from", "another", "--out", "stricter"]) == 6
+    assert "stricter holds a build of one.jsonl" in capsys.readouterr().err
+    assert run(["build", "--from", "another", "--out", "stricter", "--overwrite"]) == 0
