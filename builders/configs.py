@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.arrow_batches import Batch, batches, verdicts_from_records, verdicts_schema
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.folder_readme import EMPTY_NOTE, format_lines, readme_text, totals, view_lines
@@ -122,7 +123,8 @@ class BuildReport:
         judged = self.judged
         exempt = f" ({judged.exempt:,} exempt)" if judged.exempt else ""
         text = (
-            f"{table}\n* loads by default. {judged.candidates:,} candidates, {judged.needed:,} need a judge{exempt};"
+            f"{table}\n* loads by default. {counted(judged.candidates, 'candidate')}, {judged.needed:,}"
+            f" {'needs' if judged.needed == 1 else 'need'} a judge{exempt};"
             f" without an answer: {judged.reasons()}."
         )
         empty = [line["config"] for line in totals(self.manifest) if not line["rows"]]
@@ -521,7 +523,7 @@ def _write_all(
             for batch in read:
                 counts.add(batch, layout)
                 batch.prepare()
-                building.progress = f"{counts.rows} rows"
+                building.progress = counted(counts.rows, "row")
                 with building.disk_errors():
                     list(pool.map(lambda writer, batch=batch: writer.write(batch), in_pool))
                     for writer in in_turn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.evidence_tables import audit_section, compare_section, zones_section
 from hf_relabel.builders.readme_markdown import as_code, table
 from hf_relabel.builders.readme_parts import config_values, merge_readme
@@ -61,14 +62,20 @@ def view_lines(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _view_line(view: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
-    notes = [f"{rows} rows {reason.replace('_', ' ')} left out" for reason, rows in counts["left_out"].items() if rows]
+    notes = [
+        f"{counted(rows, 'row')} {reason.replace('_', ' ')} left out"
+        for reason, rows in counts["left_out"].items()
+        if rows
+    ]
     if counts["rows_repeating"]:
-        notes.append(f"{counts['rows_repeating']} rows with fewer than {view['negatives']} negatives repeat some")
+        notes.append(
+            f"{counted(counts['rows_repeating'], 'row')} with fewer than {view['negatives']} negatives repeat some"
+        )
     if "scores" in view:
         judge = "the judge's, those of the source's positives 1"
         notes.append(f"scores are {judge if view['scores'] == 'judge' else 'those of the source'}")
-    told = f"{view['name']}: {counts['lines']} lines of {counts['rows_out']} rows of {view['technique']}"
-    return "; ".join([told, *notes]) + "."
+    lines, rows = counted(counts["lines"], "line"), counted(counts["rows_out"], "row")
+    return "; ".join([f"{view['name']}: {lines} of {rows} of {view['technique']}", *notes]) + "."
 
 
 def format_lines(manifest: Mapping[str, Any]) -> list[str]:
@@ -79,13 +86,22 @@ def format_lines(manifest: Mapping[str, Any]) -> list[str]:
 
 def _format_line(path: str, format: str, counts: Mapping[str, Any]) -> str:
     notes = {"rows_without_record": "without negatives left out", "rows_repeating": "with fewer negatives repeat some"}
-    told = [f"{counts[name]} rows {note}" for name, note in notes.items() if counts[name]]
+    told = [f"{counted(counts[name], 'row')} {note}" for name, note in notes.items() if counts[name]]
     words = {
         "fields_moved": "moved with the passages in",
         "fields_dropped": "left out, as it could not follow them, in",
     }
-    told += [f"{name} {say} {rows} rows" for key, say in words.items() for name, rows in counts.get(key, {}).items()]
-    return "; ".join([f"{path}: {counts['records']} records ({format}) of {counts['rows']} rows", *told]) + "."
+    told += [
+        f"{name} {say} {counted(rows, 'row')}"
+        for key, say in words.items()
+        for name, rows in counts.get(key, {}).items()
+    ]
+    return (
+        "; ".join(
+            [f"{path}: {counted(counts['records'], 'record')} ({format}) of {counted(counts['rows'], 'row')}", *told]
+        )
+        + "."
+    )
 
 
 def _section(manifest: Mapping[str, Any]) -> str:

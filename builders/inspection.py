@@ -173,9 +173,11 @@ class Inspection:
         """What was not looked at: reading tells nothing of what the passages mean."""
         if not self.total.negatives:
             return f"There are no negatives to judge. `{program()} mine` finds some." if self.total.rows else ""
+        many = self.total.negatives
+        none = "The only negative was not" if many == 1 else f"None of the {many:,} negatives was"
         return "\n".join(
             [
-                f"None of the {self.total.negatives:,} negatives was judged: that takes a judge (`{program()} judge`).",
+                f"{none} judged: that takes a judge (`{program()} judge`).",
                 "It says of each whether it is `better` (relevant, at least as good as the",
                 "positive), `worse` (relevant, but less so) or `irrelevant`.",
             ]

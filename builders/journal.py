@@ -24,6 +24,7 @@ from hf_relabel.builders.errors import JournalError
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.program import program
 from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.spelling import argument
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -456,16 +457,19 @@ def _connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(database, uri=uri, isolation_level=None, timeout=30, check_same_thread=False)
 
 
+_ANOTHER = f"choose another {argument('journal')}"
+
+
 def _explain(error: sqlite3.Error) -> str:
     text = str(error)
     if "full" in text:
         return "the disk is full. Free some space and run the same command again: what was judged so far is kept."
     if "readonly" in text or "unable to open" in text:
-        return "it cannot be written. Check the permissions of the file and its folder, or choose another --journal."
+        return f"it cannot be written. Check the permissions of the file and its folder, or {_ANOTHER}."
     if "locked" in text:
-        return "another process holds it. Wait for that process to end, or choose another --journal."
+        return f"another process holds it. Wait for that process to end, or {_ANOTHER}."
     if "not a database" in text or "malformed" in text:
-        return "this is not a journal, or it is damaged. Restore it from a copy, or choose another --journal."
+        return f"this is not a journal, or it is damaged. Restore it from a copy, or {_ANOTHER}."
     return f"SQLite says: {text}."
 
 
@@ -506,11 +510,10 @@ def _lock_for_writing(path: Path) -> FileLock:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise JournalError(
-            f"{path}: another process is writing to it. Wait for that process to end, or choose another --journal."
+            f"{path}: another process is writing to it. Wait for that process to end, or {_ANOTHER}."
         ) from error
     except OSError as error:
         raise JournalError(
-            f"{path}: it cannot be written ({error.strerror}). Check the permissions of the folder, or choose another"
-            " --journal."
+            f"{path}: it cannot be written ({error.strerror}). Check the permissions of the folder, or {_ANOTHER}."
         ) from error
     return lock

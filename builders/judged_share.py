@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judgements import Outcome, Verdict
@@ -88,10 +89,10 @@ class JudgedShare:
             raise BuildError(self._nothing(source, journal))
         elif self.share < ENOUGH:
             _logger.warning(
-                "Only %s of %s candidates of %s that need a judge were judged (%.0f%%): %s. The others stay negatives."
+                "Only %s of %s of %s that need a judge were judged (%.0f%%): %s. The others stay negatives."
                 " Judge the rest for a set that is relabelled as a whole.",
                 f"{self.judged:,}",
-                f"{self.needed:,}",
+                counted(self.needed, "candidate"),
                 source,
                 100 * self.share,
                 self.reasons(),
@@ -123,9 +124,9 @@ class JudgedShare:
             )
         if self.judged < min_judged * self.needed:
             raise BuildError(
-                f"Only {self.judged:,} of {self.needed:,} candidates were judged ({self.reasons()}); {min_judged:.0%}"
-                f" must be.{_first_failure(journal)} {self._remedy()}, or build with {argument('min_judged', 0)} to"
-                " take it as it is."
+                f"Only {self.judged:,} of {counted(self.needed, 'candidate')} were judged ({self.reasons()});"
+                f" {min_judged:.0%} must be.{_first_failure(journal)} {self._remedy()},"
+                f" or build with {argument('min_judged', 0)} to take it as it is."
             )
 
 

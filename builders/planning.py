@@ -19,6 +19,7 @@ from statistics import NormalDist
 from typing import Any, TypeAlias
 
 from hf_relabel.builders.cascade import Rule, first_candidates
+from hf_relabel.builders.counted import counted as counted_as
 from hf_relabel.builders.findings import free_findings
 from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.rows import NumberedRow, Row
@@ -505,7 +506,7 @@ def _assumed(
         prompt = _Estimate(by_prompt.value, None)
         # How much there is to send to a later stage is not known, however well its tokens are.
         prompt_range = by_prompt.range(total.requests) if first else None
-        prompt_basis = f"{counted.tokenizer}, {len(counted.tokens)} prompts"
+        prompt_basis = f"{counted.tokenizer}, {counted_as(len(counted.tokens), 'prompt')}"
     completion = _guessed_completion(total)
     passed_on = f"assumed: {_share(rule, survey.escalated):.0%} of {rule.escalate}s are passed on"
     basis = {
@@ -537,12 +538,15 @@ def _measured(
     prompt = _ratio(prompts, characters, whole.characters) if first else total_of(prompts)
     if prompt_basis == _GUESSED_PROMPTS:
         prompt = _Estimate(prompt.value, None)
-    completion, completion_basis = total_of([usage.completion_tokens for usage in usages]), f"{len(usages)} rows probed"
+    completion, completion_basis = (
+        total_of([usage.completion_tokens for usage in usages]),
+        f"{counted_as(len(usages), 'row')} probed",
+    )
     if not any(usage.completion_tokens for usage in usages):
         completion = _guessed_completion(whole) if whole.requests else completion
         completion_basis = _GUESSED_COMPLETIONS
     basis = {
-        "requests": "counted" if first else f"{len(usages)} rows probed",
+        "requests": "counted" if first else f"{counted_as(len(usages), 'row')} probed",
         "prompt_tokens": prompt_basis,
         "completion_tokens": completion_basis,
     }
@@ -563,11 +567,13 @@ def _known_of_all(survey: Survey) -> tuple[float, float, float]:
 def _prompts_of(usages: Sequence[Usage], counted: TokenSample | None) -> tuple[list[float], str]:
     """Prompt tokens of the probed rows: what the servers reported, else what a tokenizer makes of the characters."""
     if any(usage.prompt_tokens for usage in usages):
-        return [usage.prompt_tokens for usage in usages], f"{len(usages)} rows probed"
+        return [usage.prompt_tokens for usage in usages], f"{counted_as(len(usages), 'row')} probed"
     if counted is None or not sum(counted.characters):
         return [usage.characters / CHARACTERS_PER_TOKEN for usage in usages], _GUESSED_PROMPTS
     per_character = sum(counted.tokens) / sum(counted.characters)
-    return [usage.characters * per_character for usage in usages], f"{counted.tokenizer}, {len(counted.tokens)} prompts"
+    return [
+        usage.characters * per_character for usage in usages
+    ], f"{counted.tokenizer}, {counted_as(len(counted.tokens), 'prompt')}"
 
 
 _GUESSED_PROMPTS = f"assumed: {CHARACTERS_PER_TOKEN:g} characters per token"

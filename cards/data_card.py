@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.evidence_tables import audit_section, compare_section, zones_section
 from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.folder_readme import EMPTY_NOTE, totals, view_lines
@@ -221,7 +222,7 @@ def _alt(manifest: Mapping[str, Any]) -> Markdown:
         shares = ", ".join(
             f"{name}: {share:.1%}" for (name, _, _), share in zip(BINS, spread.shares, strict=True) if share
         )
-        rows = f"{spread.affected:,} of {spread.rows:,} rows"
+        rows = f"{spread.affected:,} of {counted(spread.rows, 'row')}"
         parts.append(f"{spread.name or '(none)'}: {rows}{f' ({shares})' if shares else ''}")
     text = f"Rows with false negatives, by how many they have. {'; '.join(parts)}."
     return as_text(text, breaks=False)

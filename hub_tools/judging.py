@@ -72,7 +72,7 @@ MOST_UNPROVEN = 1_000
 
 
 ASIDE = {
-    "free": "need no judge (copies of a positive, empty texts)",
+    "free": "needing no judge (a copy of a positive, or no text)",
     "exempt": "in rows that the judge leaves alone",
     "settled": "settled before this stage",
     "repeated": "the same text again under its query, asked about once",
@@ -113,7 +113,7 @@ class StageReport:
     aside: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASIDE, 0))
 
     def sums(self) -> str:
-        """How the candidates add up: `630 candidates: 629 judged, 1 a copy of a positive or empty`."""
+        """How the candidates add up: `630 candidates: 629 in the table, 1 needing no judge …`."""
         judged = sum(self.totals.values())
         parts = [f"{judged:,} in the table", *(f"{n:,} {ASIDE[why]}" for why, n in self.aside.items() if n)]
         return f"{counted(self.candidates, 'candidate')}: {', '.join(parts)}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hf_relabel.builders.configs import VERDICTS, BuildReport
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.expecting import CALLABLE, NONE, PATH, SOURCE_OPTIONS, expects, told
 from hf_relabel.builders.job import BuildSettings
@@ -181,12 +182,14 @@ def summary(manifest: Mapping[str, Any], journal: Path) -> str:
     counts = {outcome: sum(reasons.values()) for outcome, reasons in found["outcomes"].items()}
     parts = [
         f"{counts['false_negative']:,} false",
-        f"{counts['duplicate']:,} copies of a positive",
+        counted(counts["duplicate"], "copy of a positive", "copies of a positive"),
         f"{counts['unjudged']:,} not judged ({found['failures']['failed']:,} failed,"
         f" {found['failures']['unparsable']:,} unparsable)",
     ]
-    rows = f"{manifest['rows']['count']:,} rows, {found['rows_with_false_negatives']:,} of them with false negatives"
-    return f"{rows}. Of {found['candidates']:,} negatives {', '.join(parts)}. Judgements: {journal}"
+    rows = counted(manifest["rows"]["count"], "row")
+    negatives = f"{counted(found['candidates'], 'negative')} {', '.join(parts)}"
+    affected = f"{found['rows_with_false_negatives']:,} of them with false negatives"
+    return f"{rows}, {affected}. Of {negatives}. Judgements: {journal}"
 
 
 def _settings(

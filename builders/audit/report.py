@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
 from hf_relabel.builders.audit.sampling import AuditSample, Item, Stratum
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.extras import needs
@@ -163,7 +164,8 @@ class AuditReport:
         header = ["", "candidates", "called better", "answers", "precision", "recall", "F1", "kappa", "graded"]
         lines = [_line(measured) for measured in (self.verdict, *self.judges)]
         parts = [
-            f"{self.verdict.answers} of {self.drawn} candidates answered. Share relevant: {self.prevalence}.",
+            f"{self.verdict.answers} of {counted(self.drawn, 'candidate')} answered."
+            f" Share relevant: {self.prevalence}.",
             text_table(lines, header, floatfmt=".3f"),
             WHAT_COLUMNS_MEAN,
         ]
@@ -190,8 +192,9 @@ class AuditReport:
             )
         if self.unanswered_strata:
             parts.append(
-                f"{self.unanswered_strata} strata with {self.unanswered_candidates} candidates have no answer; they are"
-                " taken to be as others of their verdict."
+                f"{counted(self.unanswered_strata, 'stratum', 'strata')} with"
+                f" {counted(self.unanswered_candidates, 'candidate')} without an answer;"
+                " they are taken to be as others of their verdict."
             )
         return "\n\n".join(parts)
 

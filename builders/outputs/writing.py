@@ -23,6 +23,7 @@ from hf_relabel.builders.released import Release
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import FORMATS, Context, Source
 from hf_relabel.builders.sources.fields import is_relevant
+from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.techniques import Change, Technique, account_all
 
 FOLDER = "formats"
@@ -58,13 +59,13 @@ class OutputFormat:
             raise ConfigError(f"There is no output format {self.name!r}.{near} There are: {', '.join(OUTPUT_FORMATS)}.")
         if self.name == SAME and self.source is None:
             raise ConfigError(
-                "A release does not hold the records that came in: give SOURCE in place of --from, or another"
-                f" --output-format: {others}."
+                "A release does not hold the records that came in: build from the source itself, or with another"
+                f" {argument('output_format')}: {others}."
             )
         if self.name == SAME and self.source is not None and self.source.format not in same.SAME:
             raise ConfigError(
                 f"Rows of the format {self.source.format!r} came in without negatives, so none can be written back."
-                f" Take another --output-format: {others}."
+                f" Take another {argument('output_format')}: {others}."
             )
 
     def records_of(
@@ -179,7 +180,7 @@ def _write(file: BinaryIO, records: Iterable[Record], number: int) -> None:
     except TypeError as error:
         raise BuildError(
             f"Row {number} (counted from 0) has a field that JSON has no form for ({error}): take it out of the source,"
-            " or take another --output-format."
+            f" or take another {argument('output_format')}."
         ) from error
 
 

@@ -15,6 +15,7 @@ from hf_relabel.builders.arrow_batches import Batch, JudgedRow, last_word
 from hf_relabel.builders.drawing import Draw, RowDraw, TrainingPassage, problem_of, usable_passages
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.nearest import did_you_mean
+from hf_relabel.builders.spelling import argument
 from hf_relabel.builders.techniques import Change, Technique
 from hf_relabel.builders.views.kinds import DEFAULT_NEGATIVES, ViewKind, viewed_by_default
 
@@ -259,7 +260,8 @@ def check_shown(view: View, counts: ViewCounts) -> None:
     reason = max(counts.left_out, key=lambda name: counts.left_out[name])
     remedies = {
         LeftOut.WITHOUT_TEXT: "no row has a query and a positive with a text",
-        LeftOut.WITHOUT_NEGATIVES: f"no row of {view.technique} has a negative left: use another technique (--view-of)",
+        LeftOut.WITHOUT_NEGATIVES: f"no row of {view.technique} has a negative left: show another technique with"
+        f" {argument('view_of')}",
         LeftOut.WITHOUT_SCORES: _NO_SCORES[view.scores],
     }
     raise BuildError(f"The view {view.name} would be empty: {remedies[LeftOut(reason)]}. Or build without this view.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
@@ -132,7 +133,10 @@ def export(sample: AuditSample, folder: Path, name: str, people: int = 1) -> str
 
 def show_sample(sample: AuditSample, written: Sequence[str], then: str) -> None:
     """Print where the files for people are, and how their answers go back."""
-    click.echo(f"{len(sample.items)} candidates of {len(sample.strata)} strata. Files for people:")
+    click.echo(
+        f"{counted(len(sample.items), 'candidate')} of {counted(len(sample.strata), 'stratum', 'strata')}."
+        " Files for people:"
+    )
     for path in written:
         click.echo(f"  {path}")
     click.echo(

@@ -184,7 +184,11 @@ def _print(plan: JobPlan, within: float | None) -> None:
     off = plan.off()
     if within is not None and off is not None:
         what = "The cost is" if plan.cost is not None else "Tokens are"
-        short = "" if off <= within else f"; to know it to {within:.1%} takes about {plan.rows_to_probe(within):,} rows"
+        short = (
+            ""
+            if off <= within
+            else f"; to know it to {within:.1%} takes about {counted(plan.rows_to_probe(within), 'row')}"
+        )
         click.echo(f"{what} known to {off:.1%} (95 %){short}.")
     for stage in plan.stages:
         for name, basis in stage.basis.items():

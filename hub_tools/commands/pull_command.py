@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
@@ -44,7 +45,8 @@ def command(release: str, out: str, configs: tuple[str, ...], as_json: bool) -> 
         return
     version = f" ({shown(report.version)})" if report.version else ""
     click.echo(
-        f"{report.repo_id}@{report.revision[:12]}{version} is in {out}: {report.files} files of {report.bytes:,} bytes,"
+        f"{report.repo_id}@{report.revision[:12]}{version} is in {out}: {counted(report.files, 'file')} of"
+        f" {counted(report.bytes, 'byte')},"
         f" all as its manifest says. {report.downloaded:,} bytes were downloaded."
     )
     config = report.default_config or ("relabel" if "relabel" in report.configs else report.configs[0])

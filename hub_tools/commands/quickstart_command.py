@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.extras import require
 from hf_relabel.builders.program import spoken
@@ -224,7 +225,10 @@ def _show_release(released: dict[str, Any]) -> None:
 
 
 def _show_side(name: str, row: dict[str, Any]) -> None:
-    click.echo(f"  {name}: {len(row['positive_passages'])} positives, {len(row['negative_passages'])} negatives")
+    click.echo(
+        f"  {name}: {counted(len(row['positive_passages']), 'positive')},"
+        f" {counted(len(row['negative_passages']), 'negative')}"
+    )
 
 
 def _one_line(text: str, width: int = 100) -> str:

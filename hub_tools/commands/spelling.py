@@ -14,6 +14,8 @@ from hf_relabel.builders.spelling import as_options
 _JOB_COMMANDS = ("run", "jobs")
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _ONLY_WITH_NEW = "With --new"
+_OF_JUDGE = {"retry_failed": "--retry-failed"}
+"""What messages of `build` and `push` say of an earlier `judge`."""
 
 
 def respelt(text: str, command: click.Command | None, arguments: Sequence[str] = ()) -> str:
@@ -27,7 +29,8 @@ def respelt(text: str, command: click.Command | None, arguments: Sequence[str] =
         return text
     settings = command.name in _JOB_COMMANDS and "--new" not in arguments
     options = [option for option in _options_of(command) if not (settings and _is_for_new(option))]
-    return as_options(text, {name: option.opts[0] for option in options for name in _names(option)}, settings=settings)
+    own = {name: option.opts[0] for option in options for name in _names(option)}
+    return as_options(text, own if settings else _OF_JUDGE | own, settings=settings)
 
 
 def respelt_here(text: str) -> str:

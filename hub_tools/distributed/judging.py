@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped, RelabelError
 from hf_relabel.builders.job import Job, MemberSettings, StageSettings
 from hf_relabel.builders.journal import Journal
@@ -341,7 +342,7 @@ class _Run:
             requests = sum(report.requests for report in self.done.values())
             seconds = time.monotonic() - self.began
             error = JudgingStopped(
-                f"Judging stopped: {self.stopped} ({requests:,} requests answered, {seconds:,.0f} s)."
+                f"Judging stopped: {self.stopped} ({counted(requests, 'request')} answered, {seconds:,.0f} s)."
             )
             error.interrupted = self.interrupted
             raise error

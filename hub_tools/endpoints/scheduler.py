@@ -16,6 +16,7 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Literal, Protocol, TypeAlias
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.hub_tools.endpoints.breaker import RetryBudget, Spending
@@ -428,7 +429,7 @@ class _Run:
     def _stopped(self) -> JudgingStopped:
         stats = self.stats
         error = JudgingStopped(
-            f"Judging stopped: {str(stats.stopped).rstrip('.')} ({stats.succeeded:,} requests answered,"
+            f"Judging stopped: {str(stats.stopped).rstrip('.')} ({counted(stats.succeeded, 'request')} answered,"
             f" {stats.failed:,} failed, {stats.seconds:,.0f} s)."
         )
         error.stats = stats  # type: ignore[attr-defined]

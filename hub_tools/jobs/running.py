@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import JobError, RelabelError
 from hf_relabel.builders.program import program
 from hf_relabel.hub_tools.jobs.judge_server import PREFIX_VARIABLE, WATCHED_PORT
@@ -166,7 +167,7 @@ class _Run:
             _say(f"Warning: not saved this time. {error}")
             return
         if judgements is not None:
-            _say(f"Saved the journal: {judgements:,} judgements.")
+            _say(f"Saved the journal: {counted(judgements, 'judgement')}.")
 
     def _save_all(self) -> int:
         """Save the journal, which cost most, then the rest. The exit code says if it is lost."""

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.differences import (
     ROW_ADDED,
     ROW_CHANGED,
@@ -65,13 +66,14 @@ class DiffReport:
         title = f"{shown(self.before[0])} → {shown(self.after[0])}"
         rows, candidates = self.counts.total_rows, self.counts.total_candidates
         if not self.differ:
-            return f"{title}\n\nNo differences: {rows.after} rows, {candidates.after} candidates."
+            return f"{title}\n\nNo differences: {counted(rows.after, 'row')}, {counted(candidates.after, 'candidate')}."
         parts = [title, _subsets_table(self.counts), _changed_rows(self.counts), _configs_table(self.counts)]
         if candidates.verdict_changed:
             parts += [_transitions_table(self.counts), _judges_table(self.counts)]
         if candidates.labels_only:
             parts.append(
-                f"{candidates.labels_only} candidates have another label from some judge, the verdict is equal."
+                f"{counted(candidates.labels_only, 'candidate has', 'candidates have')} another label from some judge,"
+                " the verdict is equal."
             )
         if self.examples:
             parts.append("\n".join(["First changes:", *map(_line, self.examples)]))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hf_relabel.builders.configs import VERDICTS
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError, ReleaseError
 from hf_relabel.builders.expecting import expects, told
 from hf_relabel.builders.program import program
@@ -81,7 +82,7 @@ class PushReport:
         new = sum(file.bytes for files in sizes.values() for file in files)
         if self.dry_run:
             lines = [{"action": file.action, "bytes": file.bytes, "file": file.path} for file in self.files]
-            what = f"{len(self.files)} files, {new:,} new bytes" if self.changed else "nothing new"
+            what = f"{counted(len(self.files), 'file')}, {counted(new, 'new byte')}" if self.changed else "nothing new"
             return f"{text_table(lines)}\n{self.repo_id}: would be {self.version}; {what}. Nothing was sent."
         if self.pull_request:
             return (

@@ -60,7 +60,7 @@ def test_nothing_is_said_of_negatives_that_nobody_judged() -> None:
     text = inspected(ROW).to_text()
     assert "Nothing wrong" not in text
     assert "No copies of positives, no empty passages and no repeated ids." in text
-    assert "None of the 1 negatives was judged" in text
+    assert "The only negative was not judged" in text
     assert "`better` (relevant, at least as good as the" in text
     assert "mine` finds some" in inspected({"query": "q", "positive": "yes"}).to_text()
 

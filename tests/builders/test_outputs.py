@@ -256,9 +256,9 @@ def test_fields_that_moved_and_those_that_could_not_are_counted(tmp_path: Path) 
 
     counts = report.manifest["formats"]["files"]["formats/relabel.jsonl"]
     assert counts["fields_moved"] == {"negative_ids": 2, "negative_scores": 2, "positive_id": 2, "positive_score": 1}
-    assert "positive_score moved with the passages in 1 rows" in report.to_text()
+    assert "positive_score moved with the passages in 1 row" in report.to_text()
     margins = source_of(tmp_path, PARALLEL["margins of triplets"][0])
-    assert "label left out, as it could not follow them, in 1 rows" in build(margins, tmp_path / "m", "same").to_text()
+    assert "label left out, as it could not follow them, in 1 row" in build(margins, tmp_path / "m", "same").to_text()
 
 
 RENAMED: dict[str, tuple[dict[str, str], dict[str, str | tuple[str, ...]]]] = {
@@ -350,7 +350,7 @@ def test_rows_that_no_record_can_hold_are_counted(tmp_path: Path) -> None:
 
     counts = report.manifest["formats"]["files"]["formats/relabel.jsonl"]
     assert (counts["rows"], counts["records"], counts["rows_without_record"]) == (2, 1, 1)
-    assert "formats/relabel.jsonl: 1 records (same) of 2 rows; 1 rows without negatives left out." in report.to_text()
+    assert "formats/relabel.jsonl: 1 record (same) of 2 rows; 1 row without negatives left out." in report.to_text()
 
 
 def test_n_tuples_that_repeat_a_negative_are_counted(tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def test_the_tevatron_snippet_writes_rows_it_can_train_on(local_card: str) -> No
     rows = datasets.load_dataset("parquet", None, data_files="train.parquet", split="train")
     assert [len(row["negative_passages"]) for row in rows] == [2, 1]
     assert rows[0]["positive_passages"][1] == {"docid": "n00", "title": "", "text": "negative 0 0"}
-    assert "(1 rows of `relabel` have none)" in local_card
+    assert "(1 row of `relabel` has none)" in local_card
 
 
 def test_example_of_a_folder_that_was_built(tmp_path: Path) -> None:

@@ -239,12 +239,12 @@ def test_the_format_of_the_source_comes_out_beside_the_configs(
 
     assert run(["judge", "train.jsonl", "--stages", "job.yaml"]) == 0
     assert run(["build", "train.jsonl", "--out", "built", "--output-format", "same"]) == 0
-    assert "formats/relabel.jsonl: 1 records (same) of 1 rows." in capsys.readouterr().out
+    assert "formats/relabel.jsonl: 1 record (same) of 1 row." in capsys.readouterr().out
     [relabelled] = map(json.loads, Path("built/formats/relabel.jsonl").read_text().splitlines())
     assert relabelled == {**row, "pos": ["p", "a"], "neg": ["b"], "neg_scores": [1]}
 
     # A release has the rows, but not the records that came in.
     assert run(["build", "--from", "built", "--out", "again", "--output-format", "same"]) == 2
-    assert "give SOURCE in place of --from, or another --output-format" in capsys.readouterr().err
+    assert "build from the source itself, or with another --output-format" in capsys.readouterr().err
     assert run(["build", "--from", "built", "--out", "again", "--output-format", "triplet"]) == 0
     assert len(Path("again/formats/relabel.jsonl").read_text().splitlines()) == 2

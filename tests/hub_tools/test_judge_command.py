@@ -183,7 +183,9 @@ def test_the_candidates_of_the_table_and_the_others_add_up(tmp_path: Path, capsy
     others[1]["text"] = others[0]["text"]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     assert judge(tmp_path) == 0
-    said = "16 in the table, 1 need no judge (copies of a positive, empty texts), 1 the same text again under its query"
+    said = (
+        "16 in the table, 1 needing no judge (a copy of a positive, or no text), 1 the same text again under its query"
+    )
     assert f"stage-1: 18 candidates: {said}" in capsys.readouterr().out
     assert judge(tmp_path, "--json") == 0
     (stage,) = json.loads(capsys.readouterr().out)["stages"]

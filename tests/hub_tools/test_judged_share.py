@@ -14,6 +14,8 @@ from hf_relabel.builders.journal import Journal
 from hf_relabel.builders.judged_share import JudgedShare
 from hf_relabel.hub_tools.building import build_configs
 from hf_relabel.hub_tools.commands import run
+from hf_relabel.hub_tools.commands.build_command import command as build
+from hf_relabel.hub_tools.commands.spelling import respelt
 from hf_relabel.hub_tools.releases.push import push_source
 
 
@@ -111,12 +113,9 @@ def test_rows_that_a_truth_file_lacks_have_a_reason_of_their_own(
     assert json.loads(capsys.readouterr().out)["judged"]["without_answer"]["unknown"] == 6
 
 
-def test_of_a_build_the_option_of_judge_is_named_for_what_failed(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_what_failed_the_option_of_judge_is_named(place: Path) -> None:
     unjudged = JudgedShare(10, 0, 10, {"failed": 10, "unparsable": 0, "not-reached": 0})
-    with (
-        Journal("journal.sqlite") as journal,
-        pytest.raises(BuildError, match=r"again with `retry_failed=True` to ask"),
-    ):
+    with Journal("journal.sqlite") as journal, pytest.raises(BuildError) as raised:
         unjudged.check("mined.jsonl", journal, None)
+    assert "Judge again with `retry_failed=True` to ask about those that failed." in str(raised.value)
+    assert "Judge again with --retry-failed to ask" in respelt(str(raised.value), build)
