@@ -39,6 +39,7 @@ def build_configs(
     settings: BuildSettings | str | os.PathLike[str],
     *,
     min_judged: float | None = None,
+    overwrite: bool = False,
     progress: Callable[[int], None] | bool | None = True,
     on_shard: Callable[[Shard], None] | None = None,
 ) -> BuildReport:
@@ -58,9 +59,10 @@ def build_configs(
         source: what `open_source` gives or takes.
         journal: a `Journal` or the path of one.
         settings: what to build, or the folder to write alone. The folder is replaced if an earlier build of the same
-            source and journal wrote it, that of another with `overwrite=True`.
+            source and journal wrote it.
         min_judged: share of the candidates that must have been judged, of those that need a judge: no copies of a
             positive, no exempt subsets. None refuses only where none was, and warns below 0.9; 0 builds whatever was.
+        overwrite: replace that of another source or journal too.
         progress: a bar at a terminal and in a notebook; False for none; or what is called with the rows done so far.
         on_shard: see `write_configs`.
 
@@ -72,7 +74,7 @@ def build_configs(
         SourceError, BadRow: the source cannot be opened or read.
     """
     check_share("min_judged", min_judged)
-    wanted, opened = as_settings(settings), as_source(source)
+    wanted, opened = as_settings(settings, overwrite=overwrite), as_source(source)
     with as_journal(journal, write=False) as kept, bars.counting(progress, "building") as show:
         return _build(opened, kept, wanted, min_judged, show, on_shard)
 
@@ -83,7 +85,7 @@ def check_share(name: str, share: float | None) -> None:
         raise ConfigError(f"{name}: expected a share from 0 to 1, such as 0.9, found {share!r}.")
 
 
-def as_settings(given: BuildSettings | str | os.PathLike[str]) -> BuildSettings:
+def as_settings(given: BuildSettings | str | os.PathLike[str], *, overwrite: bool = False) -> BuildSettings:
     """What to build: all of it where only the folder is given.
 
     Raises:
@@ -94,7 +96,7 @@ def as_settings(given: BuildSettings | str | os.PathLike[str]) -> BuildSettings:
     if not isinstance(given, BuildSettings):
         raise ConfigError(f"What to build is a BuildSettings, or the folder to write; found {told(given)}.")
     check_names(given)
-    return given
+    return given.model_copy(update={"overwrite": True}) if overwrite else given
 
 
 def _build(
@@ -209,6 +211,7 @@ def rebuild_configs(
     release: Release,
     settings: BuildSettings | str | os.PathLike[str],
     *,
+    overwrite: bool = False,
     progress: Callable[[int], None] | bool | None = True,
     on_shard: Callable[[Shard], None] | None = None,
 ) -> BuildReport:
@@ -223,13 +226,13 @@ def rebuild_configs(
     Args:
         release: what `open_release` gives.
         settings: what to build, or the folder to write alone.
-        progress, on_shard: as for `build_configs`.
+        overwrite, progress, on_shard: as for `build_configs`.
 
     Raises:
         ConfigError: an unknown technique or default config.
         BuildError: the release is not whole, or the folder cannot be written.
     """
-    wanted = as_settings(settings)
+    wanted = as_settings(settings, overwrite=overwrite)
     with bars.counting(progress, "building") as show:
         return _rebuild(release, wanted, show, on_shard)
 
@@ -331,6 +334,7 @@ def check_names(settings: BuildSettings) -> None:
     if settings.default not in settings.techniques:
         raise ConfigError(
             f"The default config {settings.default!r} is not among those built: {', '.join(settings.techniques)}."
+            f"{did_you_mean(settings.default, settings.techniques)}"
         )
 
 

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
@@ -210,7 +210,7 @@ def _settings(
             out="",
             techniques=techniques,
             limit=most,
-            views=(views,) if isinstance(views, str) else tuple(views),
+            views=cast(Any, (views,) if isinstance(views, str) else tuple(views)),
             default=default if default in techniques else techniques[0],
             calibration=None if calibration is None else os.fspath(calibration),
         )

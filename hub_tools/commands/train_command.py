@@ -191,7 +191,7 @@ def show_training(report: TrainingReport, out: str | Path, as_json: bool) -> Non
     best = f", best at step {report.best_step}" if report.best_step else ""
     click.echo(
         f"{report.recipe['name']} on {counted(report.data.rows, 'row')} of {report.data.config}:"
-        f" {counted(report.steps, 'step')}{best},"
+        f" {report.steps} steps{best},"
         f" {report.seconds:.0f} s. The model is in {out}."
     )
     click.echo(f"\nRelease it with: {program()} push-model {out} user/model")

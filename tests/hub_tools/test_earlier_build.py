@@ -58,6 +58,8 @@ def test_another_source_does_not_take_the_place_of_the_first(place: Path, capsys
     assert rows_of("cleaned") == "other.jsonl"
     build_configs("one.jsonl", "journal.sqlite", BuildSettings(out="cleaned", overwrite=True), progress=False)
     assert rows_of("cleaned") == "one.jsonl"
+    build_configs("other.jsonl", "journal.sqlite", "cleaned", overwrite=True, progress=False)
+    assert rows_of("cleaned") == "other.jsonl"
 
 
 def test_judgements_of_another_journal_do_neither(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
