@@ -11,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.judgements import Outcome
@@ -75,8 +76,8 @@ class ReleaseVersion:
         ]
         lines = [
             title.rstrip(),
-            f"  {self.facts['rows']} rows, {self.facts['false negatives']} false negatives among"
-            f" {self.facts['candidates']} candidates, default config {_value(self.facts['default config'])}",
+            f"  {_counted(self.facts, 'row')}, {_counted(self.facts, 'false negative')} among"
+            f" {_counted(self.facts, 'candidate')}, default config {_value(self.facts['default config'])}",
             f"  judges: {shown('; '.join(judges), 200) or 'not named'}",
         ]
         if self.previous is not None:
@@ -117,6 +118,11 @@ def log(location: str, *, number: int | None = None, token: str | bool | None = 
         ]
     compared = [_compared(version, before) for version, before in zip_longest(read, read[1:])]
     return compared[:number]
+
+
+def _counted(facts: Facts, one: str) -> str:
+    """A number of the facts with what it counts."""
+    return counted(int(str(facts[f"{one}s"])), one)
 
 
 def manifest_facts(manifest: Mapping[str, Any]) -> Facts:

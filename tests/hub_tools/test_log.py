@@ -188,7 +188,7 @@ def test_as_text(command: Run) -> None:
     assert done.returncode == 0, done.stderr
     newest, middle, first = done.stdout.rstrip().split("\n\n")
     assert newest.splitlines()[0].split() == ["v1.10.0", *newest.split()[1:3], "More", "rows"]
-    assert "  2 rows, 1 false negatives among 2 candidates, default config remove-hn" in newest
+    assert "  2 rows, 1 false negative among 2 candidates, default config remove-hn" in newest
     assert "  judges: only: listwise large" in newest
     assert "  since v1.9.0: rows 1 → 2;" in newest
     assert "judge of only listwise small → listwise large" in middle
