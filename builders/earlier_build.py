@@ -36,7 +36,8 @@ def refuse_other_build(folder: Path, source: Described, knows_run: Callable[[Des
     if not isinstance(lies, dict) or not isinstance(run, dict):
         return  # it does not say what it was built from
     remedy = f"Give another folder, or {argument('overwrite', True)} to replace it."
-    if lies.get("fingerprint") != source["fingerprint"] and _told(lies) != _told(source):
+    has_same_rows = lies.get("fingerprint") is not None and lies.get("fingerprint") == source.get("fingerprint")
+    if not has_same_rows and _told(lies) != _told(source):
         raise BuildError(f"{folder} holds a build of {_told(lies)}, and this is one of {_told(source)}. {remedy}")
     if not knows_run(run):
         judges = ", ".join(stage.describe() for stage in stages_of_run(run))

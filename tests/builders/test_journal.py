@@ -17,6 +17,7 @@ from hf_relabel.builders.errors import JournalError
 from hf_relabel.builders.journal import MIGRATIONS, Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.spelling import as_options
 
 JUDGE = JudgeIdentity("listwise", "some/model", "abc", {"temperature": 0.1})
 
@@ -185,3 +186,15 @@ def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said_plainly() -> None:
     with pytest.raises(JournalError, match="cannot be written"):
         Journal("/proc/self/journal.sqlite")
+
+
+def test_errors_name_the_argument_in_python_and_the_option_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with Journal(path), pytest.raises(JournalError) as held:
+        Journal(path)
+    (tmp_path / "text").write_text("no journal at all, but long enough to be looked at " * 20)
+    with pytest.raises(JournalError) as no_journal:
+        Journal(tmp_path / "text", write=False)
+    for message in (str(held.value), str(no_journal.value)):
+        assert message.endswith("or choose another `journal=`.")
+        assert as_options(message, {"journal": "--journal"}).endswith("or choose another --journal.")
