@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.counted import counted
 from hf_relabel.builders.program import program
 from hf_relabel.builders.text_table import text_table
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
@@ -190,8 +189,7 @@ def show_training(report: TrainingReport, out: str | Path, as_json: bool) -> Non
         click.echo(text_table(lines, floatfmt=".4f", missingval=""))
     best = f", best at step {report.best_step}" if report.best_step else ""
     click.echo(
-        f"{report.recipe['name']} on {counted(report.data.rows, 'row')} of {report.data.config}:"
-        f" {report.steps} steps{best},"
+        f"{report.recipe['name']} on {report.data.rows} rows of {report.data.config}: {report.steps} steps{best},"
         f" {report.seconds:.0f} s. The model is in {out}."
     )
     click.echo(f"\nRelease it with: {program()} push-model {out} user/model")
