@@ -65,7 +65,7 @@ def pruning_report(report: Mapping[str, Any], figure: str) -> str:
         ]
         for each in report["subsets"]
     ]
-    header = ["left out", "rows", f"{report['metric']} without it", "change", "95 % interval", "p (Holm)", ""]
+    header = ["left out", "rows", f"{report['metric']} without it", "change", "95 % interval", "p (Holm)", "advice"]
     means = f"With all subsets {metric} is {report['with_all']:.4f}"
     if report.get("with_kept") is not None:
         means += f", with those kept {report['with_kept']:.4f}"

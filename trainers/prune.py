@@ -89,7 +89,7 @@ class PruneReport:
                 "change": f"{100 * each.harm:+.2f}",
                 "95 % interval": f"[{100 * each.low:+.2f}, {100 * each.high:+.2f}]",
                 "p (Holm)": f"{each.p_holm:.4f}",
-                "": "keep" if each.keep else "prune",
+                "advice": "keep" if each.keep else "prune",
             }
             for each in self.subsets
         ]

@@ -360,7 +360,8 @@ class Source:
             bound = self._format.bind(typical(records, self.columns), self.columns, Context("", 0))
             self.layout = tuple(described(bound, self.columns, self.guesses))
         if self.guesses:
-            guess = ", ".join(f"{role} ← {column}" for role, column in self.guesses.items())
+            names = {role: column.encode("utf-8", "backslashreplace").decode() for role, column in self.guesses.items()}
+            guess = ", ".join(f"{role} ← {column}" for role, column in names.items())
             said = argument("columns", self.guesses)
             _logger.warning("%s: %s is a guess: it was the only column left. Say it: %s.", self.name, guess, said)
 

@@ -72,10 +72,14 @@ def test_names_that_no_report_could_show_are_spelt_out(tmp_path: Path, capsys: p
     assert printable("ü\t日本\n\u202e") == "ü\t日本\n\\u202e"
 
 
-def test_a_column_whose_name_is_no_text_is_refused_where_it_is_read(tmp_path: Path) -> None:
+def test_a_column_whose_name_is_no_text_is_refused_where_it_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(tmp_path / "rows.jsonl", {"query": "q", "answ\udc00er": "a word", "negative": "n"})
     with pytest.raises(BadRow, match=r"the name of a field.*surrogate"):
         list(open_source(path).rows())
+    assert "answ\\udc00er" in caplog.text
+    caplog.text.encode()  # can be written to a file
 
 
 def test_one_column_is_not_guessed_to_be_two_things(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def _new_place() -> _Place:
     home = Path(tempfile.mkdtemp(prefix="hf-home-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     while True:  # below the ports that systems give to whoever connects somewhere
-        port = random.randrange(20_000, 32_000)
+        port = random.SystemRandom().randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return _Place(port, home)
 
