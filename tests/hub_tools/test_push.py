@@ -225,7 +225,7 @@ def test_a_stale_parent_is_refused_when_the_caller_named_it(client: Client, tmp_
 def test_private_and_pull_request(client: Client, tmp_path: Path) -> None:
     built(tmp_path / "one", rows=5)
     push(client, tmp_path / "one", "--private")
-    stranger = Client(client.url, None, tmp_path / "stranger", xet=False)
+    stranger = Client(client.url, None, client.home, xet=False)
     assert ask(stranger, f"api.repo_exists('{REPO}', repo_type='dataset')") is False
     done = client.command("push", str(tmp_path / "one"), REPO, "--public")
     assert done.returncode == 7
@@ -288,7 +288,7 @@ def test_a_changed_file_is_not_released(client: Client, tmp_path: Path) -> None:
 
 def test_a_wrong_token_is_said_in_one_line_without_the_token(client: Client, tmp_path: Path) -> None:
     built(tmp_path / "one", rows=5)
-    wrong = Client(client.url, "hf_wrong_and_secret", tmp_path / "wrong", xet=False)
+    wrong = Client(client.url, "hf_wrong_and_secret", client.home, xet=False)
     done = wrong.command("push", str(tmp_path / "one"), REPO, "--license", "cc0-1.0")
     assert done.returncode == 7
     assert len(done.stderr.strip().splitlines()) == 1
@@ -364,7 +364,7 @@ def test_a_token_is_written_nowhere(tmp_path: Path, xet: bool) -> None:
     with hub_and_client(tmp_path / "hub", xet=xet, users={"user": canary}, log=tmp_path / "log.jsonl") as (_, client):
         built(tmp_path / "one", rows=8)
         built(tmp_path / "two", rows=9)
-        stranger = Client(client.url, wrong, tmp_path / "stranger", xet=xet)
+        stranger = Client(client.url, wrong, client.home, xet=xet)
         for who, arguments in (
             (client, ["push", str(tmp_path / "one"), REPO, "--license", "mit"]),
             (client, ["push", str(tmp_path / "two"), REPO]),
