@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa
@@ -33,6 +33,7 @@ from hf_relabel.builders.audit.sampling import AuditSample, JudgedCandidate, dra
 from hf_relabel.builders.errors import BadRow, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.rows import Passage, Row
+from tests.examples import drawn
 
 B, W, I = Label.BETTER, Label.WORSE, Label.IRRELEVANT  # noqa: E741
 OUTCOMES = {B: Outcome.FALSE_NEGATIVE, W: Outcome.DOUBTFUL, I: Outcome.NEGATIVE}
@@ -111,7 +112,7 @@ def test_what_no_judge_had_the_word_on_is_left_out_and_counted() -> None:
         draw(found[30:], 10)
 
 
-@settings(max_examples=60, deadline=None)
+@drawn(15)
 @given(
     st.lists(st.tuples(st.sampled_from([B, W, I]), st.sampled_from("abcdef")), min_size=1, max_size=80),
     st.integers(1, 90),
@@ -251,7 +252,7 @@ def test_a_draft_in_argilla_is_no_answer_where_the_file_tells(tmp_path: Path) ->
     assert {answer.id for answer in found} == {item.id for item in sample.items}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@drawn(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60)), min_size=3, max_size=8), data=st.data()
 )

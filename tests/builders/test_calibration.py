@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.calibration import Calibration, LabelledScore, fit
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.zoning import CALIBRATED, signal, zoned
+from tests.examples import drawn
 
 
 def synthetic(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +120,7 @@ def test_three_labels_are_scores_too() -> None:
     assert (zones.sure, zones.zone(0.5), zones.zone(0.0)) == (1.0, "unsure", "clear")
 
 
-@settings(max_examples=50, deadline=None)
+@drawn(20)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.floats(0.01, 100)), min_size=20, max_size=60),
     st.floats(0.05, 0.99),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.endpoint import Reply
@@ -20,6 +20,7 @@ from hf_relabel.builders.journal import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.journal_merging import merge_journals, take_over
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import Passage, Row
+from tests.examples import drawn
 
 FIRST, SECOND = (JudgeIdentity(kind, "model", None, {}) for kind in ("listwise", "pointwise"))
 
@@ -160,7 +161,7 @@ def test_killed_at_any_moment_it_is_finished_by_doing_it_again(tmp_path: Path) -
     assert between >= 3, "too few kills fell into the merging"
 
 
-@settings(max_examples=30, deadline=None)
+@drawn(10)
 @given(
     parts=st.lists(
         st.lists(st.tuples(st.integers(0, 5), st.sampled_from([YES, NO, NOTHING])), max_size=5), min_size=1, max_size=4

@@ -60,7 +60,7 @@ def only_file(folder: Path, config: str) -> Path:
     row_group_bytes=st.sampled_from([1, 300, 32_000_000]),
     max_shard_bytes=st.sampled_from([1, 900, 250_000_000]),
 )
-@drawn(25)
+@drawn(8)
 def test_every_technique_gives_the_same_rows(
     judged: list[JudgedRow], limit: int, row_group_bytes: int, max_shard_bytes: int
 ) -> None:
@@ -81,7 +81,7 @@ def test_every_technique_gives_the_same_rows(
 
 
 @given(judged=judged_rows(), row_group_bytes=st.sampled_from([1, 300, 32_000_000]))
-@drawn(15)
+@drawn(5)
 def test_a_single_file_has_the_same_bytes(judged: list[JudgedRow], row_group_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = built(judged, Path(name) / "built", row_group_bytes=row_group_bytes)

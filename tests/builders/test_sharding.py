@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders import sharding
@@ -32,6 +32,7 @@ from hf_relabel.builders.sharding import (
     survey,
 )
 from hf_relabel.builders.sources import Source, open_source
+from tests.examples import drawn
 
 
 @pytest.fixture(autouse=True)
@@ -191,7 +192,7 @@ def test_the_hash_is_of_query_subset_and_positives_only() -> None:
         assert row_hash(row()) != row_hash(row(**changes))
 
 
-@settings(max_examples=40, deadline=None)
+@drawn(20)
 @given(
     texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=30), min_size=1, max_size=30),
     wanted=st.integers(1, 40),

@@ -59,6 +59,9 @@ HOSTILE = [
     "日本語 العربية 😀👩‍🔬",
 ]
 
+HARD_TO_DRAW = [text for text in HOSTILE if "$" in text or not (text.isascii() and text.isprintable())]
+"""Those in which a figure meets more than plain letters: formulas, other scripts, characters that nobody sees."""
+
 
 def manifest(name: Callable[[str], str] = str) -> dict[str, Any]:
     """A manifest as `write_configs` and `push` make it.

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from hf_relabel.cards.figures import BINS, FALSE_NEGATIVES, MOST_SUBSETS, figures, spreads
-from tests.cards.card_data import HOSTILE, manifest, without_false_negatives
+from tests.cards.card_data import HARD_TO_DRAW, manifest, without_false_negatives
 
 
 def with_subsets(names: list[str]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ assert dict(dict.items(matplotlib.rcParams)) == before and list(warnings.filters
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HARD_TO_DRAW)
 def test_any_name_can_be_drawn(text: str) -> None:
     assert figures(with_subsets([text, "nq"]))[FALSE_NEGATIVES].startswith(b"\x89PNG")
 

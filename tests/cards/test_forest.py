@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -27,7 +27,8 @@ from hf_relabel.cards.forest import (
     forest_alt,
     forest_png,
 )
-from tests.cards.card_data import HOSTILE
+from tests.cards.card_data import HARD_TO_DRAW
+from tests.examples import drawn
 
 BLUE, RED, GREY, INK = (0x2F, 0x6D, 0xB5), (0xD1, 0x49, 0x5B), (0x66, 0x73, 0x82), (0x1F, 0x29, 0x33)
 PLOT = slice(320, 810)
@@ -170,7 +171,7 @@ def test_only_so_many_lines_are_drawn_and_what_is_left_out_is_said(number: int, 
     assert ("960 more are not shown" in forest_alt(lines)) == (number == 1_000)
 
 
-@pytest.mark.parametrize("text", [*HOSTILE, "", "\U0001d5a0 only in the font of plain letters", "W" * 5_000])
+@pytest.mark.parametrize("text", [*HARD_TO_DRAW, "", "\U0001d5a0 only in the font of plain letters", "W" * 5_000])
 def test_any_text_can_be_drawn(text: str) -> None:
     lines = [ForestLine(text, 1.0, 0.5, 1.5, 0.5, text), ForestLine(text, 1.0, 0.5, 1.5, None, text, is_summary=True)]
     assert forest_png(lines, title=text, unit=text).startswith(b"\x89PNG")
@@ -240,7 +241,7 @@ def test_a_comparison_has_a_line_for_each_set_and_one_for_all() -> None:
     assert "+1.20" in compare_alt(EVIDENCE)
 
 
-@settings(deadline=None, max_examples=20)
+@drawn(8)
 @given(
     st.lists(
         st.tuples(

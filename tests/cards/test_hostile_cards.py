@@ -40,13 +40,13 @@ def test_the_page_has_the_tags_that_an_honest_release_has(text: str) -> None:
     assert_shows_text_only(text)
 
 
-@drawn(25)
+@drawn(10)
 @given(hostile_text)
 def test_no_text_makes_a_tag_a_link_or_a_comment(text: str) -> None:
     assert_shows_text_only(text)
 
 
-@drawn(25)
+@drawn(10)
 @given(hostile_text)
 def test_no_text_forges_a_marker_or_front_matter(text: str) -> None:
     card = render_card(facts(wrapped(text)), None)
@@ -69,7 +69,7 @@ def test_names_and_passages_show_as_they_are(text: str) -> None:
     assert one_line(wrapped(text)("fever")) in " ".join(page.alts[0].split())
 
 
-@drawn(60)
+@drawn(20)
 @given(hostile_text)
 @example("a" * 50)
 def test_text_shows_as_itself_wherever_it_stands(text: str) -> None:

@@ -21,8 +21,7 @@ from hf_relabel.cards.data_card import figures, render_card
 from hf_relabel.cards.pareto import MOST_POINTS, pareto_alt, pareto_png
 from hf_relabel.cards.pruning import pruning_alt, pruning_png, pruning_report
 from hf_relabel.cards.reliability import reliability_alt, reliability_png
-from tests.cards.card_data import HOSTILE as HOSTILE_TEXTS
-from tests.cards.card_data import Page, facts, manifest
+from tests.cards.card_data import HARD_TO_DRAW, Page, facts, manifest
 
 BLUE, RED = (0x2F, 0x6D, 0xB5), (0xD1, 0x49, 0x5B)
 HOSTILE = "$\\frac{1}{0}$ <script>\n\u202e" + "x" * 200
@@ -126,7 +125,7 @@ def test_a_picture_brings_its_white_ground_and_keeps_clear_of_its_edges(draw: An
         assert (edge == 255).all()
 
 
-@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+@pytest.mark.parametrize("text", HARD_TO_DRAW)
 def test_any_name_can_be_drawn(text: str) -> None:
     points = [{**point, "name": text} for point in POINTS["points"]]
     rows = [{**row, "name": text, "group": text} for row in KAPPAS["rows"]]

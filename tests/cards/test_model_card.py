@@ -20,7 +20,7 @@ from huggingface_hub import EvalResult, ModelCard, parse_eval_result_entries
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from huggingface_hub.utils import validate_repo_id
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -39,7 +39,8 @@ from hf_relabel.cards.training_report import (
     ModelUsed,
     TrainingReport,
 )
-from tests.cards.card_data import HOSTILE, LINKED_AFTERWARDS, Page
+from tests.cards.card_data import HARD_TO_DRAW, HOSTILE, LINKED_AFTERWARDS, Page
+from tests.examples import drawn
 
 KINDS = ("bi-encoder", "static", "sparse", "late-interaction", "reranker")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -596,7 +597,7 @@ plain_text = st.text(st.characters(blacklist_categories=("Cs",)), max_size=60).f
 )
 
 
-@settings(max_examples=100, deadline=None)
+@drawn(25)
 @given(st.from_regex(r"[ab.\-_]{1,4}/[ab.\-_git]{1,8}", fullmatch=True) | st.text("ab/.-_ \n", max_size=6))
 @example("a/" + "b" * 96)
 @example("a/" + "b" * 97)
@@ -611,7 +612,7 @@ def test_names_of_repositories_are_those_of_huggingface_hub(name: str) -> None:
     assert (metadata(render_model_card(facts(report=trained), None)).get("datasets") == [name]) == is_valid()
 
 
-@settings(max_examples=50, deadline=None)
+@drawn(15)
 @given(plain_text, plain_text)
 def test_text_around_our_block_keeps_its_bytes(before: str, after: str) -> None:
     first = render_model_card(facts(), f"---\nlicense: mit # mine\n---\n# Title\n{before}\n")
@@ -693,7 +694,7 @@ pieces = st.one_of(
 hostile_text = st.lists(pieces, min_size=1, max_size=4).map("".join)
 
 
-@settings(max_examples=40, deadline=None)
+@drawn(10)
 @given(hostile_text)
 def test_no_text_makes_a_tag_a_link_or_a_comment(text: str) -> None:
     assert_shows_text_only(text)
@@ -704,7 +705,7 @@ def paired(text: str | None) -> bytes:
     return (text or "").encode("utf-16", "surrogatepass")
 
 
-@settings(max_examples=40, deadline=None)
+@drawn(10)
 @given(hostile_text)
 def test_no_text_forges_a_marker_front_matter_or_code(text: str) -> None:
     attacked = told(wrapped(text))
@@ -833,7 +834,7 @@ def test_sets_have_lines_of_their_own_where_there_are_few(sets: int) -> None:
     assert pixels(picture(trained), BLUE) > 500 or sets > 1
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HARD_TO_DRAW)
 def test_any_name_can_be_drawn(text: str) -> None:
     assert next(iter(model_figures(told(wrapped(text)).report).values())).startswith(b"\x89PNG")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.configs import Shard, write_configs
@@ -23,6 +23,7 @@ from hf_relabel.builders.views import views_of
 from hf_relabel.hub_tools.building import rebuild_configs, settings_of
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.releases.opening import open_release
+from tests.examples import drawn
 from tests.hub_tools.release_clients import Client, hub_and_client
 from tests.hub_tools.releases_data import built, judged_rows
 
@@ -31,7 +32,7 @@ def parquet(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.parquet")}
 
 
-@settings(max_examples=25, deadline=None)
+@drawn(6)
 @given(
     rows=st.integers(0, 60),
     seed=st.integers(0, 1000),

@@ -409,6 +409,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")
 def test_without_ray_or_with_an_address_nobody_is_at_there_is_a_line_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -365,7 +365,9 @@ def test_a_release_keeps_the_answers_and_an_equal_one_changes_nothing(here: Here
         assert adjudication.progress("anna").answered == 3
 
 
-@pytest.mark.parametrize("status", [409, 412, 429, 500, 503])
+@pytest.mark.parametrize(
+    "status", [412, 503, *(pytest.param(each, marks=pytest.mark.soak) for each in (409, 429, 500))]
+)
 def test_a_hub_that_refuses_for_a_while_gets_everything_once(
     here: Here, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

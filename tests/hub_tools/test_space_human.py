@@ -32,6 +32,7 @@ from hf_relabel.hub_tools.space.human import (
     parquet_of,
 )
 from hf_relabel.hub_tools.space.sending import with_human
+from tests.examples import drawn
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 events = st.builds(
@@ -133,7 +134,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@drawn(15)
 @given(steps)
 def test_people_answer_and_undo_in_any_order_on_two_servers(
     tmp_path_factory: pytest.TempPathFactory, taken: list[tuple[str, str, str, int]]

@@ -77,7 +77,7 @@ def test_a_struct_in_a_struct_in_a_struct_ends_somewhere() -> None:
         Reader(b"\x19\xf8\xff\xff\xff\xff\x0f").struct()
 
 
-@settings(max_examples=25, deadline=None)
+@drawn(8)
 @given(
     st.lists(
         st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), max_size=4), min_size=1, max_size=60

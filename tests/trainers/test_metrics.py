@@ -72,7 +72,7 @@ def discounted(gains: list[int]) -> float:
     return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
 
 
-@drawn(60)
+@drawn(30)
 @given(RUNS, QRELS)
 def test_the_measures_are_what_their_definitions_say(
     run: dict[str, dict[str, float]], qrels: dict[str, dict[str, int]]
@@ -84,7 +84,7 @@ def test_the_measures_are_what_their_definitions_say(
         assert measured[query_id] == pytest.approx(expected, abs=1e-9)
 
 
-@drawn(60)
+@drawn(30)
 @given(RUNS, QRELS)
 def test_the_measures_are_those_of_trec_eval(
     run: dict[str, dict[str, float]], qrels: dict[str, dict[str, int]]
