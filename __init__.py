@@ -22,14 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.answers import read_answers
-    from hf_relabel.builders.audit.drawing import calibrate
+    from hf_relabel.builders.audit.draw import calibrate
     from hf_relabel.builders.audit.report import AuditReport, audit_report
-    from hf_relabel.builders.audit.sampling import AuditSample
-    from hf_relabel.builders.calibration import Calibration, LabelledScore
-    from hf_relabel.builders.cascade import Rule, conclude
-    from hf_relabel.builders.combining import Combine
-    from hf_relabel.builders.configs import BuildReport, Shard, write_configs
-    from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
+    from hf_relabel.builders.audit.sample import AuditSample
+    from hf_relabel.builders.cascade.calibration import Calibration, LabelledScore
+    from hf_relabel.builders.cascade.combining import Combine
+    from hf_relabel.builders.cascade.report import judging_report
+    from hf_relabel.builders.cascade.rules import Rule, conclude
+    from hf_relabel.builders.configs.relabeled_builder import RelabeledBuilder, RelabeledConfig
+    from hf_relabel.builders.configs.release import Release, release_from_folder
+    from hf_relabel.builders.configs.techniques import Technique, apply
+    from hf_relabel.builders.configs.writing import BuildReport, Shard, write_configs
     from hf_relabel.builders.errors import (
         BadRow,
         BuildError,
@@ -44,30 +47,27 @@ if TYPE_CHECKING:
         SourceError,
         TrainingError,
     )
-    from hf_relabel.builders.findings import free_findings
-    from hf_relabel.builders.inspection import Inspection
-    from hf_relabel.builders.job import BuildSettings, Job
-    from hf_relabel.builders.job_reading import load_job
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.job.job_file import BuildSettings, Job
+    from hf_relabel.builders.job.reading import load_job
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
-    from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
-    from hf_relabel.builders.judges.listwise import ListwiseJudge
-    from hf_relabel.builders.judges.pointwise import PointwiseJudge
-    from hf_relabel.builders.judges.ranking import RankingJudge
-    from hf_relabel.builders.judges.replies import SavedRepliesJudge
-    from hf_relabel.builders.judges.similarity import SimilarityJudge
-    from hf_relabel.builders.judges.spans import SpanJudge
-    from hf_relabel.builders.judges.student import StudentJudge
-    from hf_relabel.builders.judges.truth import TruthJudge
-    from hf_relabel.builders.judging_report import judging_report
+    from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, Reply, Request
+    from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
+    from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
+    from hf_relabel.builders.judges.offline.student import StudentJudge
+    from hf_relabel.builders.judges.offline.truth import TruthJudge
+    from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
+    from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
+    from hf_relabel.builders.judges.prompted.ranking import RankingJudge
+    from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+    from hf_relabel.builders.judges.prompted.spans import SpanJudge
     from hf_relabel.builders.mining.report import MiningReport
-    from hf_relabel.builders.planning import JobPlan, StagePlan
-    from hf_relabel.builders.relabeled_builder import RelabeledBuilder, RelabeledConfig
-    from hf_relabel.builders.released import Release, release_from_folder
+    from hf_relabel.builders.planning.plan import JobPlan, StagePlan
     from hf_relabel.builders.rows import NumberedRow, Passage, Row
-    from hf_relabel.builders.sampling import Sample
     from hf_relabel.builders.sources import Source
-    from hf_relabel.builders.techniques import Technique, apply
+    from hf_relabel.builders.sources.findings import free_findings
+    from hf_relabel.builders.sources.inspection import Inspection
+    from hf_relabel.builders.sources.samples import Sample
     from hf_relabel.cards.data_card import CardFacts, render_card
     from hf_relabel.cards.training_report import TrainingReport
     from hf_relabel.hub_tools.building import build_configs, rebuild_configs
@@ -102,33 +102,33 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuditReport": "builders.audit.report",
-    "AuditSample": "builders.audit.sampling",
+    "AuditSample": "builders.audit.sample",
     "BadRow": "builders.errors",
     "BuildError": "builders.errors",
-    "BuildReport": "builders.configs",
-    "BuildSettings": "builders.job",
-    "Calibration": "builders.calibration",
+    "BuildReport": "builders.configs.writing",
+    "BuildSettings": "builders.job.job_file",
+    "Calibration": "builders.cascade.calibration",
     "CardError": "builders.errors",
     "CardFacts": "cards.data_card",
-    "Combine": "builders.combining",
+    "Combine": "builders.cascade.combining",
     "CompareReport": "trainers.compare",
     "ConfigError": "builders.errors",
-    "CrossEncoderJudge": "builders.judges.cross_encoder",
-    "Endpoint": "builders.endpoint",
-    "EndpointError": "builders.endpoint",
+    "CrossEncoderJudge": "builders.judges.offline.cross_encoder",
+    "Endpoint": "builders.judges.endpoint",
+    "EndpointError": "builders.judges.endpoint",
     "InputError": "builders.errors",
-    "Inspection": "builders.inspection",
-    "Job": "builders.job",
+    "Inspection": "builders.sources.inspection",
+    "Job": "builders.job.job_file",
     "JobError": "builders.errors",
-    "JobPlan": "builders.planning",
-    "Journal": "builders.journal",
+    "JobPlan": "builders.planning.plan",
+    "Journal": "builders.journal.store",
     "JournalError": "builders.errors",
     "Judgement": "builders.judgements",
     "JudgingStopped": "builders.errors",
     "Label": "builders.judgements",
-    "LabelledScore": "builders.calibration",
+    "LabelledScore": "builders.cascade.calibration",
     "Limits": "hub_tools.endpoints.scheduler",
-    "ListwiseJudge": "builders.judges.listwise",
+    "ListwiseJudge": "builders.judges.prompted.listwise",
     "LocalHub": "hub_tools.local_hub",
     "Member": "hub_tools.stages",
     "MiningReport": "builders.mining.report",
@@ -136,55 +136,55 @@ _HOMES = {
     "NumberedRow": "builders.rows",
     "Outcome": "builders.judgements",
     "Passage": "builders.rows",
-    "PointwiseJudge": "builders.judges.pointwise",
+    "PointwiseJudge": "builders.judges.prompted.pointwise",
     "PushReport": "hub_tools.releases.push",
-    "RankingJudge": "builders.judges.ranking",
+    "RankingJudge": "builders.judges.prompted.ranking",
     "Recipe": "trainers.recipes",
     "RelabelError": "builders.errors",
-    "RelabeledBuilder": "builders.relabeled_builder",
-    "RelabeledConfig": "builders.relabeled_builder",
-    "Release": "builders.released",
+    "RelabeledBuilder": "builders.configs.relabeled_builder",
+    "RelabeledConfig": "builders.configs.relabeled_builder",
+    "Release": "builders.configs.release",
     "ReleaseError": "builders.errors",
-    "Reply": "builders.endpoint",
-    "Request": "builders.endpoint",
+    "Reply": "builders.judges.endpoint",
+    "Request": "builders.judges.endpoint",
     "RetrievalEvaluator": "trainers.evaluation.evaluator",
     "Row": "builders.rows",
     "RowTrainer": "trainers.row_trainer",
-    "Rule": "builders.cascade",
-    "Sample": "builders.sampling",
-    "SavedRepliesJudge": "builders.judges.replies",
+    "Rule": "builders.cascade.rules",
+    "Sample": "builders.sources.samples",
+    "SavedRepliesJudge": "builders.judges.prompted.saved_replies",
     "Scheduler": "hub_tools.endpoints.scheduler",
-    "Shard": "builders.configs",
-    "SimilarityJudge": "builders.judges.similarity",
+    "Shard": "builders.configs.writing",
+    "SimilarityJudge": "builders.judges.offline.similarity",
     "Source": "builders.sources",
     "SourceError": "builders.errors",
-    "SpanJudge": "builders.judges.spans",
+    "SpanJudge": "builders.judges.prompted.spans",
     "Stage": "hub_tools.stages",
-    "StagePlan": "builders.planning",
+    "StagePlan": "builders.planning.plan",
     "StageReport": "hub_tools.judging",
     "StudentExample": "trainers.judge_student",
-    "StudentJudge": "builders.judges.student",
-    "Technique": "builders.techniques",
+    "StudentJudge": "builders.judges.offline.student",
+    "Technique": "builders.configs.techniques",
     "TrainingError": "builders.errors",
     "TrainingReport": "cards.training_report",
-    "TruthJudge": "builders.judges.truth",
+    "TruthJudge": "builders.judges.offline.truth",
     "Verdict": "builders.judgements",
-    "apply": "builders.techniques",
+    "apply": "builders.configs.techniques",
     "audit_report": "builders.audit.report",
     "build_configs": "hub_tools.building",
-    "calibrate": "builders.audit.drawing",
+    "calibrate": "builders.audit.draw",
     "compare": "trainers.compare",
-    "conclude": "builders.cascade",
+    "conclude": "builders.cascade.rules",
     "diff": "hub_tools.releases.diff",
     "draw_audit": "hub_tools.looking",
     "evaluate_model": "trainers.evaluation.evaluator",
-    "free_findings": "builders.findings",
+    "free_findings": "builders.sources.findings",
     "inspect": "hub_tools.looking",
     "judge": "hub_tools.judging",
     "judge_figures": "trainers.judge_bench",
     "judged_rows": "hub_tools.looking",
-    "judging_report": "builders.judging_report",
-    "load_job": "builders.job_reading",
+    "judging_report": "builders.cascade.report",
+    "load_job": "builders.job.reading",
     "load_recipe": "trainers.recipes",
     "log": "hub_tools.releases.log",
     "make_endpoint": "hub_tools.endpoints.registry",
@@ -204,13 +204,13 @@ _HOMES = {
     "read_beir": "trainers.evaluation.beir",
     "rebuild_configs": "hub_tools.building",
     "relabel": "hub_tools.relabeling",
-    "release_from_folder": "builders.released",
+    "release_from_folder": "builders.configs.release",
     "render_card": "cards.data_card",
     "search_suspects": "hub_tools.judging",
     "train": "trainers.training",
     "train_student": "trainers.judge_student",
     "verdicts": "hub_tools.looking",
-    "write_configs": "builders.configs",
+    "write_configs": "builders.configs.writing",
 }
 
 __all__ = [
@@ -339,7 +339,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     except ModuleNotFoundError as error:
-        from hf_relabel.builders.extras import missing
+        from hf_relabel.builders.messages.extras import missing
 
         raise missing(error, name=name) or error from None
     globals()[name] = value

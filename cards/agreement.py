@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from hf_relabel.builders.readme_markdown import cut
+from hf_relabel.builders.readme.markdown import cut
 from hf_relabel.cards.style import BLUE, FAINT, MARGIN, RED, SMALL, TRACK, WIDTH, Axis, Sheet
 from hf_relabel.cards.tables import cohens_kappa
 

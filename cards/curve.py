@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hf_relabel.builders.readme_markdown import Markdown, as_text, one_line
+from hf_relabel.builders.readme.markdown import Markdown, as_text, one_line
 from hf_relabel.cards.model_results import metric_name, shown_name
 from hf_relabel.cards.style import (
     BLUE,

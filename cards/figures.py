@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_relabel.builders.readme_markdown import one_line
+from hf_relabel.builders.readme.markdown import one_line
 from hf_relabel.cards.style import (
     BLUE,
     FAINT,

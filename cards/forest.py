@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.readme_markdown import Markdown, as_text, cut, one_line
+from hf_relabel.builders.readme.markdown import Markdown, as_text, cut, one_line
 from hf_relabel.cards.style import BLUE, FAINT, INK, MARGIN, RED, SMALL, WIDTH, Sheet, Writer
 
 COMPARE = "figures/compare.png"

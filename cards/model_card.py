@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_relabel.builders.errors import CardError
-from hf_relabel.builders.readme_markdown import Markdown, as_code, as_text, cut, fenced, one_line, table
-from hf_relabel.builders.readme_parts import merge_readme
+from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, cut, fenced, one_line, table
+from hf_relabel.builders.readme.merging import merge_readme
 from hf_relabel.cards import model_results as results
 from hf_relabel.cards import tables
 from hf_relabel.cards.curve import CURVE, curve_alt, has_curve, model_figures

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import CardError
-from hf_relabel.builders.readme_markdown import NOTHING, Markdown, as_code, as_text, cut, one_line, table
+from hf_relabel.builders.readme.markdown import NOTHING, Markdown, as_code, as_text, cut, one_line, table
 from hf_relabel.cards.training_report import EvaluationSet, Measured, TrainingReport
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hf_relabel.builders.readme_markdown import cut
+from hf_relabel.builders.readme.markdown import cut
 from hf_relabel.cards.style import BLUE, FAINT, LIGHT_BLUE, MARGIN, SMALL, TRACK, WIDTH, Axis, Sheet
 
 PARETO = "figures/pareto.png"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from hf_relabel.builders.readme_markdown import Markdown, as_code, as_text, table
+from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, table
 from hf_relabel.cards.forest import ForestLine, forest_alt, forest_png
 
 PRUNING = "figures/pruning.png"

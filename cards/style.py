@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_relabel.builders.readme_markdown import cut
+from hf_relabel.builders.readme.markdown import cut
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

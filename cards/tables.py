@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hf_relabel.builders.folder_readme import totals
-from hf_relabel.builders.readme_markdown import NOTHING, Markdown, as_code, as_text, table
-from hf_relabel.builders.suspects import SUSPECTS
+from hf_relabel.builders.cascade.suspects import SUSPECTS
+from hf_relabel.builders.readme.configs_readme import totals
+from hf_relabel.builders.readme.markdown import NOTHING, Markdown, as_code, as_text, table
 from hf_relabel.cards.figures import ALL, BINS, MOST_SUBSETS, Spread, spreads
 
 Manifest = Mapping[str, Any]

@@ -7,18 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.cascade import Rule
-from hf_relabel.builders.combining import Combine
-from hf_relabel.builders.endpoint import Endpoint
+from hf_relabel.builders.cascade.combining import Combine
+from hf_relabel.builders.cascade.judge_weights import audited_weights
+from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job import EndpointSettings, Job, LimitSettings, MemberSettings, SourceSettings, StageSettings
-from hf_relabel.builders.judge_weights import audited_weights
+from hf_relabel.builders.job.job_file import (
+    EndpointSettings,
+    Job,
+    LimitSettings,
+    MemberSettings,
+    SourceSettings,
+    StageSettings,
+)
 from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.judges.endpoint import Endpoint
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge
-from hf_relabel.builders.judges.replies import SavedRepliesJudge
-from hf_relabel.builders.sampling import parse_sample
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources import open_source as open_here
+from hf_relabel.builders.sources.samples import parse_sample
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduler import Limits
 from hf_relabel.hub_tools.hub_source import open_source

@@ -7,30 +7,30 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.configs import BuildReport, Shard, write_configs
-from hf_relabel.builders.earlier_build import refuse_other_build
+from hf_relabel.builders.cascade.judged_share import judged_enough
+from hf_relabel.builders.cascade.suspects import SUSPECTS, Suspect, suspect_finder
+from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
+from hf_relabel.builders.configs.earlier_build import refuse_other_build
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME
+from hf_relabel.builders.configs.release import Release
+from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.configs.writing import BuildReport, Shard, write_configs
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import told
-from hf_relabel.builders.job import BuildSettings
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judged_share import judged_enough
+from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Verdict
-from hf_relabel.builders.manifest import MANIFEST_NAME
-from hf_relabel.builders.nearest import did_you_mean
+from hf_relabel.builders.messages.expecting import told
+from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.outputs import OutputFormat, write_formats
 from hf_relabel.builders.outputs.writing import Originals
-from hf_relabel.builders.released import Release
 from hf_relabel.builders.rows import NumberedRow
-from hf_relabel.builders.runs import stages_of_run, verdicts
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.suspects import SUSPECTS, Suspect, suspect_finder
-from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.views import View, views_of
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.calibration import Calibration
+    from hf_relabel.builders.cascade.calibration import Calibration
 
 
 def build_configs(
@@ -158,7 +158,7 @@ def calibration_of(settings: BuildSettings) -> Calibration | None:
     """
     if settings.calibration is None:
         return None
-    from hf_relabel.builders.calibration import Calibration
+    from hf_relabel.builders.cascade.calibration import Calibration
 
     return Calibration.read(Path(settings.calibration))
 

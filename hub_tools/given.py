@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import told
-from hf_relabel.builders.journal import Journal, journal_for_judging
+from hf_relabel.builders.journal.store import Journal, journal_for_judging
+from hf_relabel.builders.messages.expecting import told
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.hub_source import open_source
 

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hf_relabel.builders.errors import SourceError
-from hf_relabel.builders.expecting import SOURCE_OPTIONS, expects
-from hf_relabel.builders.sampling import Sample
+from hf_relabel.builders.messages.expecting import SOURCE_OPTIONS, expects
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.sources import Source, SourceFile, source_from_files
 from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
 from hf_relabel.builders.sources.files import DATA_FILES, data_files, exists, is_data_file, subset_of
 from hf_relabel.builders.sources.objects import size_told
+from hf_relabel.builders.sources.samples import Sample
 from hf_relabel.builders.sources.source import Options
 from hf_relabel.builders.sources.splits import files_of_split
-from hf_relabel.builders.spelling import argument
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 

@@ -14,21 +14,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
-from hf_relabel.builders.cascade import Findings, Rule, StageAnswers
-from hf_relabel.builders.combining import Combine
-from hf_relabel.builders.counted import counted
-from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
+from hf_relabel.builders.cascade.combining import Combine
+from hf_relabel.builders.cascade.rules import Findings, Rule, StageAnswers
+from hf_relabel.builders.cascade.suspects import SEVERAL, Hidden, Rows, suspects_run
+from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches, run_settings, stage_views, verdicts
+from hf_relabel.builders.disk.gc_pause import fewer_collections
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
-from hf_relabel.builders.findings import free_findings
-from hf_relabel.builders.garbage import fewer_collections
-from hf_relabel.builders.journal import Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.base import Ask, BatchJudge, PromptJudge
-from hf_relabel.builders.judges.replies import SavedRepliesJudge
+from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.runs import RunStage, StageView, in_batches, run_settings, stage_views, verdicts
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.suspects import SEVERAL, Hidden, Rows, suspects_run
+from hf_relabel.builders.sources.findings import free_findings
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
@@ -526,7 +526,9 @@ def search_suspects(
     retry_failed: bool = False,
     progress: Progress | bool | None = True,
 ) -> list[StageReport]:
-    """Ask judges about the ground truths of a source, hidden among the candidates. See hf_relabel.builders.suspects.
+    """Ask judges about the ground truths of a source, hidden among the candidates.
+
+    See hf_relabel.builders.cascade.suspects.
 
     Example:
             search_suspects("train.jsonl", "listwise", "journal.sqlite", endpoint="http://127.0.0.1:8080")

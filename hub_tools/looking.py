@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders import inspection, runs
-from hf_relabel.builders.audit import drawing
-from hf_relabel.builders.inspection import Inspection
+from hf_relabel.builders.audit import draw as drawing
+from hf_relabel.builders.cascade import verdicts as runs
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import NumberedRow
+from hf_relabel.builders.sources import inspection
+from hf_relabel.builders.sources.inspection import Inspection
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.audit.sampling import AuditSample
-    from hf_relabel.builders.calibration import Calibration
+    from hf_relabel.builders.audit.sample import AuditSample
+    from hf_relabel.builders.cascade.calibration import Calibration
 
 __all__ = ["draw_audit", "inspect", "judged_rows", "verdicts"]
 
@@ -58,7 +59,7 @@ def verdicts(
         source: what `open_source` gives or takes.
         journal: a `Journal` or the path of one.
         run: the settings of the run to read, as `Journal.last_run` gives them; None for the last one.
-        calibration: its thresholds decide instead of the judges' labels, see hf_relabel.builders.zoning.
+        calibration: its thresholds decide instead of the judges' labels, see hf_relabel.builders.cascade.zones.
 
     Yields:
         Each row with one verdict per negative, in their order.

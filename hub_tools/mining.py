@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hf_relabel.builders.expecting import PATH, expects
+from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.mining.mining import Progress, mine_source
 from hf_relabel.builders.mining.report import MiningReport
 from hf_relabel.builders.mining.settings import MiningSettings

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from hf_relabel.builders.endpoint import Endpoint, EndpointError, Request
+from hf_relabel.builders.cascade.verdicts import JudgedRow, judged_rows
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judges.replies import SavedRepliesJudge
-from hf_relabel.builders.planning import (
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, Request
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+from hf_relabel.builders.planning.plan import (
     SAMPLED_PROMPTS,
     JobPlan,
     PerStage,
@@ -26,7 +27,6 @@ from hf_relabel.builders.planning import (
     survey_source,
 )
 from hf_relabel.builders.rows import NumberedRow
-from hf_relabel.builders.runs import JudgedRow, judged_rows
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.coroutines import run_coroutine

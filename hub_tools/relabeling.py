@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from hf_relabel.builders.configs import VERDICTS, BuildReport
-from hf_relabel.builders.counted import counted
+from hf_relabel.builders.cascade.judged_share import ENOUGH
+from hf_relabel.builders.configs.techniques import DEFAULT_LIMIT, Technique
+from hf_relabel.builders.configs.writing import VERDICTS, BuildReport
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
-from hf_relabel.builders.expecting import CALLABLE, NONE, PATH, SOURCE_OPTIONS, expects, told
-from hf_relabel.builders.job import BuildSettings
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judged_share import ENOUGH
-from hf_relabel.builders.problems import one_line
-from hf_relabel.builders.sampling import Sample
+from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.job.problems import one_line
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.expecting import CALLABLE, NONE, PATH, SOURCE_OPTIONS, expects, told
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
+from hf_relabel.builders.sources.samples import Sample
 from hf_relabel.hub_tools.building import as_settings, build_configs, calibration_of, check_share, views_of_settings
 from hf_relabel.hub_tools.endpoints.limits import Limits
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal

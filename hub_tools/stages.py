@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 
 from typing_extensions import TypeIs
 
-from hf_relabel.builders.cascade import Rule
-from hf_relabel.builders.combining import Combine
-from hf_relabel.builders.endpoint import Endpoint
+from hf_relabel.builders.cascade.combining import Combine
+from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import told
-from hf_relabel.builders.judges.base import BatchJudge, PromptJudge
+from hf_relabel.builders.judges.endpoint import Endpoint
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, kinds, make_judge
-from hf_relabel.builders.judges.replies import SavedRepliesJudge
 from hf_relabel.builders.judges.subsets import subset_key
+from hf_relabel.builders.messages.expecting import told
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.endpoints.limits import Limits

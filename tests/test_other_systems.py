@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders import folder_swap
+from hf_relabel.builders.disk import atomic_folder as folder_swap
+from hf_relabel.builders.disk.atomic_file import sync_folder
+from hf_relabel.builders.disk.atomic_folder import NewFolder, new_folder
 from hf_relabel.builders.errors import BuildError, JournalError
-from hf_relabel.builders.folder_swap import NewFolder, new_folder
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.whole_file import sync_folder
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.hub_tools.memory import give_back_large_blocks
 from hf_relabel.trainers import machine
 
@@ -33,7 +33,7 @@ for package in ("builders", "cards", "hub_tools"):
         if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
 from hf_relabel.builders.errors import JournalError
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.journal.store import Journal
 path = sys.argv[1]
 with Journal(path):
     try:
@@ -156,7 +156,7 @@ def _like_windows(monkeypatch: pytest.MonkeyPatch) -> None:
         return opened(path, *arguments, **options)
 
     monkeypatch.setattr(os, "open", refuses_folders)
-    monkeypatch.setattr("hf_relabel.builders.whole_file._CAN_OPEN_FOLDERS", False)
+    monkeypatch.setattr("hf_relabel.builders.disk.atomic_file._CAN_OPEN_FOLDERS", False)
 
 
 def _write(target: Path, text: str) -> None:
@@ -167,7 +167,7 @@ def _write(target: Path, text: str) -> None:
 def test_the_simulated_system_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where folders count as openable, the refusal comes through: the tests above can fail."""
     _like_windows(monkeypatch)
-    monkeypatch.setattr("hf_relabel.builders.whole_file._CAN_OPEN_FOLDERS", True)
+    monkeypatch.setattr("hf_relabel.builders.disk.atomic_file._CAN_OPEN_FOLDERS", True)
     with pytest.raises(PermissionError):
         sync_folder(tmp_path)
     assert folder_swap.sync_folder is sync_folder

@@ -9,7 +9,7 @@ import pytest
 
 import hf_relabel
 from hf_relabel.builders.errors import ConfigError, RelabelError
-from hf_relabel.builders.expecting import PATH, expects
+from hf_relabel.builders.messages.expecting import PATH, expects
 
 FUNCTIONS = {
     name: value

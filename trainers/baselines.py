@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.model_loading import load_model
+from hf_relabel.builders.judges.offline.model_loading import load_model
 from hf_relabel.builders.rows import Passage, Row, joined_text
 
 if TYPE_CHECKING:

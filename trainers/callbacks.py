@@ -12,7 +12,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from hf_relabel.builders.errors import ReleaseError
-from hf_relabel.builders.program import program
+from hf_relabel.builders.messages.program import program
 from hf_relabel.cards.model_card import ModelFacts, model_figures, render_model_card
 from hf_relabel.cards.training_report import DataUsed, ModelUsed, TrainingReport
 from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator

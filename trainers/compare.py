@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.configs.release import Release
+from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import expects
-from hf_relabel.builders.extras import needs
-from hf_relabel.builders.released import Release
-from hf_relabel.builders.spelling import argument
-from hf_relabel.builders.techniques import Technique
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.bars import running
 from hf_relabel.trainers.evaluation.leaks import warn_of_shared_queries
 from hf_relabel.trainers.evaluation.search import TOP_K

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hf_relabel.builders.released import row_of
+from hf_relabel.builders.configs.release import row_of
 from hf_relabel.builders.rows import Passage, Row, arrow_schema
 from hf_relabel.trainers.baselines import BiEncoderScorer, Scorer, normalised, perc_pos, teacher_scores
 from hf_relabel.trainers.data import RowDraw, TrainingPassage
@@ -20,7 +20,7 @@ def load_teacher(settings: TeacherSettings, *, device: str | None = None) -> Sco
         ConfigError: it cannot be loaded.
     """
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.builders.model_folder import model_folder
+    from hf_relabel.builders.judges.offline.model_folder import model_folder
 
     try:
         if settings.kind == "bi-encoder":

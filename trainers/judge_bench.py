@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.combining import level
+from hf_relabel.builders.cascade.combining import level
+from hf_relabel.builders.cascade.report import member_names
+from hf_relabel.builders.cascade.verdicts import JudgedRow, RunStage
+from hf_relabel.builders.cascade.zones import signal
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import expects
-from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
-from hf_relabel.builders.judging_report import member_names
-from hf_relabel.builders.runs import JudgedRow, RunStage
-from hf_relabel.builders.text_table import text_table
-from hf_relabel.builders.zoning import signal
+from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.text_table import text_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,14 +127,15 @@ def judge_figures(
     """Measure every judge of a run, the stages that combine several, and the verdict of a cascade.
 
     Example:
-            from hf_relabel.builders.runs import stages_of_run
+            from hf_relabel.builders.cascade.verdicts import stages_of_run
 
             with Journal("journal.sqlite", write=False) as journal:
                 stages = stages_of_run(journal.last_run())
                 figures = judge_figures(judged_rows("train.jsonl", journal), stages, {"q1": frozenset({"d2"})})
 
     Args:
-        judged: the rows as `hf_relabel.builders.runs.judged_rows` gives them; those that the truth lacks are left out.
+        judged: the rows as `hf_relabel.builders.cascade.verdicts.judged_rows` gives them; those that the truth
+            lacks are left out.
         stages: of the same run.
         truth: docids of the known false negatives by query id.
         resamples: of the bootstrap; 0 gives no intervals.

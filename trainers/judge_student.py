@@ -1,4 +1,4 @@
-"""Training a student judge. See hf_relabel.builders.judges.student for what it is."""
+"""Training a student judge. See hf_relabel.builders.judges.offline.student for what it is."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.calibration import LEAST_LABELS, LabelledScore, fit
+from hf_relabel.builders.cascade.calibration import LEAST_LABELS, LabelledScore, fit
+from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import PATH, expects
-from hf_relabel.builders.extras import needs
-from hf_relabel.builders.judges.similarity import DEFAULT_MODEL, SimilarityJudge
-from hf_relabel.builders.judges.student import (
+from hf_relabel.builders.judges.offline.similarity import DEFAULT_MODEL, SimilarityJudge
+from hf_relabel.builders.judges.offline.student import (
     BODY_NAME,
     STUDENT_NAME,
     Head,
@@ -22,9 +21,10 @@ from hf_relabel.builders.judges.student import (
     inputs_of,
     pair_text,
 )
-from hf_relabel.builders.judges.student_features import FEATURES
+from hf_relabel.builders.judges.offline.student_features import FEATURES
+from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.whole_file import written_whole
 from hf_relabel.trainers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ def train_student(
 
     Args:
         examples: labelled candidates.
-        head: see hf_relabel.builders.judges.student. With `setfit` half of the queries fine-tune the encoder, and all
-            else is fitted, calibrated and measured on the other half.
+        head: see hf_relabel.builders.judges.offline.student. With `setfit` half of the queries fine-tune the encoder,
+            and all else is fitted, calibrated and measured on the other half.
         model, revision: the encoder.
         precision: wanted of what the student calls better.
         seed: of the folds, and of SetFit.
@@ -260,7 +260,7 @@ def _fine_tune(
     from sklearn.linear_model import LogisticRegression
     from transformers import PrinterCallback, ProgressCallback
 
-    from hf_relabel.builders.model_loading import PACKAGED, load_model
+    from hf_relabel.builders.judges.offline.model_loading import PACKAGED, load_model
 
     set_verbosity_warning()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.model_folder import model_folder
-from hf_relabel.builders.model_loading import make_model, only_cached
+from hf_relabel.builders.judges.offline.model_folder import model_folder
+from hf_relabel.builders.judges.offline.model_loading import make_model, only_cached
 from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport, read_training_report
 
 CLASSES = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.model_folder import model_folder
+from hf_relabel.builders.judges.offline.model_folder import model_folder
 from hf_relabel.trainers.recipes import Recipe
 from hf_relabel.trainers.student import DIMENSIONS, static_student
 

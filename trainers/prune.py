@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import expects
-from hf_relabel.builders.extras import needs
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.bars import running
 from hf_relabel.trainers.compare import (
     METRIC,

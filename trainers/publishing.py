@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hf_relabel.builders.expecting import PATH, expects
+from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.cards.model_card import ModelFacts, eval_results_files, model_figures, render_model_card
 from hf_relabel.cards.model_results import shown_name
 from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport, read_training_report

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.model_loading import PACKAGED_MODEL, load_model
+from hf_relabel.builders.judges.offline.model_loading import PACKAGED_MODEL, load_model
 from hf_relabel.hub_tools.bars import bar
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from typing import Any
 
 from transformers import TrainerCallback, set_seed
 
+from hf_relabel.builders.disk.atomic_file import written_whole
+from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.builders.errors import ConfigError, TrainingError
-from hf_relabel.builders.expecting import PATH, expects
-from hf_relabel.builders.extras import needs
-from hf_relabel.builders.one_process import one_process
-from hf_relabel.builders.spelling import argument
-from hf_relabel.builders.whole_file import written_whole
+from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.cards.training_report import (
     REPORT_NAME,
     CurvePoint,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME
+from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import PATH, expects
-from hf_relabel.builders.manifest import MANIFEST_NAME
-from hf_relabel.builders.released import Release
+from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.rows import arrow_schema
 from hf_relabel.cards.training_report import DataUsed
 from hf_relabel.hub_tools.hub_source import HubLocation

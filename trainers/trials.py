@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.one_process import one_process
-from hf_relabel.builders.whole_file import written_whole
+from hf_relabel.builders.disk.atomic_file import written_whole
+from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.trainers.evaluation.evaluator import evaluate_model
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.recipes import Recipe

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.audit.exports import CHOICES
-from hf_relabel.builders.audit.sampling import AuditSample
+from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.errors import BadRow, ConfigError
-from hf_relabel.builders.expecting import PATH, expects
 from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.messages.expecting import PATH, expects
 
 TRUTH = "truth"
 """The person that a truth file stands for."""

@@ -15,9 +15,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.audit.sampling import AuditSample, Item, Text, shown_positives
+from hf_relabel.builders.audit.sample import AuditSample, Item, Text, shown_positives
+from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.rows import joined_text
-from hf_relabel.builders.whole_file import written_whole
 
 QUESTION = (
     "With the query and the ground truth in front of you: is the candidate relevant and at least as good as the ground"

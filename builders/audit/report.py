@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
-from hf_relabel.builders.audit.sampling import AuditSample, Item, Stratum
-from hf_relabel.builders.counted import counted
+from hf_relabel.builders.audit.sample import AuditSample, Item, Stratum
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import expects
-from hf_relabel.builders.extras import needs
 from hf_relabel.builders.judgements import Label, Outcome
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.text_table import text_table
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.base import BatchJudge, PromptJudge
-from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
-from hf_relabel.builders.judges.listwise import ListwiseJudge
-from hf_relabel.builders.judges.pointwise import PointwiseJudge
-from hf_relabel.builders.judges.ranking import RankingJudge
+from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
+from hf_relabel.builders.judges.offline.student import StudentJudge
+from hf_relabel.builders.judges.offline.truth import TruthJudge
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
+from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
+from hf_relabel.builders.judges.prompted.ranking import RankingJudge
+from hf_relabel.builders.judges.prompted.spans import SpanJudge
+from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.settings import check_number
-from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.judges.spans import SpanJudge
-from hf_relabel.builders.judges.student import StudentJudge
-from hf_relabel.builders.judges.truth import TruthJudge
-from hf_relabel.builders.nearest import nearest_or_all
-from hf_relabel.builders.program import program
+from hf_relabel.builders.messages.nearest import nearest_or_all
+from hf_relabel.builders.messages.program import program
 
 JUDGES: dict[str, Callable[..., PromptJudge | BatchJudge]] = {
     "cross-encoder": CrossEncoderJudge,

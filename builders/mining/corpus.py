@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.errors import BadRow, SourceError
-from hf_relabel.builders.findings import is_blank
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Passage, text_docid
 from hf_relabel.builders.sources.columns import METADATA
 from hf_relabel.builders.sources.fields import Context, check_text, identifier, structured_passage
 from hf_relabel.builders.sources.files import Record, SourceFile
+from hf_relabel.builders.sources.findings import is_blank
 from hf_relabel.builders.sources.folders import files_of
 from hf_relabel.builders.sources.objects import source_object
 from hf_relabel.builders.sources.reading import read_records
-from hf_relabel.builders.spelling import argument
 
 _IDS = ("_id", "docid", "id")
 

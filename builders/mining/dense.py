@@ -13,7 +13,7 @@ from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.extras import require
+from hf_relabel.builders.messages.extras import require
 from hf_relabel.builders.mining.pairs import Candidates, Query
 from hf_relabel.builders.mining.settings import MiningSettings
 
@@ -169,7 +169,7 @@ _Named = tuple[str, str | None]
 
 
 def _bi_encoder(settings: MiningSettings) -> tuple[Any, _Named]:
-    from hf_relabel.builders.judges.similarity import SimilarityJudge
+    from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 
     if not isinstance(settings.model, str):
         return settings.model, (_name_of(settings.model), None)
@@ -178,7 +178,7 @@ def _bi_encoder(settings: MiningSettings) -> tuple[Any, _Named]:
 
 
 def _cross_encoder(settings: MiningSettings) -> tuple[Any, _Named | None]:
-    from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
+    from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
 
     given = settings.cross_encoder
     if given is None:

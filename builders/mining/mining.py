@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.mining.corpus import check_corpus, file_passages, read_corpus
 from hf_relabel.builders.mining.dense import DenseMiner, check_installed
@@ -17,7 +18,6 @@ from hf_relabel.builders.mining.settings import MiningSettings
 from hf_relabel.builders.mining.writing import check_place, row_writer
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.whole_file import written_whole
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is done (`reading`, `indexing`, `encoding`, `mining`), how much of it, and of how much."""

@@ -7,9 +7,9 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from hf_relabel.builders.findings import is_blank
 from hf_relabel.builders.rows import Passage, Row, joined_text
 from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.findings import is_blank
 from hf_relabel.builders.sources.records import StoredRecords
 
 NONE = -1

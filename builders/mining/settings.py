@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.extras import install_command
 from hf_relabel.builders.judges.settings import check_number, check_text
-from hf_relabel.builders.nearest import did_you_mean
+from hf_relabel.builders.messages.extras import install_command
+from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
 
 METHODS = ("bm25", "dense")

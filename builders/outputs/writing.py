@@ -11,20 +11,20 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
+from hf_relabel.builders.configs.manifest import file_entry
+from hf_relabel.builders.configs.release import Release
+from hf_relabel.builders.configs.techniques import Change, Technique, account_all
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Verdict
-from hf_relabel.builders.manifest import file_entry
-from hf_relabel.builders.nearest import did_you_mean
+from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.outputs import same
 from hf_relabel.builders.outputs.beside import FieldCounts
 from hf_relabel.builders.outputs.made import MADE, Record
-from hf_relabel.builders.readme_parts import VERDICTS
-from hf_relabel.builders.released import Release
+from hf_relabel.builders.readme.merging import VERDICTS
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import FORMATS, Context, Source
 from hf_relabel.builders.sources.fields import is_relevant
-from hf_relabel.builders.spelling import argument
-from hf_relabel.builders.techniques import Change, Technique, account_all
 
 FOLDER = "formats"
 """Where the files lie in the folder of a build. No config reads them, and no push sends them."""

@@ -14,10 +14,10 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
 from hf_relabel.builders.errors import SourceError
-from hf_relabel.builders.nearest import did_you_mean
+from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.sources.column_names import listed
 from hf_relabel.builders.sources.files import Record
-from hf_relabel.builders.spelling import argument
 
 Columns: TypeAlias = Mapping[str, tuple[str, ...]]
 """The columns of each role. Of those that a user gives, `*` stands for anything (`negative_*`)."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_relabel.builders.errors import BadRow
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Passage, text_docid
 from hf_relabel.builders.sources.column_names import listed as names_listed
 from hf_relabel.builders.sources.files import Record
-from hf_relabel.builders.spelling import argument
 
 
 @dataclass(frozen=True, slots=True)

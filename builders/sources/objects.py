@@ -17,13 +17,13 @@ from typing import Any, TypeAlias
 import orjson
 
 from hf_relabel.builders.errors import BadRow, SourceError
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources.arrow_values import rows_of
 from hf_relabel.builders.sources.class_names import ClassNames, class_names, class_names_of_schema
 from hf_relabel.builders.sources.column_names import check_names
 from hf_relabel.builders.sources.files import WHOLE_ROW, Record
 from hf_relabel.builders.sources.splits import is_of_split
-from hf_relabel.builders.spelling import argument
 
 ACCEPTED = (
     "a path, a data set on the Hub (user/repo), a datasets.Dataset, IterableDataset or DatasetDict, a pandas or polars "

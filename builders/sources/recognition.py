@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hf_relabel.builders.errors import SourceError
-from hf_relabel.builders.nearest import did_you_mean
-from hf_relabel.builders.program import program
+from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.sources.column_names import listed
 from hf_relabel.builders.sources.columns import (
     IGNORE,
@@ -20,7 +21,6 @@ from hf_relabel.builders.sources.columns import (
 )
 from hf_relabel.builders.sources.files import Record
 from hf_relabel.builders.sources.formats import FORMATS, Format
-from hf_relabel.builders.spelling import argument
 
 Guesses = Mapping[str, str]
 

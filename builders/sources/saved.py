@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.sources.files import SourceFile, local_file
 from hf_relabel.builders.sources.splits import TRAIN, is_of_split, split_of_folder
-from hf_relabel.builders.spelling import argument
 
 _DICT, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Passage, Row, text_docid
 from hf_relabel.builders.sources.columns import Bound
 from hf_relabel.builders.sources.fields import (
@@ -28,7 +29,6 @@ from hf_relabel.builders.sources.fields import (
     text_passage,
 )
 from hf_relabel.builders.sources.files import Record
-from hf_relabel.builders.spelling import argument
 
 SKIP = argument("skip_bad_rows", True)
 Passages = tuple[Passage, ...]

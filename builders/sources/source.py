@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hf_relabel.builders.errors import BadRow, SourceError
-from hf_relabel.builders.program import program
+from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import NumberedRow
-from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources.archives import unpacked
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files
 from hf_relabel.builders.sources.class_names import check_classes
@@ -35,9 +35,9 @@ from hf_relabel.builders.sources.grouping import Read, grouped
 from hf_relabel.builders.sources.objects import SourceObject, source_object
 from hf_relabel.builders.sources.reading import class_names_of, read_records
 from hf_relabel.builders.sources.recognition import Guesses, named_format, recognised
+from hf_relabel.builders.sources.samples import Sample
 from hf_relabel.builders.sources.split_documents import of_split
 from hf_relabel.builders.sources.splits import TRAIN
-from hf_relabel.builders.spelling import argument
 
 _Part: TypeAlias = SourceFile | SourceObject
 _PEEKED = 20

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from hf_relabel.builders.errors import SourceError
-from hf_relabel.builders.spelling import argument
+from hf_relabel.builders.messages.spelling import argument
 
 TRAIN = "train"
 _WORDS = {

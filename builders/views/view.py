@@ -11,12 +11,12 @@ from enum import StrEnum
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.arrow_batches import Batch, JudgedRow, last_word
-from hf_relabel.builders.drawing import Draw, RowDraw, TrainingPassage, problem_of, usable_passages
+from hf_relabel.builders.configs.arrow_batches import Batch, JudgedRow, last_word
+from hf_relabel.builders.configs.techniques import Change, Technique
 from hf_relabel.builders.errors import BuildError, ConfigError
-from hf_relabel.builders.nearest import did_you_mean
-from hf_relabel.builders.spelling import argument
-from hf_relabel.builders.techniques import Change, Technique
+from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.views.draws import Draw, RowDraw, TrainingPassage, problem_of, usable_passages
 from hf_relabel.builders.views.kinds import DEFAULT_NEGATIVES, ViewKind, viewed_by_default
 
 if TYPE_CHECKING:

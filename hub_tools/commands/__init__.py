@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from hf_relabel.builders.program import SCRIPT, program
+from hf_relabel.builders.messages.program import SCRIPT, program
 from hf_relabel.hub_tools.commands.group import LazyGroup
 from hf_relabel.hub_tools.commands.spelling import printable, respell_warnings, respelt, with_nearest
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.counted import counted
-from hf_relabel.builders.program import program
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.answers import Answer
     from hf_relabel.builders.audit.report import AuditReport
-    from hf_relabel.builders.audit.sampling import AuditSample
-    from hf_relabel.builders.calibration import Calibration
-    from hf_relabel.builders.job import AuditSettings
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.audit.sample import AuditSample
+    from hf_relabel.builders.cascade.calibration import Calibration
+    from hf_relabel.builders.job.job_file import AuditSettings
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
 
 EPILOG = """\b
@@ -90,8 +90,8 @@ def sample_command(
     All labels are drawn, not only hits, and none is shown in the files for people. Keep sample.jsonl from them: it
     holds the labels, and `audit report` needs it.
     """
-    from hf_relabel.builders.calibration import Calibration
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.cascade.calibration import Calibration
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.hub_tools.assembly import source_of
 
     source = source_of(source_settings(options))
@@ -107,7 +107,7 @@ def sample_command(
 
 def drawn_sample(source: Source, journal: Journal, folder: Path, **how: Any) -> AuditSample:
     """Draw a sample, with a progress bar, and write it. See `draw_audit`."""
-    from hf_relabel.builders.audit.drawing import draw_audit
+    from hf_relabel.builders.audit.draw import draw_audit
 
     with progress_bar("drawing", unit=" candidates") as bar:
         sample = draw_audit(source, journal, progress=lambda done: bar.update(done - bar.n), **how)
@@ -185,7 +185,7 @@ def report_command(
     """
     command_needs("audit")
     from hf_relabel.builders.audit.report import audit_report
-    from hf_relabel.builders.audit.sampling import AuditSample
+    from hf_relabel.builders.audit.sample import AuditSample
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.hub_tools.hub_source import HubLocation
 
@@ -221,7 +221,7 @@ def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | Non
     """
     from hf_relabel.builders.audit.answers import answers_from_truth, read_answers
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.builders.judges.truth import TruthJudge
+    from hf_relabel.builders.judges.offline.truth import TruthJudge
 
     if bool(files) == bool(truth):
         raise ConfigError("Give the files with people's answers, or --truth FILE in place of people.")
@@ -233,12 +233,12 @@ def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | Non
 def _calibrate(
     sample: AuditSample, found: AuditReport, path: Path, precision: float, method: Any, figure: str | None
 ) -> None:
-    from hf_relabel.builders.audit.drawing import calibrate
+    from hf_relabel.builders.audit.draw import calibrate
 
     calibration = calibrate(sample, found, precision=precision, method=method)
     calibration.write(path)
     if figure:
-        from hf_relabel.builders.whole_file import written_whole
+        from hf_relabel.builders.disk.atomic_file import written_whole
         from hf_relabel.cards.reliability import reliability_png
 
         with written_whole(Path(figure)) as file:
@@ -247,8 +247,8 @@ def _calibrate(
 
 def write_audit(folder: Path, found: AuditReport) -> str:
     """Put the audit into the folder's manifest and card. Returns the default config that follows."""
-    from hf_relabel.builders.evidence import audited_default, write_evidence
-    from hf_relabel.builders.manifest import read_manifest
+    from hf_relabel.builders.configs.evidence import audited_default, write_evidence
+    from hf_relabel.builders.configs.manifest import read_manifest
 
     evidence: Mapping[str, Any] = found.to_dict()
     default = audited_default(read_manifest(folder), evidence)
@@ -297,9 +297,9 @@ def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by
         ConfigError: the answers are to a sample of other judgements, or too few to fit thresholds on.
         BadRow: a file of answers cannot be read.
     """
-    from hf_relabel.builders.audit.drawing import calibrate
+    from hf_relabel.builders.audit.draw import calibrate
     from hf_relabel.builders.audit.report import audit_report
-    from hf_relabel.builders.calibration import Calibration
+    from hf_relabel.builders.cascade.calibration import Calibration
 
     folder = Path(settings.out)
     thresholds = None if built_by is None else Calibration.read(Path(built_by))
@@ -318,8 +318,8 @@ def _sample_of(
     settings: AuditSettings, source: Source, journal: Journal, thresholds: Calibration | None
 ) -> tuple[AuditSample, list[str]]:
     """The sample that people answered, if there is one, else a new one with files for people."""
-    from hf_relabel.builders.audit.drawing import draw_audit
-    from hf_relabel.builders.audit.sampling import STRATA_NAME, AuditSample
+    from hf_relabel.builders.audit.draw import draw_audit
+    from hf_relabel.builders.audit.sample import STRATA_NAME, AuditSample
     from hf_relabel.builders.errors import ConfigError
 
     folder = Path(settings.out)

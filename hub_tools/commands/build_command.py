@@ -20,9 +20,9 @@ from hf_relabel.hub_tools.commands.common import (
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.configs import BuildReport
-    from hf_relabel.builders.job import BuildSettings
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.configs.writing import BuildReport
+    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
     from hf_relabel.hub_tools.distributed.cluster import Engine
 
@@ -171,8 +171,8 @@ def _build(
     engine: Engine | None,
     min_judged: float | None,
 ) -> BuildReport:
-    from hf_relabel.builders.job import BuildSettings
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.hub_tools.assembly import source_of
 
     settings = BuildSettings(out=out, **chosen)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.extras import require
+from hf_relabel.builders.messages.extras import require
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.job import SourceSettings, StageSettings
+    from hf_relabel.builders.job.job_file import SourceSettings, StageSettings
     from hf_relabel.hub_tools.distributed.cluster import Engine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -147,7 +147,7 @@ def stage_options_but_truth(command: Command) -> Command:
 
 def known_techniques(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     """For an option that names techniques: refuse an unknown one before anything is opened."""
-    from hf_relabel.builders.techniques import named
+    from hf_relabel.builders.configs.techniques import named
 
     return tuple(str(named(name)) for name in given)
 
@@ -178,8 +178,8 @@ def source_settings(options: dict[str, Any]) -> SourceSettings:
     """Take the options of `source_options` out of `options`."""
     from pydantic import ValidationError
 
-    from hf_relabel.builders.job import SourceSettings
-    from hf_relabel.builders.problems import one_line
+    from hf_relabel.builders.job.job_file import SourceSettings
+    from hf_relabel.builders.job.problems import one_line
 
     try:
         return SourceSettings(
@@ -210,9 +210,9 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
     """Take the options of `stage_options` out of `options`."""
     from pydantic import ValidationError
 
-    from hf_relabel.builders.job import StageSettings
-    from hf_relabel.builders.job_reading import load_job
-    from hf_relabel.builders.problems import one_line
+    from hf_relabel.builders.job.job_file import StageSettings
+    from hf_relabel.builders.job.problems import one_line
+    from hf_relabel.builders.job.reading import load_job
 
     given = {name: options.pop(name) for name in _STAGE_NAMES}
     if given["stages_file"]:

@@ -53,7 +53,7 @@ def command(
     command_needs("train")
     report, kept = run_comparison(release, sets, **options), runs_folder(options["runs"])
     if figure:
-        from hf_relabel.builders.whole_file import written_whole
+        from hf_relabel.builders.disk.atomic_file import written_whole
         from hf_relabel.cards.forest import compare_png
 
         with written_whole(Path(figure)) as file:
@@ -108,7 +108,7 @@ def _write(release: str, report: CompareReport, push_it: bool) -> str | None:
     """Put the outcome where the release is. Returns the place, None where nothing was to be written."""
     from dataclasses import replace
 
-    from hf_relabel.builders.evidence import with_evidence, write_evidence
+    from hf_relabel.builders.configs.evidence import with_evidence, write_evidence
     from hf_relabel.hub_tools.releases.opening import open_release
     from hf_relabel.hub_tools.releases.push import push
 

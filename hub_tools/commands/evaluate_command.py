@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.progress import progress_bar
 

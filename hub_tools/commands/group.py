@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from hf_relabel.builders.errors import MissingExtra
-from hf_relabel.builders.extras import EXTRAS, missing
-from hf_relabel.builders.nearest import did_you_mean
-from hf_relabel.builders.program import spoken
+from hf_relabel.builders.messages.extras import EXTRAS, missing
+from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.messages.program import spoken
 
 
 class _Formatter(click.HelpFormatter):

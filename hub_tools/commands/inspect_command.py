@@ -53,7 +53,7 @@ def command(as_json: bool, **options: Any) -> None:
     Only where one column is left it is guessed, and said to be. Grades and
     scores are no labels until --relevant-from says what makes a positive.
     """
-    from hf_relabel.builders.inspection import inspect
+    from hf_relabel.builders.sources.inspection import inspect
     from hf_relabel.hub_tools.assembly import source_of
 
     source = source_of(source_settings(options), pairs=True)

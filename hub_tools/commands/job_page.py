@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hf_relabel.builders import job as module
-from hf_relabel.builders.job import Job
+from hf_relabel.builders.job import job_file as module
+from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.judges.registry import JUDGES
 
 NAME = "job-file.md"

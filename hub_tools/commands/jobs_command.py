@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.program import program
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, print_json
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.journal.store import Journal
 
 EPILOG = """\b
 Examples:
@@ -50,9 +50,9 @@ def command(
     with a 95 % interval over rows.
     """
     command_needs("audit")
-    from hf_relabel.builders.job import Job
-    from hf_relabel.builders.judges.truth import TruthJudge
-    from hf_relabel.builders.runs import judged_rows, stages_of_run
+    from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
+    from hf_relabel.builders.job.job_file import Job
+    from hf_relabel.builders.judges.offline.truth import TruthJudge
     from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.judging import judge
     from hf_relabel.trainers.judge_bench import figures_table, judge_figures
@@ -70,7 +70,7 @@ def command(
     if figure:
         from pathlib import Path
 
-        from hf_relabel.builders.whole_file import written_whole
+        from hf_relabel.builders.disk.atomic_file import written_whole
         from hf_relabel.cards.agreement import agreement_png
 
         kappas = [(judge_.judge, judge_.figures["kappa"]) for judge_ in found]
@@ -93,7 +93,7 @@ def _journal(path: str | None) -> Iterator[Journal]:
     import tempfile
     from pathlib import Path
 
-    from hf_relabel.builders.journal import Journal, journal_for_judging
+    from hf_relabel.builders.journal.store import Journal, journal_for_judging
 
     if path is not None:
         with goes_on(partial(kept_in, path)), journal_for_judging(path) as journal:

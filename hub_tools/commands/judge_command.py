@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.judgements import UNKNOWN_ROW
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
     engine_of,
     engine_options,
@@ -25,8 +25,8 @@ from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hf_relabel.builders.job import Job
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.job.job_file import Job
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
     from hf_relabel.hub_tools.distributed.cluster import Engine
     from hf_relabel.hub_tools.judging import Stage, StageReport
@@ -62,8 +62,8 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
     (relevant, but less so) or `irrelevant`. Run the same command again to continue after Ctrl-C or a crash: what is in
     the journal is not asked again.
     """
-    from hf_relabel.builders.job import Job
-    from hf_relabel.builders.journal import journal_for_judging
+    from hf_relabel.builders.job.job_file import Job
+    from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.assembly import source_of, stages_of
 
     engine = engine_of(options)

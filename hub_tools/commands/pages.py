@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
-from hf_relabel.builders.extras import EXTRAS
-from hf_relabel.builders.program import EXTENSION, SCRIPT, spoken
+from hf_relabel.builders.messages.extras import EXTRAS
+from hf_relabel.builders.messages.program import EXTENSION, SCRIPT, spoken
 from hf_relabel.hub_tools.commands import COMMANDS, cli, job_page
 
 FOLDER = Path(__file__).parent / "pages"

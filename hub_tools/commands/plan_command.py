@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
     json_option,
     print_json,
@@ -23,8 +23,8 @@ from hf_relabel.hub_tools.commands.common import (
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.job import Job
-    from hf_relabel.builders.planning import JobPlan, PerStage, Range, StagePlan
+    from hf_relabel.builders.job.job_file import Job
+    from hf_relabel.builders.planning.plan import JobPlan, PerStage, Range, StagePlan
 
 EPILOG = """\b
 Examples:
@@ -91,7 +91,7 @@ def command(
     stages are assumed, unless --probe or --within measures them on some rows; what is judged then is kept, and judging
     finds it there.
     """
-    from hf_relabel.builders.job import Job
+    from hf_relabel.builders.job.job_file import Job
 
     job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
     show_plan(
@@ -136,7 +136,7 @@ def show_plan(
     escalated: float | None = None,
 ) -> None:
     """Print the plan of a job."""
-    from hf_relabel.builders.journal import journal_for_judging
+    from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.commands.live import judging_progress
     from hf_relabel.hub_tools.planning import plan_job

@@ -98,7 +98,7 @@ def _write_report(path: Path, report: PruneReport) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from hf_relabel.builders.whole_file import written_whole
+    from hf_relabel.builders.disk.atomic_file import written_whole
 
     with written_whole(path) as file:
         file.write(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hf_relabel.builders.counted import counted
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import ReleaseError
-from hf_relabel.builders.extras import require
-from hf_relabel.builders.program import spoken
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.extras import require
+from hf_relabel.builders.messages.program import spoken
 from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
@@ -108,9 +108,9 @@ def command(out: Path, as_json: bool) -> None:
 
 
 def _quickstart(folder: Path, as_json: bool) -> None:
-    from hf_relabel.builders.job import BuildSettings
-    from hf_relabel.builders.journal import Journal
-    from hf_relabel.builders.judges.similarity import SimilarityJudge
+    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.journal.store import Journal
+    from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
     from hf_relabel.builders.quickstart import rows_path, truth_path
     from hf_relabel.builders.sources import open_source
     from hf_relabel.hub_tools.building import build_configs

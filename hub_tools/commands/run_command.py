@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.program import program
+from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.commands.common import (
     engine_of,
     engine_options,
@@ -19,7 +19,7 @@ from hf_relabel.hub_tools.commands.common import (
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.configs import BuildReport
+    from hf_relabel.builders.configs.writing import BuildReport
     from hf_relabel.cards.training_report import TrainingReport
     from hf_relabel.hub_tools.commands.audit_command import AuditStep
     from hf_relabel.hub_tools.distributed.cluster import Engine
@@ -71,8 +71,8 @@ def command(
     With --new, JOB_FILE is the source to write a job file for.
     """
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.builders.extras import require
-    from hf_relabel.builders.job_reading import load_job, shipped_job_files
+    from hf_relabel.builders.job.reading import load_job, shipped_job_files
+    from hf_relabel.builders.messages.extras import require
     from hf_relabel.hub_tools.jobs.portable import extras
 
     if list_files:
@@ -108,7 +108,7 @@ def _write_new(
     columns: dict[str, tuple[str, ...]],
 ) -> None:
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.builders.job_writing import write_new_job
+    from hf_relabel.builders.job.writing import write_new_job
     from hf_relabel.hub_tools.hub_source import is_here, open_source
 
     if source is None:
@@ -123,7 +123,7 @@ def _write_new(
 
 
 def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> None:
-    from hf_relabel.builders.journal import journal_for_judging
+    from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.commands import suspects_command
     from hf_relabel.hub_tools.commands.build_command import show_build
@@ -204,7 +204,7 @@ def _build(job: Any, source: Any, journal: Any, audited: AuditStep | None, engin
 def _compare(job: Any) -> CompareReport:
     from pathlib import Path
 
-    from hf_relabel.builders.evidence import write_evidence
+    from hf_relabel.builders.configs.evidence import write_evidence
     from hf_relabel.hub_tools.commands.compare_command import run_comparison
 
     options = job.compare.model_dump(exclude={"eval"})
@@ -233,7 +233,7 @@ def _push_model(job: Any) -> ModelPushReport:
 
 
 def _push(job: Any, source: Any, journal: Any) -> PushReport:
-    from hf_relabel.builders.job import BuildSettings
+    from hf_relabel.builders.job.job_file import BuildSettings
     from hf_relabel.hub_tools.commands.push_command import release_progress
     from hf_relabel.hub_tools.releases.push import push, push_source
 

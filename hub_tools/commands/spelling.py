@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import click
 
-from hf_relabel.builders.nearest import did_you_mean
-from hf_relabel.builders.spelling import as_options
+from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.messages.spelling import as_options
 
 _JOB_COMMANDS = ("run", "jobs")
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hf_relabel.builders.program import program
+from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar, progress_lines
 
@@ -85,7 +85,7 @@ def command(
 def audited_examples(source: Source, audit: str, answers: Iterable[str]) -> Iterator[StudentExample]:
     """The candidates that people answered for."""
     from hf_relabel.builders.audit.report import audit_report
-    from hf_relabel.builders.audit.sampling import AuditSample
+    from hf_relabel.builders.audit.sample import AuditSample
     from hf_relabel.hub_tools.commands.audit_command import read_all_answers
     from hf_relabel.trainers.judge_student import StudentExample
 
@@ -101,9 +101,9 @@ def audited_examples(source: Source, audit: str, answers: Iterable[str]) -> Iter
 
 def known_examples(source: Source, truth: str) -> Iterator[StudentExample]:
     """All candidates of the rows that the truth file has."""
-    from hf_relabel.builders.cascade import first_candidates
-    from hf_relabel.builders.findings import free_findings
-    from hf_relabel.builders.judges.truth import TruthJudge
+    from hf_relabel.builders.cascade.rules import first_candidates
+    from hf_relabel.builders.judges.offline.truth import TruthJudge
+    from hf_relabel.builders.sources.findings import free_findings
     from hf_relabel.trainers.judge_student import StudentExample
 
     known = TruthJudge(truth).known
@@ -117,10 +117,10 @@ def known_examples(source: Source, truth: str) -> Iterator[StudentExample]:
 
 def judged_examples(source: Source, journal_path: str) -> Iterator[StudentExample]:
     """The candidates that the last run has a verdict on."""
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.cascade.verdicts import verdicts
+    from hf_relabel.builders.cascade.zones import signal
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.judgements import Outcome
-    from hf_relabel.builders.runs import verdicts
-    from hf_relabel.builders.zoning import signal
     from hf_relabel.trainers.judge_student import StudentExample
 
     with Journal(journal_path, write=False) as journal:

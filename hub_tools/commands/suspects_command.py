@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
     json_option,
     print_json,
@@ -21,10 +21,10 @@ from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.job import Job
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.cascade.suspects import Suspect
+    from hf_relabel.builders.job.job_file import Job
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
-    from hf_relabel.builders.suspects import Suspect
 
 EPILOG = """\b
 Examples:
@@ -54,8 +54,8 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
     The judges see the ground truths among the candidates, without being told. Suspects are reported, never changed;
     `build` with the same journal writes them to a config of their own.
     """
-    from hf_relabel.builders.job import Job, SuspectsSettings
-    from hf_relabel.builders.journal import journal_for_judging
+    from hf_relabel.builders.job.job_file import Job, SuspectsSettings
+    from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.assembly import source_of
 
     job = Job(
@@ -88,7 +88,7 @@ def run_step(job: Job, source: Source, journal: Journal, *, retry_failed: bool) 
 
 def found_suspects(source: Source, journal: Journal) -> Iterator[Suspect]:
     """The suspects of the last search."""
-    from hf_relabel.builders.suspects import SUSPECTS, suspect_finder
+    from hf_relabel.builders.cascade.suspects import SUSPECTS, suspect_finder
 
     run = journal.last_run_of_kind(SUSPECTS)
     if run is not None:

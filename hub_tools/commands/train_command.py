@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.program import program
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_lines

@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.arrow_batches import Batch, JudgedRow, batch_ends, complete
-from hf_relabel.builders.configs import (
+from hf_relabel.builders.cascade.judged_share import JudgedShare
+from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
+from hf_relabel.builders.configs.arrow_batches import Batch, JudgedRow, batch_ends, complete
+from hf_relabel.builders.configs.manifest import FileEntry, VerdictCounts, file_entry
+from hf_relabel.builders.configs.techniques import Technique, account_all
+from hf_relabel.builders.configs.writing import (
     MAX_ROW_GROUP_ROWS,
     ROW_GROUP_BYTES,
     BuildReport,
@@ -27,14 +31,12 @@ from hf_relabel.builders.configs import (
     write_manifest,
     write_row_group,
 )
-from hf_relabel.builders.folder_swap import NewFolder
-from hf_relabel.builders.job import BuildSettings
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judged_share import JudgedShare
-from hf_relabel.builders.manifest import FileEntry, VerdictCounts, file_entry
+from hf_relabel.builders.disk.atomic_folder import NewFolder
+from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.rows import NumberedRow, Row
-from hf_relabel.builders.runs import stages_of_run, verdicts
-from hf_relabel.builders.sharding import (
+from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.pieces import (
     Piece,
     PieceRows,
     Reading,
@@ -44,8 +46,6 @@ from hf_relabel.builders.sharding import (
     pieces_wanted,
     placed,
 )
-from hf_relabel.builders.sources import Source
-from hf_relabel.builders.techniques import Technique, account_all
 from hf_relabel.hub_tools.building import (
     calibration_of,
     check_earlier,
@@ -61,7 +61,7 @@ from hf_relabel.hub_tools.distributed.cluster import Cluster, Engine, SharedFold
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from hf_relabel.builders.calibration import Calibration
+    from hf_relabel.builders.cascade.calibration import Calibration
     from hf_relabel.builders.judgements import Verdict
 
 

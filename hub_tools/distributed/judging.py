@@ -21,17 +21,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hf_relabel.builders.counted import counted
+from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
+from hf_relabel.builders.configs.manifest import package_version
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped, RelabelError
-from hf_relabel.builders.job import Job, MemberSettings, StageSettings
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.journal_merging import PartJournal, merge_journals
+from hf_relabel.builders.job.job_file import Job, MemberSettings, StageSettings
+from hf_relabel.builders.journal.merging import PartJournal, merge_journals
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.replies import SavedRepliesJudge
-from hf_relabel.builders.manifest import package_version
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.rows import NumberedRow, Row
-from hf_relabel.builders.runs import RunStage, run_settings
-from hf_relabel.builders.sharding import (
+from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.pieces import (
     PIECES_PER_WORKER,
     Piece,
     PieceRows,
@@ -47,7 +48,6 @@ from hf_relabel.builders.sharding import (
     row_line,
     survey,
 )
-from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.assembly import make_stages, stages_of
 from hf_relabel.hub_tools.distributed.cluster import (
     Cluster,
@@ -73,8 +73,8 @@ from hf_relabel.hub_tools.judging import (
 )
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.endpoint import Endpoint
-    from hf_relabel.builders.sharding import Hashes
+    from hf_relabel.builders.judges.endpoint import Endpoint
+    from hf_relabel.builders.sources.pieces import Hashes
 
 T = TypeVar("T")
 

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.extras import require
-from hf_relabel.builders.model_folder import PACKAGE_PREFIX
+from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Reply, Request
+from hf_relabel.builders.judges.offline.model_folder import PACKAGE_PREFIX
+from hf_relabel.builders.messages.extras import require
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.openai import OpenAIEndpoint
 from hf_relabel.hub_tools.redaction import short

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, FinishReason, Reply, Request, TokenLogprob
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.nearest import nearest_and_all
+from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, FinishReason, Reply, Request, TokenLogprob
+from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.tgi import tgi_info

@@ -16,9 +16,9 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Literal, Protocol, TypeAlias
 
-from hf_relabel.builders.counted import counted
-from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
+from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, Reply, Request
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.hub_tools.endpoints.breaker import RetryBudget, Spending
 from hf_relabel.hub_tools.endpoints.lane import Lane, Patience
 from hf_relabel.hub_tools.endpoints.limits import Limits

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import JobError
-from hf_relabel.builders.program import program
+from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.hub_errors import hub_errors
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job import Job, MemberSettings, StageSettings
-from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
-from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.judges.student import StudentJudge
-from hf_relabel.builders.model_folder import PACKAGE_PREFIX
+from hf_relabel.builders.job.job_file import Job, MemberSettings, StageSettings
+from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
+from hf_relabel.builders.judges.offline.model_folder import PACKAGE_PREFIX
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
+from hf_relabel.builders.judges.offline.student import StudentJudge
 from hf_relabel.builders.sources.files import is_data_file
 from hf_relabel.hub_tools.endpoints.local import PREFIX as SERVED_HERE
 from hf_relabel.hub_tools.redaction import safe_url

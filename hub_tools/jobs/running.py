@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.counted import counted
 from hf_relabel.builders.errors import JobError, RelabelError
-from hf_relabel.builders.program import program
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.jobs.judge_server import PREFIX_VARIABLE, WATCHED_PORT
 from hf_relabel.hub_tools.jobs.keeping import Kept
 from hf_relabel.hub_tools.jobs.service import OVER, job_errors, stage_of

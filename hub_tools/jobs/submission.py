@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError, JobError, SourceError
-from hf_relabel.builders.job import Job
-from hf_relabel.builders.job_reading import find_job_file, parse_job
-from hf_relabel.builders.program import program
+from hf_relabel.builders.job.job_file import Job
+from hf_relabel.builders.job.reading import find_job_file, parse_job
+from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.jobs import portable
 from hf_relabel.hub_tools.jobs.judge_server import JUDGE, MAIN, WATCHED_PORT, JudgeServer

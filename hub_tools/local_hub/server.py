@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.extras import needs
+from hf_relabel.builders.messages.extras import needs
 
 HOST = "127.0.0.1"
 """Never another: whoever can reach it could try its tokens, and what it serves is for tests."""

@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from hf_relabel.builders.whole_file import sync_folder
+from hf_relabel.builders.disk.atomic_file import sync_folder
 from hf_relabel.hub_tools.local_hub.errors import HubError
 
 REPO_TYPES = ("models", "datasets", "spaces")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hf_relabel.builders.whole_file import sync_folder
+from hf_relabel.builders.disk.atomic_file import sync_folder
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.store import Objects
 

@@ -1,6 +1,6 @@
 """What changed between two releases, as a report and as a data set.
 
-The comparison itself is in hf_relabel.builders.differences: this opens the two sides and shows what came out.
+The comparison itself is in hf_relabel.builders.differences.compare: this opens the two sides and shows what came out.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.counted import counted
-from hf_relabel.builders.differences import (
+from hf_relabel.builders.configs.release import Release
+from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.differences.compare import (
     ROW_ADDED,
     ROW_CHANGED,
     ROW_DROPPED,
@@ -21,12 +22,11 @@ from hf_relabel.builders.differences import (
     Side,
     differences,
 )
-from hf_relabel.builders.differences_folder import changes_folder
+from hf_relabel.builders.differences.folder import changes_folder
 from hf_relabel.builders.errors import BuildError
-from hf_relabel.builders.expecting import expects
-from hf_relabel.builders.released import Release
-from hf_relabel.builders.techniques import Technique
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.releases.opening import open_release
 from hf_relabel.hub_tools.releases.shown import shown
 
@@ -40,7 +40,7 @@ class DiffReport:
 
     Attributes:
         before, after: name and revision of the releases (the revision is None for a folder).
-        counts: see hf_relabel.builders.differences.DifferenceCounts.
+        counts: see hf_relabel.builders.differences.compare.DifferenceCounts.
         examples: the first changes.
         folder: where all changes were written, None if nowhere.
     """

@@ -11,12 +11,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.counted import counted
+from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import expects
 from hf_relabel.builders.judgements import Outcome
-from hf_relabel.builders.manifest import MANIFEST_NAME
-from hf_relabel.builders.runs import RunStage
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.hub_source import HubLocation
 from hf_relabel.hub_tools.releases.shown import shown

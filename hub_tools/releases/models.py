@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ReleaseError
-from hf_relabel.builders.expecting import PATH, expects
-from hf_relabel.builders.spelling import argument
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.hub_errors import hub_errors, missing_to_write, refuse_missing
 from hf_relabel.hub_tools.memory import give_back_large_blocks

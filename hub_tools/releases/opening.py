@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
+from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import ReleaseError
-from hf_relabel.builders.expecting import PATH, expects
-from hf_relabel.builders.manifest import MANIFEST_NAME, read_manifest
-from hf_relabel.builders.released import Release, release_from_folder
+from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.hub_source import HubLocation
 

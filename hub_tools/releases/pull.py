@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME, FileEntry, manifest_text, read_manifest
+from hf_relabel.builders.disk.atomic_folder import new_folder
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
-from hf_relabel.builders.expecting import PATH, expects
-from hf_relabel.builders.folder_swap import new_folder
-from hf_relabel.builders.manifest import MANIFEST_NAME, FileEntry, manifest_text, read_manifest
+from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.hub_source import HubLocation
 from hf_relabel.hub_tools.memory import give_back_large_blocks

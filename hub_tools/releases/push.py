@@ -18,15 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from hf_relabel.builders.configs import VERDICTS
-from hf_relabel.builders.counted import counted
+from hf_relabel.builders.configs.release import Release, release_from_folder
+from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError, ReleaseError
-from hf_relabel.builders.expecting import expects, told
-from hf_relabel.builders.program import program
-from hf_relabel.builders.readme_parts import config_names
-from hf_relabel.builders.released import Release, release_from_folder
-from hf_relabel.builders.spelling import argument
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.expecting import expects, told
+from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.messages.text_table import text_table
+from hf_relabel.builders.readme.merging import config_names
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.hub_tools import bars
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
@@ -39,8 +39,8 @@ from hf_relabel.hub_tools.releases.versions import BUMPS, Version
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 
-    from hf_relabel.builders.job import BuildSettings
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
 
 MAX_ATTEMPTS = 50
@@ -243,7 +243,7 @@ def push_source(
         JournalError: there is no such journal, or it holds no run.
         ReleaseError, CardError, ConfigError, BuildError: as `push`.
     """
-    from hf_relabel.builders.job import BuildSettings
+    from hf_relabel.builders.job.job_file import BuildSettings
     from hf_relabel.hub_tools.building import as_settings
 
     chosen = PushOptions(
@@ -255,8 +255,8 @@ def push_source(
 
 
 def _push_source(source: Source, journal: Journal, settings: BuildSettings, pusher: _Pusher) -> PushReport:
-    from hf_relabel.builders.judged_share import check_any_judged
-    from hf_relabel.builders.runs import verdicts
+    from hf_relabel.builders.cascade.judged_share import check_any_judged
+    from hf_relabel.builders.cascade.verdicts import verdicts
     from hf_relabel.hub_tools.building import build_configs, calibration_of
 
     # Before anything is made or sent there. The build checks too, but only when it has read all.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.errors import ReleaseError
-from hf_relabel.builders.manifest import MANIFEST_NAME
 from hf_relabel.hub_tools.hub_errors import hub_errors
 
 if TYPE_CHECKING:

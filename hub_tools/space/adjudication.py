@@ -23,7 +23,7 @@ from hf_relabel.builders.audit.exports import CHOICES, QUESTION
 from hf_relabel.builders.audit.people import agreement as agreement_of
 from hf_relabel.builders.audit.people import kappa
 from hf_relabel.builders.audit.report import VERDICT, audit_report
-from hf_relabel.builders.audit.sampling import AuditSample, Item, Text
+from hf_relabel.builders.audit.sample import AuditSample, Item, Text
 from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.hub_tools.space.browsing import Browser

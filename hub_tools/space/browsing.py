@@ -17,14 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hf_relabel.builders.arrow_batches import agreement, complete, verdicts_from_records
-from hf_relabel.builders.configs import VERDICTS
+from hf_relabel.builders.cascade.suspects import SUSPECTS
+from hf_relabel.builders.configs.arrow_batches import agreement, complete, verdicts_from_records
+from hf_relabel.builders.configs.release import Release, row_of
+from hf_relabel.builders.configs.techniques import Change, Dropped, RowDropped, Technique, account_all
+from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Verdict
-from hf_relabel.builders.released import Release, row_of
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.suspects import SUSPECTS
-from hf_relabel.builders.techniques import Change, Dropped, RowDropped, Technique, account_all
 from hf_relabel.hub_tools.hub_source import HubLocation
 from hf_relabel.hub_tools.releases.opening import open_release
 from hf_relabel.hub_tools.space.index import Filter, IndexState, Page, RowIndex

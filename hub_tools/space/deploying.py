@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.errors import ConfigError, ReleaseError
-from hf_relabel.builders.extras import require
-from hf_relabel.builders.manifest import MANIFEST_NAME
-from hf_relabel.builders.readme_markdown import as_code, as_text, one_line
-from hf_relabel.builders.readme_parts import merge_readme
+from hf_relabel.builders.messages.extras import require
+from hf_relabel.builders.readme.markdown import as_code, as_text, one_line
+from hf_relabel.builders.readme.merging import merge_readme
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.hub_source import HubLocation
 from hf_relabel.hub_tools.package_files import PACKAGE, package_files, python_version, requirements

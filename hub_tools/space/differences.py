@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hf_relabel.builders.differences import (
+from hf_relabel.builders.configs.release import Release
+from hf_relabel.builders.differences.compare import (
     ROW_ADDED,
     ROW_CHANGED,
     ROW_DROPPED,
@@ -24,9 +25,8 @@ from hf_relabel.builders.differences import (
     Change,
     LabelChange,
 )
-from hf_relabel.builders.differences_folder import CHANGES_NAME
+from hf_relabel.builders.differences.folder import CHANGES_NAME
 from hf_relabel.builders.errors import ConfigError, RelabelError
-from hf_relabel.builders.released import Release
 from hf_relabel.hub_tools.hub_source import HubLocation
 from hf_relabel.hub_tools.releases.diff import DiffReport, diff
 from hf_relabel.hub_tools.releases.opening import open_release

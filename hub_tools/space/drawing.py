@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.audit.sampling import AUDITED, AuditSample, JudgedCandidate, StratumKey, sample_of
-from hf_relabel.builders.configs import VERDICTS
+from hf_relabel.builders.audit.sample import AUDITED, AuditSample, JudgedCandidate, StratumKey, sample_of
+from hf_relabel.builders.cascade.zones import signal
+from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Label, Outcome, Verdict
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.zoning import signal
 from hf_relabel.hub_tools.space.browsing import Browser
 from hf_relabel.hub_tools.space.index import OUTCOMES, ordered
 from hf_relabel.hub_tools.space.ranges import ConfigFiles, Group

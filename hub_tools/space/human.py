@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
+from hf_relabel.builders.disk.atomic_file import sync_folder
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.whole_file import sync_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -328,7 +328,7 @@ def parquet_of(events: Iterable[Event]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from hf_relabel.builders.configs import with_features
+    from hf_relabel.builders.configs.writing import with_features
 
     table = pa.Table.from_pylist([event.to_dict() for event in events], events_schema())
     out = io.BytesIO()

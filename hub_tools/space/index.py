@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hf_relabel.builders.configs import VERDICTS
+from hf_relabel.builders.cascade.suspects import SUSPECTS
+from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Label, Outcome
-from hf_relabel.builders.suspects import SUSPECTS
-from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.space.ranges import ConfigFiles, Group, Opened
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import BuildError, ReleaseError
-from hf_relabel.builders.released import Release
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.space.thrift import I32, I64, LIST, STRUCT, Reader, Struct, written
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import CardError, RelabelError, ReleaseError
-from hf_relabel.builders.readme_front_matter import Readme
+from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.hub_tools.hub_errors import hub_errors
 from hf_relabel.hub_tools.releases.push import quiet_xet
 from hf_relabel.hub_tools.space.human import (

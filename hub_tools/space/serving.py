@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.extras import needs
+from hf_relabel.builders.messages.extras import needs
 from hf_relabel.hub_tools.space.guard import LOCAL_NAMES, Guard
 from hf_relabel.hub_tools.space.settings import SpaceSettings, settings_of_space
 

@@ -25,16 +25,16 @@ from typing import Any
 
 from tabulate import tabulate
 
-from hf_relabel.builders.calibration import LabelledScore, fit
-from hf_relabel.builders.cascade import Rule
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.cascade.calibration import LabelledScore, fit
+from hf_relabel.builders.cascade.report import Escalation, judging_report
+from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.base import BatchJudge
-from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.judges.student import StudentJudge
-from hf_relabel.builders.judges.truth import TruthJudge
-from hf_relabel.builders.judging_report import Escalation, judging_report
-from hf_relabel.builders.runs import judged_rows, stages_of_run
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
+from hf_relabel.builders.judges.offline.student import StudentJudge
+from hf_relabel.builders.judges.offline.truth import TruthJudge
+from hf_relabel.builders.judges.protocols import BatchJudge
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.judging import Stage, judge
 from hf_relabel.trainers.student import PACKAGED_TEACHER

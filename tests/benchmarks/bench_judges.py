@@ -32,19 +32,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
 from hf_relabel.builders.errors import JudgingStopped
-from hf_relabel.builders.job import BuildSettings
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
-from hf_relabel.builders.judges.pointwise import PointwiseJudge
-from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.judges.student import STUDENT_NAME, StudentJudge
-from hf_relabel.builders.judges.truth import TruthJudge
-from hf_relabel.builders.model_folder import model_folder
+from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
+from hf_relabel.builders.judges.offline.model_folder import model_folder
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
+from hf_relabel.builders.judges.offline.student import STUDENT_NAME, StudentJudge
+from hf_relabel.builders.judges.offline.truth import TruthJudge
+from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.runs import judged_rows, stages_of_run
-from hf_relabel.builders.sampling import Sample
 from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.builders.sources.samples import Sample
 from hf_relabel.hub_tools.building import build_configs
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduler import Limits

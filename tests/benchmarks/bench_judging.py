@@ -28,9 +28,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.cascade import Rule
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judges.listwise import ListwiseJudge
+from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.formats import FORMATS

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.released import Release
+from hf_relabel.builders.configs.release import Release
 from hf_relabel.trainers.compare import Arm, default_student, measure, report_on
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.recipes import Recipe, load_recipe

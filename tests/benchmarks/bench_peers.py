@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.judges.listwise import ListwiseJudge
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from tests.benchmarks.bench_judging import Rows
 from tests.benchmarks.measuring import Figure, emit, module_command, parser_of, watched
 
@@ -89,8 +89,8 @@ def write_prompts(path: Path, rows: int) -> int:
 
 def ours(url: str, rows: int, concurrency: int, scratch: Path) -> int:
     """Judge the rows. Returns how many were answered."""
-    from hf_relabel.builders.cascade import Rule
-    from hf_relabel.builders.journal import Journal
+    from hf_relabel.builders.cascade.rules import Rule
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.hub_tools.endpoints.registry import make_endpoint
     from hf_relabel.hub_tools.endpoints.scheduler import Limits
     from hf_relabel.hub_tools.judging import Stage, judge

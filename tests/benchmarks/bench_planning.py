@@ -18,8 +18,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from hf_relabel.builders.cascade import Rule
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.judging import Stage, judge
 from hf_relabel.hub_tools.planning import plan_job

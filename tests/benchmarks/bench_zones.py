@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from hf_relabel.builders.calibration import LabelledScore, fit
-from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.judges.truth import TruthJudge
+from hf_relabel.builders.cascade.calibration import LabelledScore, fit
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
+from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.sources import open_source
 from hf_relabel.trainers.student import PACKAGED_TEACHER
 from tests.benchmarks.judged_sets import vectors_kept

@@ -10,11 +10,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from hf_relabel.builders.job import BuildSettings
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.configs.release import Release, release_from_folder
+from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.registry import make_judge
-from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.released import Release, release_from_folder
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.building import build_configs
 from hf_relabel.hub_tools.judging import Stage, judge

@@ -15,7 +15,7 @@ import pytest
 
 from hf_relabel.builders.audit.answers import read_answers
 from hf_relabel.builders.audit.exports import export_argilla, export_label_studio
-from hf_relabel.builders.audit.sampling import AuditSample, draw
+from hf_relabel.builders.audit.sample import AuditSample, draw
 from hf_relabel.builders.judgements import Label
 from tests.builders.test_audit import HOSTILE, B, candidate
 

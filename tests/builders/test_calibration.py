@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.calibration import Calibration, LabelledScore, fit
+from hf_relabel.builders.cascade.calibration import Calibration, LabelledScore, fit
+from hf_relabel.builders.cascade.zones import CALIBRATED, signal, zoned
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
-from hf_relabel.builders.zoning import CALIBRATED, signal, zoned
 from tests.examples import drawn
 
 

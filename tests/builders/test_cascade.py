@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.cascade import Rule, candidates_of_stage, conclude, first_candidates
+from hf_relabel.builders.cascade.rules import Rule, candidates_of_stage, conclude, first_candidates
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.rows import Passage, Row
 

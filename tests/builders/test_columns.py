@@ -11,11 +11,11 @@ import pytest
 from pydantic import ValidationError
 
 from hf_relabel.builders.errors import BadRow, SourceError
-from hf_relabel.builders.inspection import inspect
-from hf_relabel.builders.job import SourceSettings
+from hf_relabel.builders.job.job_file import SourceSettings
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.sharding import Piece, source_of_piece
 from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.builders.sources.inspection import inspect
+from hf_relabel.builders.sources.pieces import Piece, source_of_piece
 from hf_relabel.hub_tools.assembly import source_of
 
 QUERY, YES, NO = "why is the sky blue?", "air scatters blue light", "the sea is blue as well"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.combining import COMBINE_RULES, Combine
+from hf_relabel.builders.cascade.combining import COMBINE_RULES, Combine
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_relabel.builders.counted import counted
+from hf_relabel.builders.messages.counted import counted
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sentence_transformers import CrossEncoder
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.cross_encoder import CrossEncoderJudge
+from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
 from hf_relabel.builders.rows import Passage, Row
 from tests.trainers.tiny_models import tiny_bert, tiny_qwen, tokenizer
 

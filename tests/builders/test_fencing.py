@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.judges.fencing import clean, digest_of, fence_key
+from hf_relabel.builders.judges.prompted.fencing import clean, digest_of, fence_key
 from tests.examples import drawn
 
 TOKENS = [

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
-from hf_relabel.builders.findings import free_findings, ids_with_two_texts, normalised, numbers
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.sources.findings import free_findings, ids_with_two_texts, normalised, numbers
 from tests.shared_data import SHARED, needs_shared_data
 
 LONG = (

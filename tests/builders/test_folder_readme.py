@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from hf_relabel.builders.errors import CardError
-from hf_relabel.builders.readme_front_matter import Readme
-from hf_relabel.builders.readme_markers import BEGIN, END, find_block, put_block
-from hf_relabel.builders.readme_parts import config_values, merge_readme
+from hf_relabel.builders.readme.front_matter import Readme
+from hf_relabel.builders.readme.markers import BEGIN, END, find_block, put_block
+from hf_relabel.builders.readme.merging import config_values, merge_readme
 from tests.examples import drawn
 
 SETTINGS = {"techniques": ["original", "remove-hn", "relabel"], "default_config": "remove-hn", "split": "train"}

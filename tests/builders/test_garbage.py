@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from hf_relabel.builders.garbage import OBJECTS_BETWEEN_COLLECTIONS, fewer_collections
+from hf_relabel.builders.disk.gc_pause import OBJECTS_BETWEEN_COLLECTIONS, fewer_collections
 
 
 @pytest.mark.parametrize(

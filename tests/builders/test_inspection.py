@@ -8,8 +8,8 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from hf_relabel.builders.inspection import Inspection, inspect
 from hf_relabel.builders.sources import FORMATS, open_source
+from hf_relabel.builders.sources.inspection import Inspection, inspect
 from hf_relabel.hub_tools.commands.inspect_command import command
 
 ROW = {"query": "why is the sky blue?", "positive": "air scatters blue light", "negative": "the sea is blue"}

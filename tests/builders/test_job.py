@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job import Job
-from hf_relabel.builders.job_reading import load_job, parse_job, shipped_job_files
-from hf_relabel.builders.job_writing import new_job, write_new_job
+from hf_relabel.builders.job.job_file import Job
+from hf_relabel.builders.job.reading import load_job, parse_job, shipped_job_files
+from hf_relabel.builders.job.writing import new_job, write_new_job
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.hub_tools.commands import run
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
-from hf_relabel.builders.journal import MIGRATIONS, Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.store import MIGRATIONS, Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judges.endpoint import Reply
+from hf_relabel.builders.messages.spelling import as_options
 from hf_relabel.builders.rows import Passage, Row
-from hf_relabel.builders.spelling import as_options
 
 JUDGE = JudgeIdentity("listwise", "some/model", "abc", {"temperature": 0.1})
 
@@ -118,7 +118,7 @@ def test_runs_are_remembered_newest_first(tmp_path: Path) -> None:
 
 def test_a_second_writing_process_is_refused_and_readers_are_not(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    script = "import sys; from hf_relabel.builders.journal import Journal; Journal(sys.argv[1])"
+    script = "import sys; from hf_relabel.builders.journal.store import Journal; Journal(sys.argv[1])"
     with Journal(path):
         second = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
         assert "another process is writing" in second.stderr
@@ -130,7 +130,7 @@ def test_a_second_writing_process_is_refused_and_readers_are_not(tmp_path: Path)
 def test_what_is_written_ahead_stays_bounded_while_somebody_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hf_relabel.builders.journal._CHECKPOINT_PAGES", 100)
+    monkeypatch.setattr("hf_relabel.builders.journal.store._CHECKPOINT_PAGES", 100)
     path, row = tmp_path / "journal.sqlite", row_of("Comets are icy.")
     with Journal(path) as journal, Journal(path, write=False) as reader:
         for text in ("first", "second", "third"):

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.listwise import ListwiseJudge
-from hf_relabel.builders.judges.parsing import rationales_of
-from hf_relabel.builders.judges.pointwise import PointwiseJudge
-from hf_relabel.builders.judges.prompted import PromptedJudge
-from hf_relabel.builders.judges.prompting import languages, wordings
-from hf_relabel.builders.judges.ranking import RankingJudge, read_order
+from hf_relabel.builders.judges.endpoint import Reply
+from hf_relabel.builders.judges.prompted.base import PromptedJudge
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
+from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
+from hf_relabel.builders.judges.prompted.prompt_files import languages, wordings
+from hf_relabel.builders.judges.prompted.ranking import RankingJudge, read_order
+from hf_relabel.builders.judges.prompted.reply_parsing import rationales_of
+from hf_relabel.builders.judges.prompted.spans import SpanJudge, read_span
 from hf_relabel.builders.judges.registry import make_judge
-from hf_relabel.builders.judges.spans import SpanJudge, read_span
 from hf_relabel.builders.rows import Passage, Row
 
 TEXTS = {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.parsing import ParsedReply, judgements_of, parse_reply, rationales_of
+from hf_relabel.builders.judges.prompted.reply_parsing import ParsedReply, judgements_of, parse_reply, rationales_of
 from tests.examples import drawn
 
 THINKING = "<thinking>\n[1] yes\n[2] no\n</thinking>\n"

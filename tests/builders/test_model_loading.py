@@ -9,10 +9,10 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
-from hf_relabel.builders import model_loading
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.model_loading import load_model
+from hf_relabel.builders.judges.offline import model_loading
+from hf_relabel.builders.judges.offline.model_loading import load_model
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.rows import Passage, Row
 
 ROW = Row("q", "query", (Passage("p", "", "positive"),), (Passage("n", "", "negative"),))

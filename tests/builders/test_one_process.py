@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.one_process import one_process
 
 
 def test_the_second_is_told_and_may_refuse(tmp_path: Path) -> None:

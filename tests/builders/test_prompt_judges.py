@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.combining import Combine
-from hf_relabel.builders.endpoint import Reply, TokenLogprob
+from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.base import Ask
-from hf_relabel.builders.judges.label_probability import label_begun, label_masses
-from hf_relabel.builders.judges.pointwise import ANSWERS, PointwiseJudge
-from hf_relabel.builders.judges.ranking import NO_CANDIDATE, RankingJudge, read_order
+from hf_relabel.builders.judges.endpoint import Reply, TokenLogprob
+from hf_relabel.builders.judges.prompted.label_probability import label_begun, label_masses
+from hf_relabel.builders.judges.prompted.pointwise import ANSWERS, PointwiseJudge
+from hf_relabel.builders.judges.prompted.ranking import NO_CANDIDATE, RankingJudge, read_order
+from hf_relabel.builders.judges.prompted.spans import SpanJudge, plain, read_span
+from hf_relabel.builders.judges.protocols import Ask
 from hf_relabel.builders.judges.registry import expanded, make_judge
-from hf_relabel.builders.judges.spans import SpanJudge, plain, read_span
 from hf_relabel.builders.rows import Passage, Row
 
 ROW = Row(

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.base import Ask, PromptJudge
-from hf_relabel.builders.judges.pointwise import PointwiseJudge
-from hf_relabel.builders.judges.ranking import RankingJudge
-from hf_relabel.builders.judges.spans import SpanJudge
+from hf_relabel.builders.judges.endpoint import Reply
+from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
+from hf_relabel.builders.judges.prompted.ranking import RankingJudge
+from hf_relabel.builders.judges.prompted.spans import SpanJudge
+from hf_relabel.builders.judges.protocols import Ask, PromptJudge
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.hub_tools.endpoints.tgi import TgiEndpoint
 from tests.facade import Facade, LlamaBackend

@@ -11,12 +11,12 @@ from typing import Any
 import datasets
 import pytest
 
-from hf_relabel.builders.configs import write_configs
+from hf_relabel.builders.configs.relabeled_builder import RelabeledBuilder, RelabeledConfig
+from hf_relabel.builders.configs.techniques import Technique, apply
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Outcome, Verdict
-from hf_relabel.builders.relabeled_builder import RelabeledBuilder, RelabeledConfig
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
-from hf_relabel.builders.techniques import Technique, apply
 
 
 class Data:
@@ -192,7 +192,7 @@ def test_a_folder_that_cannot_give_the_config_says_which_it_has(cache: str, tmp_
 
 
 def test_other_modules_do_not_import_datasets() -> None:
-    modules = "hf_relabel.builders.configs, hf_relabel.builders.techniques, hf_relabel.builders.manifest"
+    modules = ", ".join(f"hf_relabel.builders.configs.{name}" for name in ("writing", "techniques", "manifest"))
     code = f"import sys, {modules}; print({{'datasets', 'pyarrow'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.replies import SavedRepliesJudge, read_rlhn_response
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge, read_rlhn_response
 from hf_relabel.builders.rows import Passage, Row
 
 ROW = Row(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.rows import Passage, Row
-from hf_relabel.builders.sampling import PRESETS, Sample, content_hash, proportional
 from hf_relabel.builders.sources import open_source
+from hf_relabel.builders.sources.samples import PRESETS, Sample, content_hash, proportional
 
 
 def rows(**sizes: int) -> list[Row]:

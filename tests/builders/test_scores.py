@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, List, Value
 
-from hf_relabel.builders.configs import write_configs
+from hf_relabel.builders.configs.relabeled_builder import RelabeledBuilder
+from hf_relabel.builders.configs.release import release_from_folder
+from hf_relabel.builders.configs.rewriting import rewrite_config
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import BadRow, BuildError
 from hf_relabel.builders.judgements import Outcome, Verdict
-from hf_relabel.builders.relabeled_builder import RelabeledBuilder
-from hf_relabel.builders.released import release_from_folder
-from hf_relabel.builders.rewriting import rewrite_config
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
-from hf_relabel.builders.sharding import plain_source, write_rows
 from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.builders.sources.pieces import plain_source, write_rows
 from hf_relabel.trainers.training_data import open_training_data
 
 FLAG = {"query": "q", "pos": ["p"], "neg": ["a", "b", "c"], "pos_scores": [0.9], "neg_scores": [0.7, None, 0.1]}

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders import sharding
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.quickstart import rows_path
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.sampling import Sample
-from hf_relabel.builders.sharding import (
+from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.builders.sources import pieces as sharding
+from hf_relabel.builders.sources.pieces import (
     Piece,
     PieceRows,
     can_be_cut,
@@ -31,7 +31,7 @@ from hf_relabel.builders.sharding import (
     row_hash,
     survey,
 )
-from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.builders.sources.samples import Sample
 from tests.examples import drawn
 
 

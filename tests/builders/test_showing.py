@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.showing import best_window, check_cut_rule, shown_passage, shown_text
+from hf_relabel.builders.judges.prompted.passage_cutting import best_window, check_cut_rule, shown_passage, shown_text
 from hf_relabel.builders.rows import Passage
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.registry import make_judge
-from hf_relabel.builders.judges.similarity import SimilarityJudge
 from hf_relabel.builders.rows import Passage, Row
 from tests.shared_data import SHARED, needs_shared_data, truth_of
 

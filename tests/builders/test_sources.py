@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_relabel.builders.errors import BadRow, SourceError
-from hf_relabel.builders.inspection import inspect
 from hf_relabel.builders.rows import Passage, Row, arrow_schema, text_docid
 from hf_relabel.builders.sources import FORMATS, Source, open_source
+from hf_relabel.builders.sources.inspection import inspect
 from tests.shared_data import SHARED, needs_shared_data
 
 TEVATRON = {

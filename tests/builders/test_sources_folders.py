@@ -12,8 +12,8 @@ from datasets import Dataset, DatasetDict, Features, Json, List, Value, disable_
 
 from hf_relabel import open_source
 from hf_relabel.builders.errors import SourceError
-from hf_relabel.builders.inspection import inspect
 from hf_relabel.builders.rows import Row
+from hf_relabel.builders.sources.inspection import inspect
 from hf_relabel.builders.sources.splits import split_of
 
 CONFIGS = """---

@@ -23,8 +23,8 @@ import pytest
 from hf_relabel import open_source
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.sharding import can_be_cut, pieces_of, source_of_piece
 from hf_relabel.builders.sources import files
+from hf_relabel.builders.sources.pieces import can_be_cut, pieces_of, source_of_piece
 
 RECORDS = [
     {"query": f"why {number}?", "pos": ["It “scatters”, 日本."], "neg": ["no\nnever", str(number)]}

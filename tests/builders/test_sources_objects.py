@@ -16,10 +16,10 @@ from datasets import Dataset, DatasetDict, IterableDataset
 
 from hf_relabel import open_source
 from hf_relabel.builders.errors import BadRow, SourceError
-from hf_relabel.builders.inspection import inspect
 from hf_relabel.builders.rows import Passage, Row
-from hf_relabel.builders.sharding import cuttable
 from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.inspection import inspect
+from hf_relabel.builders.sources.pieces import cuttable
 
 ROWS = [
     {

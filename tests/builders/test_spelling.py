@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.spelling import argument, as_options
+from hf_relabel.builders.messages.spelling import argument, as_options
 
 OPTIONS = {"columns": "--column", "split": "--split", "limit": "--limit", "skip_bad_rows": "--skip-bad-rows"}
 

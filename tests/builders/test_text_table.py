@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from hf_relabel.builders.text_table import text_table
+from hf_relabel.builders.messages.text_table import text_table
 
 PLAN = ["stage", "judge", "rows", "candidates", "requests", "prompt tokens", "completion tokens", "USD", "hours"]
 JUDGE = "listwise meta-llama/Llama-3.1-70B-Instruct@0123456789ab"

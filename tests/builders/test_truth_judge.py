@@ -9,8 +9,8 @@ import pytest
 
 from hf_relabel.builders.errors import BadRow, ConfigError
 from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.registry import make_judge
-from hf_relabel.builders.judges.truth import TruthJudge
 from hf_relabel.builders.rows import Passage, Row
 
 ROW = Row("q", "query", (Passage("p", "", "yes"),), (Passage("a", "", "one"), Passage("b", "", "two")))

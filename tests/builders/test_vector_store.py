@@ -8,7 +8,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from hf_relabel.builders.judges.vector_store import VectorStore
+from hf_relabel.builders.judges.offline.vector_store import VectorStore
 
 
 def vectors(*texts: str, size: int = 256) -> dict[str, np.ndarray]:

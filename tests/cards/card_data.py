@@ -13,7 +13,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.readme_front_matter import Readme
+from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.cards.data_card import CardFacts, Example
 

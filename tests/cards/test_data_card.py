@@ -13,12 +13,12 @@ import pytest
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
-from hf_relabel.builders.configs import write_configs
+from hf_relabel.builders.configs.manifest import read_manifest
+from hf_relabel.builders.configs.release import release_from_folder
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import CardError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
-from hf_relabel.builders.manifest import read_manifest
-from hf_relabel.builders.readme_front_matter import Readme
-from hf_relabel.builders.released import release_from_folder
+from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.cards.data_card import CardFacts, example_of, figures, render_card, size_category
 from hf_relabel.cards.tables import cohens_kappa

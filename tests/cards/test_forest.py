@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.readme_markdown import one_line
+from hf_relabel.builders.readme.markdown import one_line
 from hf_relabel.cards.forest import (
     MOST_LINES,
     ForestLine,

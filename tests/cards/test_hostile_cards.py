@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.readme_front_matter import Readme
-from hf_relabel.builders.readme_markdown import Markdown, as_code, as_text, one_line, table
-from hf_relabel.builders.readme_markers import BEGIN, END, find_block
+from hf_relabel.builders.readme.front_matter import Readme
+from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, one_line, table
+from hf_relabel.builders.readme.markers import BEGIN, END, find_block
 from hf_relabel.cards.data_card import render_card
 from tests.cards.card_data import HOSTILE, LINKED_AFTERWARDS, Page, facts
 from tests.examples import drawn

@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_relabel.builders.errors import CardError
-from hf_relabel.builders.readme_front_matter import Readme
-from hf_relabel.builders.readme_markdown import one_line
-from hf_relabel.builders.readme_markers import BEGIN, END, find_block
+from hf_relabel.builders.readme.front_matter import Readme
+from hf_relabel.builders.readme.markdown import one_line
+from hf_relabel.builders.readme.markers import BEGIN, END, find_block
 from hf_relabel.cards.model_card import ModelFacts, eval_results_files, model_figures, render_model_card
 from hf_relabel.cards.training_report import (
     Comparison,

@@ -1,4 +1,4 @@
-"""The only place here that knows how a listwise prompt and its reply are written (builders/judges/prompts, v1)."""
+"""The only place here that knows how a listwise prompt and its reply are written (prompted/prompts, v1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from hf_relabel.builders.judges.fencing import clean
+from hf_relabel.builders.judges.prompted.fencing import clean
 
 _QUERY = re.compile(r"=== (\d+) query ===\n(.*?)\n=== \1 end ===", re.DOTALL)
 

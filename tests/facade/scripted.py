@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-from hf_relabel.builders.judges.fencing import clean
+from hf_relabel.builders.judges.prompted.fencing import clean
 from tests.facade.backends import Generated, GenerationFailed, PretendTokens, Question
 from tests.facade.prompt_format import Prompt, read_prompt, shown_passage, uncut, write_reply
 

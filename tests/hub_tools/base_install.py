@@ -17,7 +17,7 @@ from typing import Any
 
 import hf_relabel
 from hf_relabel.builders.errors import MissingExtra
-from hf_relabel.builders.extras import EXTRAS
+from hf_relabel.builders.messages.extras import EXTRAS
 from hf_relabel.hub_tools.commands import run
 
 OF_THE_CORE = {"pandas"}

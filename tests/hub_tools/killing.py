@@ -15,8 +15,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from hf_relabel.builders.job import Job
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.job.job_file import Job
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.assembly import stages_of
 from hf_relabel.hub_tools.judging import judge, verdicts

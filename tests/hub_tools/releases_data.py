@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.configs import BuildReport, write_configs
+from hf_relabel.builders.configs.writing import BuildReport, write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.configs import write_configs
+from hf_relabel.builders.cascade.suspects import Opinion, Suspect
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
-from hf_relabel.builders.suspects import Opinion, Suspect
 from hf_relabel.hub_tools.local_hub import LocalHub
 from hf_relabel.hub_tools.releases.push import push
 

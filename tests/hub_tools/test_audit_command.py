@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from hf_relabel.builders.audit.exports import ANSWER_COLUMN
-from hf_relabel.builders.calibration import Calibration
-from hf_relabel.builders.evidence import relabelled_precision
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.cascade.calibration import Calibration
+from hf_relabel.builders.cascade.verdicts import verdicts
+from hf_relabel.builders.configs.evidence import relabelled_precision
+from hf_relabel.builders.configs.manifest import read_manifest
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.judges.registry import JUDGES
-from hf_relabel.builders.manifest import read_manifest
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.runs import verdicts
 from hf_relabel.builders.sources import open_source
 from hf_relabel.cards.data_card import CardFacts, figures, render_card
 from hf_relabel.hub_tools.commands import run

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.configs import Shard, write_configs
+from hf_relabel.builders.cascade.suspects import Opinion, Suspect
+from hf_relabel.builders.configs.release import release_from_folder
+from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.configs.writing import Shard, write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
-from hf_relabel.builders.released import release_from_folder
 from hf_relabel.builders.rows import NumberedRow, text_docid
-from hf_relabel.builders.suspects import Opinion, Suspect
-from hf_relabel.builders.techniques import Technique
 from hf_relabel.builders.views import views_of
 from hf_relabel.hub_tools.building import rebuild_configs, settings_of
 from hf_relabel.hub_tools.commands import run

@@ -13,10 +13,10 @@ import click
 import pytest
 from markdown_it import MarkdownIt
 
-from hf_relabel.builders.job import Job, LimitSettings, PushSettings, SourceSettings, StageSettings
-from hf_relabel.builders.job_reading import parse_job
+from hf_relabel.builders.job.job_file import Job, LimitSettings, PushSettings, SourceSettings, StageSettings
+from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.builders.judges.registry import JUDGES
-from hf_relabel.builders.program import SCRIPT, spoken
+from hf_relabel.builders.messages.program import SCRIPT, spoken
 from hf_relabel.hub_tools.commands import COMMANDS, cli
 from hf_relabel.hub_tools.commands import pages as module
 from hf_relabel.hub_tools.commands.job_page import NAME as JOB_PAGE

@@ -14,9 +14,9 @@ import datasets
 import pytest
 from click.testing import CliRunner
 
-from hf_relabel.builders.configs import write_configs
-from hf_relabel.builders.differences import Change
-from hf_relabel.builders.differences_folder import ROW_GROUP_ROWS, changes_folder
+from hf_relabel.builders.configs.writing import write_configs
+from hf_relabel.builders.differences.compare import Change
+from hf_relabel.builders.differences.folder import ROW_GROUP_ROWS, changes_folder
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row

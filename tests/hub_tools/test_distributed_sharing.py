@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.endpoint import EndpointError, Message, Reply, Request
 from hf_relabel.builders.errors import JudgingStopped
+from hf_relabel.builders.judges.endpoint import EndpointError, Message, Reply, Request
 from hf_relabel.hub_tools.distributed.sharing import FORGOTTEN_SECONDS, Loan, Referee, Report, SharedMeans
 from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
 from tests.examples import drawn

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hf_relabel.builders.errors import BuildError
-from hf_relabel.builders.job import BuildSettings
+from hf_relabel.builders.job.job_file import BuildSettings
 from hf_relabel.hub_tools.building import build_configs
 from hf_relabel.hub_tools.commands import run
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.hub_tools.endpoints.inference_providers import InferenceProvidersEndpoint
 from hf_relabel.hub_tools.endpoints.openai import OpenAIEndpoint, split_api_path
 from hf_relabel.hub_tools.endpoints.registry import DIALECTS, AutoEndpoint, detect_dialect, make_endpoint

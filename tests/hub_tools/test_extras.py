@@ -17,9 +17,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import hf_relabel
-from hf_relabel.builders import extras as module
 from hf_relabel.builders.errors import ConfigError, MissingExtra
-from hf_relabel.builders.extras import EXTRAS, brought_by, install_command, missing, needs, require
+from hf_relabel.builders.messages import extras as module
+from hf_relabel.builders.messages.extras import EXTRAS, brought_by, install_command, missing, needs, require
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.hub_tools.commands import COMMANDS

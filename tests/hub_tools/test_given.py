@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.cascade import Rule
+from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.errors import ConfigError, JournalError, SourceError
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.listwise import ListwiseJudge
-from hf_relabel.builders.judges.similarity import SimilarityJudge
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.hub_tools.given import as_journal, as_source
 from hf_relabel.hub_tools.judging import Stage, judge, search_suspects
 from hf_relabel.hub_tools.stages import as_stages

@@ -29,7 +29,7 @@ import yaml
 from huggingface_hub import HfApi
 
 from hf_relabel.builders.errors import ConfigError, JobError, SourceError
-from hf_relabel.builders.job_reading import parse_job
+from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.hub_tools.jobs import judge_server, portable, service, submission
 from hf_relabel.hub_tools.jobs.judge_server import WATCH, JudgeServer

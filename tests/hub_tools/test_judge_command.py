@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judges.truth import TruthJudge
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.hub_tools.commands import run
 from tests.facade import Facade, FunctionBackend
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from hf_relabel.builders.configs import write_configs
+from hf_relabel.builders.configs.manifest import manifest_text
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
-from hf_relabel.builders.manifest import manifest_text
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.hub_tools.local_hub import LocalHub
 from hf_relabel.hub_tools.releases.log import FactChange, ReleaseVersion, fact_changes, log, manifest_facts

@@ -11,14 +11,14 @@ from typing import Any
 import datasets
 import pytest
 
-from hf_relabel.builders.cascade import Rule
-from hf_relabel.builders.findings import free_findings
-from hf_relabel.builders.job import BuildSettings, Job
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.job.job_file import BuildSettings, Job
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label, Outcome
-from hf_relabel.builders.judges.listwise import ListwiseJudge
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.builders.sources.findings import free_findings
 from hf_relabel.hub_tools.assembly import stages_of
 from hf_relabel.hub_tools.building import build_configs
 from hf_relabel.hub_tools.commands import run

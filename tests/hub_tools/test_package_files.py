@@ -85,7 +85,7 @@ def test_a_carried_copy_runs_and_knows_its_version(tmp_path: Path, others_only: 
     assert "No module named 'hf_relabel'" in hidden.stderr
 
     script = (
-        "import hf_relabel; from hf_relabel.builders.manifest import package_version;"
+        "import hf_relabel; from hf_relabel.builders.configs.manifest import package_version;"
         "print(hf_relabel.__file__); print(package_version('hf-relabel')); print(hf_relabel.load_job.__name__)"
     )
     ran = run_python(["-c", script], tmp_path / "carried", others_only, cwd=tmp_path)

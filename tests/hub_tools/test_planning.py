@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_relabel.builders.cascade import Rule
-from hf_relabel.builders.combining import Combine
+from hf_relabel.builders.cascade.combining import Combine
+from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.journal import Journal
-from hf_relabel.builders.judges.listwise import ListwiseJudge
-from hf_relabel.builders.planning import (
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
+from hf_relabel.builders.planning.plan import (
     COMPLETION_TOKENS_PER_CANDIDATE,
     JobPlan,
     ProbedRow,

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 import hf_relabel
-from hf_relabel.builders.manifest import package_version
-from hf_relabel.builders.nearest import did_you_mean
-from hf_relabel.builders.program import is_extension, program, spoken
+from hf_relabel.builders.configs.manifest import package_version
+from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.messages.program import is_extension, program, spoken
 from hf_relabel.hub_tools.commands import COMMANDS, COMPLETE, cli, run
 from hf_relabel.hub_tools.commands.quickstart_command import NEXT_STEPS
 from hf_relabel.hub_tools.package_files import package_files

@@ -12,10 +12,10 @@ from typing import Any
 import datasets
 import pytest
 
-from hf_relabel.builders.configs import write_configs
+from hf_relabel.builders.configs.manifest import FileEntry, manifest_text, read_manifest
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
-from hf_relabel.builders.manifest import FileEntry, manifest_text, read_manifest
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.hub_tools.releases.pull import data_files
 from tests import forked

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.cascade import Rule
+from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.errors import BuildError, ConfigError, JudgingStopped, SourceError
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Outcome
-from hf_relabel.builders.judges.truth import TruthJudge
-from hf_relabel.builders.runs import verdicts
+from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.endpoints.limits import Limits
 from hf_relabel.hub_tools.judging import Stage, judge

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.audit.sampling import AUDITED, JudgedCandidate, draw
+from hf_relabel.builders.audit.sample import AUDITED, JudgedCandidate, draw
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.hub_tools.releases.diff import diff
@@ -592,7 +592,7 @@ def test_the_sample_is_kept_where_it_was_drawn(here: Here, tmp_path: Path) -> No
 
 
 def test_a_release_that_nobody_judged(tmp_path: Path) -> None:
-    from hf_relabel.builders.configs import write_configs
+    from hf_relabel.builders.configs.writing import write_configs
 
     rows = ((numbered, []) for numbered, _ in judged_rows(20))
     write_configs(rows, tmp_path / "plain", stage_names=[])

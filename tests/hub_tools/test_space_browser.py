@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hf_relabel.builders.configs import write_configs
+from hf_relabel.builders.cascade.suspects import Opinion, Suspect
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
-from hf_relabel.builders.suspects import Opinion, Suspect
 from tests.hub_tools.release_clients import Client, hub_and_client
 from tests.hub_tools.releases_data import judged_rows
 from tests.hub_tools.space_pages import ON_THE_HUB, Server, Visitor, real_browser, served, space

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.arrow_batches import agreement
+from hf_relabel.builders.configs.arrow_batches import agreement
+from hf_relabel.builders.configs.release import Release, release_from_folder
+from hf_relabel.builders.configs.techniques import Technique, account
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.judgements import Outcome
-from hf_relabel.builders.released import Release, release_from_folder
-from hf_relabel.builders.techniques import Technique, account
 from hf_relabel.hub_tools.space.browsing import Browser
 from hf_relabel.hub_tools.space.index import LABELS, OUTCOMES, Filter
 from hf_relabel.hub_tools.space.ranges import ByteLimited, ConfigFiles, opened

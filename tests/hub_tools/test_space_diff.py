@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_relabel.builders.differences import DifferenceCounts, differences
+from hf_relabel.builders.configs.release import release_from_folder
+from hf_relabel.builders.differences.compare import DifferenceCounts, differences
 from hf_relabel.builders.errors import BuildError, ConfigError
-from hf_relabel.builders.released import release_from_folder
 from hf_relabel.hub_tools.releases.diff import diff, side_of
 from hf_relabel.hub_tools.space.differences import KINDS, Comparison
 from tests.hub_tools.space_data import REPO, built, hub_here
@@ -25,7 +25,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_pages_are_the_changes_in_their_order(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from hf_relabel.builders import differences_folder
+    from hf_relabel.builders.differences import folder as differences_folder
 
     monkeypatch.setattr(differences_folder, "ROW_GROUP_ROWS", 16)  # so that pages go over row groups
     sides = [side_of(release_from_folder(folder)) for folder in folders]

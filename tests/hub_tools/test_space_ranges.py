@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import BuildError
-from hf_relabel.builders.released import Release, release_from_folder
 from hf_relabel.hub_tools.space.ranges import ConfigFiles, opened
 from hf_relabel.hub_tools.space.thrift import BINARY, DOUBLE, I32, I64, LIST, STRUCT, TRUE, Reader, Struct, written
 from tests.examples import drawn

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder
 
-from hf_relabel.builders.job import BuildSettings
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.cascade.suspects import hidden, suspects_of
+from hf_relabel.builders.configs.manifest import read_manifest
+from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.listwise import ListwiseJudge
-from hf_relabel.builders.manifest import read_manifest
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source, open_source
-from hf_relabel.builders.suspects import hidden, suspects_of
 from hf_relabel.cards.data_card import CardFacts, render_card
 from hf_relabel.hub_tools.building import build_configs, rebuild_configs, settings_of
 from hf_relabel.hub_tools.commands import run

@@ -41,7 +41,7 @@ def main() -> None:
 
 def _encode_once() -> None:
     """Pages judge the same rows again and again: a text that was encoded on one page is not encoded on the next."""
-    from hf_relabel.builders.judges.similarity import SimilarityJudge
+    from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 
     known: dict[tuple[object, ...], Any] = {}
     encode = SimilarityJudge._encoded

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from hf_relabel.builders.extras import EXTRAS
+from hf_relabel.builders.messages.extras import EXTRAS
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from tests.facade import Facade, ScriptedBackend
 from tests.hub_tools.release_clients import hub_and_client

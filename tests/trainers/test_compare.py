@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hf_relabel.builders.configs.evidence import write_evidence
+from hf_relabel.builders.configs.manifest import read_manifest
+from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.evidence import write_evidence
-from hf_relabel.builders.manifest import read_manifest
-from hf_relabel.builders.released import Release, release_from_folder
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.trainers.compare import Arm, CompareReport, Measurements, compare, measure, report_on
 from hf_relabel.trainers.evaluation.beir import read_beir

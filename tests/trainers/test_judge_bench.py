@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, cohen_kappa_score, roc_auc_score
 
-from hf_relabel.builders.cascade import Rule
+from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.journal import Journal
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.runs import judged_rows, stages_of_run
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.judging import Stage, judge

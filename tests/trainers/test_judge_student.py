@@ -12,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.similarity import SimilarityJudge
-from hf_relabel.builders.judges.student import StudentJudge
-from hf_relabel.builders.judges.truth import TruthJudge
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
+from hf_relabel.builders.judges.offline.student import StudentJudge
+from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import open_source
 from hf_relabel.trainers.judge_student import StudentExample, train_student

@@ -9,8 +9,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
-from hf_relabel.builders import model_loading
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judges.offline import model_loading
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.trainers.loading import load_model
 from tests.trainers.runs import beir_folder

@@ -13,7 +13,7 @@ from tests.hub_tools.releases_data import built
 from tests.pages.reading import ROOT
 from tests.trainers.runs import beir_folder, rows_file, tiny_recipe
 
-ROOMS = ("trainers/**/*.py", "hub_tools/releases/*.py", "builders/model_loading.py")
+ROOMS = ("trainers/**/*.py", "hub_tools/releases/*.py", "builders/judges/offline/model_loading.py")
 FILES = sorted(path for room in ROOMS for path in ROOT.glob(room))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.one_process import one_process
 from hf_relabel.cards.training_report import TrainingReport, read_training_report
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.search import search

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hf_relabel.builders.errors import BadRow, ConfigError, SourceError
-from hf_relabel.builders.expecting import PATH, expects
+from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.sources.beir import beir_files, document, document_id, judgement
 from hf_relabel.builders.sources.fields import Context, query_text
 from hf_relabel.builders.sources.files import SourceFile, read_lines

@@ -10,8 +10,8 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.base.evaluation import BaseEvaluator
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.expecting import expects
-from hf_relabel.builders.extras import needs, require
+from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.extras import needs, require
 from hf_relabel.cards.training_report import Measured
 from hf_relabel.trainers.evaluation.search import TOP_K, Progress, bm25, rerank, search
 from hf_relabel.trainers.evaluation.sets import RetrievalSet, Run

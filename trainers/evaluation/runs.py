@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import BadRow, ConfigError
 from hf_relabel.builders.sources.files import local_file, read_lines
-from hf_relabel.builders.whole_file import written_whole
 from hf_relabel.trainers.evaluation.sets import Run
 
 _FIELDS = 6

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.extras import needs
+from hf_relabel.builders.messages.extras import needs
 
 METRICS = ("ndcg", "map", "recall", "mrr")
 

@@ -1,0 +1,111 @@
+"""From a journal to the sample of an audit, and from people's answers to thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from hf_relabel.builders.audit.sample import AuditSample, JudgedCandidate, draw
+from hf_relabel.builders.cascade.report import member_names
+from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
+from hf_relabel.builders.cascade.zones import signal
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judgements import Judgement
+from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.sources import Source
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.audit.report import AuditReport
+    from hf_relabel.builders.cascade.calibration import Calibration
+
+
+def draw_audit(
+    source: Source,
+    journal: Journal,
+    *,
+    size: int = 400,
+    seed: int = 0,
+    calibration: Calibration | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> AuditSample:
+    """Draw a blind, stratified sample of what the last run in a journal judged. Calls no judge.
+
+    Args:
+        size: candidates to draw.
+        seed: another one draws others.
+        calibration: audit the verdicts that its thresholds give, and not those of the judges' labels.
+        progress: called with the candidates read so far.
+
+    Raises:
+        ConfigError: nothing was judged, or the size is below 1.
+        JournalError: the journal holds no run.
+    """
+
+    def counted() -> Iterator[JudgedCandidate]:
+        for number, candidate in enumerate(judged_candidates(source, journal, calibration), start=1):
+            yield candidate
+            if progress is not None:
+                progress(number)
+
+    return draw(counted(), size, seed=seed, calibrated=calibration is not None)
+
+
+def judged_candidates(
+    source: Source, journal: Journal, calibration: Calibration | None = None
+) -> Iterator[JudgedCandidate]:
+    """Every candidate of the last run with its verdict and what each judge says of it."""
+    run = journal.last_run()
+    stages = stages_of_run(run)
+    names = member_names(stages)
+    for judged in judged_rows(source, journal, run, calibration=calibration):
+        for verdict in judged.verdicts:
+            said: dict[str, Judgement | None] = {}
+            for stage, members, view in zip(stages, names, judged.views, strict=False):
+                said |= {name: answers.get(verdict.position) for name, answers in zip(members, view.said, strict=True)}
+                if stage.combine is not None:
+                    said[stage.name] = view.word.get(verdict.position)
+            asked = [stage.name for stage, word in zip(stages, verdict.stages, strict=False) if word is not None]
+            yield JudgedCandidate(
+                row=judged.numbered.row,
+                position=verdict.position,
+                outcome=verdict.outcome,
+                judges=said,
+                settled_by=asked[-1] if asked else "",
+                signal=signal(verdict),
+            )
+
+
+@needs("audit", "Calibrating")
+@expects(sample=AuditSample, report="AuditReport")
+def calibrate(
+    sample: AuditSample,
+    report: AuditReport,
+    *,
+    precision: float = 0.9,
+    method: Literal["auto", "isotonic", "platt"] = "auto",
+) -> Calibration:
+    """Fit thresholds for a wanted precision on the answers to an audit.
+
+    Example:
+            calibration = calibrate(sample, audit_report(sample, answers), precision=0.9)
+            calibration.write(Path("calibration.json"))
+            build_configs("train.jsonl", "journal.sqlite", BuildSettings(out="cleaned", calibration="calibration.json"))
+
+    Args:
+        sample: that was answered.
+        report: of the answers.
+        precision: wanted of what the thresholds relabel.
+        method: how scores become probabilities, see `hf_relabel.builders.cascade.calibration`.
+
+    Raises:
+        ConfigError: too few answers, answers of one kind only, or a library is missing.
+    """
+    from hf_relabel.builders.cascade.calibration import LabelledScore, fit
+
+    labelled = [
+        LabelledScore(item.signal, report.truth[item.id], item.weight)
+        for item in sample.items
+        if item.signal is not None and item.id in report.truth
+    ]
+    return fit(labelled, method=method, precision=precision)

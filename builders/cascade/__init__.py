@@ -1,0 +1,1 @@
+"""From judges' labels to verdicts: stages, combining, thresholds, zones, and what a run says of itself."""

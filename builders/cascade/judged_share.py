@@ -1,0 +1,168 @@
+"""How much of what needs a judge was judged, and what to say where it is too little.
+
+Candidates without an answer stay negatives: a set with many of them would be called relabelled and hardly be.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judgements import Outcome, Verdict
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.rows import NumberedRow
+
+ENOUGH = 0.9
+"""With less a build warns, unless it was told how much is enough."""
+WITHOUT_ANSWER = ("failed", "unparsable", "not-reached")
+UNKNOWN = "unknown"
+"""Of rows that the judge does not know, such as those that a truth file lacks."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedShare:
+    """Candidates by whether they were judged.
+
+    Attributes:
+        candidates: negatives of all rows.
+        exempt: those of subsets that the judge leaves alone.
+        needed: those that need a judge: no copies of a positive, no empty texts, nothing exempt.
+        unjudged: those of them without an answer, by reason: `failed`, `unparsable`, `not-reached`, and `unknown` where
+            the judge does not know the row.
+    """
+
+    candidates: int
+    exempt: int
+    needed: int
+    unjudged: Mapping[str, int]
+
+    @classmethod
+    def of(cls, outcomes: Mapping[str, Mapping[str, int]]) -> JudgedShare:
+        """From the candidates by outcome and reason, as a manifest has them under `verdicts`."""
+        found = {outcome: dict(outcomes.get(str(outcome), {})) for outcome in Outcome}
+        candidates = sum(sum(reasons.values()) for reasons in found.values())
+        unjudged = found[Outcome.UNJUDGED]
+        exempt = unjudged.pop("exempt", 0)
+        free = sum(sum(found[outcome].values()) for outcome in (Outcome.DUPLICATE, Outcome.EMPTY))
+        return cls(candidates, exempt, candidates - free - exempt, dict.fromkeys(WITHOUT_ANSWER, 0) | unjudged)
+
+    @property
+    def judged(self) -> int:
+        return self.needed - sum(self.unjudged.values())
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1; 1 where nothing needs a judge."""
+        return self.judged / self.needed if self.needed else 1.0
+
+    def reasons(self) -> str:
+        """What became of those without an answer: `0 failed, 2 unparsable, 488 not reached`."""
+        said = {UNKNOWN: "in rows that the judge does not know"}
+        return ", ".join(
+            f"{number:,} {said.get(reason, reason.replace('-', ' '))}" for reason, number in self.unjudged.items()
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"needed": self.needed, "judged": self.judged, "without_answer": dict(self.unjudged)}
+
+    def check(self, source: str, journal: Journal, min_judged: float | None) -> None:
+        """Whether enough was judged to build.
+
+        Args:
+            source: its name.
+            min_judged: the share that must have been; None for any, and a warning where it is less than `ENOUGH`.
+
+        Raises:
+            BuildError: too little was, or with None nothing of what needs a judge.
+        """
+        if min_judged is not None:
+            self._check_share(journal, min_judged)
+        elif self.needed and not self.judged:
+            raise BuildError(self._nothing(source, journal))
+        elif self.share < ENOUGH:
+            _logger.warning(
+                "Only %s of %s of %s that need a judge were judged (%.0f%%): %s. The others stay negatives."
+                " Judge the rest for a set that is relabelled as a whole.",
+                f"{self.judged:,}",
+                counted(self.needed, "candidate"),
+                source,
+                100 * self.share,
+                self.reasons(),
+            )
+
+    def _nothing(self, source: str, journal: Journal) -> str:
+        found = f"None of the {self.needed:,} candidates of {source} was judged in {journal.path}"
+        if self.unjudged["not-reached"] == self.needed:
+            return f"{found}: run judge on it, or name another with {argument('journal')}."
+        return f"{found} ({self.reasons()}).{_first_failure(journal)} {self._remedy()}."
+
+    def _remedy(self) -> str:
+        """What makes it more, in one sentence without its full stop."""
+        failed = self.unjudged["failed"] + self.unjudged["unparsable"]
+        steps = {
+            f"judge again with {argument('retry_failed', True)} to ask about those that failed": failed,
+            "judge the rest": self.unjudged["not-reached"],
+            "give the judge what it lacks (a truth file needs a line for each row)": self.unjudged.get(UNKNOWN, 0),
+        }
+        first, *others = [step for step, number in steps.items() if number] or ["judge it"]
+        return ", and ".join([f"{first[0].upper()}{first[1:]}", *others])
+
+    def _check_share(self, journal: Journal, min_judged: float) -> None:
+        if min_judged and not self.candidates:
+            raise BuildError("There is nothing to judge: no row has a negative. Mine hard negatives first.")
+        if min_judged and self.exempt == self.candidates:
+            raise BuildError(
+                f"Nothing was judged: all {self.exempt:,} candidates are of subsets that the judge leaves alone."
+            )
+        if self.judged < min_judged * self.needed:
+            raise BuildError(
+                f"Only {self.judged:,} of {counted(self.needed, 'candidate')} were judged ({self.reasons()});"
+                f" {min_judged:.0%} must be.{_first_failure(journal)} {self._remedy()},"
+                f" or build with {argument('min_judged', 0)} to take it as it is."
+            )
+
+
+def judged_enough(
+    items: Iterable[tuple[NumberedRow, list[Verdict]]], source: str, journal: Journal, min_judged: float | None
+) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
+    """The rows, and an error after the last, before anything takes its place, where too little of them was judged."""
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for item in items:
+        outcomes.update((str(verdict.outcome), verdict.reason) for verdict in item[1])
+        yield item
+    _share(outcomes).check(source, journal, min_judged)
+
+
+def check_any_judged(items: Iterable[tuple[NumberedRow, list[Verdict]]], source: str, journal: Journal) -> None:
+    """Whether anything was judged, where something needs a judge. Reads no further than to the first that was.
+
+    Raises:
+        BuildError: nothing was.
+    """
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for _, verdicts in items:
+        outcomes.update((str(verdict.outcome), verdict.reason) for verdict in verdicts)
+        if _share(outcomes).judged:
+            return
+    _share(outcomes).check(source, journal, None)
+
+
+def _share(outcomes: Counter[tuple[str, str]]) -> JudgedShare:
+    nested: dict[str, dict[str, int]] = {}
+    for (outcome, reason), number in outcomes.items():
+        nested.setdefault(outcome, {})[reason] = number
+    return JudgedShare.of(nested)
+
+
+def _first_failure(journal: Journal) -> str:
+    first = next(journal.failures(), None)
+    message = "" if first is None else " ".join(first.message.split())[:200].rstrip(".")
+    return f" The first: {message}." if message else ""

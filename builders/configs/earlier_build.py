@@ -1,0 +1,52 @@
+"""What lies in the folder of a build already: it is not replaced by a build of something else unless that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.builders.cascade.verdicts import stages_of_run
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
+from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.messages.spelling import argument
+
+_SAME = ("name", "config", "split", "subset")
+"""What tells one source from another. Its rows, a sample or a limit may change from build to build."""
+
+Described = Mapping[str, Any]
+"""A source, or a run, as a manifest tells it."""
+
+
+def refuse_other_build(folder: Path, source: Described, knows_run: Callable[[Described], bool], journal: str) -> None:
+    """Whether a folder may be replaced by a build of this source with the judgements of this journal.
+
+    Args:
+        source: as the manifest will tell it.
+        knows_run: whether the run that the folder was built from is one of the journal's.
+        journal: its name, for the message.
+
+    Raises:
+        BuildError: the folder was built from another source, or from judgements that the journal does not have.
+    """
+    if not (folder / MANIFEST_NAME).is_file():
+        return
+    there = read_manifest(folder, any_version=True)
+    lies, run = there.get("source"), there.get("run")
+    if not isinstance(lies, dict) or not isinstance(run, dict):
+        return  # it does not say what it was built from
+    remedy = f"Give another folder, or {argument('overwrite', True)} to replace it."
+    has_same_rows = lies.get("fingerprint") is not None and lies.get("fingerprint") == source.get("fingerprint")
+    if not has_same_rows and _told(lies) != _told(source):
+        raise BuildError(f"{folder} holds a build of {_told(lies)}, and this is one of {_told(source)}. {remedy}")
+    if not knows_run(run):
+        judges = ", ".join(stage.describe() for stage in stages_of_run(run))
+        raise BuildError(
+            f"{folder} holds a build from other judgements: those of {judges}, and {journal} has no such run. {remedy}"
+        )
+
+
+def _told(source: Described) -> str:
+    name, *others = (source.get(part) for part in _SAME)
+    found = [", ".join(map(str, part)) if isinstance(part, list) else str(part) for part in others if part]
+    return f"{name} ({', '.join(found)})" if found else str(name)

@@ -1,0 +1,95 @@
+"""What backs the default config of a release: kept in its manifest, shown on its card.
+
+`manifest["evidence"]` maps the kind of evidence (`compare`) to plain values. Nothing in it depends on when or where it
+was measured, so that the same figures make the same release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME, manifest_text, read_manifest
+from hf_relabel.builders.disk.atomic_file import written_whole
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.readme.configs_readme import readme_text
+
+README_NAME = "README.md"
+
+
+def with_evidence(
+    manifest: Mapping[str, Any], kind: str, evidence: Mapping[str, Any], *, default: str | None = None
+) -> dict[str, Any]:
+    """The manifest with this evidence, in place of earlier evidence of its kind.
+
+    Args:
+        default: the config that the evidence speaks for; None leaves the default as it is.
+
+    Raises:
+        ConfigError: that config is not among those built.
+    """
+    settings = dict(manifest["settings"])
+    if default is not None:
+        if default not in settings["techniques"]:
+            built = ", ".join(settings["techniques"])
+            raise ConfigError(f"The default config {default!r} is not among those built: {built}.")
+        settings["default_config"] = default
+    return {**manifest, "settings": settings, "evidence": {**(manifest.get("evidence") or {}), kind: dict(evidence)}}
+
+
+def write_evidence(folder: Path, kind: str, evidence: Mapping[str, Any], *, default: str | None = None) -> bool:
+    """Put evidence into the manifest and the README.md of a built folder. Returns whether anything changed.
+
+    Raises:
+        BuildError: it is no built folder, or cannot be written.
+        CardError: its README.md cannot be merged with.
+        ConfigError: the default config is not among those built.
+    """
+    earlier = read_manifest(folder)
+    manifest = with_evidence(earlier, kind, evidence, default=default)
+    path = folder / README_NAME
+    readme = path.read_bytes().decode("utf-8") if path.is_file() else None
+    contents = {README_NAME: readme_text(manifest, readme).encode(), MANIFEST_NAME: manifest_text(manifest)}
+    changed = {
+        name: content
+        for name, content in contents.items()
+        if not (folder / name).is_file() or (folder / name).read_bytes() != content
+    }
+    for name, content in changed.items():
+        with written_whole(folder / name) as file:
+            file.write(content)
+    return bool(changed)
+
+
+LEAST_PRECISION = 0.95
+"""Lower bound of a judge's audited precision from which relabelling is backed. At a precision of .9 relabelling was
+worse than doing nothing on one of the two sets it was measured on, at 1 it was the best."""
+
+
+def audited_default(manifest: Mapping[str, Any], audit: Mapping[str, Any]) -> str:
+    """The default config that follows from an audit; where the configs were compared, what that speaks for.
+
+    Args:
+        audit: as `AuditReport.to_dict` gives it.
+    """
+    evidence = manifest.get("evidence") or {}
+    compared = evidence.get("compare")
+    if compared is not None:
+        return str(compared["chosen"])
+    low = relabelled_precision(evidence.get("zones"), audit)["low"]
+    built = manifest["settings"]["techniques"]
+    backed = "relabel" if low is not None and low >= LEAST_PRECISION else "remove-hn"
+    return backed if backed in built else str(manifest["settings"]["default_config"])
+
+
+def relabelled_precision(zones: Mapping[str, Any] | None, audit: Mapping[str, Any]) -> Mapping[str, float | None]:
+    """The audited precision of what is relabelled, `{value, low, high}`; None where nothing is, or nobody answered.
+
+    It is that of the verdict, unless thresholds decide and the audited verdict is still that of the judges' labels:
+    then it is that of the sure zone.
+    """
+    if zones is None or audit.get("calibrated"):
+        precision: Mapping[str, float | None] = audit["verdict"]["precision"]
+        return precision
+    return zones["zones"]["precision"] or {"value": None, "low": None, "high": None}

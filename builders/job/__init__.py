@@ -1,0 +1,1 @@
+"""Job files: one YAML file that says the whole job."""

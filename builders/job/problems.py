@@ -1,0 +1,101 @@
+"""What pydantic finds wrong with settings, in words for the person who wrote them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from hf_relabel.builders.messages.nearest import did_you_mean, nearest_or_all
+
+Place = tuple[int | str, ...]
+"""Where a setting stands: names, and numbers in lists (`("stages", 0, "judge")`)."""
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Place, str]]:
+    """Everything that is wrong, one sentence each, with its place. Misspelt names come with the nearest right one."""
+    errors = error.errors(include_url=False, include_context=False)
+    for found in errors:
+        above_others = any(found["loc"] == each["loc"][: len(found["loc"])] for each in errors if each is not found)
+        if found["type"] == "too_short" and above_others:
+            continue  # pydantic counts the right ones only
+        for text in _said(found, model).split("\n"):
+            yield found["loc"], text
+
+
+def one_line(error: ValidationError, model: type[BaseModel], spelt: Callable[[Place], str] | None = None) -> str:
+    """All of it in one line, for a command or a call.
+
+    Args:
+        spelt: the name of a setting as the user gave it, such as `--max-cost`; as a job file has it when not given.
+    """
+    said = problems(error, model)
+    if spelt is None:
+        return " ".join(text for _, text in said)
+    return " ".join(text.replace(f"`{path(place)}`", spelt(place), 1) for place, text in said)
+
+
+def _said(found: ErrorDetails, model: type[BaseModel]) -> str:
+    place = path(found["loc"])
+    if found["type"] == "extra_forbidden":
+        *above, name = found["loc"]
+        known = _fields_at(model, above)
+        return f"`{place}`: there is no such setting.{nearest_or_all(str(name), known)}"
+    if found["type"] == "missing":
+        return f"`{place}` is missing."
+    if found["type"] == "too_short":
+        return f"`{place}`: at least one is needed."
+    message = _message(found)
+    if found["type"] in ("value_error", "assertion_error"):
+        lines = [line if line.endswith(("?", ".")) else f"{line}." for line in message.split("\n")]
+        return "\n".join(f"`{place}`: {line}" if place else f"{line[:1].upper()}{line[1:]}" for line in lines)
+    given = found["input"]
+    if found["type"] in ("literal_error", "enum") and isinstance(given, str):
+        near = did_you_mean(given, re.findall(r"'([^']+)'", message))
+        return f"`{place}`: {message[:1].lower()}{message[1:]}, not {given!r}.{near}"
+    plain = isinstance(given, bool | int | float) or (isinstance(given, str) and len(given) <= 60 and ":" not in given)
+    return f"`{place}`: {message[:1].lower()}{message[1:]}{f', not {given!r}' if plain else ''}."
+
+
+def first_problem(error: ValidationError) -> tuple[Place, str]:
+    """The first thing that is wrong, for files that a program wrote: its place, and a sentence without a full stop."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return found["loc"], _message(found)
+
+
+def first_line(error: ValidationError) -> str:
+    """The same in a line, such as "`zones`: Field required."."""
+    place, message = first_problem(error)
+    return f"`{path(place)}`: {message}." if place else f"{message}."
+
+
+def _message(found: ErrorDetails) -> str:
+    """What our own checks say stands behind pydantic's name for the error."""
+    return found["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ").rstrip(".")
+
+
+def path(place: Sequence[int | str]) -> str:
+    """`stages[0].judge`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """Names of the settings that there are at a place."""
+    for part in place:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        below = _models_in(field.annotation) if field is not None else []
+        if not below:
+            return []
+        model = below[0]
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]

@@ -1,0 +1,519 @@
+"""The journal: every judgement with the raw reply behind it, in one SQLite file.
+
+A judgement is stored under a hash of everything that decides it (judge kind, model id and revision, prompt version,
+sampling settings, query, positives, candidate), so a run that starts again finds what it already knows, and a changed
+prompt or model asks afresh. Each reply is one transaction in WAL mode: a process killed at any moment loses at most the
+requests in flight. `unparsable` and `failed` are kept apart from the answers, so they can be listed and asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.errors import JournalError
+from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judges.endpoint import Reply
+from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.rows import Passage, Row
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+_LABEL_CODES = {Label.BETTER: 0, Label.WORSE: 1, Label.IRRELEVANT: 2, Label.UNPARSABLE: 3, Label.FAILED: 4}
+_LABELS = {code: label for label, code in _LABEL_CODES.items()}
+_KEY_BYTES = 16
+_MOST_KEYS_PER_QUERY = 900  # SQLite's oldest limit on bound values is 999
+_REPLIES_AT_ONCE = 256
+_CHECKPOINT_PAGES = 8_000
+"""Pages of 4 KiB written ahead before they go to their places in the file, where a page that was written again and
+again goes once. SQLite's 1,000 cost a tenth more."""
+
+
+def _m001_judgements(database: sqlite3.Connection) -> None:
+    database.execute("CREATE TABLE judges (id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE)")
+    database.execute(
+        "CREATE TABLE replies (id INTEGER PRIMARY KEY, judge INTEGER NOT NULL REFERENCES judges(id),"
+        " body BLOB NOT NULL, finish_reason TEXT NOT NULL, endpoint TEXT NOT NULL,"
+        " prompt_tokens INTEGER, completion_tokens INTEGER)"
+    )
+    columns = (
+        "key BLOB PRIMARY KEY, judge INTEGER NOT NULL REFERENCES judges(id), label INTEGER NOT NULL, score REAL,"
+        " rationale TEXT NOT NULL, prompt_tokens REAL, completion_tokens REAL, reply INTEGER REFERENCES replies(id)"
+    )
+    database.execute(f"CREATE TABLE answers ({columns}) WITHOUT ROWID")
+    database.execute(f"CREATE TABLE failures ({columns}, query_id TEXT NOT NULL, docid TEXT NOT NULL) WITHOUT ROWID")
+
+
+def _m002_runs(database: sqlite3.Connection) -> None:
+    database.execute("CREATE TABLE runs (id INTEGER PRIMARY KEY, settings TEXT NOT NULL)")
+
+
+def _m003_places(database: sqlite3.Connection) -> None:
+    for table in ("answers", "failures"):
+        database.execute(f"ALTER TABLE {table} ADD COLUMN place INTEGER")
+        database.execute(f"ALTER TABLE {table} ADD COLUMN cut INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_m001_judgements, _m002_runs, _m003_places)
+
+_COLUMNS = "key, judge, label, score, rationale, prompt_tokens, completion_tokens, reply, place, cut"
+_INSERT_ANSWER = f"INSERT OR IGNORE INTO answers ({_COLUMNS}) VALUES ({', '.join('?' * 10)})"  # noqa: S608
+_INSERT_FAILURE = f"INSERT OR REPLACE INTO failures ({_COLUMNS}, query_id, docid) VALUES ({', '.join('?' * 12)})"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeIdentity:
+    """What the journal knows a judge by. Any change makes it another judge."""
+
+    kind: str
+    model: str
+    revision: str | None
+    settings: dict[str, Any]
+
+    def to_json(self) -> str:
+        parts = {"kind": self.kind, "model": self.model, "revision": self.revision, "settings": self.settings}
+        return json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+    def describe(self) -> str:
+        """The judge as people name it: `listwise some/model@0123456789ab`."""
+        revision = f"@{self.revision[:12]}" if self.revision else ""
+        return f"{self.kind} {self.model}{revision}"
+
+    def digest(self) -> bytes:
+        return hashlib.blake2b(self.to_json().encode(), digest_size=_KEY_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One candidate that a judge could not answer for."""
+
+    query_id: str
+    docid: str
+    label: Label
+    message: str
+
+
+def candidate_keys(judge_digest: bytes, row: Row, positions: Sequence[int]) -> list[bytes]:
+    """The journal keys of some candidates of a row, 16 bytes each. Ids play no part: they say nothing of the text.
+
+    The first half is the row's, so that the answers of one reply lie side by side in the file: writing them touches one
+    page of it, and reading them too, however many millions there are. The second half is of row and candidate.
+    """
+    row_hash = hashlib.blake2b(judge_digest, digest_size=_KEY_BYTES // 2)
+    _feed(row_hash, row.subset, row.query, str(len(row.positive_passages)))
+    for passage in row.positive_passages:
+        _feed(row_hash, passage.title, passage.text)
+    prefix = row_hash.digest()
+    return [prefix + _candidate_hash(row_hash, row.negative_passages[position]) for position in positions]
+
+
+def _candidate_hash(row_hash: hashlib.blake2b, passage: Passage) -> bytes:
+    candidate_hash = row_hash.copy()
+    _feed(candidate_hash, passage.title, passage.text)
+    return candidate_hash.digest()
+
+
+def _feed(target: hashlib.blake2b, *texts: str) -> None:
+    # Lengths keep ("ab", "c") apart from ("a", "bc").
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        target.update(len(data).to_bytes(8, "little"))
+        if data:
+            target.update(data)
+
+
+def _storable(text: str) -> str:
+    """Untrusted text may hold lone surrogates, which SQLite cannot store."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+class Journal:
+    """An open journal. One process may write at a time; any number may read.
+
+    Example:
+            with Journal("journal.sqlite") as journal:
+                judge("train.jsonl", "listwise", journal, endpoint="http://127.0.0.1:8080")
+                print(journal.counts())
+
+    Args:
+        path: the SQLite file; made if missing when `write` is true.
+        write: False opens it read-only.
+        frozen: nobody writes to it while it is open, and all that was written is in the file itself (`checkpoint`): so
+            that it can be read from other machines too, where SQLite cannot tell.
+
+    Raises:
+        JournalError: the file is missing, read-only, in use by another writer, damaged, or from a newer version.
+    """
+
+    def __init__(self, path: str | Path, *, write: bool = True, frozen: bool = False) -> None:
+        self.path = Path(path)
+        self._writes = write
+        self._mode = "mode=ro&immutable=1" if frozen else "mode=ro"
+        self._lock: FileLock | None = None
+        if write:
+            self._lock = _lock_for_writing(self.path)
+        try:
+            with self._errors():
+                self._database = self._connect()
+                self._migrate()
+                # This is the only writer: where there is none now, there is none but those it writes itself.
+                self._has_failures = bool(
+                    self._database.execute("SELECT EXISTS (SELECT * FROM failures)").fetchone()[0]
+                )
+        except BaseException:
+            self.close()
+            raise
+        self._judges: dict[str, int] = {}
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._writes:
+            database = _connected(str(self.path))
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+            database.execute(f"PRAGMA journal_size_limit={2 * _CHECKPOINT_PAGES * 4096}")
+            return database
+        if not self.path.is_file():
+            raise JournalError(f"There is no journal at {self.path}. Run `{program()} judge` first, or check the path.")
+        return _connected(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True)
+
+    def _migrate(self) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise JournalError(
+                f"{self.path} was written by a newer hf-relabel (schema {version}, this one knows {len(MIGRATIONS)})."
+                " Upgrade hf-relabel."
+            )
+        if version < len(MIGRATIONS) and not self._writes:
+            raise JournalError(f"{self.path} has an older schema ({version}). Run `{program()} judge` on it once.")
+        for number in range(version, len(MIGRATIONS)):
+            with self._transaction():
+                MIGRATIONS[number](self._database)
+                self._database.execute(f"PRAGMA user_version={number + 1}")
+
+    def judge_number(self, identity: JudgeIdentity) -> int:
+        """The number of a judge in this journal, given on first use."""
+        text = identity.to_json()
+        if text not in self._judges:
+            with self._errors():
+                self._database.execute("INSERT OR IGNORE INTO judges (identity) VALUES (?)", (text,))
+                found = self._database.execute("SELECT id FROM judges WHERE identity = ?", (text,)).fetchone()
+            self._judges[text] = int(found[0])
+        return self._judges[text]
+
+    def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
+        """What is known under these keys: answers, and failures where there is no answer."""
+        found: dict[bytes, Judgement] = {}
+        with self._errors():
+            self._look_up("answers", keys, found)
+            self._look_up("failures", [key for key in keys if key not in found], found)
+        return found
+
+    def _look_up(self, table: str, keys: Sequence[bytes], found: dict[bytes, Judgement]) -> None:
+        columns = "key, label, score, rationale, prompt_tokens, completion_tokens, place, cut"
+        for start in range(0, len(keys), _MOST_KEYS_PER_QUERY):
+            part = keys[start : start + _MOST_KEYS_PER_QUERY]
+            query = f"SELECT {columns} FROM {table} WHERE key IN ({','.join('?' * len(part))})"  # noqa: S608 - all ours
+            for key, label, score, rationale, prompt, completion, place, cut in self._database.execute(query, part):
+                found[key] = Judgement(_LABELS[label], score, rationale, prompt, completion, place, bool(cut))
+
+    def record(
+        self,
+        identity: JudgeIdentity,
+        row: Row,
+        keys: Mapping[int, bytes],
+        judgements: Mapping[int, Judgement],
+        reply: Reply | None = None,
+    ) -> None:
+        """Store what one reply said, in one transaction.
+
+        Args:
+            keys, judgements: by position in `row.negative_passages`.
+            reply: the raw reply, kept compressed; None for judges without one and for requests that failed.
+        """
+        self.record_many(identity, [(row, keys, judgements)], reply)
+
+    def record_many(
+        self,
+        identity: JudgeIdentity,
+        items: Sequence[tuple[Row, Mapping[int, bytes], Mapping[int, Judgement]]],
+        reply: Reply | None = None,
+    ) -> None:
+        """Store the judgements of several rows in one transaction."""
+        judge = self.judge_number(identity)
+        with self._errors(), self._transaction():
+            number = self._insert_reply(judge, reply) if reply is not None else None
+            self._insert_judgements(judge, [(*item, number) for item in items])
+
+    def record_replies(
+        self,
+        identity: JudgeIdentity,
+        items: Sequence[tuple[Row, Mapping[int, bytes], Mapping[int, Judgement], Reply]],
+    ) -> None:
+        """Store what several replies said, in one transaction."""
+        judge = self.judge_number(identity)
+        with self._errors(), self._transaction():
+            numbered = [(row, keys, said, self._insert_reply(judge, reply)) for row, keys, said, reply in items]
+            self._insert_judgements(judge, numbered)
+
+    def _insert_reply(self, judge: int, reply: Reply) -> int | None:
+        body = zlib.compress(reply.text.encode("utf-8", "surrogatepass"), 6)
+        cursor = self._database.execute(
+            "INSERT INTO replies (judge, body, finish_reason, endpoint, prompt_tokens, completion_tokens)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (judge, body, reply.finish_reason, reply.endpoint, reply.prompt_tokens, reply.completion_tokens),
+        )
+        return cursor.lastrowid
+
+    def _insert_judgements(
+        self,
+        judge: int,
+        items: Iterable[tuple[Row, Mapping[int, bytes], Mapping[int, Judgement], int | None]],
+    ) -> None:
+        """Each item with the number of its reply, if it has one."""
+        answers: list[tuple[Any, ...]] = []
+        failures: list[tuple[Any, ...]] = []
+        for row, keys, judgements, reply in items:
+            for position, judgement in judgements.items():
+                record = (
+                    keys[position],
+                    judge,
+                    _LABEL_CODES[judgement.label],
+                    judgement.score,
+                    _storable(judgement.rationale),
+                    judgement.prompt_tokens,
+                    judgement.completion_tokens,
+                    reply,
+                    judgement.place,
+                    judgement.cut,
+                )
+                if judgement.label.is_answer:
+                    answers.append(record)
+                else:
+                    failures.append((*record, row.query_id, row.negative_passages[position].docid))
+        self._has_failures = self._has_failures or bool(failures)
+        self._database.executemany(_INSERT_FAILURE, failures)
+        self._database.executemany(_INSERT_ANSWER, answers)
+        if self._has_failures:
+            self._database.executemany("DELETE FROM failures WHERE key = ?", [record[:1] for record in answers])
+
+    def record_run(self, settings: Mapping[str, Any]) -> None:
+        """Remember the settings of a run, so that `build` knows which judgements to read. The same settings again are
+        moved to the end, not stored twice."""
+        text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
+        with self._errors(), self._transaction():
+            self._database.execute("DELETE FROM runs WHERE settings = ?", (text,))
+            self._database.execute("INSERT INTO runs (settings) VALUES (?)", (text,))
+
+    def last_run(self) -> dict[str, Any]:
+        """The settings of the newest run over candidates.
+
+        Raises:
+            JournalError: nothing was judged into this journal yet.
+        """
+        found = self.last_run_of_kind(None)
+        if found is None:
+            raise JournalError(f"{self.path} holds no judging run yet. Run `{program()} judge` first.")
+        return found
+
+    def has_run(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a run with these settings was recorded."""
+        text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
+        with self._errors():
+            return self._database.execute("SELECT 1 FROM runs WHERE settings = ?", (text,)).fetchone() is not None
+
+    def last_run_of_kind(self, kind: str | None) -> dict[str, Any] | None:
+        """The settings of the newest run of a kind, such as `suspects`; None if there is none."""
+        with self._errors():
+            for (text,) in self._database.execute("SELECT settings FROM runs ORDER BY id DESC"):
+                settings: dict[str, Any] = json.loads(text)
+                if settings.get("kind") == kind:
+                    return settings
+        return None
+
+    def counts(self, identity: JudgeIdentity | None = None) -> dict[Label, int]:
+        """How many judgements of each label there are, of one judge or of all."""
+        where, values = ("", ()) if identity is None else (" WHERE judge = ?", (self._known_judge(identity),))
+        totals: dict[Label, int] = dict.fromkeys(Label, 0)
+        with self._errors():
+            for table in ("answers", "failures"):
+                query = f"SELECT label, COUNT(*) FROM {table}{where} GROUP BY label"  # noqa: S608 - ours
+                for label, number in self._database.execute(query, values):
+                    totals[_LABELS[label]] += number
+        return totals
+
+    def _known_judge(self, identity: JudgeIdentity) -> int:
+        with self._errors():
+            query = "SELECT id FROM judges WHERE identity = ?"
+            found = self._database.execute(query, (identity.to_json(),)).fetchone()
+        return int(found[0]) if found else -1
+
+    def failures(self) -> Iterator[Failure]:
+        """Every candidate that has no answer, with what went wrong."""
+        with self._errors():
+            cursor = self._database.execute(
+                "SELECT query_id, docid, label, rationale FROM failures ORDER BY query_id, docid"
+            )
+            for query_id, docid, label, message in cursor:
+                yield Failure(query_id, docid, _LABELS[label], message)
+
+    def usage(self) -> tuple[int, int]:
+        """Prompt and completion tokens of all stored replies, where servers reported them."""
+        query = "SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0) FROM replies"
+        with self._errors():
+            prompt_tokens, completion_tokens = self._database.execute(query).fetchone()
+        return int(prompt_tokens), int(completion_tokens)
+
+    def replies(self) -> Iterator[str]:
+        """The raw reply texts, oldest first. Untrusted."""
+        query = f"SELECT id, body FROM replies WHERE id > ? ORDER BY id LIMIT {_REPLIES_AT_ONCE}"  # noqa: S608 - ours
+        last = 0
+        with self._errors():
+            # A query that stays open would keep the writer from clearing what it wrote ahead, which then grows.
+            while some := self._database.execute(query, (last,)).fetchall():
+                for _, body in some:
+                    yield zlib.decompress(body).decode("utf-8", "surrogatepass")
+                last = some[-1][0]
+
+    @contextmanager
+    def attached(self, other: Path, name: str) -> Iterator[sqlite3.Connection]:
+        """One transaction over the tables of this journal and, under a name, those of another that nobody writes to.
+
+        For those who know the tables, such as hf_relabel.builders.journal.merging.
+        """
+        with self._errors():
+            self._database.execute(f"ATTACH DATABASE ? AS {name}", (str(other),))
+            try:
+                with self._transaction():
+                    yield self._database
+            finally:
+                self._database.execute(f"DETACH DATABASE {name}")
+                self._has_failures = True
+
+    def checkpoint(self) -> None:
+        """Put everything that was written into the file itself, so that it can be read where only the file is."""
+        with self._errors():
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def discard_if_empty(self) -> None:
+        """Delete the file if it holds no judgement. It is closed then."""
+        with suppress(JournalError):
+            if any(self.counts().values()):
+                return
+            self._database.close()
+            for ending in ("", "-wal", "-shm", ".lock"):
+                with suppress(OSError):  # of the lock, where the system does not let go of open files
+                    Path(f"{self.path}{ending}").unlink()
+            self.close()
+
+    def close(self) -> None:
+        """Close the file and give up the write lock. Safe to call twice."""
+        database = getattr(self, "_database", None)
+        if database is not None:
+            database.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: {_explain(error)}") from error
+
+
+def _connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
+    # In a notebook another thread writes than the one that opened the journal and runs a loop; never two at once.
+    return sqlite3.connect(database, uri=uri, isolation_level=None, timeout=30, check_same_thread=False)
+
+
+_ANOTHER = f"choose another {argument('journal')}"
+
+
+def _explain(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "full" in text:
+        return "the disk is full. Free some space and run the same command again: what was judged so far is kept."
+    if "readonly" in text or "unable to open" in text:
+        return f"it cannot be written. Check the permissions of the file and its folder, or {_ANOTHER}."
+    if "locked" in text:
+        return f"another process holds it. Wait for that process to end, or {_ANOTHER}."
+    if "not a database" in text or "malformed" in text:
+        return f"this is not a journal, or it is damaged. Restore it from a copy, or {_ANOTHER}."
+    return f"SQLite says: {text}."
+
+
+@contextmanager
+def journal_for_judging(path: str | Path) -> Iterator[Journal]:
+    """An open journal to judge into. One that was made here is removed again if the work fails before anything is
+    judged: a journal that is there says that something was.
+
+    Raises:
+        JournalError: as `Journal`.
+    """
+    was_there = Path(path).exists()
+    with Journal(path) as journal:
+        try:
+            yield journal
+        except BaseException:
+            if not was_there:
+                journal.discard_if_empty()
+            raise
+
+
+def _lock_for_writing(path: Path) -> FileLock:
+    """Take the one write lock, held until released; the system drops it when the process dies, however it dies.
+
+    Where the system has no such locks, filelock keeps a file that names the process.
+    """
+    import filelock
+
+    place = path.with_name(path.name + ".lock")
+    # Not by thread: a journal may be closed by another than the one that opened it.
+    lock = filelock.FileLock(place, thread_local=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if (
+            filelock.has_fcntl
+        ):  # where it may not be made filelock only waits; the file of a softer lock is its own to make
+            place.open("ab").close()
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise JournalError(
+            f"{path}: another process is writing to it. Wait for that process to end, or {_ANOTHER}."
+        ) from error
+    except OSError as error:
+        raise JournalError(
+            f"{path}: it cannot be written ({error.strerror}). Check the permissions of the folder, or {_ANOTHER}."
+        ) from error
+    return lock

@@ -1,0 +1,89 @@
+"""A judge that knows: a file of known false negatives in place of a model.
+
+For sets that people have judged already: it says what relabelling could bring at best, and how far a real judge is from
+that. A file has a line per row, `{"query_id": …, "false_negatives": [docid, …]}`; other fields are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from hf_relabel.builders.errors import BadRow, ConfigError
+from hf_relabel.builders.judgements import UNKNOWN_ROW, Judgement, Label
+from hf_relabel.builders.judges.protocols import JSON
+from hf_relabel.builders.judges.settings import check_text
+from hf_relabel.builders.rows import Row
+from hf_relabel.builders.sources.files import SourceFile, file_digest, local_file
+from hf_relabel.builders.sources.reading import read_records
+
+_REMEDY = 'A line is {"query_id": "…", "false_negatives": ["docid", …]}.'
+
+
+class TruthJudge:
+    """Calls `better` what the file names, and everything else `irrelevant`. Of rows the file lacks it knows nothing:
+    they stay unjudged, for the reason `unknown`.
+
+    Example:
+            judge("train.jsonl", TruthJudge("truth.jsonl"), "journal.sqlite")
+
+    Args:
+        file: JSON lines, gzip and zst too.
+
+    Raises:
+        ConfigError: on first use, the file is missing.
+        BadRow: on first use, a line cannot be read.
+    """
+
+    kind = "truth"
+    revision: str | None = None
+    batch_rows = 256
+
+    def __init__(self, file: str) -> None:
+        check_text("file", file)
+        self.name = file
+        self._path = Path(file)
+
+    def settings(self) -> dict[str, JSON]:
+        return {}
+
+    def model(self) -> tuple[str, str | None]:
+        """(name, revision): the file's name and a digest of its content."""
+        digest = file_digest(self._file()).hex()
+        return self._path.name, digest[:16]
+
+    def exempt(self, row: Row) -> bool:
+        return False
+
+    def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
+        """One dict per batch item. Of a row that the file lacks nothing is known: `failed`, which is no answer."""
+        return [{position: self._judged(row, position) for position in positions} for row, positions in batch]
+
+    @cached_property
+    def known(self) -> dict[str, frozenset[str]]:
+        """Docids of false negatives, by query id."""
+        file = self._file()
+        known: dict[str, frozenset[str]] = {}
+        for number, record in read_records(file):
+            if isinstance(record, BadRow):
+                raise record
+            query_id, docids = record.get("query_id"), record.get("false_negatives")
+            if not isinstance(query_id, str):
+                raise BadRow(self.name, number, "query_id", "no text", _REMEDY)
+            if not isinstance(docids, list) or not all(isinstance(docid, str) for docid in docids):
+                raise BadRow(self.name, number, "false_negatives", "no list of docids", _REMEDY)
+            known[query_id] = frozenset(docids)
+        return known
+
+    def _file(self) -> SourceFile:
+        if not self._path.is_file():
+            raise ConfigError(f"There is no truth file {self.name}.")
+        return local_file(self._path, self.name)
+
+    def _judged(self, row: Row, position: int) -> Judgement:
+        if row.query_id not in self.known:
+            lacks = f"{self.name} has no line for the query {row.query_id!r}"
+            return Judgement(Label.FAILED, rationale=f"{UNKNOWN_ROW}: {lacks}.")
+        is_false = row.negative_passages[position].docid in self.known[row.query_id]
+        return Judgement(Label.BETTER, 1.0) if is_false else Judgement(Label.IRRELEVANT, 0.0)

@@ -1,0 +1,1 @@
+"""Words for people: names of arguments and options, counts, tables, and what is missing."""

@@ -1,0 +1,1 @@
+"""What a run will cost, from a probe of it."""

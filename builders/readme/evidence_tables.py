@@ -1,0 +1,100 @@
+"""Evidence as Markdown, for README files and cards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, table
+
+
+def compare_section(evidence: Mapping[str, Any]) -> str:
+    """The outcome of `compare`: how it was measured, a table, and what follows."""
+    sets = " and ".join(
+        f"{as_text(each['name'])} ({each.get('queries') or '?'} queries)" for each in evidence.get("sets", ())
+    )
+    student = evidence.get("student", {})
+    seeds = len(evidence.get("seeds", ()))
+    baseline = as_code(evidence["baseline"])
+    return (
+        f"A small student ({as_text(student.get('recipe', 'static'))}, {as_text(student.get('model', ''))}) was trained"
+        f" on each config, {seeds} {'seed' if seeds == 1 else 'seeds'}, and measured on {sets}. Differences to"
+        f" {baseline} are in points of {as_text(evidence['metric'])} × 100, with 95 % intervals over queries and seeds;"
+        f" p is Holm's correction of a paired test.\n\n{compare_table(evidence)}\n\n"
+        f"{as_code(evidence['chosen'])} is what this speaks for: {as_text(evidence['reason'])}.\n"
+    )
+
+
+def compare_table(evidence: Mapping[str, Any]) -> Markdown:
+    """A line per config."""
+    rows = []
+    for arm in evidence["arms"]:
+        rows.append([as_code(arm["name"]), arm["rows"], Markdown(f"{arm['mean']:.4f}"), *_difference(arm)])
+    return table(["config", "rows", evidence["metric"], "difference", "95 % interval", "p"], rows)
+
+
+def _difference(arm: Mapping[str, Any]) -> list[Any]:
+    if "difference" not in arm:
+        return [None, None, None]
+    low, high = 100 * arm["low"], 100 * arm["high"]
+    return [
+        Markdown(f"{100 * arm['difference']:+.2f}"),
+        Markdown(f"{low:+.2f} to {high:+.2f}"),
+        Markdown(f"{arm['p_holm']:.4f}"),
+    ]
+
+
+def audit_section(evidence: Mapping[str, Any]) -> str:
+    """What an audit says of the verdict and of each judge."""
+    people = evidence["people"]
+    names = [name for name in people["people"] if name != "truth"]
+    who = f"{len(names)} {'person' if len(names) == 1 else 'people'}" if names else "A file of known false negatives"
+    verdict = evidence["verdict"]
+    rows = [
+        [as_text(judge["name"]), judge["candidates"], *map(_estimated, _shares(judge))]
+        for judge in (verdict, *evidence["judges"])
+    ]
+    header = ["", "candidates", "precision", "recall", "F1", "kappa"]
+    text = (
+        f"{who} answered for {verdict['answers']} of {evidence['drawn']} candidates drawn blind from all verdicts."
+        " Figures are of all judged candidates, with 95 % intervals that allow for how the sample was drawn; positives"
+        f" are what a judge calls better.{_of_thresholds(evidence)}\n\n{table(header, rows)}\n"
+    )
+    fleiss = people.get("fleiss")
+    if fleiss and fleiss["binary"] is not None:
+        text += f"\nFleiss' kappa between the people: {fleiss['binary']:.3f} (better against the rest).\n"
+    return text
+
+
+def _of_thresholds(evidence: Mapping[str, Any]) -> str:
+    """Whose the audited verdict is, where it is not that of the judges' labels."""
+    return " The verdict is that of the thresholds." if evidence.get("calibrated") else ""
+
+
+def zones_section(evidence: Mapping[str, Any]) -> str:
+    """By which thresholds the verdicts were decided."""
+    zones = evidence["zones"]
+    sure = zones["sure"]
+    relabelled = (
+        "No score held the wanted precision, so nothing was relabelled."
+        if sure is None
+        else f"Candidates with a score from {sure:.4f} on count as false negatives: precision"
+        f" {_plain_estimate(zones['precision'])}, recall {_plain_estimate(zones['recall'])} on the audited labels."
+    )
+    return (
+        f"Verdicts follow thresholds that were chosen on {evidence['labels']} audited labels for a precision of"
+        f" {zones['wanted']:.2f} ({as_text(evidence['method'])} calibration). {relabelled} Those from"
+        f" {zones['unsure']:.4f} on are doubtful; {zones['kept']:.0%} of the false negatives lie there or above.\n"
+    )
+
+
+def _shares(judge: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [judge[name] for name in ("precision", "recall", "f1", "kappa")]
+
+
+def _estimated(estimate: Mapping[str, Any]) -> Markdown | None:
+    return None if estimate["value"] is None else Markdown(_plain_estimate(estimate))
+
+
+def _plain_estimate(estimate: Mapping[str, Any]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

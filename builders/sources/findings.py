@@ -1,0 +1,220 @@
+"""What can be said of a negative before any model is asked.
+
+A negative that copies a positive is a false negative for free, and a passage without text needs no judge. Anything less
+certain is left to the judges.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from hf_relabel.builders.judgements import Outcome
+from hf_relabel.builders.messages.expecting import expect
+from hf_relabel.builders.rows import Passage, Row
+
+NEAR_DUPLICATE_RATIO = 0.95
+"""Least similarity of near-duplicates: 1 is equal, 0 has nothing in common (normalised insertions and deletions)."""
+
+NEAR_DUPLICATE_CHARACTERS = 100
+"""Near-duplicates have at least this many characters: in a short text one word changes everything."""
+
+# With a sign only where it is no hyphen: -5 is not 5, but covid-19 is covid 19.
+_NUMBER = re.compile(r"(?:(?<!\w)[-−+])?\d+(?:[.,]\d+)*")
+# Two texts whose first letters differ are not equal. Normalising only the first of them is what keeps this fast.
+_HEAD_READ, _HEAD_KEPT = 96, 24
+
+
+def free_findings(row: Row) -> dict[int, tuple[Outcome, str]]:
+    """The negatives of a row that need no judge, by 0-based position, each with its outcome and the reason in a word.
+
+    - `empty`: neither title nor text. Outcome `EMPTY`.
+    - `same-docid`, `same-text`: the text of a positive, but for case, punctuation and white space. Outcome `DUPLICATE`.
+    - `near-duplicate`: at least 0.95 similar to a positive, both 100 characters or longer, with the same numbers in
+      the same order. Outcome `FALSE_NEGATIVE`.
+
+    A docid on both sides with different texts is not a finding about the negative, since one of the two is wrong and
+    nobody knows which: see `ids_with_two_texts`.
+
+    Example:
+            >>> from hf_relabel import Passage, Row, free_findings
+            >>> known, copy = Passage("d1", "", "Air scatters it."), Passage("d2", "", "Air scatters it.")
+            >>> row = Row("q1", "why is the sky blue", (known,), (copy,))
+            >>> free_findings(row)
+            {0: (<Outcome.DUPLICATE: 'duplicate'>, 'same-text')}
+    """
+    expect("row", row, Row)
+    positives = [_Text(passage) for passage in row.positive_passages if not is_blank(passage)]
+    findings: dict[int, tuple[Outcome, str]] = {}
+    for position, passage in enumerate(row.negative_passages):
+        finding = (Outcome.EMPTY, "empty") if is_blank(passage) else _compare(_Text(passage), positives)
+        if finding is not None:
+            findings[position] = finding
+    return findings
+
+
+def ids_with_two_texts(row: Row) -> list[int]:
+    """Negatives, by 0-based position, whose docid is also a positive's while the text is another.
+
+    Such a row is worth a look: the same id names two passages.
+    """
+    by_docid: dict[str, list[_Text]] = {}
+    for passage in row.positive_passages:
+        by_docid.setdefault(passage.docid, []).append(_Text(passage))
+    return [
+        position
+        for position, passage in enumerate(row.negative_passages)
+        if passage.docid in by_docid and not any(_same(_Text(passage), other) for other in by_docid[passage.docid])
+    ]
+
+
+def is_blank(passage: Passage) -> bool:
+    """Whether there is neither a title nor a text to judge."""
+    return not passage.text.strip() and not passage.title.strip()
+
+
+def normalised(text: str) -> str:
+    """The text in NFKC, case-folded, without punctuation and white space."""
+    if text.isascii():
+        # The same, in half the time: the first letters of most texts are ASCII.
+        return text.lower().encode().translate(None, _dropped_ascii()).decode()
+    return unicodedata.normalize("NFKC", text).casefold().translate(_dropped_characters())
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers of a text in their order, as they are written."""
+    return _NUMBER.findall(text)
+
+
+class _Lazy:
+    """A text that is computed when first asked for. Python 3.11's cached_property takes a lock each time, which here
+    costs more than the work."""
+
+    def __init__(self, compute: Callable[[Any], str]) -> None:
+        self.compute = compute
+        self.name = compute.__name__
+
+    def __get__(self, instance: Any, owner: type) -> str:
+        value = instance.__dict__[self.name] = self.compute(instance)
+        return value
+
+
+@dataclass
+class _Text:
+    """A passage with what the comparisons need of it, each computed when first asked for."""
+
+    passage: Passage
+
+    @_Lazy
+    def title(self) -> str:
+        return normalised(self.passage.title)
+
+    @_Lazy
+    def whole(self) -> str:
+        return f"{self.passage.title} {self.passage.text}" if self.passage.title else self.passage.text
+
+    @_Lazy
+    def first(self) -> str:
+        """The first character of `text`, "" where that takes more than a look."""
+        two = self.passage.text[:2]
+        return two[0].lower() if two.isascii() and two[:1].isalnum() else ""
+
+    @_Lazy
+    def head(self) -> str:
+        return normalised(self.passage.text[:_HEAD_READ])[:_HEAD_KEPT]
+
+    @_Lazy
+    def text(self) -> str:
+        return normalised(self.passage.text)
+
+
+def _compare(negative: _Text, positives: list[_Text]) -> tuple[Outcome, str] | None:
+    equal = [positive for positive in positives if _same(negative, positive)]
+    if equal:
+        same_docid = any(positive.passage.docid == negative.passage.docid for positive in equal)
+        return Outcome.DUPLICATE, "same-docid" if same_docid else "same-text"
+    for positive in positives:
+        if _nearly_same(negative, positive):
+            return Outcome.FALSE_NEGATIVE, "near-duplicate"
+    return None
+
+
+def _same(one: _Text, other: _Text) -> bool:
+    if one.passage.text == other.passage.text and one.passage.title == other.passage.title:
+        return True
+    if bool(one.passage.title) == bool(other.passage.title):
+        if one.first != other.first and one.first and other.first:
+            return False
+        heads_differ = one.head != other.head and min(len(one.head), len(other.head)) == _HEAD_KEPT
+        if heads_differ or one.title != other.title or one.text != other.text or not (one.title or one.text):
+            return False
+        return numbers(one.whole) == numbers(other.whole)
+    return _same_but_for_title(one, other)
+
+
+def _same_but_for_title(one: _Text, other: _Text) -> bool:
+    """Copies of a passage often lack its title, or hold it as the first words of the text."""
+    titled, bare = (one, other) if one.passage.title else (other, one)
+    if not bare.text:
+        return False
+    if titled.text == bare.text:
+        return numbers(titled.passage.text) == numbers(bare.passage.text)
+    return titled.title + titled.text == bare.text and numbers(titled.whole) == numbers(bare.whole)
+
+
+def _nearly_same(one: _Text, other: _Text) -> bool:
+    if one.passage.title and other.passage.title and one.title != other.title:
+        return False
+    both_titled = bool(one.passage.title) == bool(other.passage.title)
+    first, second = (one.whole, other.whole) if both_titled else (one.passage.text, other.passage.text)
+    shorter, longer = sorted((len(first), len(second)))
+    # Even if all of the shorter text were found in the longer one, the ratio would be at most this.
+    if shorter < NEAR_DUPLICATE_CHARACTERS or 2 * shorter / (shorter + longer) < NEAR_DUPLICATE_RATIO:
+        return False
+    if _begin_differently(first, second):
+        return False
+    from rapidfuzz import fuzz
+
+    if fuzz.ratio(first, second, score_cutoff=100 * NEAR_DUPLICATE_RATIO) == 0:
+        return False
+    return numbers(first) == numbers(second)
+
+
+def _begin_differently(one: str, other: str) -> bool:
+    """Whether the first third shows that two texts are no near-duplicates, at a ninth of what comparing all costs.
+
+    Where n insertions and deletions turn one text into the other, at most n turn the beginning of one into some
+    beginning of the other, and as many more give it the length that is looked at.
+    """
+    allowed = 2 * int((1 - NEAR_DUPLICATE_RATIO) * (len(one) + len(other)) + 1)
+    looked_at = min(len(one), len(other)) // 3
+    return _distance()(one[:looked_at], other[:looked_at], score_cutoff=allowed) > allowed
+
+
+@cache
+def _distance() -> Callable[..., int]:
+    """Insertions and deletions between two texts. An import statement of its own for each pair would cost a third."""
+    from rapidfuzz.distance import Indel
+
+    return Indel.distance
+
+
+@cache
+def _dropped_characters() -> dict[int, None]:
+    """Punctuation (not symbols: `a < b` is not `a > b`), white space and control characters.
+
+    Combining marks stay: many scripts write vowels with them.
+    """
+    # The planes above hold ideographs, and looking through them all would take half a second.
+    characters = (chr(code) for code in range(0x20000))
+    dropped = ("Cc", "Cf", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Zl", "Zp", "Zs")
+    return {ord(character): None for character in characters if unicodedata.category(character) in dropped}
+
+
+@cache
+def _dropped_ascii() -> bytes:
+    return bytes(code for code in _dropped_characters() if code < 128)
