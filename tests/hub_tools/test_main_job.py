@@ -235,7 +235,7 @@ def test_two_servers_of_which_one_dies_share_the_work(tmp_path: Path) -> None:
         assert report.labels[Label.FAILED] == 0
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [12, pytest.param(30, marks=pytest.mark.soak)])
 def test_killed_at_random_points_it_ends_as_an_undisturbed_run(tmp_path: Path, kills: int) -> None:
     backend = ScriptedBackend(rows_path(), truth_path(), recall=0.8, precision=0.8, worse=0.5)
     script = Path(__file__).with_name("killing.py")
@@ -258,7 +258,7 @@ def first_rows(path: Path, copy: Path, *, rows: int, negatives: int) -> Source:
     return open_source(copy)
 
 
-@pytest.mark.parametrize("rows", [1, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rows", [1, pytest.param(6, marks=pytest.mark.soak)])
 def test_a_real_model_judges_rows_and_nothing_is_lost(tmp_path: Path, rows: int) -> None:
     """SmolLM2-135M judges near chance: this shows the plumbing, not quality."""
     source = first_rows(rows_path(), tmp_path / "rows.jsonl", rows=rows, negatives=3)
