@@ -14,7 +14,7 @@ from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.configs.techniques import Technique
-from hf_relabel.builders.configs.writing import BuildReport, Shard, write_configs
+from hf_relabel.builders.configs.writing import BuildReport, Shard, check_folder, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import BuildSettings
 from hf_relabel.builders.journal.store import Journal
@@ -139,6 +139,16 @@ def check_earlier(settings: BuildSettings, source: Source, journal: Journal) -> 
     if (Path(settings.out) / MANIFEST_NAME).is_file() and not settings.overwrite:
         described = {**source.record(), "fingerprint": source.fingerprint()}
         refuse_other_build(Path(settings.out), described, journal.has_run, str(journal.path))
+
+
+def check_place(settings: BuildSettings, source: Source, journal: Journal) -> None:
+    """Whether a build may go to its folder, before anything is judged for it.
+
+    Raises:
+        BuildError: it is a file, a folder that others wrote, or a build of something else.
+    """
+    check_folder(Path(settings.out))
+    check_earlier(settings, source, journal)
 
 
 def origin(source: Source, run: Mapping[str, Any], calibration: Calibration | None) -> dict[str, Any]:

@@ -28,7 +28,14 @@ from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import CALLABLE, NONE, PATH, SOURCE_OPTIONS, expects, told
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.samples import Sample
-from hf_relabel.hub_tools.building import as_settings, build_configs, calibration_of, check_share, views_of_settings
+from hf_relabel.hub_tools.building import (
+    as_settings,
+    build_configs,
+    calibration_of,
+    check_place,
+    check_share,
+    views_of_settings,
+)
 from hf_relabel.hub_tools.endpoints.limits import Limits
 from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal
 from hf_relabel.hub_tools.hub_source import open_source
@@ -155,6 +162,8 @@ def relabel(
     }
     source = _opened(data, options)
     with as_journal(_journal_of(source) if journal is None else journal) as kept:
+        if out is not None:
+            check_place(settings.model_copy(update={"out": os.fspath(out), "overwrite": overwrite}), source, kept)
         _judge(source, ready, kept, retry_failed, progress)
         with _folder(out) as folder:
             wanted = settings.model_copy(update={"out": str(folder), "overwrite": overwrite})
@@ -162,7 +171,7 @@ def relabel(
             lasting = folder if out is not None else _lasting(folder, report)
         if verbose:
             print(summary(report.manifest, kept.path))  # noqa: T201 - as sentence-transformers' mine_hard_negatives does
-    return _loaded(lasting, [*settings.techniques, *shown])
+    return _loaded(lasting, [*settings.techniques, *shown], _content(report))
 
 
 def _journal_of(source: Source) -> Path:
@@ -265,8 +274,7 @@ def _folder(out: str | os.PathLike[str] | None) -> Iterator[Path]:
 
 def _lasting(folder: Path, report: BuildReport) -> Path:
     """The folder under the name of its content, so that the same result is kept, and loaded, once."""
-    content = sorted((name, entry["sha256"]) for name, entry in report.manifest["files"].items())
-    target = folder.with_name(_short_hash(repr(content)))
+    target = folder.with_name(_content(report))
     if target.exists() and not _is_complete(target, report):
         shutil.rmtree(target)
     if not target.exists():
@@ -276,6 +284,10 @@ def _lasting(folder: Path, report: BuildReport) -> Path:
             if not target.exists():
                 raise
     return target
+
+
+def _content(report: BuildReport) -> str:
+    return _short_hash(repr(sorted((name, entry["sha256"]) for name, entry in report.manifest["files"].items())))
 
 
 def _is_complete(folder: Path, report: BuildReport) -> bool:
@@ -292,23 +304,30 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _loaded(folder: Path, configs: Sequence[str]) -> DatasetDict:
+def _loaded(folder: Path, configs: Sequence[str], content: str) -> DatasetDict:
     import datasets
 
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        return datasets.DatasetDict({name: _load(folder, name) for name in (*configs, VERDICTS)})
+        return datasets.DatasetDict({name: _load(folder, name, content) for name in (*configs, VERDICTS)})
     finally:
         if shown:
             datasets.enable_progress_bars()
 
 
-def _load(folder: Path, name: str) -> Dataset:
-    """A config of the folder. What `datasets` keeps of it is made anew where it is damaged."""
-    import datasets
+def _load(folder: Path, name: str, content: str) -> Dataset:
+    """A config of the folder. What `datasets` keeps of it is made anew where it is damaged.
 
-    options: dict[str, Any] = {"split": "train", "cache_dir": str(cache_folder() / "loaded")}
+    `datasets` tells local folders apart by their last name only, so each content has a cache of its own.
+    """
+    import datasets
+    import pyarrow.parquet as pq
+
+    tables = sorted((folder / name).glob("*.parquet"))
+    if tables and not any(pq.read_metadata(table).num_rows for table in tables):
+        return datasets.Dataset(pq.read_table(tables[0]))  # load_dataset takes no config without rows
+    options: dict[str, Any] = {"split": "train", "cache_dir": str(cache_folder() / "loaded" / content)}
     try:
         return datasets.load_dataset(str(folder), name, **options)
     except (OSError, ValueError):

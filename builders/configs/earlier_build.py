@@ -11,8 +11,9 @@ from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.messages.spelling import argument
 
-_SAME = ("name", "config", "split", "subset")
-"""What tells one source from another. Its rows, a sample or a limit may change from build to build."""
+_PARTS = ("config", "split", "subset")
+"""What tells parts of a source from another; with its name, one source from another. The rows of a file, a sample or a
+limit may change from build to build."""
 
 Described = Mapping[str, Any]
 """A source, or a run, as a manifest tells it."""
@@ -36,9 +37,10 @@ def refuse_other_build(folder: Path, source: Described, knows_run: Callable[[Des
     if not isinstance(lies, dict) or not isinstance(run, dict):
         return  # it does not say what it was built from
     remedy = f"Give another folder, or {argument('overwrite', True)} to replace it."
-    has_same_rows = lies.get("fingerprint") is not None and lies.get("fingerprint") == source.get("fingerprint")
-    if not has_same_rows and _told(lies) != _told(source):
-        raise BuildError(f"{folder} holds a build of {_told(lies)}, and this is one of {_told(source)}. {remedy}")
+    if not _is_same(lies, source):
+        one, other = _told(lies), _told(source)
+        other = other if one != other else "other rows"
+        raise BuildError(f"{folder} holds a build of {one}, and this is one of {other}. {remedy}")
     if not knows_run(run):
         judges = ", ".join(stage.describe() for stage in stages_of_run(run))
         raise BuildError(
@@ -46,7 +48,16 @@ def refuse_other_build(folder: Path, source: Described, knows_run: Callable[[Des
         )
 
 
+def _is_same(one: Described, other: Described) -> bool:
+    if any((one.get(part) or None) != (other.get(part) or None) for part in _PARTS):
+        return False
+    if one.get("fingerprint") is not None and one.get("fingerprint") == other.get("fingerprint"):
+        return True
+    # Objects in memory have no name of their own, only rows.
+    return bool(one.get("files")) and one.get("name") == other.get("name")
+
+
 def _told(source: Described) -> str:
-    name, *others = (source.get(part) for part in _SAME)
+    name, *others = (source.get(part) for part in ("name", *_PARTS))
     found = [", ".join(map(str, part)) if isinstance(part, list) else str(part) for part in others if part]
     return f"{name} ({', '.join(found)})" if found else str(name)

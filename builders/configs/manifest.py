@@ -269,7 +269,7 @@ def read_manifest(folder: Path, *, any_version: bool = False) -> dict[str, Any]:
         manifest = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BuildError(f"{folder} has no readable {MANIFEST_NAME}: hf-relabel did not write it ({error}).") from error
-    if not isinstance(manifest, dict) or "files" not in manifest:
+    if not isinstance(manifest, dict) or not {"files", "format_version"} <= manifest.keys():
         raise BuildError(f"{path} is not a manifest of hf-relabel.")
     if not any_version and manifest.get("format_version") != FORMAT_VERSION:
         raise BuildError(

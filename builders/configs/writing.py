@@ -37,7 +37,7 @@ from hf_relabel.builders.configs.manifest import (
     read_manifest,
 )
 from hf_relabel.builders.configs.techniques import DEFAULT_LIMIT, Technique
-from hf_relabel.builders.disk.atomic_folder import NewFolder, new_folder
+from hf_relabel.builders.disk.atomic_folder import NewFolder, check_place, new_folder
 from hf_relabel.builders.disk.gc_pause import fewer_collections
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Verdict
@@ -228,6 +228,11 @@ def folder_of_configs(folder: Path) -> AbstractContextManager[NewFolder]:
         BuildError: as `write_configs` does for folders.
     """
     return new_folder(folder, is_ours=_is_ours)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises: BuildError, where the folder may not be replaced by a build."""
+    check_place(folder, _is_ours)
 
 
 def write_manifest(

@@ -114,7 +114,7 @@ def new_folder(target: Path, *, is_ours: Callable[[Path], bool]) -> Iterator[New
             target.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_locked(target))
             _recover(target)
-            _check_place(target, is_ours)
+            check_place(target, is_ours)
             building.path.mkdir()
         stack.callback(shutil.rmtree, building.path, ignore_errors=True)
         yield building
@@ -159,7 +159,8 @@ def _recover(target: Path) -> None:
             old.rename(target)
 
 
-def _check_place(target: Path, is_ours: Callable[[Path], bool]) -> None:
+def check_place(target: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Raises: BuildError, where there is a file, or a folder that is not ours."""
     if not target.exists():
         return
     if not target.is_dir():

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.judgements import UNKNOWN_ROW
+from hf_relabel.builders.errors import JudgingStopped
+from hf_relabel.builders.judgements import UNKNOWN_ROW, Label
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
     engine_of,
@@ -72,6 +74,18 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
         show_reports(reports, journal, as_json)
+    check_some_judged(reports)
+
+
+def check_some_judged(reports: Sequence[StageReport]) -> None:
+    """Raises: JudgingStopped, where a judge gave no verdict on anything that it was asked about."""
+    for report in reports:
+        asked, totals = sum(report.totals.values()), report.totals
+        if asked and asked == totals[Label.FAILED] + totals[Label.UNPARSABLE]:
+            raise JudgingStopped(
+                f"{report.name}: none of {counted(asked, 'candidate')} got a verdict ({totals[Label.FAILED]:,} failed,"
+                f" {totals[Label.UNPARSABLE]:,} unparsable; the reasons are above). Nothing can be built of this."
+            )
 
 
 def judge_job(

@@ -10,8 +10,10 @@ import pytest
 
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.hub_tools.building import build_configs
 from hf_relabel.hub_tools.commands import run
+from hf_relabel.hub_tools.judging import judge as hub_judge
 
 
 def row(number: int) -> dict[str, Any]:
@@ -87,3 +89,41 @@ def test_a_release_is_built_again_into_its_own_folder_only(place: Path, capsys: 
     assert run(["build", "--from", "another", "--out", "stricter"]) == 6
     assert "stricter holds a build of one.jsonl" in capsys.readouterr().err
     assert run(["build", "--from", "another", "--out", "stricter", "--overwrite"]) == 0
+
+
+def test_another_part_of_the_same_file_does_not_take_the_place_of_the_first(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps(row(number) | {"subset": f"s{number % 2}"}) + "\n" for number in range(4)]
+    Path("parts.jsonl").write_text("".join(lines))
+    judge("parts.jsonl")
+    assert run(["build", "parts.jsonl", "--subset", "s0", "--out", "parts"]) == 0
+    assert run(["build", "parts.jsonl", "--subset", "s1", "--out", "parts"]) == 6
+    assert "parts holds a build of parts.jsonl (s0), and this is one of parts.jsonl (s1)" in capsys.readouterr().err
+    assert run(["build", "parts.jsonl", "--subset", "s0", "--limit", "1", "--out", "parts"]) == 0
+
+
+def test_rows_in_memory_are_told_apart_by_what_they_hold(place: Path) -> None:
+    folder = BuildSettings(out="memory")
+    hub_judge([row(0), row(1), row(2)], TruthJudge("truth.jsonl"), "journal.sqlite", progress=False)
+    build_configs([row(0), row(1)], "journal.sqlite", folder, progress=False)
+    build_configs([row(0), row(1)], "journal.sqlite", folder, progress=False)
+    with pytest.raises(BuildError, match="holds a build of list, and this is one of other rows"):
+        build_configs([row(0), row(2)], "journal.sqlite", folder, progress=False)
+
+
+def test_a_manifest_of_another_program_makes_no_folder_ours(place: Path) -> None:
+    Path("app").mkdir()
+    Path("app/manifest.json").write_text('{"files": {"x.txt": {}}}')
+    Path("app/x.txt").write_text("theirs")
+    assert run(["build", "one.jsonl", "--out", "app", "--overwrite"]) == 6
+    assert Path("app/x.txt").read_text() == "theirs"
+
+
+def test_a_folder_that_was_built_again_says_how_to_load_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`datasets` goes on giving the rows that it loaded first."""
+    capsys.readouterr()
+    assert run(["build", "one.jsonl", "--out", "new"]) == 0
+    assert "force_redownload" not in capsys.readouterr().out
+    assert run(["build", "one.jsonl", "--out", "new"]) == 0
+    assert 'add download_mode="force_redownload" once' in capsys.readouterr().out

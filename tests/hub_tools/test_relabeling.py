@@ -125,7 +125,10 @@ def test_a_folder_of_the_callers_is_written_as_well(tmp_path: Path) -> None:
 
     endpoint, folder = MemoryEndpoint(by_prefix), tmp_path / "cleaned"
     relabel(ROWS, endpoint, judge=WordJudge(), out=folder, verbose=False)
-    found = relabel(ROWS[:2], endpoint, judge=WordJudge(), out=folder, technique=None, verbose=False)
+    options = {"judge": WordJudge(), "out": folder, "technique": None, "verbose": False}
+    with pytest.raises(BuildError, match="of other rows"):
+        relabel(ROWS[:2], endpoint, **options)
+    found = relabel(ROWS[:2], endpoint, **options, overwrite=True)
     assert len(found["relabel"]) == 2
     assert (folder / "manifest.json").is_file()
     loaded = datasets.load_dataset(str(folder), "remove", split="train", cache_dir=str(tmp_path / "cache"))
@@ -229,3 +232,45 @@ def test_a_damaged_cache_is_made_anew(place: str, home: Path) -> None:
 def test_a_misspelt_judge_is_answered_before_its_model() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'similarity'"):
         relabel([], judge="simlarity", model="x")
+
+
+def told(tmp_path: Path, number: int, false: tuple[str, ...] = ()) -> tuple[dict[str, Any], TruthJudge]:
+    """A row with a negative, and a judge who knows whether that is a false one."""
+    row = {"query_id": f"q{number}", "query": f"query {number}", "subset": ""} | {
+        side: [{"docid": side[:3], "text": f"{side} {number}"}] for side in ("positive_passages", "negative_passages")
+    }
+    truth = tmp_path / f"truth-{number}.jsonl"
+    truth.write_text(json.dumps({"query_id": f"q{number}", "false_negatives": list(false)}) + "\n")
+    return row, TruthJudge(str(truth))
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """`datasets` takes a local folder for another one with the same last name, and an earlier build for a later one."""
+    quiet = {"progress": False, "verbose": False}
+    found = []
+    for number in range(2):
+        row, judge = told(tmp_path, number)
+        out = tmp_path / str(number) / "cleaned"
+        found.append(relabel([row], judge=judge, out=out, **quiet)["relabel"]["query"][:])
+    assert found == [["query 0"], ["query 1"]]
+    row, judge = told(tmp_path, 2, ("neg",))
+    kept = [
+        relabel([row], judge=judge, out=tmp_path / "again", max_false_negatives=most, **quiet)["relabel"].num_rows
+        for most in (7, 0)
+    ]
+    assert kept == [1, 0]
+
+
+def test_a_technique_that_keeps_no_row_gives_a_set_of_none(tmp_path: Path) -> None:
+    row, judge = told(tmp_path, 0, ("neg",))
+    found = relabel([row], technique="remove", judge=judge, progress=False, verbose=False)
+    assert found["remove"].num_rows == 0
+    assert "negative_passages" in found["remove"].column_names
+
+
+def test_a_folder_that_cannot_be_used_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "x").write_text("x")
+    for out, message in ((tmp_path / "theirs", "did not write it"), (tmp_path / "theirs" / "x", "is a file")):
+        with pytest.raises(BuildError, match=message):
+            relabel(rows(["a", "b", "c"]), endpoint="http://127.0.0.1:1", out=out, progress=False)
