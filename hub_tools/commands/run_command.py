@@ -127,7 +127,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
     from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.commands import suspects_command
     from hf_relabel.hub_tools.commands.build_command import show_build
-    from hf_relabel.hub_tools.commands.judge_command import judge_job, reports_to_dict, show_reports
+    from hf_relabel.hub_tools.commands.judge_command import check_some_judged, judge_job, reports_to_dict, show_reports
     from hf_relabel.hub_tools.commands.kept_runs import kept_note, runs_folder
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
@@ -139,6 +139,10 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
             suspects_command.run_step(job, source, journal, retry_failed=retry_failed)
         suspects = list(suspects_command.found_suspects(source, journal)) if job.suspects else []
         audited = _audit(job, source, journal) if job.audit else None
+        if not as_json:
+            show_reports(reports, journal, as_json=False)
+            click.echo(f"\nJudgements are in {journal.path}; other commands read it with --journal.")
+        check_some_judged(reports)
         built = _build(job, source, journal, audited, engine) if job.build else None
         compared = _compare(job) if job.compare else None
         pushed = _push(job, source, journal) if job.push else None
@@ -157,7 +161,6 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
             }
             print_json({**outcome, **done})
             return
-        show_reports(reports, journal, as_json=False)
         if job.suspects:
             click.echo("")
             suspects_command.show_suspects(iter(suspects))

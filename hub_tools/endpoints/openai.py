@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, FinishReason, Reply, Request, TokenLogprob
 from hf_relabel.builders.messages.nearest import nearest_and_all
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.tgi import tgi_info
@@ -147,7 +148,9 @@ class OpenAIEndpoint:
         entry = next((entry for entry in entries if self._given_model in (None, entry["id"])), {})
         model = self._given_model or entry.get("id")
         if model is None:
-            raise self.transport.problem("/v1/models lists no model. Name one with model=.", retryable=False)
+            raise self.transport.problem(
+                f"/v1/models lists no model. Name one: {argument('model', ...)}.", retryable=False
+            )
         flavor = self._flavor_of(entries)
         if flavor == "tgi":
             return _Server("tgi", self._given_model or "tgi", EndpointInfo(model))

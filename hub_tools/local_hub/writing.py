@@ -57,11 +57,13 @@ def create_repository(call: Call) -> Response:
     private = values.get("visibility") == "private" or values.get("private") is True
     if repo_type == "spaces" and not isinstance(values.get("sdk"), str):
         raise HubError(400, "A Space needs an `sdk`.")
-    existing = call.hub.store.find(repo_type, repo_id)
-    if existing is not None:
-        return answer({"error": "You already created this repo", "url": page_of(call, existing)}, 409)
     extra = spaces.settings_of_new(values) if repo_type == "spaces" else {}
-    repository = call.hub.store.create(repo_type, repo_id, author=user, private=private, sdk=values.get("sdk"), **extra)
+    store, sdk = call.hub.store, values.get("sdk")
+    with store.lock:  # clients that come at once all learn where it is, as `exist_ok` wants
+        existing = store.find(repo_type, repo_id)
+        if existing is not None:
+            return answer({"error": "You already created this repo", "url": page_of(call, existing)}, 409)
+        repository = store.create(repo_type, repo_id, author=user, private=private, sdk=sdk, **extra)
     return answer({"url": page_of(call, repository), "name": repo_id, "id": repo_id})
 
 

@@ -359,6 +359,7 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, capfd: pytest.Captu
     assert "There is no calibration at none.json" in capfd.readouterr().err
 
 
+@pytest.mark.soak
 def test_a_student_learns_from_an_audit_and_judges(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -222,6 +222,7 @@ def wait_until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None
         time.sleep(0.1)
 
 
+@pytest.mark.soak
 def test_what_comes_out_is_byte_for_byte_that_of_one_machine(
     head: Head, tmp_path: Path, rows: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

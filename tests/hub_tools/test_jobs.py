@@ -362,6 +362,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobsSer
         yield service_
 
 
+@pytest.mark.soak
 def test_a_job_runs_to_its_end_and_keeps_journal_and_outputs(running: JobsService) -> None:
     rows_on_hub(running)
     api, options = api_of(running), SubmitOptions(carry=("known",))

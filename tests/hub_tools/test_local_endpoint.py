@@ -185,8 +185,9 @@ def test_a_listwise_judge_runs_on_a_local_model(tmp_path: Path) -> None:
 def test_the_command_judges_with_a_local_model(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = str(rows_file(tmp_path, rows=1))
     journal = str(tmp_path / "journal.sqlite")
-    assert run(["judge", path, "--endpoint", PACKAGE, "--journal", journal, "--json"]) == 0
+    code = run(["judge", path, "--endpoint", PACKAGE, "--journal", journal, "--json"])
     (stage,) = json.loads(capfd.readouterr().out)["stages"]
+    assert code == (4 if stage["labels"]["unparsable"] else 0), "so small a model may say nothing that can be read"
     assert (stage["requests"], stage["asked"], stage["labels"]["failed"]) == (1, 1, 0)
     assert model_path().name in stage["judge"]
 

@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +322,17 @@ def test_a_place_that_cannot_be_used_is_one_line(tmp_path: Path, capsys: pytest.
     (tmp_path / "hub" / "users.json").write_text("no json")
     assert run(["hub", "serve", str(tmp_path / "hub"), "--port", "0"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_clients_that_create_a_repository_at_once_all_learn_where_it_is(web: Web) -> None:
+    from huggingface_hub import HfApi
+
+    together = threading.Barrier(16)
+
+    def create(_: int) -> str:
+        together.wait()
+        url: str = HfApi(f"http://{web.address}", token=web.token).create_repo("user/at-once", exist_ok=True)
+        return url
+
+    with ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(create, range(16)))) == 1

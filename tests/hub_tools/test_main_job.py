@@ -168,7 +168,14 @@ def storms() -> dict[str, Faults | None]:
     }
 
 
-@pytest.mark.parametrize("dialect", ["tgi", "openai", "text-generation", "inference-providers"])
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        "tgi",
+        "openai",
+        *(pytest.param(each, marks=pytest.mark.soak) for each in ("text-generation", "inference-providers")),
+    ],
+)
 def test_a_stormy_run_ends_as_a_calm_one_in_every_dialect(dialect: str, tmp_path: Path) -> None:
     source = open_source(rows_path())
     outcomes: dict[str, Flagged] = {}
@@ -258,9 +265,10 @@ def first_rows(path: Path, copy: Path, *, rows: int, negatives: int) -> Source:
     return open_source(copy)
 
 
-@pytest.mark.parametrize("rows", [1, pytest.param(6, marks=pytest.mark.soak)])
-def test_a_real_model_judges_rows_and_nothing_is_lost(tmp_path: Path, rows: int) -> None:
+@pytest.mark.soak
+def test_a_real_model_judges_rows_and_nothing_is_lost(tmp_path: Path) -> None:
     """SmolLM2-135M judges near chance: this shows the plumbing, not quality."""
+    rows = 6
     source = first_rows(rows_path(), tmp_path / "rows.jsonl", rows=rows, negatives=3)
     candidates = sum(len(numbered.row.negative_passages) for numbered in source.rows())
     with Facade(LlamaBackend()) as facade:

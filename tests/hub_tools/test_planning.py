@@ -129,7 +129,7 @@ def inside(limits: tuple[float, float] | None, value: float) -> bool:
     return limits is not None and limits[0] <= value <= limits[1]
 
 
-@pytest.mark.parametrize("escalate", ["candidate", "row"])
+@pytest.mark.parametrize("escalate", ["candidate", pytest.param("row", marks=pytest.mark.soak)])
 def test_a_probe_of_a_fifth_comes_within_five_percent_of_the_real_run(
     servers: tuple[Facade, Facade], tmp_path: Path, escalate: Any
 ) -> None:
@@ -151,7 +151,7 @@ def test_a_probe_of_a_fifth_comes_within_five_percent_of_the_real_run(
     assert {*first.basis.values(), *second.basis.values()} == {"counted", "120 rows probed"}
 
 
-@pytest.mark.parametrize("escalate", ["candidate", "row"])
+@pytest.mark.parametrize("escalate", ["candidate", pytest.param("row", marks=pytest.mark.soak)])
 def test_a_probe_goes_on_until_the_cost_is_known(servers: tuple[Facade, Facade], tmp_path: Path, escalate: Any) -> None:
     """Whatever rows chance gives it: the cost is within 5 % of the real run, and the range is no wider."""
     source = write_rows(tmp_path / "rows.jsonl", 400)

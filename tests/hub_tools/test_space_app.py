@@ -358,6 +358,7 @@ def test_what_cannot_be_served_is_said_in_a_line(options: list[str], code: int, 
     assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (code, True, 1), done.stderr
 
 
+@pytest.mark.soak
 def test_a_folder_is_served_until_it_is_told_to_end(tmp_path: Path) -> None:
     built(tmp_path / "built")
     options = ("--person", "ada", "--price", "cheap=100,0")

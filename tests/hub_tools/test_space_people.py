@@ -255,6 +255,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.soak
 def test_gradio_signs_two_people_in(hub: LocalHub, tmp_path: Path) -> None:
     """The real `gradio.oauth` and authlib, over HTTP, with its check of the signature of the id token."""
     pytest.importorskip("gradio")

@@ -81,6 +81,7 @@ def test_normalised_scores_keep_their_order_between_0_and_1(positives: list[floa
     assert all(after[i] <= after[j] for i in range(len(after)) for j in range(len(after)) if before[i] <= before[j])
 
 
+@pytest.mark.soak
 def test_a_real_bi_encoder_filters_more_false_negatives_than_true_ones() -> None:
     truth = read_truth(truth_path())
     rows = [numbered.row for numbered in open_source(rows_path()).rows()]

@@ -68,6 +68,7 @@ print(json.dumps(release.report and release.report.version))
 """
 
 
+@pytest.mark.soak
 def test_a_release_that_fails_keeps_the_model_and_is_resumed(tmp_path: Path) -> None:
     tiny_bert(tmp_path / "base")
     with hub_and_client(tmp_path, modules=MODELS) as (_, client):

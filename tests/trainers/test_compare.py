@@ -152,6 +152,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, release: Release, da
         measure([arm], [data], seeds=(1, 1))
 
 
+@pytest.mark.soak
 def test_a_subset_that_harms_is_found(tmp_path: Path) -> None:
     """Rows of the subset `wrong` have the passages of other queries for positives."""
     good = [{**row, "subset": "right"} for row in plain_rows(24, positives=2, negatives=4)]

@@ -102,6 +102,7 @@ def test_the_figures_are_those_of_scikit_learn_and_of_the_paper(tmp_path: Path) 
             assert figure.low <= figure.value <= figure.high
 
 
+@pytest.mark.soak
 def test_a_cascade_is_measured_as_a_whole_too(tmp_path: Path) -> None:
     found = figures(tmp_path, Stage("cheap", Scores(0.35), Rule()), Stage("accurate", Scores(0.65)))
 

@@ -52,6 +52,7 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, in
     return [torch.load(folder / f"results-{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("size", SIZES)
 def test_two_devices_train_as_one_with_all_rows(devices, tmp_path: Path, variant, size) -> None:  # type: ignore[no-untyped-def]
