@@ -84,9 +84,6 @@ def _one_file(path: Path, config: str | None, split: str | None, format: str | N
     if split is not None and own is not None and split_of(split) not in (None, own):
         raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. {_OTHER}")
     # What is in a zip file or a JSON document may be of several splits.
-    several = {".zip", ".json"} & set(path.suffixes)
-    if split is not None and own is None and not several and split_of(split) != TRAIN:
-        raise SourceError(f"{path}: names no split, so it has no {split!r}. {_OTHER}")
     return Opened((local_file(path, str(path)),), split=split)
 
 

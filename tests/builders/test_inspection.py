@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from hf_relabel.builders.sources import FORMATS, open_source
 from hf_relabel.builders.sources.inspection import Inspection, inspect
-from hf_relabel.hub_tools.commands.inspect_command import command
+from hf_relabel.hub_tools.commands import cli
 
 ROW = {"query": "why is the sky blue?", "positive": "air scatters blue light", "negative": "the sea is blue"}
 
@@ -69,12 +69,12 @@ def test_columns_are_shown_and_guesses_are_said_to_be(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"question": "q?", "response": "yes", "hard_1": "no", "hard_2": "never"}) + "\n")
     arguments = [str(path), "--column", "negative=hard_*"]
-    shown = CliRunner().invoke(command, arguments)
+    shown = CliRunner().invoke(cli, ["inspect", *arguments])
     assert shown.exit_code == 0
     assert "query ← question" in shown.output
     assert "positive ← response (guessed: the only text column left)" in shown.output
     assert "negative ← hard_1, hard_2" in shown.output
-    told = CliRunner().invoke(command, [*arguments, "--column", "positive=response", "--json"])
+    told = CliRunner().invoke(cli, ["inspect", *arguments, "--column", "positive=response", "--json"])
     report = json.loads(told.output)
     assert report["columns"] == ["query ← question", "positive ← response", "negative ← hard_1, hard_2"]
     assert report["source"]["columns"] == {"negative": ["hard_*"], "positive": ["response"]}
@@ -82,6 +82,6 @@ def test_columns_are_shown_and_guesses_are_said_to_be(tmp_path: Path) -> None:
 
 
 def test_the_help_describes_every_format() -> None:
-    text = CliRunner().invoke(command, ["--help"]).output
+    text = CliRunner().invoke(cli, ["inspect", "--help"]).output
     assert [name for name in FORMATS if f"    {name} " not in text] == []
     assert "worse (relevant, but less so)" in text

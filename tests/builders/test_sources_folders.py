@@ -242,10 +242,3 @@ def test_an_arrow_file(tmp_path: Path) -> None:
     with pa.ipc.new_file(tmp_path / "rows.arrow", table.schema) as file:
         file.write_table(table, max_chunksize=150)
     assert queries(tmp_path) == [str(number) for number in range(200)]
-
-
-def test_a_file_that_names_no_split_has_no_other_than_train(tmp_path: Path) -> None:
-    place = folder(tmp_path, "nq.jsonl") / "nq.jsonl"
-    assert queries(place, split="train") == queries(place) == ["nq.jsonl"]
-    with pytest.raises(SourceError, match=r"names no split, so it has no 'dev'\. Name the file"):
-        open_source(place, split="dev")

@@ -315,6 +315,7 @@ push: {{repo: "${{repo}}", license: apache-2.0, language: en, tag: v0.1.0}}
     assert ask(client, f"api.dataset_info('{REPO}').card_data.language") == ["en"]
 
 
+@pytest.mark.soak  # make quickstart does the same
 def test_the_quickstart_releases_and_loads_back(tmp_path: Path) -> None:
     out = tmp_path / "out"
     few = tmp_path / "rows.jsonl"

@@ -183,6 +183,7 @@ def test_the_token_is_in_no_output(hub: Any, trained: Path) -> None:
     assert running.token not in json.dumps([path.read_text() for path in trained.glob("*.json")])
 
 
+@pytest.mark.soak
 def test_one_job_file_judges_compares_releases_trains_and_publishes(hub: Any, tmp_path: Path) -> None:
     import yaml
 

@@ -516,6 +516,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.soak
 def test_processes_that_share_a_disk_and_are_killed_lose_nothing(here: Here, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     acknowledged: dict[str, list[str]] = {"anna": [], "ben": []}
@@ -567,6 +568,7 @@ def test_what_somebody_changed_by_hand_stays(here: Here, tmp_path: Path) -> None
             assert answers_of(adjudication, "anna") == given
 
 
+@pytest.mark.soak
 def test_an_audit_is_reported_from_the_answers_on_the_hub(here: Here, tmp_path: Path) -> None:
     command = "from hf_relabel.hub_tools.commands import main; main()"
     nobody = run(command, here, tmp_path, "audit", "report", REPO)

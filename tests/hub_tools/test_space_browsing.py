@@ -251,6 +251,7 @@ def files_of(release: Release, config: str) -> ConfigFiles:
     return opened(release, None, None, 10_000_000).config(config)
 
 
+@pytest.mark.soak
 def test_single_rows_are_those_of_the_whole_file(tmp_path: Path) -> None:
     """Large passages make several pages of a column."""
     built(tmp_path / "large", 60, characters=60_000, row_group_bytes=3_000_000, max_shard_bytes=50_000_000)

@@ -149,6 +149,7 @@ def _made() -> bytes:
 CONTENT = _made()
 
 
+@pytest.mark.soak
 def test_few_bytes_are_fetched_for_a_row(tmp_path: Path) -> None:
     folder = built(tmp_path / "large", 60, characters=60_000, row_group_bytes=6_000_000, max_shard_bytes=50_000_000)
     release = release_from_folder(folder)

@@ -240,6 +240,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.soak
 def test_the_modules_give_what_trec_eval_gives_and_keep_to_their_cache(cache: Path) -> None:
     found = result(python(cache, BY_PATH, json.dumps([PREDICTIONS, REFERENCES])))
     run = {str(n): dict(zip(each["docids"], each["scores"], strict=True)) for n, each in enumerate(PREDICTIONS)}

@@ -25,7 +25,12 @@ from tests.hub_tools.releases_data import built
 from tests.trainers.runs import beir_folder, rows_file, tiny_recipe
 from tests.trainers.tiny_models import tiny_bert, tiny_qwen
 
-KINDS = ["bi-encoder", "lora", "sparse", "late-interaction", "reranker"]
+KINDS = [
+    "bi-encoder",
+    "lora",
+    *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("sparse", "late-interaction")),
+    "reranker",
+]
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*", "ignore::UserWarning:torch.*")
 
@@ -126,7 +131,7 @@ run(Path(sys.argv[1]), sys.argv[2], evaluate_every=3, callbacks=[Slow()])
 """
 
 
-@pytest.mark.parametrize("kind", ["bi-encoder", pytest.param("reranker", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kind", [pytest.param("bi-encoder", marks=pytest.mark.soak), "reranker"])
 def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, kind: str) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
