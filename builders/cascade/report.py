@@ -129,15 +129,15 @@ class JudgingReport:
             header = ["judge", "judge", "both answered", "same label", "kappa"]
             parts.append("Agreement\n" + text_table(pairs, header, floatfmt=".3f"))
         if self.escalation:
-            several = len(self.escalation) > 1
+            noted = len(self.escalation) > 1 or any(way.missing for way in self.escalation)
             ways = [
                 [way.name, " + ".join(map(str, way.judged)), way.tokens, way.false_negatives, way.lost]
-                + ([_note(way)] if several else [])
+                + ([_note(way)] if noted else [])
                 for way in self.escalation
             ]
-            header = ["escalation", "judged", "tokens", "false negatives", "lost", *(["note"] if several else [])]
+            header = ["escalation", "judged", "tokens", "false negatives", "lost", *(["note"] if noted else [])]
             table = text_table(ways, header, intfmt=",")
-            meaning = f"\n{_WHAT_NOTES_MEAN}" if several else ""
+            meaning = f"\n{_WHAT_NOTES_MEAN}" if noted else ""
             parts.append(f"Ways to run it, on the same replies\n{table}{meaning}")
         if any(self.cut.values()):
             cut = ", ".join(f"{name}: {number}" for name, number in self.cut.items() if number)
@@ -274,8 +274,9 @@ class _Way:
         for stage, word in enumerate(words[: self.depth]):
             asked = candidates_of_stage(row, findings, self.rules, said)
             said.append({position: word[position] for position in asked if position in word})
-            self.judged[stage] += len(asked)
-            self.missing += len(asked) - len(said[-1])
+            answered = sum(judgement.label.is_answer for judgement in said[-1].values())
+            self.judged[stage] += answered
+            self.missing += len(asked) - answered
             for judgement in said[-1].values():
                 self.tokens += (judgement.prompt_tokens or 0) + (judgement.completion_tokens or 0)
         outcomes = conclude(row, findings, self.rules, said)

@@ -233,10 +233,12 @@ def _judge(given: dict[str, Any]) -> dict[str, Any]:
     """The judge of the only stage, as a job file names it."""
     from hf_relabel.builders.judges.registry import JUDGES
 
-    kind = given["judge_kind"] or ("listwise" if given["endpoints"] else None)
+    told = {"truth": given["truth"], "saved-replies": given["replies"], "listwise": given["endpoints"]}
+    kind = given["judge_kind"] or next((kind for kind, value in told.items() if value), None)
     if kind is None:
         raise ConfigError(
-            "Name a judge: --endpoint URL for an LLM, --judge similarity to work offline, or --stages FILE."
+            "Name a judge: --endpoint URL for an LLM, --judge similarity to work offline, --truth FILE where the false"
+            " negatives are known, or --stages FILE."
         )
     judge = {"kind": kind}
     for judge_kind, option in (("truth", "truth"), ("saved-replies", "replies")):

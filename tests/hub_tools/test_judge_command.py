@@ -236,10 +236,12 @@ def test_a_judge_that_says_nothing_is_no_success(tmp_path: Path, capsys: pytest.
     truth = tmp_path / "truth.jsonl"
     truth.write_text('{"query_id": "of another set", "false_negatives": []}\n')
     journal = ["--journal", str(tmp_path / "journal.sqlite")]
-    assert run(["judge", str(rows_path()), "--judge", "truth", "--truth", str(truth), *journal]) == 4
+    assert run(["judge", str(rows_path()), "--truth", str(truth), *journal]) == 4
     assert re.search(
         r"stage-1: none of \d+ candidates got a verdict \(\d+ failed, 0 unparsable", capsys.readouterr().err
     )
+    assert run(["report", str(rows_path()), *journal]) == 0
+    assert re.search(r"stage-1 alone +0 .* answers are missing", capsys.readouterr().out)
 
 
 def test_a_judge_that_asks_no_server_is_given_none(capsys: pytest.CaptureFixture[str]) -> None:
