@@ -13,7 +13,7 @@ from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
 from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.configs.techniques import Technique, named
 from hf_relabel.builders.configs.writing import BuildReport, Shard, check_folder, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import BuildSettings
@@ -336,11 +336,8 @@ def check_names(settings: BuildSettings) -> None:
     Raises:
         ConfigError: an unknown technique or default config.
     """
-    known = [str(technique) for technique in Technique]
-    unknown = [name for name in settings.techniques if name not in known]
-    if unknown:
-        near = did_you_mean(unknown[0], known)
-        raise ConfigError(f"There is no technique {unknown[0]!r}.{near} Techniques are: {', '.join(known)}.")
+    for name in settings.techniques:
+        named(name)
     if settings.default not in settings.techniques:
         raise ConfigError(
             f"The default config {settings.default!r} is not among those built: {', '.join(settings.techniques)}."

@@ -279,6 +279,17 @@ def read_manifest(folder: Path, *, any_version: bool = False) -> dict[str, Any]:
     return manifest
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder may be replaced: it is empty, or holds a build or a release.
+
+    Raises:
+        BuildError: its manifest is not one of ours.
+    """
+    if not any(folder.iterdir()):
+        return True
+    return (folder / MANIFEST_NAME).is_file() and bool(read_manifest(folder, any_version=True))
+
+
 def package_version(name: str) -> str:
     try:
         return version(name)

@@ -32,6 +32,7 @@ from hf_relabel.builders.configs.manifest import (
     VerdictCounts,
     by_subset,
     file_entry,
+    is_ours,
     make_manifest,
     manifest_text,
     read_manifest,
@@ -227,12 +228,12 @@ def folder_of_configs(folder: Path) -> AbstractContextManager[NewFolder]:
     Raises:
         BuildError: as `write_configs` does for folders.
     """
-    return new_folder(folder, is_ours=_is_ours)
+    return new_folder(folder, is_ours=is_ours)
 
 
 def check_folder(folder: Path) -> None:
     """Raises: BuildError, where the folder may not be replaced by a build."""
-    check_place(folder, _is_ours)
+    check_place(folder, is_ours)
 
 
 def write_manifest(
@@ -566,13 +567,6 @@ def _check_settings(
         raise ConfigError(f"There are {len(stage_names)} stages but {len(stage_judges)} judges of stages.")
     if limit < 0 or max_shard_bytes < 1:
         raise ConfigError("The limit must be 0 or more, and a shard must be allowed at least one byte.")
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder may be replaced: it is empty, or we wrote it."""
-    if not any(folder.iterdir()):
-        return True
-    return (folder / MANIFEST_NAME).is_file() and bool(read_manifest(folder, any_version=True))
 
 
 def _earlier_files(folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hf_relabel.builders.configs.manifest import MANIFEST_NAME, FileEntry, manifest_text, read_manifest
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME, FileEntry, is_ours, manifest_text, read_manifest
 from hf_relabel.builders.disk.atomic_folder import new_folder
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.messages.expecting import PATH, expects
@@ -97,7 +97,7 @@ def pull(
         raise ConfigError(f"{location!r} is no release on the Hub. Give user/repo or user/repo@revision.")
     target = Path(out).resolve()
     partial = target.parent / f".{target.name}.pulling"
-    with new_folder(target, is_ours=_is_ours) as building:
+    with new_folder(target, is_ours=is_ours) as building:
         remote = _Remote.opened(hub.repo_id, revision or hub.revision, token, partial)
         manifest = remote.manifest()
         wanted = _chosen(data_files(manifest, remote.name), configs, remote.name)
@@ -334,13 +334,6 @@ def _default(manifest: Mapping[str, Any], configs: Sequence[str]) -> str | None:
     settings = manifest.get("settings")
     default = settings.get("default_config") if isinstance(settings, dict) else None
     return default if isinstance(default, str) and default in configs else None
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder may be replaced: it is empty, or holds a build or a release."""
-    if not any(folder.iterdir()):
-        return True
-    return (folder / MANIFEST_NAME).is_file() and bool(read_manifest(folder, any_version=True))
 
 
 def _earlier_files(folder: Path) -> list[str]:
