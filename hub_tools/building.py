@@ -11,7 +11,6 @@ from hf_relabel.builders.cascade.judged_share import judged_enough
 from hf_relabel.builders.cascade.suspects import SUSPECTS, Suspect, suspect_finder
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
 from hf_relabel.builders.configs.earlier_build import refuse_other_build
-from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.configs.techniques import Technique, named
 from hf_relabel.builders.configs.writing import BuildReport, Shard, check_folder, write_configs
@@ -136,9 +135,9 @@ def _build(
 
 def check_earlier(settings: BuildSettings, source: Source, journal: Journal) -> None:
     """Raises: BuildError, see `refuse_other_build`."""
-    if (Path(settings.out) / MANIFEST_NAME).is_file() and not settings.overwrite:
-        described = {**source.record(), "fingerprint": source.fingerprint()}
-        refuse_other_build(Path(settings.out), described, journal.has_run, str(journal.path))
+    if not settings.overwrite:
+        out, kept = Path(settings.out), str(journal.path)
+        refuse_other_build(out, source.record(), source.fingerprint, journal.has_run, kept)
 
 
 def check_place(settings: BuildSettings, source: Source, journal: Journal) -> None:
@@ -256,8 +255,10 @@ def _rebuild(
     stages = release.manifest["settings"]["stages"]
     scored = bool(release.manifest["settings"].get("scores"))
     if not settings.overwrite and "source" in release.manifest:
-        run = release.manifest.get("run")
-        refuse_other_build(Path(settings.out), release.manifest["source"], lambda there: there == run, release.name)
+        run, source = release.manifest.get("run"), release.manifest["source"]
+        refuse_other_build(
+            Path(settings.out), source, lambda: source.get("fingerprint"), lambda there: there == run, release.name
+        )
     # What says how the release came to be; its own name and version are not those of what is built now.
     kept = ("source", "run")
     zones = (release.manifest.get("evidence") or {}).get("zones")

@@ -161,14 +161,12 @@ def relabel(
         "relevant_from": relevant_from,
     }
     source = _opened(data, options)
-    with as_journal(_journal_of(source) if journal is None else journal) as kept:
-        if out is not None:
-            check_place(settings.model_copy(update={"out": os.fspath(out), "overwrite": overwrite}), source, kept)
+    with as_journal(_journal_of(source) if journal is None else journal) as kept, _folder(out) as folder:
+        wanted = settings.model_copy(update={"out": str(folder), "overwrite": overwrite})
+        check_place(wanted, source, kept)
         _judge(source, ready, kept, retry_failed, progress)
-        with _folder(out) as folder:
-            wanted = settings.model_copy(update={"out": str(folder), "overwrite": overwrite})
-            report = build_configs(source, kept, wanted, min_judged=min_judged, progress=progress is not False)
-            lasting = folder if out is not None else _lasting(folder, report)
+        report = build_configs(source, kept, wanted, min_judged=min_judged, progress=progress is not False)
+        lasting = folder if out is not None else _lasting(folder, report)
         if verbose:
             print(summary(report.manifest, kept.path))  # noqa: T201 - as sentence-transformers' mine_hard_negatives does
     return _loaded(lasting, [*settings.techniques, *shown], _content(report))

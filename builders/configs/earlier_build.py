@@ -19,11 +19,18 @@ Described = Mapping[str, Any]
 """A source, or a run, as a manifest tells it."""
 
 
-def refuse_other_build(folder: Path, source: Described, knows_run: Callable[[Described], bool], journal: str) -> None:
+def refuse_other_build(
+    folder: Path,
+    source: Described,
+    fingerprint: Callable[[], str | None],
+    knows_run: Callable[[Described], bool],
+    journal: str,
+) -> None:
     """Whether a folder may be replaced by a build of this source with the judgements of this journal.
 
     Args:
         source: as the manifest will tell it.
+        fingerprint: what identifies its content. Asked only where its name does not say enough: all of it is read.
         knows_run: whether the run that the folder was built from is one of the journal's.
         journal: its name, for the message.
 
@@ -37,7 +44,7 @@ def refuse_other_build(folder: Path, source: Described, knows_run: Callable[[Des
     if not isinstance(lies, dict) or not isinstance(run, dict):
         return  # it does not say what it was built from
     remedy = f"Give another folder, or {argument('overwrite', True)} to replace it."
-    if not _is_same(lies, source):
+    if not _is_same(lies, source, fingerprint):
         one, other = _told(lies), _told(source)
         other = other if one != other else "other rows"
         raise BuildError(f"{folder} holds a build of {one}, and this is one of {other}. {remedy}")
@@ -48,13 +55,13 @@ def refuse_other_build(folder: Path, source: Described, knows_run: Callable[[Des
         )
 
 
-def _is_same(one: Described, other: Described) -> bool:
+def _is_same(one: Described, other: Described, fingerprint: Callable[[], str | None]) -> bool:
     if any((one.get(part) or None) != (other.get(part) or None) for part in _PARTS):
         return False
-    if one.get("fingerprint") is not None and one.get("fingerprint") == other.get("fingerprint"):
-        return True
     # Objects in memory have no name of their own, only rows.
-    return bool(one.get("files")) and one.get("name") == other.get("name")
+    if one.get("files") and one.get("name") == other.get("name"):
+        return True
+    return one.get("fingerprint") is not None and one["fingerprint"] == fingerprint()
 
 
 def _told(source: Described) -> str:

@@ -89,6 +89,6 @@ def _is_a(given: object, kind: type | str) -> bool:
 
 
 def _name(kind: type | str) -> str:
-    if kind is type(None):
+    if kind is NONE:
         return "None"
     return kind if isinstance(kind, str) else kind.__name__
