@@ -129,7 +129,7 @@ def _build(
         on_shard=on_shard,
         scores=source.scored,
         views=views_of_settings(settings, scored=source.scored),
-        beside=formats_of(settings, source),
+        beside=formats_of(settings, source, source.records),
     )
 
 
@@ -195,13 +195,13 @@ def views_of_settings(settings: BuildSettings, *, scored: bool) -> tuple[View, .
 
 
 def formats_of(
-    settings: BuildSettings, source: Source | None, originals: Callable[[], Originals] | None = None
+    settings: BuildSettings, source: Source | None, originals: Callable[[], Originals]
 ) -> Callable[[Path], dict[str, Any]] | None:
     """What writes the output format that the settings ask for; None where they ask for none.
 
     Args:
         source: what the rows came from; None for a release.
-        originals: the rows with their records; None for those of the source.
+        originals: gives the rows with their records.
 
     Raises:
         ConfigError: it cannot be written.
@@ -211,9 +211,7 @@ def formats_of(
     format = OutputFormat(settings.output_format, source)
     format.check()
     techniques = [Technique(name) for name in dict.fromkeys(settings.techniques)]
-    read = originals if originals is not None or source is None else source.records
-    assert read is not None  # whoever has no source gives the rows
-    return lambda folder: write_formats(folder, format, read(), techniques, limit=settings.limit)
+    return lambda folder: write_formats(folder, format, originals(), techniques, limit=settings.limit)
 
 
 def rebuild_configs(

@@ -10,6 +10,7 @@ from typing import Any
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Passage, text_docid
+from hf_relabel.builders.sources.column_names import listed
 from hf_relabel.builders.sources.columns import METADATA
 from hf_relabel.builders.sources.fields import Context, check_text, identifier, structured_passage
 from hf_relabel.builders.sources.files import Record, SourceFile
@@ -96,10 +97,8 @@ def _with_texts(name: str, passages: Iterable[Passage]) -> Iterator[Passage]:
 def _passage(record: Record, context: Context) -> Passage:
     if "text" not in record:
         if len(record) != 1 or not METADATA.isdisjoint(record):
-            has = ", ".join(map(str, list(record)[:10])) or "nothing"
-            raise context.bad(
-                "text", "missing", f"A passage has a `text`, perhaps title and _id; this record has: {has}."
-            )
+            remedy = f"A passage has a `text`, perhaps title and _id; this record has: {listed(record, 10)}."
+            raise context.bad("text", "missing", remedy)
         [(name, text)] = record.items()
         return structured_passage({"text": check_text(text, name, context)}, name, context)
     id_field = next((name for name in _IDS if name in record), None)

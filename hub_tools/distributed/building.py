@@ -90,7 +90,7 @@ def build_on_ray(
     """
     check_names(settings)
     check_share("min_judged", min_judged)
-    beside = formats_of(settings, source)
+    beside = formats_of(settings, source, source.records)
     run = journal.last_run()
     check_earlier(settings, source, journal)
     stages = stages_of_run(run)
