@@ -18,6 +18,7 @@ from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, kinds, make_judge
 from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.messages.expecting import told
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.endpoints.limits import Limits
@@ -98,6 +99,11 @@ def check_stages(stages: Sequence[Stage]) -> None:
                 raise ConfigError(
                     f"Stage {stage.name!r} ({member.judge.kind}) asks a server and has no endpoint. Give it the URL"
                     " of one, such as http://127.0.0.1:8080."
+                )
+            if member.endpoints and not asks_server(member):
+                raise ConfigError(
+                    f"{argument('endpoint')}: the {member.judge.kind} judge asks no server. Leave it out, or name a"
+                    " judge that asks one."
                 )
 
 

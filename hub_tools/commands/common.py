@@ -231,8 +231,6 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
 
 def _judge(given: dict[str, Any]) -> dict[str, Any]:
     """The judge of the only stage, as a job file names it."""
-    from hf_relabel.builders.judges.registry import JUDGES
-
     told = {"truth": given["truth"], "saved-replies": given["replies"], "listwise": given["endpoints"]}
     kind = given["judge_kind"] or next((kind for kind, value in told.items() if value), None)
     if kind is None:
@@ -246,8 +244,6 @@ def _judge(given: dict[str, Any]) -> dict[str, Any]:
             judge["file"] = given[option]
         elif given[option]:
             raise ConfigError(f"--{option} is for --judge {judge_kind}.")
-    if given["endpoints"] and hasattr(JUDGES.get(kind), "judge"):
-        raise ConfigError(f"--endpoint: the {kind} judge asks no server. Leave it out, or name a judge that asks one.")
     if given["model"] and not given["endpoints"]:
         judge["model"] = given["model"]
     return judge
