@@ -94,10 +94,16 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What was built. `manifest` is the content of manifest.json."""
+    """What was built.
+
+    Attributes:
+        manifest: the content of manifest.json.
+        replaced: whether an earlier build was in the folder.
+    """
 
     folder: Path
     manifest: Mapping[str, Any]
+    replaced: bool
 
     @property
     def rows(self) -> int:
@@ -219,7 +225,8 @@ def write_configs(
             if beside is not None:
                 extra["formats"] = beside(building.path)
             manifest = write_manifest(building, layout, counts, files, extra)
-    return BuildReport(folder=Path(folder), manifest=manifest)
+            replaced = building.earlier_text(MANIFEST_NAME) is not None
+    return BuildReport(folder=Path(folder), manifest=manifest, replaced=replaced)
 
 
 def folder_of_configs(folder: Path) -> AbstractContextManager[NewFolder]:

@@ -136,9 +136,6 @@ def command(
     given |= {"output_format": output_format, "overwrite": overwrite or None}
     chosen = {name: value for name, value in given.items() if value is not None} | view_settings(options)
     engine = engine_of(options)
-    from hf_relabel.builders.configs.manifest import MANIFEST_NAME
-
-    replaced = (Path(out) / MANIFEST_NAME).is_file()
     if release is not None:
         if engine is not None:
             raise ConfigError("--engine ray needs the journal: give SOURCE in place of --from.")
@@ -148,7 +145,7 @@ def command(
             raise ConfigError("--min-judged needs the journal: give SOURCE in place of --from.")
         if options["source"] or journal_path:
             raise ConfigError("--from takes the place of SOURCE and --journal: leave those out.")
-        show_build(_rebuild(release, options["revision"], out, chosen), out, as_json, replaced=replaced)
+        show_build(_rebuild(release, options["revision"], out, chosen), out, as_json)
         return
     if not options["source"]:
         raise ConfigError("Name a training set, or a release with --from.")
@@ -163,7 +160,6 @@ def command(
         ),
         out,
         as_json,
-        replaced=replaced,
     )
 
 
@@ -218,13 +214,8 @@ def build(
         return build_on_ray(source, journal, settings, engine, min_judged=min_judged, progress=progress)
 
 
-def show_build(report: BuildReport, out: str | Path, as_json: bool, *, replaced: bool = False) -> None:
-    """Print what was built.
-
-    Args:
-        replaced: an earlier build was in the folder: `datasets` keeps what it loads of a local folder by the folder's
-            last name, and would go on giving the rows of that one.
-    """
+def show_build(report: BuildReport, out: str | Path, as_json: bool) -> None:
+    """Print what was built."""
     if as_json:
         print_json(report.to_dict())
         return
@@ -232,7 +223,7 @@ def show_build(report: BuildReport, out: str | Path, as_json: bool, *, replaced:
     settings = report.manifest["settings"]
     shown = [settings["default_config"], *(view["name"] for view in settings.get("views", ()))]
     click.echo("\nLoad it with: " + ", ".join(f'load_dataset("{out}", "{name}")' for name in shown))
-    if replaced:
+    if report.replaced:  # `datasets` keeps what it loads of a local folder by the folder's last name
         click.echo(
             "There was a build before. If you loaded that one, datasets keeps its rows: add"
             ' download_mode="force_redownload" once.'

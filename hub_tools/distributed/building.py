@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
 from hf_relabel.builders.configs.arrow_batches import Batch, JudgedRow, batch_ends, complete
-from hf_relabel.builders.configs.manifest import FileEntry, VerdictCounts, file_entry
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME, FileEntry, VerdictCounts, file_entry
 from hf_relabel.builders.configs.techniques import Technique, account_all
 from hf_relabel.builders.configs.writing import (
     MAX_ROW_GROUP_ROWS,
@@ -129,7 +129,8 @@ def build_on_ray(
             if beside is not None:  # by one process, which reads the source once more
                 extra["formats"] = beside(building.path)
             manifest = write_manifest(building, layout, counts, files, extra)
-    return BuildReport(folder=Path(settings.out), manifest=manifest)
+            replaced = building.earlier_text(MANIFEST_NAME) is not None
+    return BuildReport(folder=Path(settings.out), manifest=manifest, replaced=replaced)
 
 
 @dataclass(frozen=True, slots=True)
