@@ -65,12 +65,12 @@ def _literal(value: Any) -> str:
         return f"{{{', '.join(f'{_literal(key)}: {_literal(one)}' for key, one in value.items())}}}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_literal, value))}]"
-    return _quoted(value) if isinstance(value, str) else repr(value)
+    return spelt_out(json.dumps(value, ensure_ascii=False)) if isinstance(value, str) else repr(value)
 
 
-def _quoted(text: str) -> str:
-    quoted = json.dumps(text, ensure_ascii=False)
-    return quoted.encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be logged or printed
+def spelt_out(text: str) -> str:
+    """A text with its lone surrogates as escapes: nothing that holds one can be logged, printed or written as UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _option(option: str, written: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.messages.program import program
-from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.messages.spelling import argument, spelt_out
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources.archives import unpacked
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader, beir_files
@@ -332,7 +332,7 @@ class Source:
             check_text(column, "(the name of a field)", context)
         unread = (name for name in bound.unread if name not in self._format.more)
         # Reports and manifests name them, and are UTF-8.
-        self.ignored_fields.update(name.encode("utf-8", "backslashreplace").decode() for name in unread)
+        self.ignored_fields.update(spelt_out(name) for name in unread)
         return bound
 
     def _convert(self, record: Record, context: Context, bound: Bound) -> Read:
@@ -360,8 +360,7 @@ class Source:
             bound = self._format.bind(typical(records, self.columns), self.columns, Context("", 0))
             self.layout = tuple(described(bound, self.columns, self.guesses))
         if self.guesses:
-            names = {role: column.encode("utf-8", "backslashreplace").decode() for role, column in self.guesses.items()}
-            guess = ", ".join(f"{role} ← {column}" for role, column in names.items())
+            guess = spelt_out(", ".join(f"{role} ← {column}" for role, column in self.guesses.items()))
             said = argument("columns", self.guesses)
             _logger.warning("%s: %s is a guess: it was the only column left. Say it: %s.", self.name, guess, said)
 
