@@ -116,3 +116,8 @@ def arrow_schema(*, scores: bool = False) -> pa.Schema:
             ("subset", pa.string()),
         ]
     )
+
+
+def folded(text: str) -> str:
+    """A text whatever its case and blanks, to tell whether two queries or passages are the same."""
+    return " ".join(text.split()).casefold()

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from hf_relabel.builders.rows import Passage, Row, joined_text
+from hf_relabel.builders.rows import Passage, Row, folded, joined_text
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.findings import is_blank
 from hf_relabel.builders.sources.records import StoredRecords
@@ -111,7 +111,7 @@ class Candidates:
     def like(self, query: str, query_id: str, positives: Iterable[int]) -> set[int]:
         """The positions of all passages that are the query, or one of these positives: by id, or by text but for case,
         blanks and title."""
-        keys = {_digest("text", _plain(query))}
+        keys = {_digest("text", folded(query))}
         for position in positives:
             keys.update(_likeness(self[position]))
         found = {position for key in keys for position in self._like.all(key)}
@@ -157,7 +157,7 @@ class Pairs:
         self.scores = self.scores or any(passage.score is not None for passage in row.positive_passages)
         self._rows.append({**row.to_dict(scores=True), "negative_passages": []})
         positions = (self._candidates.add(passage) for passage in row.positive_passages)
-        key = _digest(_plain(row.query))
+        key = _digest(folded(row.query))
         for position in positions:
             if position != NONE:
                 self._positives.add(key, position)
@@ -171,18 +171,14 @@ class Pairs:
 
     def query(self, row: Row) -> Query:
         """The row's query as a miner sees it."""
-        positives = tuple(self._positives.all(_digest(_plain(row.query))))
+        positives = tuple(self._positives.all(_digest(folded(row.query))))
         like = self._candidates.like(row.query, row.query_id, positives)
         return Query(row.query, positives, tuple(sorted(like.difference(positives))))
 
 
 def _likeness(passage: Passage) -> tuple[bytes, bytes]:
     """What passages that say the same have in common: the id, or the text."""
-    return _digest("docid", passage.docid), _digest("text", _plain(passage.text))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()
+    return _digest("docid", passage.docid), _digest("text", folded(passage.text))
 
 
 def _digest(*parts: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
+from hf_relabel.builders.rows import folded
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 
 logger = logging.getLogger(__name__)
@@ -16,12 +17,12 @@ def warn_of_shared_queries(trained_on: Iterable[str], sets: Sequence[RetrievalSe
     Args:
         trained_on: the queries of all rows; they are read once, and only if there is a set.
     """
-    asked = {_plain(query) for data in sets for query in data.queries.values()}
+    asked = {folded(query) for data in sets for query in data.queries.values()}
     if not asked:
         return
-    seen = {plain for query in trained_on if (plain := _plain(query)) in asked}
+    seen = {plain for query in trained_on if (plain := folded(query)) in asked}
     for data in sets:
-        shared = sum(_plain(query) in seen for query in data.queries.values())
+        shared = sum(folded(query) in seen for query in data.queries.values())
         if shared:
             logger.warning(
                 "%s: %d of its %d queries are in the rows that are trained on. What is measured there says little of"
@@ -30,7 +31,3 @@ def warn_of_shared_queries(trained_on: Iterable[str], sets: Sequence[RetrievalSe
                 shared,
                 len(data.queries),
             )
-
-
-def _plain(query: str) -> str:
-    return " ".join(query.split()).casefold()
