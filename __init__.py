@@ -70,15 +70,16 @@ if TYPE_CHECKING:
     from hf_relabel.builders.sources.samples import Sample
     from hf_relabel.cards.data_card import CardFacts, render_card
     from hf_relabel.cards.training_report import TrainingReport
-    from hf_relabel.hub_tools.building import build_configs, rebuild_configs
+    from hf_relabel.hub_tools.building.run import build_configs, rebuild_configs
     from hf_relabel.hub_tools.endpoints.registry import make_endpoint
-    from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
-    from hf_relabel.hub_tools.hub_source import open_hub_source, open_source
-    from hf_relabel.hub_tools.judging import StageReport, judge, search_suspects
+    from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Scheduler
+    from hf_relabel.hub_tools.hub.source import open_hub_source, open_source
+    from hf_relabel.hub_tools.judging.plan import plan
+    from hf_relabel.hub_tools.judging.run import StageReport, judge, search_suspects
+    from hf_relabel.hub_tools.judging.stages import Member, Stage
     from hf_relabel.hub_tools.local_hub import LocalHub
     from hf_relabel.hub_tools.looking import draw_audit, inspect, judged_rows, verdicts
     from hf_relabel.hub_tools.mining import mine
-    from hf_relabel.hub_tools.planning import plan
     from hf_relabel.hub_tools.relabeling import relabel
     from hf_relabel.hub_tools.releases.diff import diff
     from hf_relabel.hub_tools.releases.log import log
@@ -86,19 +87,18 @@ if TYPE_CHECKING:
     from hf_relabel.hub_tools.releases.opening import open_release
     from hf_relabel.hub_tools.releases.pull import pull
     from hf_relabel.hub_tools.releases.push import PushReport, push, push_source
-    from hf_relabel.hub_tools.stages import Member, Stage
-    from hf_relabel.trainers.compare import CompareReport, compare
+    from hf_relabel.trainers.comparing.compare import CompareReport, compare
+    from hf_relabel.trainers.comparing.prune import prune
+    from hf_relabel.trainers.data.training_data import open_training_data
     from hf_relabel.trainers.evaluation.beir import read_beir
     from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator, evaluate_model
-    from hf_relabel.trainers.judge_bench import judge_figures
-    from hf_relabel.trainers.judge_student import StudentExample, train_student
     from hf_relabel.trainers.losses import MultiPositiveLoss
-    from hf_relabel.trainers.prune import prune
-    from hf_relabel.trainers.publishing import publish
-    from hf_relabel.trainers.recipes import Recipe, load_recipe
+    from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
     from hf_relabel.trainers.row_trainer import RowTrainer
-    from hf_relabel.trainers.training import train
-    from hf_relabel.trainers.training_data import open_training_data
+    from hf_relabel.trainers.students.judge_bench import judge_figures
+    from hf_relabel.trainers.students.judge_student import StudentExample, train_student
+    from hf_relabel.trainers.training.publishing import publish
+    from hf_relabel.trainers.training.run import train
 
 _HOMES = {
     "AuditReport": "builders.audit.report",
@@ -111,7 +111,7 @@ _HOMES = {
     "CardError": "builders.errors",
     "CardFacts": "cards.data_card",
     "Combine": "builders.cascade.combining",
-    "CompareReport": "trainers.compare",
+    "CompareReport": "trainers.comparing.compare",
     "ConfigError": "builders.errors",
     "CrossEncoderJudge": "builders.judges.offline.cross_encoder",
     "Endpoint": "builders.judges.endpoint",
@@ -127,10 +127,10 @@ _HOMES = {
     "JudgingStopped": "builders.errors",
     "Label": "builders.judgements",
     "LabelledScore": "builders.cascade.calibration",
-    "Limits": "hub_tools.endpoints.scheduler",
+    "Limits": "hub_tools.endpoints.scheduling.scheduler",
     "ListwiseJudge": "builders.judges.prompted.listwise",
     "LocalHub": "hub_tools.local_hub",
-    "Member": "hub_tools.stages",
+    "Member": "hub_tools.judging.stages",
     "MiningReport": "builders.mining.report",
     "MultiPositiveLoss": "trainers.losses",
     "NumberedRow": "builders.rows",
@@ -139,7 +139,7 @@ _HOMES = {
     "PointwiseJudge": "builders.judges.prompted.pointwise",
     "PushReport": "hub_tools.releases.push",
     "RankingJudge": "builders.judges.prompted.ranking",
-    "Recipe": "trainers.recipes",
+    "Recipe": "trainers.recipes.recipe",
     "RelabelError": "builders.errors",
     "RelabeledBuilder": "builders.configs.relabeled_builder",
     "RelabeledConfig": "builders.configs.relabeled_builder",
@@ -153,16 +153,16 @@ _HOMES = {
     "Rule": "builders.cascade.rules",
     "Sample": "builders.sources.samples",
     "SavedRepliesJudge": "builders.judges.prompted.saved_replies",
-    "Scheduler": "hub_tools.endpoints.scheduler",
+    "Scheduler": "hub_tools.endpoints.scheduling.scheduler",
     "Shard": "builders.configs.writing",
     "SimilarityJudge": "builders.judges.offline.similarity",
     "Source": "builders.sources",
     "SourceError": "builders.errors",
     "SpanJudge": "builders.judges.prompted.spans",
-    "Stage": "hub_tools.stages",
+    "Stage": "hub_tools.judging.stages",
     "StagePlan": "builders.planning.plan",
-    "StageReport": "hub_tools.judging",
-    "StudentExample": "trainers.judge_student",
+    "StageReport": "hub_tools.judging.run",
+    "StudentExample": "trainers.students.judge_student",
     "StudentJudge": "builders.judges.offline.student",
     "Technique": "builders.configs.techniques",
     "TrainingError": "builders.errors",
@@ -171,44 +171,44 @@ _HOMES = {
     "Verdict": "builders.judgements",
     "apply": "builders.configs.techniques",
     "audit_report": "builders.audit.report",
-    "build_configs": "hub_tools.building",
+    "build_configs": "hub_tools.building.run",
     "calibrate": "builders.audit.draw",
-    "compare": "trainers.compare",
+    "compare": "trainers.comparing.compare",
     "conclude": "builders.cascade.rules",
     "diff": "hub_tools.releases.diff",
     "draw_audit": "hub_tools.looking",
     "evaluate_model": "trainers.evaluation.evaluator",
     "free_findings": "builders.sources.findings",
     "inspect": "hub_tools.looking",
-    "judge": "hub_tools.judging",
-    "judge_figures": "trainers.judge_bench",
+    "judge": "hub_tools.judging.run",
+    "judge_figures": "trainers.students.judge_bench",
     "judged_rows": "hub_tools.looking",
     "judging_report": "builders.cascade.report",
     "load_job": "builders.job.reading",
-    "load_recipe": "trainers.recipes",
+    "load_recipe": "trainers.recipes.recipe",
     "log": "hub_tools.releases.log",
     "make_endpoint": "hub_tools.endpoints.registry",
     "mine": "hub_tools.mining",
-    "open_hub_source": "hub_tools.hub_source",
+    "open_hub_source": "hub_tools.hub.source",
     "open_release": "hub_tools.releases.opening",
-    "open_source": "hub_tools.hub_source",
-    "open_training_data": "trainers.training_data",
-    "plan": "hub_tools.planning",
-    "prune": "trainers.prune",
-    "publish": "trainers.publishing",
+    "open_source": "hub_tools.hub.source",
+    "open_training_data": "trainers.data.training_data",
+    "plan": "hub_tools.judging.plan",
+    "prune": "trainers.comparing.prune",
+    "publish": "trainers.training.publishing",
     "pull": "hub_tools.releases.pull",
     "push": "hub_tools.releases.push",
     "push_model": "hub_tools.releases.models",
     "push_source": "hub_tools.releases.push",
     "read_answers": "builders.audit.answers",
     "read_beir": "trainers.evaluation.beir",
-    "rebuild_configs": "hub_tools.building",
+    "rebuild_configs": "hub_tools.building.run",
     "relabel": "hub_tools.relabeling",
     "release_from_folder": "builders.configs.release",
     "render_card": "cards.data_card",
-    "search_suspects": "hub_tools.judging",
-    "train": "trainers.training",
-    "train_student": "trainers.judge_student",
+    "search_suspects": "hub_tools.judging.run",
+    "train": "trainers.training.run",
+    "train_student": "trainers.students.judge_student",
     "verdicts": "hub_tools.looking",
     "write_configs": "builders.configs.writing",
 }

@@ -24,12 +24,12 @@ from hf_relabel.builders.readme.evidence_tables import audit_section, compare_se
 from hf_relabel.builders.readme.markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
 from hf_relabel.builders.readme.merging import VERDICTS, config_values, has_foreign_default, merge_readme
 from hf_relabel.cards import tables
-from hf_relabel.cards.agreement import AGREEMENT, agreement_alt, agreement_png, agreement_rows
 from hf_relabel.cards.example import Example, ExampleFinder, example_of
-from hf_relabel.cards.figures import BINS, FALSE_NEGATIVES
-from hf_relabel.cards.figures import figures as false_negative_figures
-from hf_relabel.cards.forest import COMPARE, compare_alt, compare_png
-from hf_relabel.cards.reliability import RELIABILITY, reliability_alt, reliability_png
+from hf_relabel.cards.figures.agreement import AGREEMENT, agreement_alt, agreement_png, agreement_rows
+from hf_relabel.cards.figures.forest import COMPARE, compare_alt, compare_png
+from hf_relabel.cards.figures.of_data_card import BINS, FALSE_NEGATIVES
+from hf_relabel.cards.figures.of_data_card import figures as false_negative_figures
+from hf_relabel.cards.figures.reliability import RELIABILITY, reliability_alt, reliability_png
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -19,8 +19,8 @@ from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, cut,
 from hf_relabel.builders.readme.merging import merge_readme
 from hf_relabel.cards import model_results as results
 from hf_relabel.cards import tables
-from hf_relabel.cards.curve import CURVE, curve_alt, has_curve, model_figures
 from hf_relabel.cards.data_card import CardFacts, _citation, _template, _with_ours
+from hf_relabel.cards.figures.curve import CURVE, curve_alt, has_curve, model_figures
 from hf_relabel.cards.model_results import HUB, hub_link, is_on_the_hub, is_repo_id, last_part, shown_name
 from hf_relabel.cards.training_report import ModelUsed, TrainingReport
 

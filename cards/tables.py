@@ -8,7 +8,7 @@ from typing import Any
 from hf_relabel.builders.cascade.suspects import SUSPECTS
 from hf_relabel.builders.readme.configs_readme import totals
 from hf_relabel.builders.readme.markdown import NOTHING, Markdown, as_code, as_text, table
-from hf_relabel.cards.figures import ALL, BINS, MOST_SUBSETS, Spread, spreads
+from hf_relabel.cards.figures.of_data_card import ALL, BINS, MOST_SUBSETS, Spread, spreads
 
 Manifest = Mapping[str, Any]
 

@@ -11,8 +11,8 @@ from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import inspection
 from hf_relabel.builders.sources.inspection import Inspection
-from hf_relabel.hub_tools import bars
-from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
+from hf_relabel.hub_tools.calls import progress_bars as bars
+from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.sample import AuditSample

@@ -12,9 +12,9 @@ from hf_relabel.builders.mining.mining import Progress, mine_source
 from hf_relabel.builders.mining.report import MiningReport
 from hf_relabel.builders.mining.settings import MiningSettings
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
-from hf_relabel.hub_tools.bars import bar
-from hf_relabel.hub_tools.given import as_source
-from hf_relabel.hub_tools.hub_source import open_source
+from hf_relabel.hub_tools.calls.given import as_source
+from hf_relabel.hub_tools.calls.progress_bars import bar
+from hf_relabel.hub_tools.hub.source import open_source
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer

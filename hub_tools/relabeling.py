@@ -28,7 +28,7 @@ from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import CALLABLE, NONE, PATH, SOURCE_OPTIONS, expects, told
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.samples import Sample
-from hf_relabel.hub_tools.building import (
+from hf_relabel.hub_tools.building.run import (
     as_settings,
     build_configs,
     calibration_of,
@@ -36,11 +36,11 @@ from hf_relabel.hub_tools.building import (
     check_share,
     views_of_settings,
 )
-from hf_relabel.hub_tools.endpoints.limits import Limits
-from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal
-from hf_relabel.hub_tools.hub_source import open_source
-from hf_relabel.hub_tools.judging import Progress, judge
-from hf_relabel.hub_tools.stages import Judges, Servers, Stage, as_stages
+from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal
+from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
+from hf_relabel.hub_tools.hub.source import open_source
+from hf_relabel.hub_tools.judging.run import Progress, judge
+from hf_relabel.hub_tools.judging.stages import Judges, Servers, Stage, as_stages
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

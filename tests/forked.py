@@ -44,7 +44,7 @@ COMMON = (
 )
 HUB = (
     *("huggingface_hub", "huggingface_hub.hf_api", "datasets", "datasets.load", "hf_relabel.hub_tools.commands"),
-    *("hf_relabel.hub_tools.releases.push", "hf_relabel.hub_tools.releases.pull", "hf_relabel.hub_tools.judging"),
+    *("hf_relabel.hub_tools.releases.push", "hf_relabel.hub_tools.releases.pull", "hf_relabel.hub_tools.judging.run"),
 )
 MODELS = (*HUB, "sentence_transformers", "sentence_transformers.sentence_transformer.trainer")
 KEPT = 4

@@ -74,7 +74,7 @@ def test_only_one_module_runs_event_loops() -> None:
         for path in sorted((root / room).rglob("*.py"))
         if any(call in path.read_text(encoding="utf-8") for call in ("asyncio.run(", "run_until_complete("))
     ]
-    assert places == ["hub_tools/coroutines.py"]
+    assert places == ["hub_tools/calls/coroutines.py"]
 
 
 ROWS = [{"query": "q", "positive": "p", "negative": "n"}]

@@ -7,8 +7,8 @@ from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.model_folder import model_folder
-from hf_relabel.trainers.recipes import Recipe
-from hf_relabel.trainers.student import DIMENSIONS, static_student
+from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.students.static import DIMENSIONS, static_student
 
 
 def build_model(recipe: Recipe, *, device: str | None = None) -> Any:

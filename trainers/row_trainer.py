@@ -10,8 +10,8 @@ from sentence_transformers.base.training_args import BatchSamplers
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.extras import require
-from hf_relabel.trainers.collating import Epoch, EpochBatchSampler, EpochCallback, RowCollator
-from hf_relabel.trainers.data import RowDraw, check_columns
+from hf_relabel.trainers.data.collating import Epoch, EpochBatchSampler, EpochCallback, RowCollator
+from hf_relabel.trainers.data.rows import RowDraw, check_columns
 from hf_relabel.trainers.losses import MultiPositiveLoss, losses_in
 
 _EXAMPLES = 3

@@ -92,7 +92,7 @@ def sample_command(
     """
     from hf_relabel.builders.cascade.calibration import Calibration
     from hf_relabel.builders.journal.store import Journal
-    from hf_relabel.hub_tools.assembly import source_of
+    from hf_relabel.hub_tools.judging.assemble import source_of
 
     source = source_of(source_settings(options))
     thresholds = None if calibration is None else Calibration.read(Path(calibration))
@@ -187,12 +187,12 @@ def report_command(
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.audit.sample import AuditSample
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.hub_tools.hub_source import HubLocation
+    from hf_relabel.hub_tools.hub.source import HubLocation
 
     if figure and not calibrate:
         raise ConfigError("--figure shows a calibration: give --calibrate too.")
     if not (answers or truth or Path(audit).exists()) and HubLocation.parse(audit) is not None:
-        from hf_relabel.hub_tools.space.adjudication import audit_of
+        from hf_relabel.hub_tools.space.people.adjudication import audit_of
 
         sample, given = audit_of(audit)
     else:
@@ -239,7 +239,7 @@ def _calibrate(
     calibration.write(path)
     if figure:
         from hf_relabel.builders.disk.atomic_file import written_whole
-        from hf_relabel.cards.reliability import reliability_png
+        from hf_relabel.cards.figures.reliability import reliability_png
 
         with written_whole(Path(figure)) as file:
             file.write(reliability_png(calibration.to_dict()))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
-    from hf_relabel.hub_tools.distributed.cluster import Engine
+    from hf_relabel.hub_tools.ray_cluster.cluster import Engine
 
 EPILOG = """\b
 Examples:
@@ -173,7 +173,7 @@ def _build(
 ) -> BuildReport:
     from hf_relabel.builders.job.job_file import BuildSettings
     from hf_relabel.builders.journal.store import Journal
-    from hf_relabel.hub_tools.assembly import source_of
+    from hf_relabel.hub_tools.judging.assemble import source_of
 
     settings = BuildSettings(out=out, **chosen)
     source = source_of(source_settings(options))
@@ -183,7 +183,7 @@ def _build(
 
 
 def _rebuild(location: str, revision: str | None, out: str, chosen: dict[str, Any]) -> BuildReport:
-    from hf_relabel.hub_tools.building import rebuild_configs, settings_of
+    from hf_relabel.hub_tools.building.run import rebuild_configs, settings_of
     from hf_relabel.hub_tools.releases.opening import open_release
 
     release = open_release(location, revision=revision, verify=True)
@@ -200,7 +200,7 @@ def build(
     min_judged: float | None = None,
 ) -> BuildReport:
     """Build the configs, with a progress bar, in this process or spread by an engine."""
-    from hf_relabel.hub_tools.building import build_configs
+    from hf_relabel.hub_tools.building.run import build_configs
 
     with progress_bar("building") as bar:
 
@@ -209,7 +209,7 @@ def build(
 
         if engine is None:
             return build_configs(source, journal, settings, min_judged=min_judged, progress=progress)
-        from hf_relabel.hub_tools.distributed.building import build_on_ray
+        from hf_relabel.hub_tools.building.on_ray import build_on_ray
 
         return build_on_ray(source, journal, settings, engine, min_judged=min_judged, progress=progress)
 

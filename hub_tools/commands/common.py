@@ -13,7 +13,7 @@ from hf_relabel.builders.messages.extras import require
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import SourceSettings, StageSettings
-    from hf_relabel.hub_tools.distributed.cluster import Engine
+    from hf_relabel.hub_tools.ray_cluster.cluster import Engine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -163,7 +163,7 @@ def engine_of(options: dict[str, Any]) -> Engine | None:
     """Take the options of `engine_options` out of `options`; None to work in this process."""
     name, workers, shards = (options.pop(option) for option in ("engine", "workers", "shards"))
     if name == "ray":
-        from hf_relabel.hub_tools.distributed.cluster import Engine
+        from hf_relabel.hub_tools.ray_cluster.cluster import Engine
 
         return Engine(workers, shards)
     if workers is not None or shards is not None:

@@ -11,7 +11,7 @@ from hf_relabel.hub_tools.commands.common import command_needs, json_option, pri
 from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
-    from hf_relabel.trainers.compare import CompareReport
+    from hf_relabel.trainers.comparing.compare import CompareReport
 
 EPILOG = """\b
 Examples:
@@ -54,7 +54,7 @@ def command(
     report, kept = run_comparison(release, sets, **options), runs_folder(options["runs"])
     if figure:
         from hf_relabel.builders.disk.atomic_file import written_whole
-        from hf_relabel.cards.forest import compare_png
+        from hf_relabel.cards.figures.forest import compare_png
 
         with written_whole(Path(figure)) as file:
             file.write(compare_png(report.evidence()))
@@ -83,9 +83,9 @@ def run_comparison(
     """Open what is named and compare."""
     from hf_relabel.hub_tools.commands.train_command import recipe_changes
     from hf_relabel.hub_tools.releases.opening import open_release
-    from hf_relabel.trainers.compare import compare, default_student
+    from hf_relabel.trainers.comparing.compare import compare, default_student
     from hf_relabel.trainers.evaluation.opening import open_sets
-    from hf_relabel.trainers.recipes import TeacherSettings, load_recipe
+    from hf_relabel.trainers.recipes.recipe import TeacherSettings, load_recipe
 
     student = load_recipe(recipe or default_student().model_dump(mode="json"), **recipe_changes(changes))
     folder = runs_folder(runs)

@@ -54,7 +54,7 @@ def command(as_json: bool, **options: Any) -> None:
     scores are no labels until --relevant-from says what makes a positive.
     """
     from hf_relabel.builders.sources.inspection import inspect
-    from hf_relabel.hub_tools.assembly import source_of
+    from hf_relabel.hub_tools.judging.assemble import source_of
 
     source = source_of(source_settings(options), pairs=True)
     with progress_bar("reading") as bar:

@@ -14,7 +14,7 @@ from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
 
-    from hf_relabel.hub_tools.jobs.submission import Submission
+    from hf_relabel.hub_tools.jobs.submit import Submission
 
 EPILOG = """\b
 Examples:
@@ -87,8 +87,8 @@ def submit(
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from hf_relabel.hub_tools.jobs.judge_server import JudgeServer
-    from hf_relabel.hub_tools.jobs.submission import SubmitOptions, prepare
-    from hf_relabel.hub_tools.jobs.submission import submit as send
+    from hf_relabel.hub_tools.jobs.submit import SubmitOptions, prepare
+    from hf_relabel.hub_tools.jobs.submit import submit as send
 
     options = SubmitOptions(
         parameters=parse_parameters(parameters),
@@ -215,7 +215,7 @@ def _follow(api: HfApi, job_id: str, namespace: str, as_json: bool) -> int:
 
 def _show_line(line: str, *, err: bool = False) -> None:
     """A line of the log, without what would steer the terminal."""
-    from hf_relabel.hub_tools.redaction import redact
+    from hf_relabel.hub_tools.hub.redaction import redact
 
     text = "".join(character if character.isprintable() or character == "\t" else "?" for character in line.rstrip())
     click.echo(redact(text), err=err)

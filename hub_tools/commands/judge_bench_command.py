@@ -53,9 +53,9 @@ def command(
     from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
     from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.judges.offline.truth import TruthJudge
-    from hf_relabel.hub_tools.assembly import source_of, stages_of
-    from hf_relabel.hub_tools.judging import judge
-    from hf_relabel.trainers.judge_bench import figures_table, judge_figures
+    from hf_relabel.hub_tools.judging.assemble import source_of, stages_of
+    from hf_relabel.hub_tools.judging.run import judge
+    from hf_relabel.trainers.students.judge_bench import figures_table, judge_figures
 
     job = Job(
         source=source_settings(options),
@@ -71,7 +71,7 @@ def command(
         from pathlib import Path
 
         from hf_relabel.builders.disk.atomic_file import written_whole
-        from hf_relabel.cards.agreement import agreement_png
+        from hf_relabel.cards.figures.agreement import agreement_png
 
         kappas = [(judge_.judge, judge_.figures["kappa"]) for judge_ in found]
         rows = [

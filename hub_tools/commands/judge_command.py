@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
-    from hf_relabel.hub_tools.distributed.cluster import Engine
-    from hf_relabel.hub_tools.judging import Stage, StageReport
+    from hf_relabel.hub_tools.judging.run import Stage, StageReport
+    from hf_relabel.hub_tools.ray_cluster.cluster import Engine
 
 EPILOG = """\b
 Examples:
@@ -66,7 +66,7 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
     """
     from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.journal.store import journal_for_judging
-    from hf_relabel.hub_tools.assembly import source_of, stages_of
+    from hf_relabel.hub_tools.judging.assemble import source_of, stages_of
 
     engine = engine_of(options)
     job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
@@ -98,12 +98,12 @@ def judge_job(
     retry_failed: bool,
 ) -> list[StageReport]:
     """Judge, with a live bar: in this process, or spread by an engine, whose workers make the stages themselves."""
-    from hf_relabel.hub_tools.judging import judge
+    from hf_relabel.hub_tools.judging.run import judge
 
     with judging_progress(rows_expected(source)) as progress:
         if engine is None:
             return judge(source, stages, journal, retry_failed=retry_failed, progress=progress)
-        from hf_relabel.hub_tools.distributed.judging import judge_on_ray
+        from hf_relabel.hub_tools.judging.on_ray import judge_on_ray
 
         return judge_on_ray(job, source, journal, engine, retry_failed=retry_failed, progress=progress)
 

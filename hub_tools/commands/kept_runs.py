@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hf_relabel.hub_tools.bars import runs_on
+from hf_relabel.hub_tools.calls.progress_bars import runs_on
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
 

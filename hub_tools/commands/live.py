@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hf_relabel.hub_tools.bars import JudgingBar
+from hf_relabel.hub_tools.calls.progress_bars import JudgingBar
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from hf_relabel.builders.sources import Source
     from hf_relabel.builders.sources.files import SourceFile
-    from hf_relabel.hub_tools.judging import StageReport
+    from hf_relabel.hub_tools.judging.run import StageReport
 
 
 @contextmanager
 def judging_progress(total: int | None = None) -> Iterator[Callable[[StageReport], None]]:
-    """A progress bar for `hf_relabel.hub_tools.judging.judge`: rows, rows/s and time left, labels, tokens and cost.
+    """A progress bar for `hf_relabel.hub_tools.judging.run.judge`: rows, rows/s and time left, labels, tokens and cost.
 
     It is drawn on standard error; where that is not a terminal, a line of the same is written every 30 s.
 

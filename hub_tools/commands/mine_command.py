@@ -53,7 +53,7 @@ def command(out: Path, as_json: bool, model_revision: str | None, **options: Any
     SOURCE holds pairs of query and positive, or is a BEIR folder. Negatives that rows already have are replaced. No
     positive of a query becomes its negative. FILE must not be there yet; beside it lies a record of how it was mined.
     """
-    from hf_relabel.hub_tools.assembly import source_of
+    from hf_relabel.hub_tools.judging.assemble import source_of
     from hf_relabel.hub_tools.mining import mine, steps_of
 
     source = source_of(source_settings(options), pairs=True)

@@ -137,9 +137,9 @@ def show_plan(
 ) -> None:
     """Print the plan of a job."""
     from hf_relabel.builders.journal.store import journal_for_judging
-    from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.commands.live import judging_progress
-    from hf_relabel.hub_tools.planning import plan_job
+    from hf_relabel.hub_tools.judging.assemble import source_of, stages_of
+    from hf_relabel.hub_tools.judging.plan import plan_job
 
     probes = bool(probe) or within is not None
     with (

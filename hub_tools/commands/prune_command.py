@@ -11,7 +11,7 @@ from hf_relabel.hub_tools.commands.common import command_needs, json_option, pri
 from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
-    from hf_relabel.trainers.prune import PruneReport
+    from hf_relabel.trainers.comparing.prune import PruneReport
 
 EPILOG = """\b
 Examples:
@@ -54,14 +54,14 @@ def command(
 ) -> None:
     """Leave out one subset of DATA at a time, train, and say which subsets harm. Changes nothing."""
     command_needs("train")
-    from hf_relabel.cards.pruning import pruning_png
+    from hf_relabel.cards.figures.pruning import pruning_png
     from hf_relabel.hub_tools.commands.train_command import recipe_changes
-    from hf_relabel.trainers.compare import default_student
+    from hf_relabel.trainers.comparing.compare import default_student
+    from hf_relabel.trainers.comparing.prune import prune
+    from hf_relabel.trainers.data.training_data import open_training_data
     from hf_relabel.trainers.evaluation.opening import open_sets
-    from hf_relabel.trainers.prune import prune
     from hf_relabel.trainers.quiet import quiet_libraries
-    from hf_relabel.trainers.recipes import load_recipe
-    from hf_relabel.trainers.training_data import open_training_data
+    from hf_relabel.trainers.recipes.recipe import load_recipe
 
     student = load_recipe(recipe or default_student().model_dump(mode="json"), **recipe_changes(changes))
     folder = runs_folder(runs)
@@ -90,7 +90,7 @@ def command(
 
 def _write_report(path: Path, report: PruneReport) -> None:
     """The pruning as Markdown, and its figure beside it, under the same name."""
-    from hf_relabel.cards.pruning import pruning_png, pruning_report
+    from hf_relabel.cards.figures.pruning import pruning_png, pruning_report
 
     picture = path.with_suffix(".png")
     _write(picture, pruning_png(report.to_dict()))

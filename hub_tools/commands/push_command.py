@@ -114,7 +114,7 @@ def _push_source(
 ) -> PushReport:
     from hf_relabel.builders.job.job_file import BuildSettings
     from hf_relabel.builders.journal.store import Journal
-    from hf_relabel.hub_tools.assembly import source_of
+    from hf_relabel.hub_tools.judging.assemble import source_of
     from hf_relabel.hub_tools.releases.push import push_source
 
     source = source_of(source_settings(options))

@@ -39,7 +39,7 @@ def command(folder: str, repo_id: str, license_: str | None, as_json: bool, **op
 
     Pushing the same again does nothing; what a killed push had sent is not sent again.
     """
-    from hf_relabel.trainers.publishing import publish
+    from hf_relabel.trainers.training.publishing import publish
 
     with release_progress() as progress:
         report = publish(folder, repo_id, license=license_, progress=progress, **options)

@@ -113,8 +113,8 @@ def _quickstart(folder: Path, as_json: bool) -> None:
     from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
     from hf_relabel.builders.quickstart import rows_path, truth_path
     from hf_relabel.builders.sources import open_source
-    from hf_relabel.hub_tools.building import build_configs
-    from hf_relabel.hub_tools.judging import Stage, judge, verdicts
+    from hf_relabel.hub_tools.building.run import build_configs
+    from hf_relabel.hub_tools.judging.run import Stage, judge, verdicts
 
     source = open_source(rows_path())
     truth = read_truth(truth_path())

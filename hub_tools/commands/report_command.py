@@ -34,7 +34,7 @@ def command(journal_path: str, figure: str | None, as_json: bool, **options: Any
     from hf_relabel.builders.cascade.report import judging_report
     from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
     from hf_relabel.builders.journal.store import Journal
-    from hf_relabel.hub_tools.assembly import source_of
+    from hf_relabel.hub_tools.judging.assemble import source_of
 
     with Journal(journal_path, write=False) as journal, progress_bar("reading") as bar:
         run = journal.last_run()
@@ -50,7 +50,7 @@ def command(journal_path: str, figure: str | None, as_json: bool, **options: Any
 
 def _draw(ways: Sequence[Mapping[str, Any]], path: Path) -> None:
     from hf_relabel.builders.disk.atomic_file import written_whole
-    from hf_relabel.cards.pareto import pareto_png
+    from hf_relabel.cards.figures.pareto import pareto_png
 
     if len(ways) < 2:
         raise ConfigError(

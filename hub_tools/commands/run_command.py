@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from hf_relabel.builders.configs.writing import BuildReport
     from hf_relabel.cards.training_report import TrainingReport
     from hf_relabel.hub_tools.commands.audit_command import AuditStep
-    from hf_relabel.hub_tools.distributed.cluster import Engine
+    from hf_relabel.hub_tools.ray_cluster.cluster import Engine
     from hf_relabel.hub_tools.releases.models import ModelPushReport
     from hf_relabel.hub_tools.releases.push import PushReport
-    from hf_relabel.trainers.compare import CompareReport
+    from hf_relabel.trainers.comparing.compare import CompareReport
 
 EPILOG = """\b
 Examples:
@@ -109,7 +109,7 @@ def _write_new(
 ) -> None:
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.builders.job.writing import write_new_job
-    from hf_relabel.hub_tools.hub_source import is_here, open_source
+    from hf_relabel.hub_tools.hub.source import is_here, open_source
 
     if source is None:
         raise ConfigError("Name the source that the job file is for: --new FILE SOURCE.")
@@ -124,13 +124,13 @@ def _write_new(
 
 def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> None:
     from hf_relabel.builders.journal.store import journal_for_judging
-    from hf_relabel.hub_tools.assembly import source_of, stages_of
     from hf_relabel.hub_tools.commands import suspects_command
     from hf_relabel.hub_tools.commands.build_command import show_build
     from hf_relabel.hub_tools.commands.judge_command import check_some_judged, judge_job, reports_to_dict, show_reports
     from hf_relabel.hub_tools.commands.kept_runs import kept_note, runs_folder
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
+    from hf_relabel.hub_tools.judging.assemble import source_of, stages_of
 
     source, stages = source_of(job.source), stages_of(job)
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
@@ -228,7 +228,7 @@ def _train(job: Any, pushed: PushReport | None) -> TrainingReport:
 
 def _push_model(job: Any) -> ModelPushReport:
     from hf_relabel.hub_tools.commands.push_command import release_progress
-    from hf_relabel.trainers.publishing import publish
+    from hf_relabel.trainers.training.publishing import publish
 
     options = job.push_model.model_dump(exclude={"repo"})
     with release_progress() as progress:

@@ -86,8 +86,8 @@ def serve_command(
     the app can only be read. Answers for a release on the Hub are committed to its config `human`.
     """
     command_needs("space")
-    from hf_relabel.hub_tools.space.serving import serve
     from hf_relabel.hub_tools.space.settings import SpaceSettings, prices_of
+    from hf_relabel.hub_tools.space.web.serving import serve
 
     settings = SpaceSettings(
         release=release,

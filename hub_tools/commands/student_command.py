@@ -14,7 +14,7 @@ from hf_relabel.hub_tools.commands.progress import progress_bar, progress_lines
 
 if TYPE_CHECKING:
     from hf_relabel.builders.sources import Source
-    from hf_relabel.trainers.judge_student import StudentExample
+    from hf_relabel.trainers.students.judge_student import StudentExample
 
 EPILOG = """\b
 Examples:
@@ -58,8 +58,8 @@ def command(
     """
     command_needs("student")
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.hub_tools.assembly import source_of
-    from hf_relabel.trainers.judge_student import train_student
+    from hf_relabel.hub_tools.judging.assemble import source_of
+    from hf_relabel.trainers.students.judge_student import train_student
 
     if sum(bool(given) for given in (audit, truth, journal_path)) != 1:
         raise ConfigError("Say what to learn from: --audit FOLDER with --answers, --truth FILE, or --journal FILE.")
@@ -87,7 +87,7 @@ def audited_examples(source: Source, audit: str, answers: Iterable[str]) -> Iter
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.audit.sample import AuditSample
     from hf_relabel.hub_tools.commands.audit_command import read_all_answers
-    from hf_relabel.trainers.judge_student import StudentExample
+    from hf_relabel.trainers.students.judge_student import StudentExample
 
     sample = AuditSample.read(Path(audit))
     truth = audit_report(sample, read_all_answers(sample, tuple(answers), None)).truth
@@ -104,7 +104,7 @@ def known_examples(source: Source, truth: str) -> Iterator[StudentExample]:
     from hf_relabel.builders.cascade.rules import first_candidates
     from hf_relabel.builders.judges.offline.truth import TruthJudge
     from hf_relabel.builders.sources.findings import free_findings
-    from hf_relabel.trainers.judge_student import StudentExample
+    from hf_relabel.trainers.students.judge_student import StudentExample
 
     known = TruthJudge(truth).known
     for numbered in source.rows():
@@ -121,7 +121,7 @@ def judged_examples(source: Source, journal_path: str) -> Iterator[StudentExampl
     from hf_relabel.builders.cascade.zones import signal
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.judgements import Outcome
-    from hf_relabel.trainers.judge_student import StudentExample
+    from hf_relabel.trainers.students.judge_student import StudentExample
 
     with Journal(journal_path, write=False) as journal:
         for numbered, found in verdicts(source, journal):

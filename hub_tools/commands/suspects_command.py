@@ -56,7 +56,7 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
     """
     from hf_relabel.builders.job.job_file import Job, SuspectsSettings
     from hf_relabel.builders.journal.store import journal_for_judging
-    from hf_relabel.hub_tools.assembly import source_of
+    from hf_relabel.hub_tools.judging.assemble import source_of
 
     job = Job(
         source=source_settings(options),
@@ -76,8 +76,8 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
 
 def run_step(job: Job, source: Source, journal: Journal, *, retry_failed: bool) -> None:
     """Ask the judges of a job's step `suspects`, or those of the job, about the ground truths."""
-    from hf_relabel.hub_tools.assembly import stages_of
-    from hf_relabel.hub_tools.judging import search_suspects
+    from hf_relabel.hub_tools.judging.assemble import stages_of
+    from hf_relabel.hub_tools.judging.run import search_suspects
 
     assert job.suspects is not None
     stages = stages_of(job.model_copy(update={"stages": job.suspects.stages or job.stages}))

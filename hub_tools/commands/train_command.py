@@ -91,12 +91,12 @@ def run_training(
 ) -> TrainingReport:
     """Open what is named and train."""
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.trainers.compare import BASELINE, default_student
+    from hf_relabel.trainers.comparing.compare import BASELINE, default_student
+    from hf_relabel.trainers.data.training_data import open_training_data
     from hf_relabel.trainers.evaluation.opening import open_sets
     from hf_relabel.trainers.quiet import quiet_libraries
-    from hf_relabel.trainers.recipes import load_recipe
-    from hf_relabel.trainers.training import train
-    from hf_relabel.trainers.training_data import open_training_data
+    from hf_relabel.trainers.recipes.recipe import load_recipe
+    from hf_relabel.trainers.training.run import train
 
     # The static student's teacher is taken out of a package where that is installed, so that it needs no network.
     base = default_student().model_dump(mode="json") if recipe == "static" else recipe
@@ -119,7 +119,7 @@ def run_training(
 @contextmanager
 def _steps_told(description: str) -> Iterator[list[Any]]:
     """Callbacks of a training that say how far it is where no terminal shows the bar of transformers."""
-    from hf_relabel.trainers.callbacks import StepsCallback
+    from hf_relabel.trainers.training.callbacks import StepsCallback
 
     with progress_lines(f"before {description} (the model, and what it reaches untrained)", unit=" steps") as lines:
 
@@ -196,7 +196,7 @@ def show_training(report: TrainingReport, out: str | Path, as_json: bool) -> Non
 
 
 def _list_recipes() -> None:
-    from hf_relabel.trainers.recipes import shipped_recipes
+    from hf_relabel.trainers.recipes.recipe import shipped_recipes
 
     for name, file in shipped_recipes().items():
         first_line = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")

@@ -13,7 +13,7 @@ from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.tokens import CountsTokens
-from hf_relabel.hub_tools.redaction import safe_url
+from hf_relabel.hub_tools.hub.redaction import safe_url
 
 if TYPE_CHECKING:
     from hf_relabel.hub_tools.endpoints.transport import Transport
@@ -38,7 +38,7 @@ class EndpointOptions:
 
 
 def _tgi(options: EndpointOptions) -> Endpoint:
-    from hf_relabel.hub_tools.endpoints.tgi import TgiEndpoint
+    from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
 
     _refuse(options, "tgi", flavor=options.flavor != "auto", provider=options.provider is not None)
     return TgiEndpoint(
@@ -53,7 +53,7 @@ def _tgi(options: EndpointOptions) -> Endpoint:
 
 
 def _text_generation(options: EndpointOptions) -> Endpoint:
-    from hf_relabel.hub_tools.endpoints.text_generation import TextGenerationEndpoint
+    from hf_relabel.hub_tools.endpoints.dialects.text_generation import TextGenerationEndpoint
 
     unused = {"flavor": options.flavor != "auto", "provider": options.provider is not None, "proxy": options.proxy}
     _refuse(options, "text-generation", **unused)
@@ -67,7 +67,7 @@ def _text_generation(options: EndpointOptions) -> Endpoint:
 
 
 def _openai(options: EndpointOptions) -> Endpoint:
-    from hf_relabel.hub_tools.endpoints.openai import OpenAIEndpoint
+    from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint
 
     unused = {"chat_template": options.chat_template != "auto", "provider": options.provider is not None}
     _refuse(options, "openai", **unused)
@@ -83,7 +83,7 @@ def _openai(options: EndpointOptions) -> Endpoint:
 
 
 def _inference_providers(options: EndpointOptions) -> Endpoint:
-    from hf_relabel.hub_tools.endpoints.inference_providers import InferenceProvidersEndpoint
+    from hf_relabel.hub_tools.endpoints.dialects.inference_providers import InferenceProvidersEndpoint
 
     unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
     _refuse(options, "inference-providers", **unused)
@@ -98,7 +98,7 @@ def _inference_providers(options: EndpointOptions) -> Endpoint:
 
 
 def _local(options: EndpointOptions) -> Endpoint:
-    from hf_relabel.hub_tools.endpoints.local import LocalEndpoint
+    from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
 
     unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
     _refuse(options, "local", **unused, model=options.model is not None, provider=options.provider is not None)

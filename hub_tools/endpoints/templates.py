@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.endpoint import Message
 from hf_relabel.builders.messages.nearest import nearest_and_all
-from hf_relabel.hub_tools.redaction import short
+from hf_relabel.hub_tools.hub.redaction import short
 
 if TYPE_CHECKING:
     from jinja2 import Environment

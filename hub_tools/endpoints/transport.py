@@ -23,7 +23,7 @@ from yarl import URL
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.endpoint import EndpointError
-from hf_relabel.hub_tools.redaction import redact, safe_url, short
+from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 10.0

@@ -118,7 +118,7 @@ class JudgeServer:
 
     def command(self) -> list[str]:
         """The command of the Job: the server below a shell that watches the main Job."""
-        from hf_relabel.hub_tools.hub_source import HubLocation
+        from hf_relabel.hub_tools.hub.source import HubLocation
 
         location = HubLocation.parse(self.model)
         if location is None or location.config is not None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import JobError
 from hf_relabel.builders.messages.program import program
-from hf_relabel.hub_tools.hub_errors import hub_errors
+from hf_relabel.hub_tools.hub.errors import hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

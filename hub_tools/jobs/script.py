@@ -22,7 +22,7 @@ with zipfile.ZipFile(here / "package.zip") as archive:
 sys.path.insert(0, package)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
 
-from hf_relabel.hub_tools.jobs.running import main  # noqa: E402
+from hf_relabel.hub_tools.jobs.in_job import main  # noqa: E402
 
 sys.exit(main(here))
 '''

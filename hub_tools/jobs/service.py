@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from hf_relabel.builders.errors import JobError
-from hf_relabel.hub_tools.redaction import short
+from hf_relabel.hub_tools.hub.redaction import short
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo, Volume

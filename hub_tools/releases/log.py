@@ -17,8 +17,8 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects
-from hf_relabel.hub_tools.hub_errors import hub_errors
-from hf_relabel.hub_tools.hub_source import HubLocation
+from hf_relabel.hub_tools.hub.errors import hub_errors
+from hf_relabel.hub_tools.hub.source import HubLocation
 from hf_relabel.hub_tools.releases.shown import shown
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import text_table
-from hf_relabel.hub_tools import bars
-from hf_relabel.hub_tools.hub_errors import hub_errors, missing_to_write, refuse_missing
-from hf_relabel.hub_tools.memory import give_back_large_blocks
+from hf_relabel.hub_tools.calls import progress_bars as bars
+from hf_relabel.hub_tools.hub.errors import hub_errors, missing_to_write, refuse_missing
+from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import PlannedFile
 from hf_relabel.hub_tools.releases.push import MAX_ATTEMPTS, Bump, Progress, PushOptions, quiet_xet, sent_ahead
 from hf_relabel.hub_tools.releases.repository import Head, RemoteFile, read_head

@@ -8,8 +8,8 @@ from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.messages.expecting import PATH, expects
-from hf_relabel.hub_tools.hub_errors import hub_errors
-from hf_relabel.hub_tools.hub_source import HubLocation
+from hf_relabel.hub_tools.hub.errors import hub_errors
+from hf_relabel.hub_tools.hub.source import HubLocation
 
 
 @expects(location=PATH)

@@ -19,9 +19,9 @@ from hf_relabel.builders.configs.manifest import MANIFEST_NAME, FileEntry, is_ou
 from hf_relabel.builders.disk.atomic_folder import new_folder
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.messages.expecting import PATH, expects
-from hf_relabel.hub_tools.hub_errors import hub_errors
-from hf_relabel.hub_tools.hub_source import HubLocation
-from hf_relabel.hub_tools.memory import give_back_large_blocks
+from hf_relabel.hub_tools.hub.errors import hub_errors
+from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
+from hf_relabel.hub_tools.hub.source import HubLocation
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -28,10 +28,10 @@ from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.readme.merging import config_names
 from hf_relabel.cards.data_card import CardFacts, example_of
-from hf_relabel.hub_tools import bars
-from hf_relabel.hub_tools.given import AnyJournal, AnySource, as_journal, as_source
-from hf_relabel.hub_tools.hub_errors import hub_errors, missing_to_write, refuse_missing
-from hf_relabel.hub_tools.memory import give_back_large_blocks
+from hf_relabel.hub_tools.calls import progress_bars as bars
+from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
+from hf_relabel.hub_tools.hub.errors import hub_errors, missing_to_write, refuse_missing
+from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
 from hf_relabel.hub_tools.releases.plan import Plan, PlannedFile, make_plan
 from hf_relabel.hub_tools.releases.repository import Head, read_head
 from hf_relabel.hub_tools.releases.versions import BUMPS, Version
@@ -244,7 +244,7 @@ def push_source(
         ReleaseError, CardError, ConfigError, BuildError: as `push`.
     """
     from hf_relabel.builders.job.job_file import BuildSettings
-    from hf_relabel.hub_tools.building import as_settings
+    from hf_relabel.hub_tools.building.run import as_settings
 
     chosen = PushOptions(
         tag, bump, private, create_pr, license, language, pretty_name, default, card, message, parent_commit, dry_run
@@ -257,7 +257,7 @@ def push_source(
 def _push_source(source: Source, journal: Journal, settings: BuildSettings, pusher: _Pusher) -> PushReport:
     from hf_relabel.builders.cascade.judged_share import check_any_judged
     from hf_relabel.builders.cascade.verdicts import verdicts
-    from hf_relabel.hub_tools.building import build_configs, calibration_of
+    from hf_relabel.hub_tools.building.run import build_configs, calibration_of
 
     # Before anything is made or sent there. The build checks too, but only when it has read all.
     check_any_judged(verdicts(source, journal), source.name, journal)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.errors import ReleaseError
-from hf_relabel.hub_tools.hub_errors import hub_errors
+from hf_relabel.hub_tools.hub.errors import hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

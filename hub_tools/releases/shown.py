@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_relabel.hub_tools.redaction import short
+from hf_relabel.hub_tools.hub.redaction import short
 
 
 def shown(text: str, limit: int = 80) -> str:

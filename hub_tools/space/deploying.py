@@ -22,8 +22,8 @@ from hf_relabel.builders.errors import ConfigError, ReleaseError
 from hf_relabel.builders.messages.extras import require
 from hf_relabel.builders.readme.markdown import as_code, as_text, one_line
 from hf_relabel.builders.readme.merging import merge_readme
-from hf_relabel.hub_tools.hub_errors import hub_errors
-from hf_relabel.hub_tools.hub_source import HubLocation
+from hf_relabel.hub_tools.hub.errors import hub_errors
+from hf_relabel.hub_tools.hub.source import HubLocation
 from hf_relabel.hub_tools.package_files import PACKAGE, package_files, python_version, requirements
 from hf_relabel.hub_tools.space.settings import PREFIX, SAMPLE_SIZE, prices_of
 
@@ -38,10 +38,7 @@ TAGS = ("hf-relabel", "retrieval", "hard-negatives")
 EXTRAS = ("space",)
 PARTS = (
     *("builders", "cards"),
-    *(
-        f"hub_tools.{part}"
-        for part in ("bars", "given", "hub_errors", "hub_source", "memory", "redaction", "releases", "space")
-    ),
+    *(f"hub_tools.{part}" for part in ("calls", "hub", "releases", "space")),
 )
 """Of the package, what the app needs."""
 
@@ -51,7 +48,7 @@ the variables of the Space.
 Written by `hf-relabel space deploy`, which writes it again.
 """
 
-from hf_relabel.hub_tools.space.serving import main
+from hf_relabel.hub_tools.space.web.serving import main
 
 if __name__ == "__main__":
     main()

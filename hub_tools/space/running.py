@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from hf_relabel.builders.errors import ConfigError, RelabelError
-from hf_relabel.hub_tools.hub_source import HubLocation
-from hf_relabel.hub_tools.space.adjudication import Adjudication
-from hf_relabel.hub_tools.space.browsing import Browser
-from hf_relabel.hub_tools.space.differences import Comparison
-from hf_relabel.hub_tools.space.overview import Overview
-from hf_relabel.hub_tools.space.people import Permission
+from hf_relabel.hub_tools.hub.source import HubLocation
+from hf_relabel.hub_tools.space.data.browsing import Browser
+from hf_relabel.hub_tools.space.data.differences import Comparison
+from hf_relabel.hub_tools.space.data.overview import Overview
+from hf_relabel.hub_tools.space.people.adjudication import Adjudication
+from hf_relabel.hub_tools.space.people.allowed import Permission
+from hf_relabel.hub_tools.space.people.sign_in import SignIn
 from hf_relabel.hub_tools.space.settings import SpaceSettings, is_on_hub
-from hf_relabel.hub_tools.space.sign_in import SignIn
 
 Thing = TypeVar("Thing")
 
@@ -165,7 +165,7 @@ class Running:
     def _read_versions(self) -> list[str]:
         from huggingface_hub import HfApi
 
-        from hf_relabel.hub_tools.hub_errors import hub_errors
+        from hf_relabel.hub_tools.hub.errors import hub_errors
 
         repo_id = self.browser().repo_id
         if repo_id is None:

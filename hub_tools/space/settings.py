@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.hub_source import HubLocation
+from hf_relabel.hub_tools.hub.source import HubLocation
 
 PREFIX = "HF_RELABEL_"
 """Of the variables of a Space that are read here."""

@@ -26,8 +26,8 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.formats import FORMATS
-from hf_relabel.hub_tools.building import build_configs
-from hf_relabel.hub_tools.judging import Stage, judge
+from hf_relabel.hub_tools.building.run import build_configs
+from hf_relabel.hub_tools.judging.run import Stage, judge
 from tests.benchmarks.measuring import Called, Figure, called, emit, parser_of
 
 NEGATIVES = 8

@@ -45,16 +45,23 @@ from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.builders.sources.samples import Sample
-from hf_relabel.hub_tools.building import build_configs
+from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
-from hf_relabel.hub_tools.endpoints.scheduler import Limits
-from hf_relabel.hub_tools.judging import Stage, judge
-from hf_relabel.trainers.judge_bench import Answers, JudgeFigures, answers_of, auc_gain, figures_of, figures_table
-from hf_relabel.trainers.judge_student import StudentExample, train_student
-from hf_relabel.trainers.recipes import load_recipe
-from hf_relabel.trainers.student import PACKAGED_TEACHER
-from hf_relabel.trainers.training import train
-from hf_relabel.trainers.training_data import open_training_data
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.trainers.data.training_data import open_training_data
+from hf_relabel.trainers.recipes.recipe import load_recipe
+from hf_relabel.trainers.students.judge_bench import (
+    Answers,
+    JudgeFigures,
+    answers_of,
+    auc_gain,
+    figures_of,
+    figures_table,
+)
+from hf_relabel.trainers.students.judge_student import StudentExample, train_student
+from hf_relabel.trainers.students.static import PACKAGED_TEACHER
+from hf_relabel.trainers.training.run import train
 from tests.benchmarks.judged_sets import NO_LIMIT, vectors_kept
 
 Truth = Mapping[str, frozenset[str]]

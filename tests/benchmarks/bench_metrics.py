@@ -17,7 +17,7 @@ from typing import Any
 
 import pytrec_eval
 
-from hf_relabel.trainers.metrics.ranking import ranking_metrics
+from hf_relabel.trainers.evaluation.metrics.ranking import ranking_metrics
 from tests.benchmarks.measuring import Figure, emit, median_ratio, own_peak_mb, parser_of, taking_turns
 
 METRICS = {"ndcg@10": "ndcg_cut.10", "map@100": "map_cut.100", "recall@100": "recall.100", "mrr": "recip_rank"}

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
-from hf_relabel.hub_tools.endpoints.scheduler import Limits, Scheduler
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Scheduler
 from tests.benchmarks.measuring import Figure, emit, median_ratio, own_peak_mb, parser_of, taking_turns
 
 SIGMA = 0.5

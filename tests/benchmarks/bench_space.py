@@ -35,10 +35,10 @@ COMMAND_LINE = "from hf_relabel.hub_tools.commands import main; main()"
 def browse(rows: int) -> dict[str, Any]:
     """What is measured, in a process whose HF_ENDPOINT is the local Hub."""
     begin = time.perf_counter()
-    from hf_relabel.hub_tools.space import ranges
-    from hf_relabel.hub_tools.space.browsing import Browser
-    from hf_relabel.hub_tools.space.drawing import draw_blind
-    from hf_relabel.hub_tools.space.index import Filter
+    from hf_relabel.hub_tools.space.data import ranges
+    from hf_relabel.hub_tools.space.data.browsing import Browser
+    from hf_relabel.hub_tools.space.data.index import Filter
+    from hf_relabel.hub_tools.space.people.drawing import draw_blind
 
     figures: dict[str, Any] = {}
     fetched = _counted(ranges)

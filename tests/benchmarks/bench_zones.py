@@ -24,7 +24,7 @@ from hf_relabel.builders.cascade.calibration import LabelledScore, fit
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.sources import open_source
-from hf_relabel.trainers.student import PACKAGED_TEACHER
+from hf_relabel.trainers.students.static import PACKAGED_TEACHER
 from tests.benchmarks.judged_sets import vectors_kept
 
 RESAMPLES = 500

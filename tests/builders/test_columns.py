@@ -16,7 +16,7 @@ from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.builders.sources.inspection import inspect
 from hf_relabel.builders.sources.pieces import Piece, source_of_piece
-from hf_relabel.hub_tools.assembly import source_of
+from hf_relabel.hub_tools.judging.assemble import source_of
 
 QUERY, YES, NO = "why is the sky blue?", "air scatters blue light", "the sea is blue as well"
 

@@ -15,7 +15,7 @@ from hf_relabel.builders.judges.prompted.ranking import RankingJudge
 from hf_relabel.builders.judges.prompted.spans import SpanJudge
 from hf_relabel.builders.judges.protocols import Ask, PromptJudge
 from hf_relabel.builders.rows import Passage, Row
-from hf_relabel.hub_tools.endpoints.tgi import TgiEndpoint
+from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
 from tests.facade import Facade, LlamaBackend
 
 ROW = Row(

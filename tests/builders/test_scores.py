@@ -21,7 +21,7 @@ from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.builders.sources.pieces import plain_source, write_rows
-from hf_relabel.trainers.training_data import open_training_data
+from hf_relabel.trainers.data.training_data import open_training_data
 
 FLAG = {"query": "q", "pos": ["p"], "neg": ["a", "b", "c"], "pos_scores": [0.9], "neg_scores": [0.7, None, 0.1]}
 TEVATRON = {

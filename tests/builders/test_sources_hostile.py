@@ -19,7 +19,7 @@ from hf_relabel.builders.mining.settings import MiningSettings
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.commands.spelling import printable
-from hf_relabel.hub_tools.hub_source import open_source as open_anywhere
+from hf_relabel.hub_tools.hub.source import open_source as open_anywhere
 
 ROW = {"query": "q", "pos": ["p"], "neg": ["n"]}
 

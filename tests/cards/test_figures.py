@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_relabel.cards.figures import BINS, FALSE_NEGATIVES, MOST_SUBSETS, figures, spreads
+from hf_relabel.cards.figures.of_data_card import BINS, FALSE_NEGATIVES, MOST_SUBSETS, figures, spreads
 from tests.cards.card_data import HARD_TO_DRAW, manifest, without_false_negatives
 
 
@@ -51,7 +51,7 @@ import matplotlib
 # As a plain dict: reading the backend would choose one.
 before, filters = dict(dict.items(matplotlib.rcParams)), list(warnings.filters)
 from tests.cards.card_data import manifest
-from hf_relabel.cards.figures import figures
+from hf_relabel.cards.figures.of_data_card import figures
 assert "matplotlib.pyplot" not in sys.modules
 figures(manifest())
 assert "matplotlib.pyplot" not in sys.modules

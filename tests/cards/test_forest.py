@@ -18,7 +18,7 @@ from PIL import Image
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.readme.markdown import one_line
-from hf_relabel.cards.forest import (
+from hf_relabel.cards.figures.forest import (
     MOST_LINES,
     ForestLine,
     compare_alt,
@@ -99,7 +99,7 @@ def test_the_users_style_does_not_show() -> None:
 def test_pyplot_is_not_needed_and_matplotlib_only_for_drawing() -> None:
     code = """
 import sys
-from hf_relabel.cards.forest import ForestLine, forest_alt, forest_png
+from hf_relabel.cards.figures.forest import ForestLine, forest_alt, forest_png
 forest_alt([ForestLine("nq", 1.0, 0.5, 1.5)])
 assert not any(name.split(".")[0] in {"matplotlib", "numpy"} for name in sys.modules)
 forest_png([ForestLine("nq", 1.0, 0.5, 1.5)], title="t")

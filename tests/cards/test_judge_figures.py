@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from hf_relabel.builders.cascade.calibration import LabelledScore, fit
-from hf_relabel.cards.agreement import AGREEMENT, MOST_ROWS, agreement_alt, agreement_png, agreement_rows
 from hf_relabel.cards.data_card import figures, render_card
-from hf_relabel.cards.pareto import MOST_POINTS, pareto_alt, pareto_png
-from hf_relabel.cards.pruning import pruning_alt, pruning_png, pruning_report
-from hf_relabel.cards.reliability import reliability_alt, reliability_png
+from hf_relabel.cards.figures.agreement import AGREEMENT, MOST_ROWS, agreement_alt, agreement_png, agreement_rows
+from hf_relabel.cards.figures.pareto import MOST_POINTS, pareto_alt, pareto_png
+from hf_relabel.cards.figures.pruning import pruning_alt, pruning_png, pruning_report
+from hf_relabel.cards.figures.reliability import reliability_alt, reliability_png
 from tests.cards.card_data import HARD_TO_DRAW, Page, facts, manifest
 
 BLUE, RED = (0x2F, 0x6D, 0xB5), (0xD1, 0x49, 0x5B)
@@ -169,7 +169,7 @@ def test_bins_lie_on_the_diagonal_where_the_probability_is_right() -> None:
 
 
 def test_points_that_coincide_share_one_label_and_too_many_are_counted() -> None:
-    from hf_relabel.cards.pareto import _labels
+    from hf_relabel.cards.figures.pareto import _labels
 
     assert _labels([(1.0, 1.0), (3.0, 1.0), (1.05, 1.02)]) == [("1, 3", (1.0, 1.0)), ("2", (3.0, 1.0))]
     many = {"points": POINTS["points"] * MOST_POINTS}

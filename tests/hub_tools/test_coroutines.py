@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.hub_tools.coroutines import run_coroutine
+from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 
 NAME = contextvars.ContextVar("NAME", default="nobody")
 

@@ -29,8 +29,8 @@ from hf_relabel.builders.judges.endpoint import EndpointError
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.distributed.cluster import SharedFolder, carried, restored
-from hf_relabel.hub_tools.judging import verdicts
+from hf_relabel.hub_tools.judging.run import verdicts
+from hf_relabel.hub_tools.ray_cluster.cluster import SharedFolder, carried, restored
 from tests.facade import Facade, Faults, ScriptedBackend
 
 CLI = [sys.executable, "-m", "hf_relabel.hub_tools.commands"]

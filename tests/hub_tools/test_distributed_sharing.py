@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import JudgingStopped
 from hf_relabel.builders.judges.endpoint import EndpointError, Message, Reply, Request
-from hf_relabel.hub_tools.distributed.sharing import FORGOTTEN_SECONDS, Loan, Referee, Report, SharedMeans
-from hf_relabel.hub_tools.endpoints.scheduler import Limits, RunStats, Scheduler
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler
+from hf_relabel.hub_tools.ray_cluster.sharing import FORGOTTEN_SECONDS, Loan, Referee, Report, SharedMeans
 from tests.examples import drawn
 from tests.hub_tools.test_scheduler import Server, now, run
 

@@ -11,9 +11,9 @@ import pytest
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.job.job_file import BuildSettings
 from hf_relabel.builders.judges.offline.truth import TruthJudge
-from hf_relabel.hub_tools.building import build_configs
+from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.judging import judge as hub_judge
+from hf_relabel.hub_tools.judging.run import judge as hub_judge
 
 
 def row(number: int) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import pytest
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, EndpointInfo, Message, Reply, Request
-from hf_relabel.hub_tools.endpoints.inference_providers import InferenceProvidersEndpoint
-from hf_relabel.hub_tools.endpoints.openai import OpenAIEndpoint, split_api_path
+from hf_relabel.hub_tools.endpoints.dialects.inference_providers import InferenceProvidersEndpoint
+from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint, split_api_path
+from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
 from hf_relabel.hub_tools.endpoints.registry import DIALECTS, AutoEndpoint, detect_dialect, make_endpoint
-from hf_relabel.hub_tools.endpoints.tgi import TgiEndpoint
 from tests.facade import Facade, FunctionBackend, LlamaBackend
 
 URL = "http://127.0.0.1:9"

@@ -15,6 +15,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.endpoint import Message, Request
 from hf_relabel.hub_tools.endpoints import templates
+from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
 from hf_relabel.hub_tools.endpoints.templates import (
     BUILT_IN,
     TemplateUnavailable,
@@ -23,7 +24,6 @@ from hf_relabel.hub_tools.endpoints.templates import (
     plain,
     without_system,
 )
-from hf_relabel.hub_tools.endpoints.tgi import TgiEndpoint
 from tests.facade import Facade, FunctionBackend
 
 CHAT = (Message("system", "Judge."), Message("user", "Is it?"))

@@ -17,7 +17,7 @@ from hf_relabel.builders.judges.endpoint import EndpointError
 from hf_relabel.hub_tools.endpoints import transport as transport_module
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge, parse_queue_depth
 from hf_relabel.hub_tools.endpoints.transport import Transport, default_token, parse_retry_after
-from hf_relabel.hub_tools.redaction import redact, safe_url, short
+from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

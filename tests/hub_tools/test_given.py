@@ -16,9 +16,9 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
-from hf_relabel.hub_tools.given import as_journal, as_source
-from hf_relabel.hub_tools.judging import Stage, judge, search_suspects
-from hf_relabel.hub_tools.stages import as_stages
+from hf_relabel.hub_tools.calls.given import as_journal, as_source
+from hf_relabel.hub_tools.judging.run import Stage, judge, search_suspects
+from hf_relabel.hub_tools.judging.stages import as_stages
 from tests.facade import Facade, FunctionBackend
 from tests.hub_tools.test_judging import FAST, MemoryEndpoint, WordJudge, by_prefix, write_rows
 

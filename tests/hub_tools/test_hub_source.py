@@ -14,7 +14,7 @@ import pytest
 
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.rows import Passage, Row, arrow_schema
-from hf_relabel.hub_tools.hub_source import HubLocation, open_source
+from hf_relabel.hub_tools.hub.source import HubLocation, open_source
 from tests import forked
 from tests.hub_tools.read_only_hub import ReadOnlyHub
 
@@ -22,7 +22,7 @@ from tests.hub_tools.read_only_hub import ReadOnlyHub
 CLIENT = """
 import json, sys
 from hf_relabel.builders.errors import RelabelError
-from hf_relabel.hub_tools.hub_source import open_source
+from hf_relabel.hub_tools.hub.source import open_source
 location, options = sys.argv[1], json.loads(sys.argv[2])
 try:
     source = open_source(location, **options)

@@ -19,7 +19,7 @@ def interrupted(*_: Any, **__: Any) -> None:
     ("work", "command", "said"),
     [
         ("hf_relabel.hub_tools.releases.pull.pull", ["pull", "user/set", "--out", "x"], "What was downloaded is kept"),
-        ("hf_relabel.trainers.publishing.publish", ["push-model", "x", "user/model"], "is not sent again"),
+        ("hf_relabel.trainers.training.publishing.publish", ["push-model", "x", "user/model"], "is not sent again"),
         ("hf_relabel.hub_tools.commands.train_command.run_training", ["train", "x", "--out", "y"], "last checkpoint"),
         ("hf_relabel.hub_tools.releases.diff.diff", ["diff", "x", "y"], ""),
     ],

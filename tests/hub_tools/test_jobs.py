@@ -31,11 +31,12 @@ from huggingface_hub import HfApi
 from hf_relabel.builders.errors import ConfigError, JobError, SourceError
 from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.builders.quickstart import rows_path, truth_path
-from hf_relabel.hub_tools.jobs import judge_server, portable, service, submission
+from hf_relabel.hub_tools.jobs import judge_server, portable, service
+from hf_relabel.hub_tools.jobs import submit as submission
 from hf_relabel.hub_tools.jobs.judge_server import WATCH, JudgeServer
 from hf_relabel.hub_tools.jobs.keeping import Kept
 from hf_relabel.hub_tools.jobs.script import script_text
-from hf_relabel.hub_tools.jobs.submission import SubmitOptions, prepare, submit
+from hf_relabel.hub_tools.jobs.submit import SubmitOptions, prepare, submit
 from tests.hub_tools.jobs_service import TOKEN, JobsService
 from tests.hub_tools.release_clients import COMMAND_LINE, Client
 

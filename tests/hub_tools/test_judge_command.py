@@ -204,8 +204,8 @@ def test_a_number_that_cannot_be_is_named_as_the_option_that_gave_it(
 
 
 def test_progress_tells_of_all_of_a_batch_at_once(tmp_path: Path) -> None:
-    from hf_relabel.hub_tools.judging import StageReport
-    from hf_relabel.hub_tools.judging import judge as judge_all
+    from hf_relabel.hub_tools.judging.run import StageReport
+    from hf_relabel.hub_tools.judging.run import judge as judge_all
 
     job_file(tmp_path)
     told: list[int] = []

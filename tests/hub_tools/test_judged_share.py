@@ -12,7 +12,7 @@ from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.job.job_file import BuildSettings
 from hf_relabel.builders.journal.store import Journal
-from hf_relabel.hub_tools.building import build_configs
+from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.commands.build_command import command as build
 from hf_relabel.hub_tools.commands.spelling import respelt

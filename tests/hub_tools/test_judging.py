@@ -18,8 +18,8 @@ from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Mes
 from hf_relabel.builders.judges.protocols import Ask
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source, open_source
-from hf_relabel.hub_tools.endpoints.scheduler import Limits
-from hf_relabel.hub_tools.judging import BatchPace, Stage, judge, verdicts
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.judging.run import BatchPace, Stage, judge, verdicts
 
 Behaviour = Callable[[str], str]
 FAST = Limits(max_attempts=2, base_delay=0.001, max_delay=0.002)

@@ -10,10 +10,10 @@ import time
 import pytest
 
 from hf_relabel.builders.judgements import Label
-from hf_relabel.hub_tools import bars
-from hf_relabel.hub_tools.bars import described
+from hf_relabel.hub_tools.calls import progress_bars as bars
+from hf_relabel.hub_tools.calls.progress_bars import described
 from hf_relabel.hub_tools.commands.live import judging_progress
-from hf_relabel.hub_tools.judging import StageReport
+from hf_relabel.hub_tools.judging.run import StageReport
 
 
 class Terminal(io.StringIO):

@@ -24,10 +24,10 @@ from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Mes
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.endpoints import local
-from hf_relabel.hub_tools.endpoints.local import LocalEndpoint, LocalModel, local_servers, stop_local_servers
+from hf_relabel.hub_tools.endpoints.dialects import local
+from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, LocalModel, local_servers, stop_local_servers
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
-from hf_relabel.hub_tools.judging import Stage, judge
+from hf_relabel.hub_tools.judging.run import Stage, judge
 from hf_relabel.hub_tools.local_hub import LocalHub
 from tests.facade.llama import model_path
 from tests.hub_tools.release_clients import Client
@@ -131,7 +131,7 @@ def test_a_server_nobody_uses_is_stopped_after_a_while(monkeypatch: pytest.Monke
 
 USE_AND_LEAVE = """
 import asyncio
-from hf_relabel.hub_tools.endpoints.local import LocalEndpoint, local_servers
+from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, local_servers
 
 async def use(endpoint):
     await endpoint.info()

@@ -19,12 +19,12 @@ from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.builders.sources.findings import free_findings
-from hf_relabel.hub_tools.assembly import stages_of
-from hf_relabel.hub_tools.building import build_configs
+from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
-from hf_relabel.hub_tools.endpoints.scheduler import Limits
-from hf_relabel.hub_tools.judging import Stage, StageReport, judge, verdicts
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.judging.assemble import stages_of
+from hf_relabel.hub_tools.judging.run import Stage, StageReport, judge, verdicts
 from tests.facade import Facade, Faults, LlamaBackend, ScriptedBackend
 from tests.shared_data import SHARED, needs_shared_data, truth_of
 

@@ -34,9 +34,9 @@ from hf_relabel.builders.planning.plan import (
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
-from hf_relabel.hub_tools.endpoints.scheduler import Limits
-from hf_relabel.hub_tools.judging import Member, Stage, StageReport, judge
-from hf_relabel.hub_tools.planning import plan_job
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.judging.plan import plan_job
+from hf_relabel.hub_tools.judging.run import Member, Stage, StageReport, judge
 from tests.facade import Facade, FunctionBackend
 from tests.facade.backends import Generated, GenerationFailed, Question
 from tests.facade.prompt_format import read_prompt, write_reply

@@ -22,9 +22,9 @@ from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.commands.plan_command import per_stage
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
-from hf_relabel.hub_tools.endpoints.scheduler import Limits
-from hf_relabel.hub_tools.judging import Stage
-from hf_relabel.hub_tools.planning import plan_job
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.judging.plan import plan_job
+from hf_relabel.hub_tools.judging.run import Stage
 
 TABLE_2 = {
     # rows, positives per query, negatives per query, rows with false negatives by stage 1

@@ -81,7 +81,7 @@ def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_training_tells_its_steps() -> None:
     from types import SimpleNamespace
 
-    from hf_relabel.trainers.callbacks import StepsCallback
+    from hf_relabel.trainers.training.callbacks import StepsCallback
 
     told: list[tuple[int, int]] = []
     callback = StepsCallback(lambda done, total: told.append((done, total)))

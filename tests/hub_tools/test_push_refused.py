@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from hf_relabel.builders.errors import ReleaseError
-from hf_relabel.hub_tools.hub_errors import Account, why_not_written
+from hf_relabel.hub_tools.hub.errors import Account, why_not_written
 from hf_relabel.hub_tools.local_hub import LocalHub
 from hf_relabel.hub_tools.releases.models import push_model
 from hf_relabel.hub_tools.releases.push import push

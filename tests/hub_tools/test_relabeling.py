@@ -17,8 +17,8 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.sources import open_source
-from hf_relabel.hub_tools.endpoints.limits import Limits
-from hf_relabel.hub_tools.judging import Stage, judge
+from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
+from hf_relabel.hub_tools.judging.run import Stage, judge
 from hf_relabel.hub_tools.relabeling import relabel
 from tests.hub_tools.test_judging import FAST, MemoryEndpoint, WordJudge, by_prefix
 

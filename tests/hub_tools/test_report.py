@@ -23,10 +23,10 @@ from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.builders.judges.endpoint import EndpointInfo, Reply, Request
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.sources import Source, open_source
-from hf_relabel.hub_tools.assembly import stages_of
 from hf_relabel.hub_tools.commands import run as run_command
-from hf_relabel.hub_tools.endpoints.scheduler import Limits
-from hf_relabel.hub_tools.judging import Member, Stage, judge
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.judging.assemble import stages_of
+from hf_relabel.hub_tools.judging.run import Member, Stage, judge
 from tests.facade.prompt_format import read_prompt, write_reply
 
 Says = Callable[[int, str], Label]

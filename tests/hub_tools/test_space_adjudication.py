@@ -21,10 +21,10 @@ from hf_relabel.builders.audit.sample import AUDITED, JudgedCandidate, draw
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.hub_tools.releases.diff import diff
-from hf_relabel.hub_tools.space.adjudication import CHOICES, Adjudication
-from hf_relabel.hub_tools.space.browsing import Browser
-from hf_relabel.hub_tools.space.drawing import draw_blind
-from hf_relabel.hub_tools.space.human import events_in_parquet
+from hf_relabel.hub_tools.space.data.browsing import Browser
+from hf_relabel.hub_tools.space.people.adjudication import CHOICES, Adjudication
+from hf_relabel.hub_tools.space.people.answers import events_in_parquet
+from hf_relabel.hub_tools.space.people.drawing import draw_blind
 from tests import forked
 from tests.hub_tools.space_data import HOSTILE, REPO, Here, built, hub_here, judged_rows
 
@@ -274,7 +274,7 @@ def test_judges_are_measured_on_what_people_say(browser: Browser, tmp_path: Path
 def test_an_agreement_that_takes_long_may_be_behind(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hf_relabel.hub_tools.space import adjudication as module
+    from hf_relabel.hub_tools.space.people.allowed import adjudication as module
 
     def figures(*given: Any) -> Any:
         threading.Event().wait(0.05)
@@ -371,7 +371,7 @@ def test_a_release_keeps_the_answers_and_an_equal_one_changes_nothing(here: Here
 def test_a_hub_that_refuses_for_a_while_gets_everything_once(
     here: Here, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hf_relabel.hub_tools.space import sending
+    from hf_relabel.hub_tools.space.people.allowed import sending
 
     monkeypatch.setattr(sending, "LONGEST_WAIT", 0.2)
     with Browser.open(REPO) as browser, opened(browser, tmp_path / "disk") as adjudication:
@@ -501,8 +501,8 @@ def test_many_people_at_once_lose_nothing(here: Here, tmp_path: Path) -> None:
 ANSWER = """
 import sys
 from pathlib import Path
-from hf_relabel.hub_tools.space.adjudication import Adjudication
-from hf_relabel.hub_tools.space.browsing import Browser
+from hf_relabel.hub_tools.space.people.adjudication import Adjudication
+from hf_relabel.hub_tools.space.data.browsing import Browser
 repo, folder, person, number = sys.argv[1:]
 with Browser.open(repo, index=False) as browser:
     adjudication = Adjudication.open(browser, Path(folder), size=40, delay=0.05)

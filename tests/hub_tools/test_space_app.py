@@ -19,17 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import ConfigError, ReleaseError
-from hf_relabel.hub_tools.space import views
-from hf_relabel.hub_tools.space.adjudication import Progress, Question, Shown
-from hf_relabel.hub_tools.space.browsing import BrowsedRow, Candidate, Positive, StageWord, SuspectOpinion
-from hf_relabel.hub_tools.space.guard import Guard
-from hf_relabel.hub_tools.space.human import SyncState
-from hf_relabel.hub_tools.space.index import Page, RowLine
-from hf_relabel.hub_tools.space.people import Permission
+from hf_relabel.hub_tools.space.data.browsing import BrowsedRow, Candidate, Positive, StageWord, SuspectOpinion
+from hf_relabel.hub_tools.space.data.index import Page, RowLine
+from hf_relabel.hub_tools.space.people.adjudication import Progress, Question, Shown
+from hf_relabel.hub_tools.space.people.allowed import Permission
+from hf_relabel.hub_tools.space.people.answers import SyncState
+from hf_relabel.hub_tools.space.people.sign_in import SignIn
 from hf_relabel.hub_tools.space.running import Running
 from hf_relabel.hub_tools.space.settings import SpaceSettings, settings_of_space
-from hf_relabel.hub_tools.space.sign_in import SignIn
-from hf_relabel.hub_tools.space.texts import MOST_CHARACTERS, excerpt, one_line, text_limit, visible
+from hf_relabel.hub_tools.space.web import views
+from hf_relabel.hub_tools.space.web.guard import Guard
+from hf_relabel.hub_tools.space.web.texts import MOST_CHARACTERS, excerpt, one_line, text_limit, visible
 from tests import forked
 from tests.hub_tools.release_clients import COMMAND_LINE, offline_client
 from tests.hub_tools.releases_data import built
@@ -274,7 +274,7 @@ def running(tmp_path: Path) -> Any:
 
 
 def adjudicated(running: Running, **sent: Any) -> dict[str, Any]:
-    from hf_relabel.hub_tools.space.app import _adjudicated
+    from hf_relabel.hub_tools.space.web.app import _adjudicated
 
     return _adjudicated(running, sent, SimpleNamespace(scope={}))
 
@@ -304,7 +304,7 @@ def test_a_page_sends_answers_and_is_not_believed_otherwise(running: Running) ->
 
 @given(st.text(st.characters(codec=None)) | st.integers() | st.none())
 def test_what_is_typed_can_be_searched_for(text: Any) -> None:
-    from hf_relabel.hub_tools.space.app import MOST_TEXT, _words
+    from hf_relabel.hub_tools.space.web.app import MOST_TEXT, _words
 
     words = _words(text)
     words.encode()
@@ -334,7 +334,7 @@ def test_a_space_opens_no_folder_for_a_comparison(running: Running, tmp_path: Pa
 
 def test_the_app_starts_without_what_is_heavy() -> None:
     code = (
-        "import sys; import hf_relabel.hub_tools.space.serving, hf_relabel.hub_tools.space.app;"
+        "import sys; import hf_relabel.hub_tools.space.web.serving, hf_relabel.hub_tools.space.web.app;"
         "print(sorted({'torch', 'datasets', 'transformers', 'sklearn', 'matplotlib', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

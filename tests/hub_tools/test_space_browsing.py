@@ -19,9 +19,9 @@ from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.configs.techniques import Technique, account
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.judgements import Outcome
-from hf_relabel.hub_tools.space.browsing import Browser
-from hf_relabel.hub_tools.space.index import LABELS, OUTCOMES, Filter
-from hf_relabel.hub_tools.space.ranges import ByteLimited, ConfigFiles, opened
+from hf_relabel.hub_tools.space.data.browsing import Browser
+from hf_relabel.hub_tools.space.data.index import LABELS, OUTCOMES, Filter
+from hf_relabel.hub_tools.space.data.ranges import ByteLimited, ConfigFiles, opened
 from tests.examples import drawn
 from tests.hub_tools.space_data import HOSTILE, REPO, WORDS, built, hub_here, judged_rows
 

@@ -227,8 +227,8 @@ def test_the_package_comes_along_and_others_are_pinned() -> None:
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in pins)
     assert {line.split("==")[0].lower() for line in pins} >= {"gradio", "authlib", "datasets", "pyarrow"}
     assert not any(line.startswith(("torch", "hf-relabel", "hf_relabel")) for line in pins)
-    assert "hf_relabel/hub_tools/space/static/space.js" in files
-    assert "hf_relabel/hub_tools/space/templates/row.html.jinja" in files
+    assert "hf_relabel/hub_tools/space/web/static/space.js" in files
+    assert "hf_relabel/hub_tools/space/web/templates/row.html.jinja" in files
     assert not any(path.startswith("hf_relabel/trainers") for path in files)
 
 
@@ -305,7 +305,7 @@ def test_the_deployed_files_start_in_a_fresh_environment(space: Space, tmp_path:
 def test_the_deployed_modules_import_nothing_that_is_left_behind() -> None:
     """From the app's own module on, what each imports when it is imported itself."""
     everything, carried = (_modules(package_files(only).paths) for only in (None, PARTS))
-    waiting, seen = ["hf_relabel.hub_tools.space.app", "hf_relabel.hub_tools.space.serving"], set[str]()
+    waiting, seen = ["hf_relabel.hub_tools.space.web.app", "hf_relabel.hub_tools.space.web.serving"], set[str]()
     while waiting:
         name = waiting.pop()
         if name not in seen:

@@ -11,7 +11,7 @@ from hf_relabel.builders.configs.release import release_from_folder
 from hf_relabel.builders.differences.compare import DifferenceCounts, differences
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.hub_tools.releases.diff import diff, side_of
-from hf_relabel.hub_tools.space.differences import KINDS, Comparison
+from hf_relabel.hub_tools.space.data.differences import KINDS, Comparison
 from tests.hub_tools.space_data import REPO, built, hub_here
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx2.*")  # how huggingface_hub sends files

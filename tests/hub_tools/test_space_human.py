@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.errors import BuildError, CardError, ConfigError
 from hf_relabel.builders.readme.front_matter import Readme
-from hf_relabel.hub_tools.space import human
-from hf_relabel.hub_tools.space.human import (
+from hf_relabel.hub_tools.space.people.allowed import answers as human
+from hf_relabel.hub_tools.space.people.answers import (
     ANSWER,
     UNDO,
     Answers,
@@ -31,7 +31,7 @@ from hf_relabel.hub_tools.space.human import (
     line_of,
     parquet_of,
 )
-from hf_relabel.hub_tools.space.sending import with_human
+from hf_relabel.hub_tools.space.people.sending import with_human
 from tests.examples import drawn
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -232,7 +232,7 @@ def test_a_clock_that_goes_back_does_not_bring_an_old_answer_back(tmp_path: Path
 _WRITER = """
 import sys
 from pathlib import Path
-from hf_relabel.hub_tools.space.human import EventLog
+from hf_relabel.hub_tools.space.people.answers import EventLog
 log = EventLog(Path(sys.argv[1]))
 print("ready", flush=True)
 for number in range(100_000):

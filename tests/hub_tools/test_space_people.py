@@ -16,7 +16,7 @@ import pytest
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.local_hub import LocalHub
-from hf_relabel.hub_tools.space.people import local_person, may_write
+from hf_relabel.hub_tools.space.people.allowed import local_person, may_write
 from tests.hub_tools.test_local_hub import Web
 
 CALLBACK = "https://space.example/login/callback"

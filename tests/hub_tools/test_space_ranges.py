@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import BuildError
-from hf_relabel.hub_tools.space.ranges import ConfigFiles, opened
-from hf_relabel.hub_tools.space.thrift import BINARY, DOUBLE, I32, I64, LIST, STRUCT, TRUE, Reader, Struct, written
+from hf_relabel.hub_tools.space.data.ranges import ConfigFiles, opened
+from hf_relabel.hub_tools.space.data.thrift import BINARY, DOUBLE, I32, I64, LIST, STRUCT, TRUE, Reader, Struct, written
 from tests.examples import drawn
 from tests.hub_tools.space_data import built
 

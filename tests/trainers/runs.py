@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.trainers.recipes import Recipe, load_recipe
+from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
 from tests.trainers.tiny_models import tiny_bert, tiny_qwen
 from tests.trainers.training_rows import plain_rows
 

@@ -16,7 +16,7 @@ from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands.quickstart_command import read_truth
-from hf_relabel.trainers.baselines import BiEncoderScorer, ScoredRow, normalised, perc_pos, teacher_scores
+from hf_relabel.trainers.data.baselines import BiEncoderScorer, ScoredRow, normalised, perc_pos, teacher_scores
 
 
 def row(positives: int, negatives: int, query_id: str = "q") -> Row:

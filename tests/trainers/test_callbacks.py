@@ -11,9 +11,9 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from hf_relabel.cards.training_report import DataUsed, read_training_report
-from hf_relabel.trainers.callbacks import CardCallback, EvaluationCallback
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator
+from hf_relabel.trainers.training.callbacks import CardCallback, EvaluationCallback
 from tests.forked import MODELS
 from tests.hub_tools.release_clients import hub_and_client
 from tests.trainers.runs import beir_folder
@@ -52,7 +52,7 @@ import json, sys
 from pathlib import Path
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from hf_relabel.trainers.callbacks import ReleaseCallback
+from hf_relabel.trainers.training.callbacks import ReleaseCallback
 from tests.trainers.test_callbacks import DATA, PAIRS
 from tests.trainers.training_rows import training_arguments
 

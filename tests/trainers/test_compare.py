@@ -21,12 +21,12 @@ from hf_relabel.builders.configs.manifest import read_manifest
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.trainers.compare import Arm, CompareReport, Measurements, compare, measure, report_on
+from hf_relabel.trainers.comparing.compare import Arm, CompareReport, Measurements, compare, measure, report_on
+from hf_relabel.trainers.comparing.prune import prune
+from hf_relabel.trainers.data.training_data import open_training_data
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
-from hf_relabel.trainers.prune import prune
-from hf_relabel.trainers.recipes import load_recipe
-from hf_relabel.trainers.training_data import open_training_data
+from hf_relabel.trainers.recipes.recipe import load_recipe
 from tests.hub_tools.releases_data import built
 from tests.hub_tools.test_judge_command import job_file
 from tests.shared_data import SHARED, needs_shared_data
@@ -105,11 +105,11 @@ def test_two_processes_with_one_folder_make_each_run_once(
         if "waiting for the process that makes this run" in name:
             waits.set()
 
-    monkeypatch.setattr("hf_relabel.trainers.training.train", trains)
+    monkeypatch.setattr("hf_relabel.trainers.training.run.train", trains)
     monkeypatch.setattr("hf_relabel.trainers.loading.load_trained", lambda *_, **__: None)
     per_query = {query_id: {"ndcg@10": 0.5} for query_id in data.queries}
     monkeypatch.setattr(
-        "hf_relabel.trainers.trials.evaluate_model", lambda *_, **__: SimpleNamespace(per_query=per_query)
+        "hf_relabel.trainers.comparing.trials.evaluate_model", lambda *_, **__: SimpleNamespace(per_query=per_query)
     )
     rows = open_training_data(rows_file(tmp_path))
     arm = Arm("a", "original", load_recipe("static"), lambda: rows)
@@ -203,7 +203,7 @@ def test_a_call_draws_a_bar_of_its_runs_unless_it_is_not_wanted(
     rows = [{**row, "subset": f"s{number % 2}"} for number, row in enumerate(plain_rows(4, positives=1, negatives=2))]
     write_lines(tmp_path / "rows.jsonl", rows)
     training = open_training_data(tmp_path / "rows.jsonl")
-    monkeypatch.setattr("hf_relabel.trainers.compare.outcome", lambda trial, runs, busy: {
+    monkeypatch.setattr("hf_relabel.trainers.comparing.compare.outcome", lambda trial, runs, busy: {
         "rows": 1, "values": {each.about.name: [0.5] * len(each.qrels) for each in trial.sets}
     })  # fmt: skip
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # no thread of tqdm's own
@@ -269,7 +269,7 @@ def test_the_command_keeps_its_runs_in_the_cache_and_says_so(
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("hf_relabel.trainers.evaluation.opening.open_sets", lambda _: [])
-    monkeypatch.setattr("hf_relabel.trainers.compare.compare", compared)
+    monkeypatch.setattr("hf_relabel.trainers.comparing.compare.compare", compared)
     assert run(["compare", str(tmp_path / "release"), "--eval", "beir", "--no-write"]) == 0
     assert given["folder"] == tmp_path / "home" / "hf-relabel" / "runs"
     assert f"Each run is kept in {given['folder']}" in capsys.readouterr().out

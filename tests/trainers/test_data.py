@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.rows import arrow_schema, joined_text
-from hf_relabel.trainers.data import (
+from hf_relabel.trainers.data.rows import (
     RowDraw,
     check_columns,
     listwise_rows,

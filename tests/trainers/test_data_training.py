@@ -15,8 +15,8 @@ from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, Mu
 from transformers import TrainerCallback
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.trainers.collating import Epoch, EpochBatchSampler, EpochCallback, ListwiseCollator, RowCollator
-from hf_relabel.trainers.data import RowDraw, tuple_rows
+from hf_relabel.trainers.data.collating import Epoch, EpochBatchSampler, EpochCallback, ListwiseCollator, RowCollator
+from hf_relabel.trainers.data.rows import RowDraw, tuple_rows
 from hf_relabel.trainers.losses import MultiPositiveLoss
 from hf_relabel.trainers.row_trainer import RowTrainer
 from tests.trainers.test_data import FEATURES

@@ -18,8 +18,15 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.judging import Stage, judge
-from hf_relabel.trainers.judge_bench import VERDICT, Answers, JudgeFigures, auc_gain, figures_table, judge_figures
+from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.trainers.students.judge_bench import (
+    VERDICT,
+    Answers,
+    JudgeFigures,
+    auc_gain,
+    figures_table,
+    judge_figures,
+)
 
 TRUTH = {"q0": frozenset({"0-0", "0-2"}), "q1": frozenset({"1-1"}), "q2": frozenset[str]()}
 SCORES = {"q0": (0.9, 0.8, 0.3), "q1": (0.2, 0.6, 0.1), "q2": (0.7, 0.4, 0.0)}

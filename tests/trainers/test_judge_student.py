@@ -17,7 +17,7 @@ from hf_relabel.builders.judges.offline.student import StudentJudge
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import open_source
-from hf_relabel.trainers.judge_student import StudentExample, train_student
+from hf_relabel.trainers.students.judge_student import StudentExample, train_student
 from tests.shared_data import SHARED, needs_shared_data
 from tests.trainers.tiny_models import tiny_bert
 

@@ -13,8 +13,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.trainers.collating import RowCollator
-from hf_relabel.trainers.data import Draw, RowDraw
+from hf_relabel.trainers.data.collating import RowCollator
+from hf_relabel.trainers.data.rows import Draw, RowDraw
 from hf_relabel.trainers.losses import MultiPositiveLoss
 from tests.trainers.training_rows import bert_model, passage, plain_rows, row, static_model
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.trainers.metrics.loading import METRICS, load_metric, metric_path
-from hf_relabel.trainers.metrics.ranking import MAX_GRADE, mean_metrics, ranking_metrics
+from hf_relabel.trainers.evaluation.metrics.loading import METRICS, load_metric, metric_path
+from hf_relabel.trainers.evaluation.metrics.ranking import MAX_GRADE, mean_metrics, ranking_metrics
 from tests import forked
 from tests.examples import drawn
 
@@ -221,7 +221,7 @@ def result(process: forked.Forked) -> Any:
 BY_PATH = """
 import json, sys
 import evaluate
-from hf_relabel.trainers.metrics.loading import METRICS, load_metric, metric_path
+from hf_relabel.trainers.evaluation.metrics.loading import METRICS, load_metric, metric_path
 predictions, references = json.loads(sys.argv[1])
 found = {}
 for name in METRICS:
@@ -261,7 +261,7 @@ def test_the_modules_give_what_trec_eval_gives_and_keep_to_their_cache(cache: Pa
 
 TOGETHER = """
 import json, sys, time
-from hf_relabel.trainers.metrics.loading import load_metric
+from hf_relabel.trainers.evaluation.metrics.loading import load_metric
 rank, predictions, references = json.loads(sys.argv[1])
 options = {"num_process": 2, "process_id": rank, "experiment_id": "two"} if rank is not None else {}
 metric = load_metric("map", **options)
@@ -289,7 +289,7 @@ def test_processes_share_a_cache(cache: Path) -> None:
 FAULTY = """
 import json, sys
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.trainers.metrics.loading import load_metric
+from hf_relabel.trainers.evaluation.metrics.loading import load_metric
 metric = load_metric("recall")
 said = []
 for prediction, reference, k in json.loads(sys.argv[1]):

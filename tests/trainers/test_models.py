@@ -11,7 +11,7 @@ import pytest
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
-from hf_relabel.trainers.recipes import load_recipe
+from hf_relabel.trainers.recipes.recipe import load_recipe
 from tests.trainers.tiny_models import tiny_bert, tiny_qwen
 
 TEXTS = ["where is my card?", "a parcel from far away, late"]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.trainers.recipes import load_recipe, shipped_recipes
+from hf_relabel.trainers.recipes.recipe import load_recipe, shipped_recipes
 
 PAPER = {
     "e5-base": {"learning_rate": 2e-5, "max_length": 350, "max_length_inference": 512, "precision": "bf16"},

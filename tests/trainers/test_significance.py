@@ -13,8 +13,8 @@ from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.trainers import significance
-from hf_relabel.trainers.significance import holm, paired_comparison, random_effects
+from hf_relabel.trainers.evaluation import significance
+from hf_relabel.trainers.evaluation.significance import holm, paired_comparison, random_effects
 
 EXACT = ("mean_system", "mean_baseline", "difference", "p_ttest", "effect_size", "hedges_g", "standard_error")
 

@@ -14,12 +14,12 @@ import torch
 from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.cards.training_report import TrainingReport, read_training_report
+from hf_relabel.trainers.data.training_data import open_training_data
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.search import search
 from hf_relabel.trainers.loading import load_model
-from hf_relabel.trainers.recipes import load_recipe, shipped_recipes
-from hf_relabel.trainers.training import train
-from hf_relabel.trainers.training_data import open_training_data
+from hf_relabel.trainers.recipes.recipe import load_recipe, shipped_recipes
+from hf_relabel.trainers.training.run import train
 from tests import forked
 from tests.hub_tools.releases_data import built
 from tests.trainers.runs import beir_folder, rows_file, tiny_recipe

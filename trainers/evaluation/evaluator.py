@@ -13,9 +13,9 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs, require
 from hf_relabel.cards.training_report import Measured
+from hf_relabel.trainers.evaluation.metrics.ranking import mean_metrics, ranking_metrics
 from hf_relabel.trainers.evaluation.search import TOP_K, Progress, bm25, rerank, search
 from hf_relabel.trainers.evaluation.sets import RetrievalSet, Run
-from hf_relabel.trainers.metrics.ranking import mean_metrics, ranking_metrics
 
 METRICS = ("ndcg@10", "map@100", "recall@100", "mrr@10")
 """The first decides which checkpoint is best."""

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.cards.training_report import EvaluationSet
-from hf_relabel.hub_tools.hub_errors import hub_errors
+from hf_relabel.hub_tools.hub.errors import hub_errors
 from hf_relabel.trainers.evaluation.beir import without_itself
 from hf_relabel.trainers.evaluation.sets import Document, RetrievalSet
 

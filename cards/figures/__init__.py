@@ -1,0 +1,1 @@
+"""The figures of cards, one per module, as PNG bytes."""

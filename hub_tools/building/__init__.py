@@ -1,0 +1,1 @@
+"""Building: source and journal become configs in a folder, here or on a Ray cluster."""

@@ -1,0 +1,353 @@
+"""Building: source and journal become configs in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.cascade.judged_share import judged_enough
+from hf_relabel.builders.cascade.suspects import SUSPECTS, Suspect, suspect_finder
+from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
+from hf_relabel.builders.configs.earlier_build import refuse_other_build
+from hf_relabel.builders.configs.release import Release
+from hf_relabel.builders.configs.techniques import Technique, named
+from hf_relabel.builders.configs.writing import BuildReport, Shard, check_folder, write_configs
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judgements import Verdict
+from hf_relabel.builders.messages.expecting import told
+from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.outputs import OutputFormat, write_formats
+from hf_relabel.builders.outputs.writing import Originals
+from hf_relabel.builders.rows import NumberedRow
+from hf_relabel.builders.sources import Source
+from hf_relabel.builders.views import View, views_of
+from hf_relabel.hub_tools.calls import progress_bars as bars
+from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.cascade.calibration import Calibration
+
+
+def build_configs(
+    source: AnySource,
+    journal: AnyJournal,
+    settings: BuildSettings | str | os.PathLike[str],
+    *,
+    min_judged: float | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int], None] | bool | None = True,
+    on_shard: Callable[[Shard], None] | None = None,
+) -> BuildReport:
+    """Build the configs of a source from the last run in a journal. Calls no judge.
+
+    Example:
+            from datasets import load_dataset
+            from hf_relabel import BuildSettings, build_configs
+
+            print(build_configs("train.jsonl", "journal.sqlite", "cleaned").to_text())
+            train = load_dataset("cleaned", "relabel", split="train")
+
+            some = BuildSettings(out="some", techniques=("original", "relabel"), default="relabel", limit=3)
+            build_configs("train.jsonl", "journal.sqlite", some)
+
+    Args:
+        source: what `open_source` gives or takes.
+        journal: a `Journal` or the path of one.
+        settings: what to build, or the folder to write alone. The folder is replaced if an earlier build of the same
+            source and journal wrote it.
+        min_judged: share of the candidates that must have been judged, of those that need a judge: no copies of a
+            positive, no exempt subsets. None refuses only where none was, and warns below 0.9; 0 builds whatever was.
+        overwrite: replace that of another source or journal too.
+        progress: a bar at a terminal and in a notebook; False for none; or what is called with the rows done so far.
+        on_shard: see `write_configs`.
+
+    Raises:
+        ConfigError: an unknown technique or default config.
+        JournalError: there is no such journal, or it holds no run.
+        BuildError: the folder cannot be written, or holds a build of another source or journal; or too little was
+            judged, such as with the journal of another source.
+        SourceError, BadRow: the source cannot be opened or read.
+    """
+    check_share("min_judged", min_judged)
+    wanted, opened = as_settings(settings, overwrite=overwrite), as_source(source)
+    with as_journal(journal, write=False) as kept, bars.counting(progress, "building") as show:
+        return _build(opened, kept, wanted, min_judged, show, on_shard)
+
+
+def check_share(name: str, share: float | None) -> None:
+    """Raises: ConfigError, it is a number that is no share."""
+    if share is not None and not 0 <= share <= 1:
+        raise ConfigError(f"{name}: expected a share from 0 to 1, such as 0.9, found {share!r}.")
+
+
+def as_settings(given: BuildSettings | str | os.PathLike[str], *, overwrite: bool = False) -> BuildSettings:
+    """What to build: all of it where only the folder is given.
+
+    Raises:
+        ConfigError: it is neither, or names what is not there.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        given = BuildSettings(out=os.fspath(given))
+    if not isinstance(given, BuildSettings):
+        raise ConfigError(f"What to build is a BuildSettings, or the folder to write; found {told(given)}.")
+    check_names(given)
+    return given.model_copy(update={"overwrite": True}) if overwrite else given
+
+
+def _build(
+    source: Source,
+    journal: Journal,
+    settings: BuildSettings,
+    min_judged: float | None,
+    progress: Callable[[int], None] | None,
+    on_shard: Callable[[Shard], None] | None,
+) -> BuildReport:
+    source.check_negatives()
+    if on_shard is not None and settings.output_format:
+        raise ConfigError("An output format is written into a folder: build first, then push the folder.")
+    run = journal.last_run()
+    check_earlier(settings, source, journal)
+    stages = stages_of_run(run)
+    calibration = calibration_of(settings)
+    decided = verdicts(source, journal, run, calibration=calibration)
+    return write_configs(
+        _counted(judged_enough(decided, source.name, journal, min_judged), progress),
+        Path(settings.out),
+        techniques=[Technique(name) for name in settings.techniques],
+        limit=settings.limit,
+        stage_names=[stage.name for stage in stages],
+        stage_judges=[stage.describe() for stage in stages],
+        max_shard_bytes=settings.max_shard_bytes,
+        default_config=settings.default,
+        # Asked for when the rows have been read: only then is it known how many were skipped.
+        manifest_extra=lambda: origin(source, run, calibration),
+        suspects=finder_of_suspects(journal, run),
+        on_shard=on_shard,
+        scores=source.scored,
+        views=views_of_settings(settings, scored=source.scored),
+        beside=formats_of(settings, source, source.records),
+    )
+
+
+def check_earlier(settings: BuildSettings, source: Source, journal: Journal) -> None:
+    """Raises: BuildError, see `refuse_other_build`."""
+    if not settings.overwrite:
+        out, kept = Path(settings.out), str(journal.path)
+        refuse_other_build(out, source.record(), source.fingerprint, journal.has_run, kept)
+
+
+def check_place(settings: BuildSettings, source: Source, journal: Journal) -> None:
+    """Whether a build may go to its folder, before anything is judged for it.
+
+    Raises:
+        BuildError: it is a file, a folder that others wrote, or a build of something else.
+    """
+    check_folder(Path(settings.out))
+    check_earlier(settings, source, journal)
+
+
+def origin(source: Source, run: Mapping[str, Any], calibration: Calibration | None) -> dict[str, Any]:
+    """What the manifest says of where the configs come from. The source has been read."""
+    return {
+        "source": {**source.record(), "fingerprint": source.fingerprint()},
+        "run": run,
+        **({} if calibration is None else {"evidence": {"zones": calibration.to_dict()}}),
+    }
+
+
+def calibration_of(settings: BuildSettings) -> Calibration | None:
+    """The calibration that the settings name.
+
+    Raises:
+        ConfigError: there is none at that place.
+    """
+    if settings.calibration is None:
+        return None
+    from hf_relabel.builders.cascade.calibration import Calibration
+
+    return Calibration.read(Path(settings.calibration))
+
+
+def finder_of_suspects(journal: Journal, run: Mapping[str, Any]) -> Callable[[NumberedRow], list[Suspect]] | None:
+    """What finds suspected ground truths, where the same source was searched for them."""
+    found = journal.last_run_of_kind(SUSPECTS)
+    return suspect_finder(journal, found) if found is not None and found["source"] == run["source"] else None
+
+
+def views_of_settings(settings: BuildSettings, *, scored: bool) -> tuple[View, ...]:
+    """The views that the settings ask for.
+
+    Raises:
+        ConfigError: of a technique that is not built.
+    """
+    return views_of(
+        settings.views,
+        of=settings.view_of,
+        techniques=settings.techniques,
+        default=settings.default,
+        negatives=settings.view_negatives,
+        scored=scored,
+    )
+
+
+def formats_of(
+    settings: BuildSettings, source: Source | None, originals: Callable[[], Originals]
+) -> Callable[[Path], dict[str, Any]] | None:
+    """What writes the output format that the settings ask for; None where they ask for none.
+
+    Args:
+        source: what the rows came from; None for a release.
+        originals: gives the rows with their records.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    if settings.output_format is None:
+        return None
+    format = OutputFormat(settings.output_format, source)
+    format.check()
+    techniques = [Technique(name) for name in dict.fromkeys(settings.techniques)]
+    return lambda folder: write_formats(folder, format, originals(), techniques, limit=settings.limit)
+
+
+def rebuild_configs(
+    release: Release,
+    settings: BuildSettings | str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] | bool | None = True,
+    on_shard: Callable[[Shard], None] | None = None,
+) -> BuildReport:
+    """Build configs again from a release's `original` and `verdicts` alone: no journal, no judge, any technique.
+
+    With the release's own settings the Parquet files come out byte for byte as they are in it.
+
+    Example:
+            release = open_release("user/train-relabeled@v1.0.0")
+            rebuild_configs(release, BuildSettings(out="again", limit=3))
+
+    Args:
+        release: what `open_release` gives.
+        settings: what to build, or the folder to write alone.
+        overwrite, progress, on_shard: as for `build_configs`.
+
+    Raises:
+        ConfigError: an unknown technique or default config.
+        BuildError: the release is not whole, or the folder cannot be written.
+    """
+    wanted = as_settings(settings, overwrite=overwrite)
+    with bars.counting(progress, "building") as show:
+        return _rebuild(release, wanted, show, on_shard)
+
+
+def _rebuild(
+    release: Release,
+    settings: BuildSettings,
+    progress: Callable[[int], None] | None,
+    on_shard: Callable[[Shard], None] | None,
+) -> BuildReport:
+    stages = release.manifest["settings"]["stages"]
+    scored = bool(release.manifest["settings"].get("scores"))
+    if not settings.overwrite and "source" in release.manifest:
+        run, source = release.manifest.get("run"), release.manifest["source"]
+        refuse_other_build(
+            Path(settings.out), source, lambda: source.get("fingerprint"), lambda there: there == run, release.name
+        )
+    # What says how the release came to be; its own name and version are not those of what is built now.
+    kept = ("source", "run")
+    zones = (release.manifest.get("evidence") or {}).get("zones")
+    built_from = {"name": release.name if release.revision else Path(release.name).name, "revision": release.revision}
+    return write_configs(
+        _counted(release.judged_rows(), progress),
+        Path(settings.out),
+        techniques=[Technique(name) for name in settings.techniques],
+        limit=settings.limit,
+        stage_names=stages,
+        stage_judges=_judges_of(release, stages),
+        split=release.manifest["settings"]["split"],
+        max_shard_bytes=settings.max_shard_bytes,
+        row_group_bytes=release.manifest["settings"]["row_group_bytes"],
+        default_config=settings.default,
+        manifest_extra={
+            **{name: release.manifest[name] for name in kept if name in release.manifest},
+            "built_from": built_from,
+            **({} if zones is None else {"evidence": {"zones": zones}}),
+        },
+        suspects=release.suspect_reader(),
+        on_shard=on_shard,
+        scores=scored,
+        views=views_of_settings(settings, scored=scored),
+        beside=formats_of(settings, None, lambda: ((numbered, ()) for numbered in release.rows())),
+    )
+
+
+def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:
+    """The settings a release was built with.
+
+    Args:
+        changes: fields of `BuildSettings` to set otherwise. Where the techniques are and leave out the default config,
+            the first of them becomes it.
+    """
+    settings = release.manifest["settings"]
+    values: dict[str, Any] = {
+        "techniques": tuple(settings["techniques"]),
+        "limit": settings["limit"],
+        "default": settings["default_config"],
+        "max_shard_bytes": settings["max_shard_bytes"],
+        **_view_settings(settings.get("views", ())),
+        **changes,
+    }
+    if "techniques" in changes and "view_of" not in changes:
+        values["view_of"] = tuple(name for name in values.get("view_of", ()) if name in values["techniques"])
+    if values["default"] not in values["techniques"] and "default" not in changes:
+        values["default"] = values["techniques"][0]
+    return BuildSettings(out=out, **values)
+
+
+def _view_settings(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The views of a release as settings; none where it has none."""
+    if not views:
+        return {}
+    kinds, techniques = ([view[name] for view in views] for name in ("kind", "technique"))
+    return {
+        "views": tuple(dict.fromkeys(kinds)),
+        "view_of": tuple(dict.fromkeys(techniques)),
+        "view_negatives": views[0]["negatives"],
+    }
+
+
+def _judges_of(release: Release, stages: Sequence[str]) -> list[str]:
+    """Who judged at each stage, as `verdicts` says it; none where it does not."""
+    for record in release.verdict_records():
+        if len(record["stages"]) == len(stages):
+            judges = [stage["judge"] for stage in record["stages"]]
+            return [] if None in judges else judges
+    return []
+
+
+def check_names(settings: BuildSettings) -> None:
+    """Whether techniques and default config are there.
+
+    Raises:
+        ConfigError: an unknown technique or default config.
+    """
+    for name in settings.techniques:
+        named(name)
+    if settings.default not in settings.techniques:
+        raise ConfigError(
+            f"The default config {settings.default!r} is not among those built: {', '.join(settings.techniques)}."
+            f"{did_you_mean(settings.default, settings.techniques)}"
+        )
+
+
+def _counted(
+    items: Iterable[tuple[NumberedRow, list[Verdict]]], progress: Callable[[int], None] | None
+) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
+    for done, item in enumerate(items, start=1):
+        yield item
+        if progress is not None:
+            progress(done)

@@ -1,0 +1,1 @@
+"""The ways judge servers are spoken to, one module per dialect."""

@@ -1,0 +1,305 @@
+"""Chat completions: vLLM, SGLang, llama.cpp, TGI's chat route and OpenAI's own API.
+
+They share `POST /v1/chat/completions` and differ in how a JSON schema is asked for, which the flavor decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, FinishReason, Reply, Request, TokenLogprob
+from hf_relabel.builders.messages.nearest import nearest_and_all
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.hub_tools.endpoints.dialects.tgi import tgi_info
+from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
+from hf_relabel.hub_tools.endpoints.once import Once
+from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
+from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
+
+Flavor = Literal["auto", "tgi", "vllm", "sglang", "llama.cpp", "openai"]
+FLAVORS: tuple[str, ...] = get_args(Flavor)
+
+_OWNERS: dict[str, Flavor] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+}
+_VERSION_SEGMENT = re.compile(r"v\d+\w*")
+_CHAT = "/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What is known of a server: how to ask it, for which model, and what it says of itself."""
+
+    flavor: Flavor
+    model: str
+    info: EndpointInfo
+
+
+class OpenAIEndpoint:
+    """A server with OpenAI's chat completions.
+
+    Args:
+        url: with or without `/v1`, or the URL of the chat completions route itself.
+        model: model to ask for. None: "tgi" on TGI, else the first that /v1/models lists.
+        token: see Transport.
+        timeout: seconds for one request.
+        flavor: what kind of server it is; "auto" asks it.
+        connections, proxy: see Transport.
+    """
+
+    constrains = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        token: str | None = None,
+        timeout: float = 300.0,
+        flavor: str = "auto",
+        connections: int = 0,
+        proxy: bool = False,
+    ) -> None:
+        if flavor not in FLAVORS:
+            raise ConfigError(f"Unknown flavor {flavor!r}.{nearest_and_all(flavor, FLAVORS)}")
+        root, self._prefix = split_api_path(url)
+        self.transport = Transport(root, token=token, timeout=timeout, connections=connections, proxy=proxy)
+        self.name = self.transport.name
+        self._chat_path = f"{self._prefix}chat/completions"
+        self._given_model, self._given_flavor = model, cast("Flavor", flavor)
+        self._server = Once(self._look_up)
+        self._queue = QueueGauge(self.transport)
+        # OpenAI's newer models refuse `max_tokens`; the other servers may not know its successor.
+        openai = is_host(self.transport.host, ("openai.com",))
+        self._max_tokens = "max_completion_tokens" if openai else "max_tokens"
+
+    def __repr__(self) -> str:
+        return f"OpenAIEndpoint({self.name!r})"
+
+    async def info(self) -> EndpointInfo:
+        """Model and limits, asked anew each time. Raises EndpointError."""
+        return (await self._look_up()).info
+
+    async def complete(self, request: Request) -> Reply:
+        """Send one request. Raises EndpointError."""
+        server = await self._server.get()
+        answer = await self.transport.post(self._chat_path, self._payload(request, server))
+        try:
+            return read_chat_reply(answer.payload, request.top_logprobs, server.info.model, self.name)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise self.transport.problem(f"answered JSON that is no chat completion ({error!r})") from None
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """See hf_relabel.hub_tools.endpoints.tokens."""
+        server = await self._server.get()
+        return await count_each(texts, lambda text: self._count_text(text, server))
+
+    async def count_prompts(self, requests: Sequence[Request]) -> list[int] | None:
+        """See hf_relabel.hub_tools.endpoints.tokens."""
+        server = await self._server.get()
+        if server.flavor not in ("llama.cpp", "vllm"):
+            return None  # the others count texts at most, and put the messages into a template that they do not show
+        return await count_each(requests, lambda request: self._count_prompt(request, server))
+
+    async def _count_text(self, text: str, server: _Server) -> int:
+        body: dict[str, Any] = {"model": server.model, "prompt": text}
+        if server.flavor in ("llama.cpp", "tgi"):
+            key = "content" if server.flavor == "llama.cpp" else "inputs"
+            body = {key: text, "add_special": True, "parse_special": True}
+        return number_of_tokens((await self.transport.post("tokenize", body)).payload)
+
+    async def _count_prompt(self, request: Request, server: _Server) -> int:
+        messages = chat_messages(request)
+        if server.flavor == "llama.cpp":
+            shown = await self.transport.post("apply-template", {"messages": messages})
+            return await self._count_text(str(_dict(shown.payload).get("prompt", "")), server)
+        body = {"model": server.model, "messages": messages, "add_generation_prompt": True}
+        return number_of_tokens((await self.transport.post("tokenize", body)).payload)
+
+    async def queue_depth(self) -> float | None:
+        return await self._queue.read()
+
+    async def close(self) -> None:
+        await self.transport.close()
+
+    def _payload(self, request: Request, server: _Server) -> dict[str, Any]:
+        payload = chat_payload(request, server.flavor)
+        payload["model"] = server.model
+        payload[self._max_tokens] = request.max_tokens
+        return payload
+
+    # Finding out what is there
+
+    async def _look_up(self) -> _Server:
+        if self._given_flavor in ("auto", "tgi"):
+            said = await self._ask("info")
+            if isinstance(said, dict) and isinstance(said.get("model_id"), str):
+                return _Server("tgi", self._given_model or "tgi", tgi_info(said))
+        listed = await self._ask(f"{self._prefix}models")
+        entries = [entry for entry in _list(listed) if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+        entry = next((entry for entry in entries if self._given_model in (None, entry["id"])), {})
+        model = self._given_model or entry.get("id")
+        if model is None:
+            raise self.transport.problem(
+                f"/v1/models lists no model. Name one: {argument('model', ...)}.", retryable=False
+            )
+        flavor = self._flavor_of(entries)
+        if flavor == "tgi":
+            return _Server("tgi", self._given_model or "tgi", EndpointInfo(model))
+        return _Server(flavor, model, await self._describe(flavor, model, entry))
+
+    def _flavor_of(self, entries: list[dict[str, Any]]) -> Flavor:
+        if self._given_flavor != "auto":
+            return self._given_flavor
+        owners = (str(entry.get("owned_by", "")).lower() for entry in entries)
+        return next((_OWNERS[owner] for owner in owners if owner in _OWNERS), "openai")
+
+    async def _describe(self, flavor: Flavor, model: str, entry: dict[str, Any]) -> EndpointInfo:
+        if flavor == "llama.cpp":
+            # It queues without end, so its number of slots is all there is to go by.
+            props = _dict(await self._ask("props"))
+            context = _dict(props.get("default_generation_settings")).get("n_ctx")
+            return EndpointInfo(
+                model,
+                max_concurrent_requests=props.get("total_slots"),
+                max_total_tokens=context,
+                version=props.get("build_info"),
+            )
+        version = _dict(await self._ask("version")).get("version") if flavor == "vllm" else None
+        return EndpointInfo(model, max_total_tokens=entry.get("max_model_len"), version=version)
+
+    async def _ask(self, path: str) -> Any:
+        """A GET that may find nothing (None). Raises EndpointError when the server cannot be had."""
+        try:
+            return await self.transport.get(path)
+        except NotJson:
+            return None
+        except EndpointError as error:
+            # With the model given, a server that hides its list is still usable.
+            hidden = error.status in (401, 403) and self._given_model is None
+            if error.status is None or error.retryable or hidden:
+                raise
+            return None
+
+
+def split_api_path(url: str) -> tuple[str, str]:
+    """The root of a server and the path below it where `chat/completions` is, such as ("http://host", "v1/").
+
+    `http://host`, `http://host/v1` and `http://host/v1/chat/completions` mean the same. A URL that names the chat route
+    without a version is believed.
+    """
+    base, mark, query = url.partition("?")
+    base = base.rstrip("/")
+    explicit = base.endswith(_CHAT)
+    base = base.removesuffix(_CHAT)
+    root, _, last = base.rpartition("/")
+    if _VERSION_SEGMENT.fullmatch(last) and "//" in root and not root.endswith("/"):
+        return root + mark + query, f"{last}/"
+    return base + mark + query, "" if explicit else "v1/"
+
+
+def chat_payload(request: Request, flavor: Flavor) -> dict[str, Any]:
+    """The body of a chat completion, less model and length."""
+    payload: dict[str, Any] = {
+        "messages": chat_messages(request),
+        "temperature": request.temperature,
+    }
+    if request.seed is not None:
+        payload["seed"] = request.seed
+    if request.stop:
+        payload["stop"] = request.stop
+    if request.json_schema is not None:
+        payload["response_format"] = response_format(request.json_schema, flavor)
+    if request.top_logprobs > 0:
+        payload["logprobs"] = True
+        payload["top_logprobs"] = min(request.top_logprobs, 5 if flavor == "tgi" else 20)
+    return payload
+
+
+def response_format(schema: dict[str, Any], flavor: Flavor) -> dict[str, Any]:
+    """How a server of this flavor is told to follow a JSON schema. TGI has a key of its own."""
+    if flavor == "tgi":
+        return {"type": "json_schema", "value": {"name": "reply", "schema": schema}}
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
+
+
+def read_chat_reply(payload: Any, top: int, model: str, endpoint: str) -> Reply:
+    """A Reply from the JSON of a chat completion. `reasoning_content` is left alone: it is not the answer.
+
+    Raises KeyError, IndexError, TypeError, ValueError or AttributeError when it is no chat completion.
+    """
+    choice = payload["choices"][0]
+    finish = choice.get("finish_reason")
+    if isinstance(finish, list):  # seen in saved replies of other software
+        finish = finish[0] if finish else None
+    text = choice["message"].get("content")
+    if text is not None and not isinstance(text, str):
+        raise TypeError("content is no text")
+    usage = payload.get("usage") or {}
+    return Reply(
+        text=text or "",
+        finish_reason=_FINISH.get(finish or "", "other"),
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        model=model,
+        endpoint=endpoint,
+        logprobs=tokens_of_text(_read_logprobs(choice.get("logprobs"), top), text or "") if top else (),
+    )
+
+
+def tokens_of_text(tokens: tuple[TokenLogprob, ...], text: str) -> tuple[TokenLogprob, ...]:
+    """Those tokens that the text consists of.
+
+    Servers list all they generated: llama.cpp also the "```json" around a constrained reply, vLLM also the reasoning.
+    The tokens are left as they are where the text cannot be found in them (a character spread over several tokens).
+    """
+    generated = "".join(token.text for token in tokens)
+    start = generated.rfind(text)
+    if generated == text or start < 0:
+        return tokens
+    kept, position = [], 0
+    for token in tokens:
+        if position < start + len(text) and position + len(token.text) > start:
+            kept.append(token)
+        position += len(token.text)
+    return tuple(kept)
+
+
+def _read_logprobs(logprobs: Any, top: int) -> tuple[TokenLogprob, ...]:
+    if not logprobs:
+        return ()
+    return tuple(
+        TokenLogprob(
+            token["token"],
+            _logprob(token),
+            tuple(
+                sorted(
+                    ((other["token"], _logprob(other)) for other in token.get("top_logprobs") or ()),
+                    key=lambda pair: -pair[1],
+                )[:top]
+            ),
+        )
+        for token in logprobs.get("content") or ()
+    )
+
+
+def _logprob(token: dict[str, Any]) -> float:
+    value = token.get("logprob")
+    return float("-inf") if value is None else float(value)
+
+
+def _list(listed: Any) -> list[Any]:
+    data = listed.get("data") if isinstance(listed, dict) else None
+    return data if isinstance(data, list) else []
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

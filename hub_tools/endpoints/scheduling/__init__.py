@@ -1,0 +1,1 @@
+"""What is sent to which judge server and when, and when to stop."""

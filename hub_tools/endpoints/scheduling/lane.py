@@ -1,0 +1,151 @@
+"""One endpoint and what limits it, and when a run gives up on all of them."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from hf_relabel.builders.judges.endpoint import EndpointError
+from hf_relabel.hub_tools.endpoints.scheduling.breaker import Breaker
+from hf_relabel.hub_tools.endpoints.scheduling.limiter import Limiter
+
+if TYPE_CHECKING:
+    from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
+
+
+class Lane:
+    """What limits one endpoint. Times in seconds.
+
+    Attributes:
+        in_flight: requests sent and not answered.
+        sent: requests sent so far.
+        hold_until: nothing is sent before, as the server is over its limit.
+        watched: whether the server's queue is worth a look.
+    """
+
+    __slots__ = ("_limits", "_rng", "breaker", "hold_until", "in_flight", "limiter", "sent", "watched")
+
+    def __init__(self, limits: Limits, limit: int, rng: random.Random) -> None:
+        self._limits = limits
+        self._rng = rng
+        self.limiter = Limiter(limit, limits.start_concurrency or max(1, min(64, (limit + 1) // 2)))
+        self.breaker = Breaker(limits.breaker_threshold, limits.breaker_cooldown)
+        self.hold_until = 0.0
+        self.in_flight = 0
+        self.sent = 0
+        self.watched = True
+
+    def free(self, now: float) -> int:
+        """Requests that may be sent now."""
+        if self.breaker.state != "closed":
+            return 1 if self.breaker.allows(now) else 0
+        return int(self.limiter.window) - self.in_flight if now >= self.hold_until else 0
+
+    def is_well(self, now: float) -> bool:
+        """Whether only a free slot may be missing."""
+        return self.breaker.state == "closed" and self.hold_until <= now
+
+    def opens_at(self, now: float) -> float | None:
+        """When time alone will let more be sent, None where it will not."""
+        if self.breaker.state == "open":
+            return self.breaker.reopens
+        return self.hold_until if self.hold_until > now else None
+
+    def sending(self) -> tuple[int, bool]:
+        """A request is sent. Returns its number, and whether it is a probe of the breaker's."""
+        self.sent += 1
+        self.in_flight += 1
+        self.limiter.sending()
+        return self.sent, self.breaker.sending()
+
+    def succeeded(self) -> None:
+        """A request was answered. It is no longer counted in flight by now."""
+        self.answered()
+        self.limiter.succeeded(self.in_flight + 1)
+
+    def failed(self, now: float, number: int, error: EndpointError, *, probe: bool) -> None:
+        """A request failed, not for overload."""
+        if timed_out(error):
+            self.limiter.overloaded(number, self.sent)
+        if error.blame_server:
+            self.breaker.failed(now, probe=probe)
+        else:
+            self.answered()
+
+    def overloaded(self, now: float, number: int, error: EndpointError) -> None:
+        """The server asked for less: that is the window's business, not the request's fault nor the server's."""
+        self.answered()
+        if self.limiter.overloaded(number, self.sent):
+            pause = self._limits.backoff(self.limiter.storms) * (0.5 + 0.5 * self._rng.random())
+            self.hold_until = max(self.hold_until, now + max(pause, error.retry_after or 0.0))
+
+    def queue(self, depth: float | None) -> None:
+        """So many requests wait at the server: while it is many, more in flight would only wait there."""
+        self.limiter.deep = depth is not None and depth > max(4.0, self.in_flight / 4)
+
+    def answered(self) -> None:
+        """The server said something, whatever it was."""
+        if self.breaker.answered():
+            self.limiter.restart()
+
+
+class Patience:
+    """Tells when a run gets nowhere. See `Limits` for what decides.
+
+    Attributes:
+        last_error: the last of all errors.
+    """
+
+    __slots__ = ("_any_success", "_limits", "_overloaded_since", "_streak", "_streak_since", "last_error")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._any_success = False
+        self._streak = 0
+        self._streak_since = 0.0
+        self._overloaded_since: float | None = None
+        self.last_error: EndpointError | None = None
+
+    def succeeded(self) -> None:
+        self._any_success = True
+        self._streak = 0
+        self._overloaded_since = None
+
+    def failed(self, now: float, error: EndpointError) -> None:
+        self.last_error = error
+        if error.overloaded:
+            if self._overloaded_since is None:
+                self._overloaded_since = now
+        elif error.blame_server:
+            if not self._streak:
+                self._streak_since = now
+            self._streak += 1
+
+    def ends(self, now: float, *, failing: bool, unreachable: bool, idle_since: float | None) -> str | None:
+        """Why to give up, None while there is hope.
+
+        Args:
+            failing: every endpoint failed last.
+            unreachable: every endpoint is left alone for now.
+            idle_since: when something was sent or came back last, where something waits and nothing is in flight.
+        """
+        limits = self._limits
+        if self._streak and failing:
+            permanent = self.last_error is not None and not self.last_error.retryable
+            soon = permanent or not self._any_success
+            lasted = now - self._streak_since
+            if (self._streak >= limits.give_up_after and (soon or lasted >= limits.patience)) or (
+                unreachable and lasted >= limits.patience
+            ):
+                return f"{self._streak} failures in a row in {lasted:.0f} s and no success; the last: {self.last_error}"
+        since = self._overloaded_since
+        if since is not None and now - since >= limits.overload_patience:
+            return f"nothing but refusals for overload in {now - since:.0f} s; the last: {self.last_error}"
+        if idle_since is not None and now - idle_since >= limits.overload_patience:
+            return f"nothing could be sent for {now - idle_since:.0f} s; the last error: {self.last_error}"
+        return None
+
+
+def timed_out(error: EndpointError) -> bool:
+    """Whether the server took too long."""
+    return error.status in (408, 504) or isinstance(error.__cause__, TimeoutError)

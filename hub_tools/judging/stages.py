@@ -1,0 +1,254 @@
+"""Stages of a cascade, ready to run, and how they are made of what a caller has: a judge, its kind, a server's URL."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from typing_extensions import TypeIs
+
+from hf_relabel.builders.cascade.combining import Combine
+from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judges.endpoint import Endpoint
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
+from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, kinds, make_judge
+from hf_relabel.builders.judges.subsets import subset_key
+from hf_relabel.builders.messages.expecting import told
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.rows import Row
+from hf_relabel.builders.sources import Source
+from hf_relabel.hub_tools.endpoints.registry import make_endpoint
+from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
+
+Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
+"""Whoever judges: by asking a server, by computing, or by reading what was said before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One judge of a stage and what it works with. The fields are those of `Stage`.
+
+    Example:
+            endpoint = make_endpoint("http://127.0.0.1:8080")
+            second = Member(PointwiseJudge(), endpoints=(endpoint,))
+            Stage("two", ListwiseJudge(), endpoints=(endpoint,), others=(second,), combine=Combine("agreement"))
+    """
+
+    judge: Judge
+    endpoints: tuple[Endpoint, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    replies: Source | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a cascade, ready to run.
+
+    Example:
+            cheap = Stage("cheap", SimilarityJudge(), Rule(escalate="candidate"))
+            accurate = Stage("accurate", ListwiseJudge(), endpoints=(make_endpoint("http://127.0.0.1:8080"),))
+            judge("train.jsonl", [cheap, accurate], "journal.sqlite")
+
+    Attributes:
+        endpoints: the servers of a judge that asks one; several share the work. They must serve the same model.
+        replies: for a judge of saved replies, the source that holds them.
+        model: the model id to journal under when a server does not tell its own.
+        others: further judges that are asked about the same candidates.
+        combine: how the judges' words become one; needed where there are others.
+    """
+
+    name: str
+    judge: Judge
+    rule: Rule = field(default_factory=Rule)
+    endpoints: tuple[Endpoint, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    replies: Source | None = None
+    model: str | None = None
+    others: tuple[Member, ...] = ()
+    combine: Combine | None = None
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All judges of the stage, in order."""
+        return Member(self.judge, self.endpoints, self.limits, self.replies, self.model), *self.others
+
+
+def check_stages(stages: Sequence[Stage]) -> None:
+    """Whether stages can be run.
+
+    Raises:
+        ConfigError: they do not fit together.
+    """
+    if not stages:
+        raise ConfigError("A cascade needs at least one stage.")
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"Stage names must differ: {', '.join(names)}.")
+    for stage in stages:
+        if stage.others and stage.combine is None:
+            raise ConfigError(f"Stage {stage.name!r} has several judges: say how to combine them.")
+        if stage.combine is not None:
+            stage.combine.check(len(stage.members))
+        for member in stage.members:
+            if asks_server(member) and not member.endpoints:
+                raise ConfigError(
+                    f"Stage {stage.name!r} ({member.judge.kind}) asks a server and has no endpoint. Give it the URL"
+                    " of one, such as http://127.0.0.1:8080."
+                )
+            if member.endpoints and not asks_server(member):
+                raise ConfigError(
+                    f"{argument('endpoint')}: the {member.judge.kind} judge asks no server. Leave it out, or name a"
+                    " judge that asks one."
+                )
+
+
+# Made of what a caller has
+
+Judges: TypeAlias = "Stage | Judge | str"
+"""What stands for one stage: itself, a judge, or a judge's kind such as `listwise` or `similarity`."""
+Servers: TypeAlias = "Endpoint | str"
+"""What stands for a judge server: itself, or what `make_endpoint` makes it of."""
+
+
+def as_stages(
+    stages: Judges | Sequence[Judges],
+    *,
+    endpoint: Servers | Sequence[Servers] | None = None,
+    model: str | None = None,
+    limits: Limits | None = None,
+) -> list[Stage]:
+    """Stages, made of judges where they are not stages yet, and checked.
+
+    Args:
+        stages: one, or a cascade of them, cheap first.
+        endpoint: the server, or several that serve the same model, of all judges that ask one and have none.
+        model: the model to ask those servers for; without an endpoint, that of the judges that are named by their
+            kind.
+        limits: how hard to work, for stages that are made here.
+
+    Raises:
+        ConfigError: what was given is no stage or no judge; a judge that asks has no endpoint, or nobody asks the one
+            that was given, or has a use for the model.
+    """
+    given = list(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else [stages]
+    for kind in given:
+        if isinstance(kind, str) and kind not in kinds():
+            make_judge(kind)  # says which is meant, before anything is said of its model
+    own_model = model if endpoint is None else None
+    if own_model is not None and not any(isinstance(one, str) and _takes_model(one) for one in given):
+        raise ConfigError(f"model: nobody here takes the name of a model ({own_model!r}). Give it to the judge itself.")
+    made = [_as_stage(one, limits, own_model) for one in given]
+    if endpoint is not None:
+        if not any(asks_server(member) and not member.endpoints for stage in made for member in stage.members):
+            whom = ", ".join(stage.judge.kind for stage in made) or "no judge"
+            raise ConfigError(f"endpoint: nobody here needs one ({whom}). Leave it out, or name a judge that asks.")
+        made = [_with_endpoints(stage, endpoint, model) for stage in made]
+    made = list(_differently_named(made))
+    check_stages(made)
+    return made
+
+
+def as_endpoints(given: Servers | Sequence[Servers] | None, model: str | None = None) -> tuple[Endpoint, ...]:
+    """Endpoints of their URLs, of what else `make_endpoint` takes, or as they are.
+
+    Raises:
+        ConfigError: it is nothing of the kind.
+    """
+    if given is None:
+        return ()
+    several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    return tuple(_as_endpoint(one, model) for one in several)
+
+
+def _as_endpoint(given: Any, model: str | None) -> Endpoint:
+    if isinstance(given, str):
+        return make_endpoint(given, model=model)
+    if not (hasattr(given, "complete") and hasattr(given, "info")) or isinstance(given, type):
+        raise ConfigError(
+            f"endpoint: expected a URL such as http://127.0.0.1:8080, or what make_endpoint gives; found {told(given)}."
+        )
+    endpoint: Endpoint = given
+    return endpoint
+
+
+def _as_stage(given: Any, limits: Limits | None, model: str | None) -> Stage:
+    if isinstance(given, Stage):
+        return given
+    if isinstance(given, str):
+        settings = {"model": model} if model is not None and _takes_model(given) else {}
+        return _stage_of_kind(given, settings, limits or Limits())
+    if isinstance(given, type) or not is_judge(given):
+        raise ConfigError(
+            f"A stage is a Stage, a judge such as ListwiseJudge(), or its kind such as 'listwise'; found {told(given)}."
+        )
+    return Stage(given.kind, given, limits=limits or Limits())
+
+
+def _takes_model(kind: str) -> bool:
+    return kind in JUDGES and "model" in inspect.signature(JUDGES[kind]).parameters
+
+
+def _stage_of_kind(kind: str, settings: Mapping[str, Any], limits: Limits) -> Stage:
+    first, *others = [make_judge(name, **given) for name, given in expanded({"kind": kind, **settings})]
+    combine = Combine("arhn" if kind == ANSWER else "agreement") if others else None
+    return Stage(
+        kind, first, limits=limits, others=tuple(Member(judge, limits=limits) for judge in others), combine=combine
+    )
+
+
+def _with_endpoints(stage: Stage, endpoint: Any, model: str | None) -> Stage:
+    """A stage with that server for those of its judges that ask one and have none, each with connections of its own,
+    since each is closed when its judge is done."""
+    served = [
+        replace(member, endpoints=as_endpoints(endpoint, model), model=member.model or model)
+        if asks_server(member) and not member.endpoints
+        else member
+        for member in stage.members
+    ]
+    first, *others = served
+    return replace(stage, endpoints=first.endpoints, model=first.model, others=tuple(others))
+
+
+def _differently_named(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Two judges of one kind have one name: then the later ones get a number."""
+    seen: dict[str, int] = {}
+    for stage in stages:
+        seen[stage.name] = seen.get(stage.name, 0) + 1
+        is_made = stage.name == getattr(stage.judge, "kind", None)
+        yield replace(stage, name=f"{stage.name}-{seen[stage.name]}") if is_made and seen[stage.name] > 1 else stage
+
+
+# What a judge is
+
+
+def is_judge(given: object) -> TypeIs[Judge]:
+    """Whether something can judge."""
+    return hasattr(given, "kind") and any(hasattr(given, name) for name in ("asks", "batch_rows", "judgements"))
+
+
+def asks_server(member: Member) -> bool:
+    """Whether a judge needs an endpoint."""
+    return not isinstance(member.judge, SavedRepliesJudge) and not is_batch(member.judge)
+
+
+def exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
+    subsets: set[str] = set()
+    for stage in stages:
+        for member in stage.members:
+            subsets.update(subset_key(name) for name in getattr(member.judge, "exempt_subsets", ()))
+    return frozenset(subsets)
+
+
+def exempts(stages: Sequence[Stage], row: Row) -> bool:
+    """Whether a judge of some stage leaves a row alone, as `PromptJudge.exempt` says it."""
+    return any(member.judge.exempt(row) for stage in stages for member in stage.members)
+
+
+def is_batch(judge_: Judge) -> TypeIs[BatchJudge]:
+    """Whether a judge computes by itself."""
+    return hasattr(judge_, "batch_rows")

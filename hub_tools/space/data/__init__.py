@@ -1,0 +1,1 @@
+"""What the Space shows of a release: read in parts, indexed, searched and compared."""

@@ -1,0 +1,524 @@
+"""Blind adjudication: people answer for a sample of the candidates, without seeing what the judges said.
+
+The sample is that of an audit (builders/audit/sampling): stratified and seeded, so a release, a size and a seed always
+give the same one. Each person has an order of their own. An answer is on the disk before `answer` returns, and goes to
+the config `human` of the data set in the background.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hf_relabel.builders.audit.answers import Answer
+from hf_relabel.builders.audit.exports import CHOICES, QUESTION
+from hf_relabel.builders.audit.people import agreement as agreement_of
+from hf_relabel.builders.audit.people import kappa
+from hf_relabel.builders.audit.report import VERDICT, audit_report
+from hf_relabel.builders.audit.sample import AuditSample, Item, Text
+from hf_relabel.builders.errors import ConfigError, RelabelError
+from hf_relabel.builders.judgements import Label, Outcome
+from hf_relabel.hub_tools.space.data.browsing import Browser
+from hf_relabel.hub_tools.space.people.allowed import local_person
+from hf_relabel.hub_tools.space.people.answers import ANSWER, UNDO, Answers, EventLog, SyncState, events_in
+from hf_relabel.hub_tools.space.people.drawing import draw_blind
+from hf_relabel.hub_tools.space.people.sending import DELAY, HumanConfig, Sender
+
+REFRESH_SECONDS = 60.0
+"""How often other servers' answers are looked for on the Hub."""
+_LONG_SECONDS = 0.5
+"""Figures of agreement that take longer are not worked out after every answer."""
+_LAST_SECONDS = 15.0
+"""How long `close` tries to send what is unsent."""
+
+__all__ = ["CHOICES", "QUESTION", "Adjudication", "Agreement", "Progress", "Question", "SampleState", "Shown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A passage as people see it."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person sees before they answer: nothing in it depends on what judges said.
+
+    Attributes:
+        item: an id, to be given back with the answer.
+        number: 1-based place in this person's order, of `of`.
+        earlier: their own answer that was taken back or is to be changed, None where there is none.
+    """
+
+    item: str
+    number: int
+    of: int
+    query: str
+    positives: tuple[Shown, ...]
+    candidate: Shown
+    earlier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a person is.
+
+    Attributes:
+        answered: of the `of` items of the sample.
+        everybody: items with an answer of anybody.
+        can_undo: whether there is an answer to take back.
+    """
+
+    person: str
+    answered: int
+    of: int
+    everybody: int
+    can_undo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SampleState:
+    """How far the sample is: `lines` of the verdicts, and then rows of what was drawn, read `of` all.
+
+    Attributes:
+        is_ready: questions can be asked.
+        error: one line, where it cannot be drawn.
+    """
+
+    lines: int
+    of: int
+    is_ready: bool
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How people and judges agree, as of now.
+
+    Attributes:
+        answers: of all people.
+        people: see `audit.people.agreement`.
+        report: see `AuditReport.to_dict`; None while nobody has answered.
+        text: the same as plain tables, "" while nobody has answered.
+        by_person: for each person, each judge's Cohen's kappa with them (`better` against the rest, weighted by what
+            the items stand for), None where it is not defined; "verdict" is the cascade's last word.
+        reason: why there is no report, in a sentence; None where there is one.
+    """
+
+    answers: int
+    people: Mapping[str, Any]
+    report: Mapping[str, Any] | None
+    text: str
+    by_person: Mapping[str, Mapping[str, float | None]]
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An agreement that was worked out: from how many events, and until when it is good enough."""
+
+    version: int
+    until: float
+    found: Agreement
+
+
+class Adjudication:
+    """The adjudication of one release by any number of people. Safe to use from several threads."""
+
+    def __init__(self, browser: Browser, folder: Path, size: int, seed: int, config: HumanConfig | None) -> None:
+        self._browser, self._size, self._seed, self._config = browser, size, seed, config
+        self._folder = folder
+        self._log = EventLog(folder / "answers")
+        self._answers = Answers()
+        self._read: dict[str, int] = {}
+        self._sender: Sender | None = None
+        self._sample: AuditSample | None = None
+        self._items: dict[str, Item] = {}
+        self._orders: dict[str, list[Item]] = {}
+        self._state = SampleState(0, 1, False, None)
+        self._agreement: _Kept | None = None
+        self._change = threading.Condition(threading.RLock())
+        self._closing = threading.Event()
+
+    @classmethod
+    def open(
+        cls,
+        browser: Browser,
+        folder: Path,
+        *,
+        size: int = 400,
+        seed: int = 0,
+        token: str | None = None,
+        push: bool = True,
+        delay: float = DELAY,
+        refresh: float = REFRESH_SECONDS,
+    ) -> Adjudication:
+        """Begin, or go on: reads what is in `folder` and in the config `human`, and draws the sample in the background.
+
+        Args:
+            folder: where answers are kept on this machine, in a folder of its own for each data set. Several processes
+                may share it.
+            size, seed: of the sample.
+            token: with which answers are committed, the server's own; None takes the stored token or `HF_TOKEN`.
+            push: commit answers to the data set that was opened (its main branch); never for a folder.
+            delay: seconds from an answer to its commit, so that a commit holds several. Commits are six times as far
+                apart.
+            refresh: seconds from one look at other servers' answers to the next.
+
+        Raises:
+            ConfigError: the folder cannot be written to, or the size is below 1.
+            ReleaseError: the config `human` cannot be read.
+        """
+        if size < 1:
+            raise ConfigError(f"The size of a sample must be at least 1, found {size}.")
+        config = HumanConfig(browser.repo_id, token) if browser.repo_id is not None else None
+        found = cls(browser, Path(folder) / folder_of(browser), size, seed, config)
+        found.refresh()
+        if config is not None and push:
+            found._sender = Sender(found._log, config, delay)
+            found._sender.start()
+        threading.Thread(target=found._draw, name="space-sample", daemon=True).start()
+        threading.Thread(target=found._keep_fresh, args=(refresh,), name="space-refresh", daemon=True).start()
+        return found
+
+    def sample_state(self) -> SampleState:
+        """How far the drawing of the sample is."""
+        with self._change:
+            return self._state
+
+    def wait_for_sample(self, seconds: float | None = None) -> SampleState:
+        """Wait until the sample is drawn, has failed, or the time is over."""
+        with self._change:
+            self._change.wait_for(lambda: self._state.is_ready or self._state.error is not None, seconds)
+            return self._state
+
+    def next(self, person: str) -> Question | None:
+        """The first item in the person's order that they have not answered; None where none is left.
+
+        Raises:
+            ConfigError: the sample is not ready, see `sample_state`.
+        """
+        with self._change:
+            order, mine = self._order(person), self._answers.of(person)
+            for number, item in enumerate(order, start=1):
+                if item.id not in mine:
+                    return self._question(person, number, item)
+            return None
+
+    def answer(self, person: str, item: str, value: str) -> Progress:
+        """Keep an answer. It is on the disk when this returns.
+
+        The same answer to the same item again changes nothing, so that a key pressed twice or a request sent twice
+        counts once; another answer to it takes the place of the first.
+
+        Args:
+            item: of the question.
+            value: one of `CHOICES`.
+
+        Raises:
+            ConfigError: no such item or answer, no name of a person, or the sample is not ready.
+            BuildError: the disk would not take it; nothing was kept.
+        """
+        with self._change:
+            self._order(checked(person))
+            if item not in self._items:
+                raise ConfigError(f"There is no item {ascii(item)[:60]} in this sample. Reload the page.")
+            if value not in CHOICES:
+                raise ConfigError(f"{ascii(value)[:60]} is no answer. Answers are {', '.join(CHOICES)}.")
+            self._read_local()
+            standing = self._answers.of(person).get(item)
+            if standing is None or standing.answer != value:
+                self._keep(person, self._items[item], ANSWER, value, "")
+            return self.progress(person)
+
+    def undo(self, person: str, item: str | None = None) -> Question | None:
+        """Take the person's last answer back and give its question again; None where there is nothing to take back.
+
+        Where that answer had taken the place of an earlier one, the earlier one stands again.
+
+        Args:
+            item: take nothing back unless the last answer is to this item, so that a key pressed twice counts once.
+
+        Raises:
+            ConfigError: the sample is not ready.
+            BuildError: the disk would not take it; nothing was taken back.
+        """
+        with self._change:
+            order = self._order(checked(person))
+            self._read_local()
+            last = self._answers.last(person, self._items)
+            if last is None or item not in (None, last.item):
+                return None
+            self._keep(person, self._items[last.item], UNDO, "", last.event)
+            number = next(place for place, item in enumerate(order, start=1) if item.id == last.item)
+            return self._question(person, number, self._items[last.item])
+
+    def progress(self, person: str) -> Progress:
+        """How far a person is. Everything is 0 until the sample is ready."""
+        with self._change:
+            mine = [item for item in self._answers.of(person) if item in self._items]
+            everybody = self._answers.answered(self._items)
+            return Progress(person, len(mine), len(self._items), everybody, bool(mine))
+
+    def agreement(self, *, newest: bool = False) -> Agreement:
+        """How people and judges agree by now. May be asked for often: it is kept until the next answer.
+
+        Args:
+            newest: work it out after every answer. Without, where that takes long (ties between many people), it may be
+                behind, so that no more than a tenth of the time goes on it.
+
+        Raises:
+            ConfigError: the sample is not ready, or a library of audits is missing.
+        """
+        with self._change:
+            sample, answers = self.to_audit()
+            known, version = self._agreement, len(self._answers)
+        began = time.monotonic()
+        if known is not None and (known.version == version or (not newest and began < known.until)):
+            return known.found
+        found = _agreement(sample, answers)
+        took = time.monotonic() - began
+        # The first time most of it is imports.
+        until = began + (11 * took if known is not None and took > _LONG_SECONDS else 0)
+        with self._change:
+            self._agreement = _Kept(version, until, found)
+        return found
+
+    def sync_state(self) -> SyncState:
+        """How many answers are not yet on the Hub, and why."""
+        if self._sender is None:
+            return SyncState(True, 0, None, None, None)
+        return self._sender.state()
+
+    def flush(self, seconds: float = 30) -> SyncState:
+        """Send what is unsent now and wait for it, at most so long."""
+        if self._sender is not None:
+            self._sender.flush(seconds)
+        return self.sync_state()
+
+    def refresh(self) -> None:
+        """Read what other servers have committed and other processes have written since.
+
+        Raises:
+            ReleaseError: the Hub cannot be asked.
+        """
+        events = [] if self._config is None else self._config.new_events()
+        with self._change:
+            self._take(events)
+            self._read_local()
+
+    def to_audit(self) -> tuple[AuditSample, list[Answer]]:
+        """The sample and all answers, as `builders.audit.report.audit_report` takes them. Not blind.
+
+        Raises:
+            ConfigError: the sample is not ready.
+        """
+        with self._change:
+            return self._ready(), self._answers.to_audit(self._items)
+
+    def close(self) -> None:
+        """Send what is unsent, for some seconds at most, and stop. What could not be sent is sent the next time."""
+        self._closing.set()
+        if self._sender is not None:
+            self._sender.close(_LAST_SECONDS)
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ready(self) -> AuditSample:
+        if self._sample is None:
+            raise ConfigError(self._state.error or "The sample is being drawn. Try again in a moment.")
+        return self._sample
+
+    def _order(self, person: str) -> list[Item]:
+        """The items in the order in which this person is asked, which is nobody else's."""
+        sample = self._ready()
+        known = self._orders.get(person)
+        if known is None:
+
+            def place(item: Item) -> bytes:
+                return hashlib.blake2b(f"{person}\0{item.id}".encode("utf-8", "replace"), digest_size=16).digest()
+
+            known = self._orders[person] = sorted(sample.items, key=place)
+        return known
+
+    def _question(self, person: str, number: int, item: Item) -> Question:
+        standing = self._answers.of(person).get(item.id) or self._answers.last_undone(person, item.id)
+        return Question(
+            item=item.id,
+            number=number,
+            of=len(self._items),
+            query=item.query,
+            positives=tuple(map(_shown, item.positives)),
+            candidate=_shown(item.candidate),
+            earlier=None if standing is None else standing.answer,
+        )
+
+    def _keep(self, person: str, item: Item, action: str, answer: str, undoes: str) -> None:
+        event = self._log.write(
+            person=person,
+            action=action,
+            item=item.id,
+            answer=answer,
+            undoes=undoes,
+            query_id=item.query_id,
+            subset=item.subset,
+            docid=item.docid,
+            position=item.position,
+            release=self._browser.release.revision or "",
+            seed=self._seed,
+            size=self._size,
+        )
+        self._take([event])
+        if self._sender is not None:
+            self._sender.notice()
+
+    def _read_local(self) -> None:
+        """Take what other processes have written to the folder."""
+        for name, content in self._log.contents(self._read).items():
+            self._take(events_in(content))
+            self._read[name] = self._read.get(name, 0) + len(content)
+
+    def _take(self, events: Any) -> None:
+        for event in events:
+            if self._answers.add(event):
+                self._log.catch_up(event.time)
+
+    def _draw(self) -> None:
+        """Draw the sample, or read it where it was drawn before."""
+        kept = self._folder / f"sample-{(self._browser.release.revision or 'folder')[:12]}-{self._size}-{self._seed}"
+        try:
+            sample = self._kept_sample(kept) or self._drawn(kept)
+        except RelabelError as error:
+            self._set_state(SampleState(0, 1, False, str(error)))
+        except Exception as error:  # a thread has nobody to raise to
+            self._set_state(SampleState(0, 1, False, f"The sample cannot be drawn: {type(error).__name__}."))
+        else:
+            with self._change:
+                self._sample, self._items = sample, {item.id: item for item in sample.items}
+                self._set_state(SampleState(self._state.of, self._state.of, True, None))
+
+    def _kept_sample(self, folder: Path) -> AuditSample | None:
+        # A folder may be built again under the same name; a commit never changes.
+        if self._browser.release.revision is None or not folder.is_dir():
+            return None
+        try:
+            return AuditSample.read(folder)
+        except RelabelError:
+            return None
+
+    def _drawn(self, folder: Path) -> AuditSample:
+        def progress(done: int, of: int) -> None:
+            if self._closing.is_set():
+                raise ConfigError("The Space is being closed.")
+            self._set_state(SampleState(done, of, False, None))
+
+        sample = draw_blind(self._browser, self._size, seed=self._seed, progress=progress)
+        if self._browser.release.revision is not None:
+            sample.write(folder)
+        return sample
+
+    def _set_state(self, state: SampleState) -> None:
+        with self._change:
+            self._state = state
+            self._change.notify_all()
+
+    def _keep_fresh(self, seconds: float) -> None:
+        while not self._closing.wait(seconds):
+            try:
+                self.refresh()
+            except RelabelError:
+                continue  # the sender tells when the Hub cannot be reached
+
+
+def audit_of(location: str | Path, *, token: str | bool | None = None) -> tuple[AuditSample, list[Answer]]:
+    """What people answered in the Space of a release, with the sample that most of the answers are to.
+
+    Args:
+        location: `user/repo` or `user/repo@revision`; answers are always those of the main branch.
+        token: None takes the stored token or `HF_TOKEN`, False sends none.
+
+    Raises:
+        ReleaseError, BuildError: it cannot be read.
+        ConfigError: it is a folder, or nobody has answered.
+    """
+    with Browser.open(location, token=token, index=False) as browser:
+        if browser.repo_id is None:
+            raise ConfigError(f"{location} is a folder: the answers of a Space are with releases on the Hub.")
+        events = HumanConfig(browser.repo_id, token).new_events()
+        samples = Counter((event.size, event.seed) for event in events if event.action == ANSWER and event.size > 0)
+        if not samples:
+            raise ConfigError(f"{browser.repo_id}: nobody has answered in a Space yet (there is no config `human`).")
+        # Of equally many the same one, whatever the order of the files.
+        size, seed = max(samples, key=lambda sample: (samples[sample], sample))
+        sample = draw_blind(browser, size, seed=seed)
+    found = Answers()
+    for event in events:
+        found.add(event)
+    return sample, found.to_audit({item.id for item in sample.items})
+
+
+def folder_of(browser: Browser) -> str:
+    """The name of the folder that the answers for a data set are kept in."""
+    if browser.repo_id is not None:
+        return browser.repo_id.replace("/", "--")
+    path = Path(browser.release.name).resolve()
+    digest = hashlib.blake2b(str(path).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+    return f"folder-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)[:40]}-{digest}"
+
+
+def checked(person: str) -> str:
+    """A name by which answers are kept. Raises as `local_person`."""
+    local_person(person)
+    return person
+
+
+def _shown(text: Text) -> Shown:
+    return Shown(text.title, text.text)
+
+
+def _agreement(sample: AuditSample, answers: Sequence[Answer]) -> Agreement:
+    people = agreement_of(answers)
+    by_person = {
+        person: _kappas(sample, [answer for answer in answers if answer.person == person])
+        for person in people["people"]
+    }
+    try:
+        found = audit_report(sample, answers)
+    except ConfigError as error:
+        return Agreement(len(answers), people, None, "", by_person, str(error))
+    return Agreement(len(answers), people, found.to_dict(), found.to_text(), by_person, None)
+
+
+def _kappas(sample: AuditSample, answers: Sequence[Answer]) -> dict[str, float | None]:
+    """How far each judge and the verdict agree with one person."""
+    said = {answer.id: answer.value is Label.BETTER for answer in answers if answer.value is not None}
+    items = [item for item in sample.items if item.id in said]
+    kappas: dict[str, float | None] = {}
+    for judge in (VERDICT, *sample.judges):
+        seen = [item for item in items if judge == VERDICT or item.labels.get(judge) is not None]
+        pairs = [(int(_is_better(item, judge)), int(said[item.id])) for item in seen]
+        kappas[judge] = kappa(pairs, weights=[item.weight for item in seen])
+    return kappas
+
+
+def _is_better(item: Item, judge: str) -> bool:
+    if judge == VERDICT:
+        return item.outcome is Outcome.FALSE_NEGATIVE
+    return item.labels[judge] == Label.BETTER

@@ -1,0 +1,393 @@
+"""Answers on their way to the Hub: files of events are committed to the data set, and those of others are read.
+
+A file is replaced only by one that holds all of its events, so sending it twice changes nothing. Each commit names the
+commit that it follows; where somebody else was first, it is worked out anew on top of theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hf_relabel.builders.errors import CardError, RelabelError, ReleaseError
+from hf_relabel.builders.readme.front_matter import Readme
+from hf_relabel.hub_tools.hub.errors import hub_errors
+from hf_relabel.hub_tools.releases.push import quiet_xet
+from hf_relabel.hub_tools.space.people.answers import (
+    HUMAN,
+    Event,
+    EventLog,
+    SyncState,
+    events_in,
+    events_in_parquet,
+    human_config,
+    parquet_of,
+)
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+README_NAME = "README.md"
+DELAY = 5.0
+"""Seconds from an answer to its commit, so that a commit holds several."""
+APART = 6
+"""Commits are as many delays apart: 30 seconds, as the Hub takes about 128 commits to a data set in an hour."""
+LONGEST_WAIT = 300.0
+_ATTEMPTS = 30
+"""Commits of others that one attempt may run into."""
+_MOST_BYTES = 50_000_000
+"""Larger files in the folder are not ours, and are not read."""
+
+
+class Busy(ReleaseError):
+    """The Hub asks for patience: too many requests, or it cannot answer at the moment.
+
+    Attributes:
+        wait: seconds, as the Hub says; None where it does not.
+    """
+
+    def __init__(self, message: str, wait: float | None) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The main branch at one commit, with the files of answers: an id of their content by path."""
+
+    sha: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of answers: an id of its content, its events, and whether it holds nothing else."""
+
+    oid: str
+    events: frozenset[Event]
+    is_ours: bool
+
+
+class HumanConfig:
+    """The config `human` of a data set on the Hub.
+
+    Args:
+        token: None takes the stored token or `HF_TOKEN`.
+    """
+
+    def __init__(self, repo_id: str, token: str | bool | None) -> None:
+        from huggingface_hub import HfApi
+
+        self.repo_id = repo_id
+        self.api: HfApi = HfApi(token=token)
+        self._known: dict[str, _File] = {}
+
+    def new_events(self) -> list[Event]:
+        """The events in files that are new or have grown since this was asked last.
+
+        Raises:
+            ReleaseError: the Hub cannot be asked.
+        """
+        with _patient_errors(self.repo_id, self.api.token):
+            head = self._head()
+            known = dict(self._known)
+            files = {path: self._file(head, path) for path in head.files}
+        return [event for path, file in files.items() if known.get(path) != file for event in file.events]
+
+    def send(self, runs: Mapping[str, Sequence[Event]]) -> str | None:
+        """Commit what is not there yet. Returns the commit, None where everything was there.
+
+        Args:
+            runs: all events by the run that they are of.
+
+        Raises:
+            Busy: the Hub asks for patience.
+            ReleaseError: it would not take them.
+            CardError: the README.md cannot be merged with.
+        """
+        for attempt in range(_ATTEMPTS):
+            with _patient_errors(self.repo_id, self.api.token):
+                head = self._head()
+                files = dict(self._missing(head, runs))
+                if not files:
+                    return None
+                done = self._commit(head, files)
+            if done is not None:
+                return done
+            time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311 - spreads servers out
+        raise Busy(f"{self.repo_id}: {_ATTEMPTS} times somebody else was first.", None)
+
+    def _missing(self, head: _Head, runs: Mapping[str, Sequence[Event]]) -> Iterator[tuple[str, Sequence[Event]]]:
+        """The files to write, by their path: those of runs of which the Hub does not have every event."""
+        for run, events in sorted(runs.items()):
+            path = self._place(head, run, frozenset(events)) if events else None
+            if path is not None:
+                yield path, events
+
+    def _place(self, head: _Head, run: str, events: frozenset[Event]) -> str | None:
+        """Where the events of a run are to be written, None where the Hub has them all.
+
+        A file that holds anything else was changed by somebody. It stays, and ours goes beside it: events that are in
+        both count once.
+        """
+        for copy in range(1, 100):
+            path = f"{HUMAN}/{run}.parquet" if copy == 1 else f"{HUMAN}/{run}-{copy}.parquet"
+            if path not in head.files:
+                return path
+            there = self._file(head, path)
+            if there.events >= events:
+                return None
+            if there.is_ours and there.events <= events:
+                return path
+        raise ReleaseError(f"{self.repo_id}: {HUMAN}/{run}.parquet is there a hundred times. Remove some of them.")
+
+    def _file(self, head: _Head, path: str) -> _File:
+        known = self._known.get(path)
+        if known is None or known.oid != head.files[path]:
+            events, others = events_in_parquet(self._content(path, head.sha))
+            known = self._known[path] = _File(head.files[path], frozenset(events), not others)
+        return known
+
+    def _commit(self, head: _Head, files: Mapping[str, Sequence[Event]]) -> str | None:
+        """Commit on top of the head that was read; None where there is a newer one."""
+        from huggingface_hub import CommitOperationAdd
+        from huggingface_hub.errors import HfHubHTTPError
+
+        contents = {path: parquet_of(events) for path, events in files.items()}
+        readme = self._readme(head.sha)
+        merged = with_human(readme, self.repo_id)
+        if merged != readme:
+            contents[README_NAME] = merged.encode()
+        total = sum(map(len, files.values()))
+        counted = f"{total} in {len(files)} {'file' if len(files) == 1 else 'files'}"
+        try:
+            with quiet_xet():
+                done = self.api.create_commit(
+                    self.repo_id,
+                    [CommitOperationAdd(path, content) for path, content in contents.items()],
+                    repo_type="dataset",
+                    commit_message=f"Answers of people ({counted})",
+                    parent_commit=head.sha,
+                )
+        except HfHubHTTPError as error:
+            if getattr(error.response, "status_code", None) in (409, 412):
+                return None
+            raise
+        for path, events in files.items():
+            oid = hashlib.sha256(contents[path]).hexdigest()
+            self._known[path] = _File(oid, frozenset(events), is_ours=True)
+        return str(done.oid)
+
+    def _head(self) -> _Head:
+        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.hf_api import RepoFile
+
+        sha = str(self.api.repo_info(self.repo_id, repo_type="dataset").sha)
+        files = {}
+        try:
+            for entry in self.api.list_repo_tree(self.repo_id, HUMAN, repo_type="dataset", revision=sha):
+                if isinstance(entry, RepoFile) and entry.path.endswith(".parquet") and entry.size <= _MOST_BYTES:
+                    files[entry.path] = str(entry.lfs.sha256 if entry.lfs else entry.blob_id)
+        except EntryNotFoundError:
+            files = {}
+        return _Head(sha, files)
+
+    def _readme(self, sha: str) -> str | None:
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            return self._content(README_NAME, sha).decode("utf-8")
+        except EntryNotFoundError:
+            return None
+        except UnicodeDecodeError as error:
+            raise CardError(f"{self.repo_id}: README.md is not UTF-8 text. Correct or remove it.") from error
+
+    def _content(self, path: str, sha: str) -> bytes:
+        from huggingface_hub import hf_hub_url
+
+        # Public names (docs, "Utilities"), which the package does not mark as such for type checkers.
+        from huggingface_hub.utils import (  # type: ignore[attr-defined, unused-ignore]
+            build_hf_headers,
+            get_session,
+            hf_raise_for_status,
+        )
+
+        url = hf_hub_url(self.repo_id, path, repo_type="dataset", revision=sha)
+        response = get_session().get(url, headers=build_hf_headers(token=self.api.token), timeout=60)
+        hf_raise_for_status(response)
+        return bytes(response.content)
+
+
+@contextmanager
+def _patient_errors(repo_id: str, token: str | bool | None) -> Iterator[None]:
+    """The Hub client's errors as ours; `Busy` where waiting helps."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    with hub_errors(repo_id, None, token):
+        try:
+            yield
+        except HfHubHTTPError as error:
+            status = getattr(error.response, "status_code", 0)
+            if status in (408, 429) or status >= 500:
+                message = f"{repo_id}: the Hub answered {status}."
+                raise Busy(message, _retry_after(error.response)) from error
+            raise
+
+
+def _retry_after(response: Any) -> float | None:
+    try:
+        return max(0.0, min(float(response.headers["Retry-After"]), LONGEST_WAIT))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def with_human(readme: str | None, repo_id: str) -> str:
+    """A README.md whose front matter names the config `human`. All else stays as it is, byte for byte.
+
+    Raises:
+        CardError: the front matter cannot be read or edited.
+    """
+    parsed = Readme.parse("" if readme is None else readme)
+    try:
+        metadata = parsed.metadata()
+        configs = metadata.get("configs") or []
+        if not isinstance(configs, list):
+            raise CardError("README.md: `configs` in the front matter must be a list, each entry with a config_name.")
+        merged = human_config(configs)
+        if merged == configs and readme is not None:
+            return readme
+        return parsed.with_values({"configs": merged}).with_body(parsed.body)
+    except CardError as error:
+        raise CardError(f"{repo_id}: {error}") from error
+
+
+@dataclass
+class Sender:
+    """A thread that sends the events of a log when there are new ones, and tries again when that fails.
+
+    Attributes:
+        delay: seconds from an event to its commit, where the last commit was not just before, see `APART`.
+    """
+
+    log: EventLog
+    config: HumanConfig
+    delay: float = DELAY
+    on_sent: Callable[[], None] = lambda: None
+    _sent: dict[str, int] = field(default_factory=dict)
+    _commit: str | None = None
+    _error: str | None = None
+    _due: float | None = None
+    _failures: int = 0
+    _attempts: int = 0
+    _last: float = float("-inf")
+    _change: threading.Condition = field(default_factory=threading.Condition)
+    _thread: threading.Thread | None = None
+    _stop: bool = False
+    _busy: bool = False
+
+    def start(self) -> None:
+        """Begin, with what an earlier run left unsent."""
+        self._thread = threading.Thread(target=self._run, name="space-sender", daemon=True)
+        if self.unsent():
+            self._due = time.monotonic()
+        self._thread.start()
+
+    def unsent(self) -> int:
+        """Events on the disk of which it is not known that the Hub has them."""
+        with self._change:
+            sent = dict(self._sent)
+        return sum(content.count(b"\n") for content in self.log.contents(sent).values())
+
+    def notice(self) -> None:
+        """There is a new event."""
+        with self._change:
+            if self._due is None:
+                self._due = max(time.monotonic() + self.delay, self._last + APART * self.delay)
+                self._change.notify_all()
+
+    def flush(self, seconds: float) -> None:
+        """Send what is unsent now, and wait for it at most so long."""
+        give_up = time.monotonic() + seconds
+        while self.unsent() and time.monotonic() < give_up:
+            with self._change:
+                if self._thread is None or self._stop:
+                    return
+                failures, attempts = self._failures, self._attempts
+                if not self._busy:
+                    self._due = time.monotonic()
+                    self._change.notify_all()
+                while self._attempts == attempts and time.monotonic() < give_up:
+                    self._change.wait(give_up - time.monotonic())
+                if self._failures > failures:
+                    return
+
+    def state(self) -> SyncState:
+        unsent = self.unsent()
+        with self._change:
+            waits = self._error is not None and self._due is not None
+            retry = max(0.0, (self._due or 0.0) - time.monotonic()) if waits else None
+            return SyncState(False, unsent, self._commit, self._error, retry)
+
+    def close(self, seconds: float) -> None:
+        """Send what is unsent, for some seconds at most, and stop."""
+        self.flush(seconds)
+        with self._change:
+            self._stop = True
+            self._change.notify_all()
+        if self._thread is not None:
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while self._wait():
+            self._try()
+
+    def _wait(self) -> bool:
+        """Wait until something is due. False when it is time to stop."""
+        with self._change:
+            while not self._stop and (self._due is None or self._due > time.monotonic()):
+                self._change.wait(None if self._due is None else self._due - time.monotonic())
+            self._busy, self._due = not self._stop, None
+            return not self._stop
+
+    def _try(self) -> None:
+        contents = self.log.contents()
+        runs = {name.removesuffix(".jsonl"): list(events_in(content)) for name, content in contents.items()}
+        sizes = {name: len(content) for name, content in contents.items()}
+        error: str | None = None
+        wait: float | None = None
+        commit = None
+        try:
+            commit = self.config.send(runs)
+        except Busy as busy:
+            error, wait = str(busy), busy.wait
+        except RelabelError as refused:
+            error = str(refused)
+        except Exception as unknown:  # a thread has nobody to raise to, and answers must go out in the end
+            error = f"{self.config.repo_id}: answers could not be sent ({type(unknown).__name__})."
+        with self._change:
+            self._busy, self._error = False, error
+            self._attempts += 1
+            if error is None:
+                self._failures, self._commit = 0, commit or self._commit
+                if commit is not None:
+                    self._last = time.monotonic()
+                    if self._due is not None:  # noticed while this one was on its way
+                        self._due = max(self._due, self._last + APART * self.delay)
+                self._sent |= sizes
+            else:
+                self._failures += 1
+                longest = min(LONGEST_WAIT, 2.0 ** min(self._failures, 20))
+                backoff = random.uniform(longest / 2, longest)  # noqa: S311 - spreads servers out
+                self._due = time.monotonic() + (backoff if wait is None else wait)
+            self._change.notify_all()
+        if error is None:
+            self.on_sent()
+            # What came while these were on their way.
+            if self.unsent():
+                self.notice()

@@ -1,0 +1,1 @@
+"""The pages of the Space, and the server that serves them."""

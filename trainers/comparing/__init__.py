@@ -1,0 +1,1 @@
+"""Students trained on several data sets, and which data set is best."""

@@ -1,0 +1,1 @@
+"""From the rows of a config to what a model is trained on."""

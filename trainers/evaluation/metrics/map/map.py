@@ -1,0 +1,21 @@
+"""Mean average precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import evaluate
+
+from hf_relabel.trainers.evaluation.metrics.module import measured, module_info
+
+
+class Map(evaluate.Metric):  # type: ignore[misc]
+    """Mean average precision."""
+
+    def _info(self) -> Any:
+        return module_info("map", __doc__ or "")
+
+    def _compute(
+        self, predictions: Any, references: Any, k: int | None = 10, per_query: bool = False
+    ) -> dict[str, Any]:
+        return measured("map", predictions, references, k, per_query)

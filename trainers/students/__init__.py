@@ -1,0 +1,1 @@
+"""Small models: the static student of comparisons, and students that judge."""

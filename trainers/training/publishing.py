@@ -1,0 +1,96 @@
+"""Publishing a trained model: its folder, with the card that its report makes, as a tagged release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.cards.model_card import ModelFacts, eval_results_files, model_figures, render_model_card
+from hf_relabel.cards.model_results import shown_name
+from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport, read_training_report
+from hf_relabel.hub_tools.releases.models import ModelPushReport, Render, push_model
+from hf_relabel.hub_tools.releases.push import Bump
+from hf_relabel.trainers.recipes.recipe import load_recipe
+
+README_NAME = "README.md"
+
+
+@expects(folder=PATH, repo_id=str)
+def publish(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    license: str | None = None,
+    language: Sequence[str] = (),
+    tag: str | None = None,
+    bump: Bump | None = None,
+    private: bool | None = None,
+    create_pr: bool = False,
+    message: str | None = None,
+    parent_commit: str | None = None,
+    dry_run: bool = False,
+    token: str | None = None,
+    progress: Callable[[str, int], None] | bool | None = True,
+) -> ModelPushReport:
+    """Release what `training.train` wrote, with its card, figures and results.
+
+    Example:
+            publish("model", "user/retriever", license="apache-2.0")
+
+    Args:
+        license, language: of the model, for its card; left out, those that the card has stay.
+        all others: as for `push_model`.
+
+    Raises:
+        CardError: the folder has no report of a training, or the repository's card cannot be merged with.
+        ReleaseError, ConfigError: as `push_model`.
+    """
+    path = Path(folder)
+    render = card_renderer(read_training_report(path), repo_id, license=license, language=language)
+    return push_model(
+        path,
+        repo_id,
+        tag=tag,
+        bump=bump,
+        private=private,
+        create_pr=create_pr,
+        message=message,
+        parent_commit=parent_commit,
+        dry_run=dry_run,
+        token=token,
+        render=render,
+        progress=progress,
+    )
+
+
+def card_renderer(
+    report: TrainingReport, repo_id: str, *, license: str | None = None, language: Sequence[str] = ()
+) -> Render:
+    """What makes the card of a model for one version of it, and the report without the folders of this machine."""
+
+    def render(version: str, readme: str | None) -> Mapping[str, bytes]:
+        facts = ModelFacts(repo_id, version, report, license=license, language=language)
+        return {
+            README_NAME: render_model_card(facts, readme).encode(),
+            **model_figures(report),
+            **eval_results_files(facts),
+            **public_files(report),
+        }
+
+    return render
+
+
+def public_files(report: TrainingReport) -> dict[str, bytes]:
+    """training.json and recipe.yaml with names of folders cut to their last part."""
+    recipe = {**report.recipe, "model": shown_name(report.recipe["model"])}
+    if recipe.get("teacher"):
+        recipe["teacher"] = {**recipe["teacher"], "model": shown_name(recipe["teacher"]["model"])}
+    data = report.data.model_copy(update={"location": shown_name(report.data.location)})
+    base = report.base.model_copy(update={"name": shown_name(report.base.name)})
+    teacher = report.teacher and report.teacher.model_copy(update={"name": shown_name(report.teacher.name)})
+    public = report.model_copy(update={"recipe": recipe, "data": data, "base": base, "teacher": teacher})
+    files = {REPORT_NAME: f"{public.model_dump_json(indent=2)}\n".encode()}
+    if "loss" in recipe:  # of a run of ours; `callbacks` describe the training of others in another form
+        files["recipe.yaml"] = load_recipe(recipe).to_yaml().encode()
+    return files

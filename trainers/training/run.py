@@ -1,0 +1,454 @@
+"""A training run from a recipe and rows to a saved model and a report of what happened.
+
+A run's folder holds the model, `training.json`, `recipe.yaml` and, until it is over, its checkpoints. The same call
+again goes on from the last checkpoint and ends as an undisturbed run does; when the run is over, it gives the report.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, set_seed
+
+from hf_relabel.builders.disk.atomic_file import written_whole
+from hf_relabel.builders.disk.one_process import one_process
+from hf_relabel.builders.errors import ConfigError, TrainingError
+from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.cards.training_report import (
+    REPORT_NAME,
+    CurvePoint,
+    DataUsed,
+    Measured,
+    ModelUsed,
+    TrainingReport,
+    read_training_report,
+)
+from hf_relabel.trainers.data.rows import usable_rows
+from hf_relabel.trainers.data.training_data import TrainingData, replace_rows
+from hf_relabel.trainers.evaluation.evaluator import METRICS, RetrievalEvaluator
+from hf_relabel.trainers.evaluation.leaks import warn_of_shared_queries
+from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
+from hf_relabel.trainers.quiet import quiet_libraries
+from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.training.kinds import least_negatives, make_trainer
+from hf_relabel.trainers.training.machine import hardware, versions
+
+RECIPE_NAME = "recipe.yaml"
+STATE_NAME = "run.json"
+CHECKPOINTS = "checkpoint-*"
+EVALUATIONS = 10
+"""Times a run is evaluated and saved where nothing else was asked for."""
+LOGGERS = ("tensorboard", "trackio", "wandb")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to run a training, see `train`."""
+
+    device: str | None = None
+    evaluate_every: int | None = None
+    keep_best: bool = True
+    log_to: Sequence[str] = ()
+    merge_adapters: bool = False
+    overwrite: bool = False
+    progress: bool | None = None
+    evaluate_untrained: bool = True
+    checkpoints: bool = True
+    callbacks: Sequence[Any] = ()
+
+    def check(self) -> None:
+        """Raises: ConfigError, options that make no sense, or a logger that is not installed."""
+        from importlib.util import find_spec
+
+        if self.evaluate_every is not None and self.evaluate_every < 1:
+            raise ConfigError(f"A run is evaluated every so many steps, 1 or more, not {self.evaluate_every}.")
+        for name in self.log_to:
+            if name not in LOGGERS:
+                raise ConfigError(f"There is no logger {name!r}. There are: {', '.join(LOGGERS)}.")
+            packages = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
+            if not any(find_spec(package) for package in packages):
+                raise ConfigError(f"Logging to {name} needs a package: pip install {packages[-1]}.")
+
+
+@needs("train", "Training")
+@expects(recipe="Recipe", data="TrainingData", out=PATH)
+def train(
+    recipe: Recipe,
+    data: TrainingData,
+    out: str | Path,
+    *,
+    sets: Sequence[RetrievalSet] = (),
+    metrics: Sequence[str] | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    evaluate_every: int | None = None,
+    keep_best: bool = True,
+    log_to: Sequence[str] = (),
+    merge_adapters: bool = False,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    evaluate_untrained: bool = True,
+    checkpoints: bool = True,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TrainingReport:
+    """Train a model.
+
+    Example:
+            recipe, data = load_recipe("e5-base"), open_training_data("user/train-relabeled@v1.0.0", "relabel")
+            report = train(recipe, data, "model", sets=[read_beir("beir/fiqa")])
+
+    Args:
+        out: the run's folder. What another run left there is refused.
+        sets: evaluated on before, during and after training.
+        metrics: of the evaluation; the first one says which checkpoint is best.
+        seed: in place of the recipe's; None for that.
+        device: torch device such as `cpu`; None for the library's choice.
+        evaluate_every: steps between two evaluations, each with a checkpoint; None for a tenth of the run.
+        keep_best: of all evaluations keep the weights of the best; without sets always the last.
+        log_to: `tensorboard`, `trackio`, `wandb`.
+        merge_adapters: save a model with LoRA as one that needs no peft.
+        overwrite: delete what an earlier run left in `out`.
+        progress: a progress bar; None shows one on a terminal.
+        evaluate_untrained: measure the untrained model too.
+        checkpoints: write them; a run without any starts over when it was stopped.
+        callbacks: more of transformers' callbacks.
+
+    Raises:
+        ConfigError: the recipe does not fit the data or the model, `out` holds another run, or another process trains
+            there.
+        TrainingError: the loss became no number.
+    """
+    chosen = TrainOptions(
+        device=device,
+        evaluate_every=evaluate_every,
+        keep_best=keep_best,
+        log_to=log_to,
+        merge_adapters=merge_adapters,
+        overwrite=overwrite,
+        progress=progress,
+        evaluate_untrained=evaluate_untrained,
+        checkpoints=checkpoints,
+        callbacks=callbacks,
+    )
+    chosen.check()
+    run = _Run(Path(out), recipe, data, recipe.seed if seed is None else seed, tuple(sets), metrics, chosen)
+    with quiet_libraries(), _alone_in(run.out):
+        return run.start()
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """While no other process trains there."""
+
+    def refuse() -> None:
+        raise ConfigError(f"Another process is training in {out}. Wait for it to end, or give another folder.")
+
+    out = out.absolute()
+    with one_process(out.with_name(f".{out.name}.lock"), refuse):
+        yield
+
+
+class _Run:
+    """One training run in one folder."""
+
+    def __init__(
+        self,
+        out: Path,
+        recipe: Recipe,
+        data: TrainingData,
+        seed: int,
+        sets: tuple[RetrievalSet, ...],
+        metrics: Sequence[str] | None,
+        options: TrainOptions,
+    ) -> None:
+        self.out, self.recipe, self.data, self.seed = out, recipe, data, seed
+        self.sets, self.options = sets, options
+        self.metrics = tuple(metrics) if metrics else None
+        self.state: dict[str, Any] = {}
+
+    def start(self) -> TrainingReport:
+        if self._is_over():
+            return read_training_report(self.out)
+        warn_of_shared_queries(self.data.rows["query"] if self.sets else (), self.sets)
+        set_seed(self.seed)
+        model = build_model(self.recipe, device=self.options.device)
+        used, trainer = self._trainer(model)
+        before = self._before(model)
+        checkpoint = _last_checkpoint(self.out)
+        self.state["resumed"] += checkpoint is not None
+        self._keep_state()
+        trained = _fit(trainer, checkpoint)
+        self._finish(model)
+        report = self._report(model, used, trained, before, self._evaluate(model))
+        report.write(self.out)
+        for folder in self.out.glob(CHECKPOINTS):
+            shutil.rmtree(folder)
+        return report
+
+    def _is_over(self) -> bool:
+        """Look at what is in the folder. True where this run has ended already."""
+        settings = self._settings()
+        self.out.mkdir(parents=True, exist_ok=True)
+        path = self.out / STATE_NAME
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if found is None and any(self.out.iterdir()):
+            raise ConfigError(f"{self.out} holds other files. Give an empty folder, or one that does not exist.")
+        is_other = found is not None and found.get("settings") != settings
+        if is_other and not self.options.overwrite:
+            raise ConfigError(
+                f"{self.out} holds another training run. Give another folder, or "
+                f"{argument('overwrite', True)} to delete it."
+            )
+        if found is not None and self.options.overwrite:
+            shutil.rmtree(self.out)
+            self.out.mkdir()
+            found = None
+        self.state = found or {"settings": settings, "seconds": 0.0, "resumed": 0}
+        if found is None:
+            with written_whole(self.out / RECIPE_NAME) as file:
+                file.write(self.recipe.to_yaml().encode())
+        return (self.out / REPORT_NAME).is_file()
+
+    def _settings(self) -> dict[str, Any]:
+        """What makes this run this run and no other."""
+        values = {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "data": {**self.data.used.model_dump(mode="json", exclude={"location"}), "rows": self.data.fingerprint},
+            "seed": self.seed,
+            "sets": [data.about.model_dump(mode="json") for data in self.sets],
+            "evaluate_every": self.options.evaluate_every,
+            "keep_best": self.options.keep_best,
+            "merge_adapters": self.options.merge_adapters,
+            "metrics": self.metrics,
+        }
+        settings: dict[str, Any] = json.loads(json.dumps(values))
+        return settings
+
+    def _keep_state(self) -> None:
+        with written_whole(self.out / STATE_NAME) as file:
+            file.write(json.dumps(self.state, indent=2).encode())
+
+    def _trainer(self, model: Any) -> tuple[DataUsed, Any]:
+        rows, used = usable(self.recipe, self.data)
+        evaluator = self._evaluator()
+        arguments = self._arguments(len(rows), evaluate=evaluator is not None)
+        callbacks = [_Clock(self.state, self._keep_state), _Watch(), *self.options.callbacks]
+        trainer = make_trainer(self.recipe, model, rows, arguments, evaluator, callbacks)
+        return used, trainer
+
+    def _evaluator(self) -> Any:
+        return RetrievalEvaluator(self.sets, metrics=self.metrics or METRICS) if self.sets else None
+
+    def _arguments(self, rows: int, *, evaluate: bool) -> dict[str, Any]:
+        recipe, options = self.recipe, self.options
+        steps = total_steps(recipe, rows)
+        every = options.evaluate_every or max(1, -(-steps // EVALUATIONS))
+        progress = sys.stderr.isatty() if options.progress is None else options.progress
+        best = evaluate and options.keep_best and options.checkpoints
+        values: dict[str, Any] = {
+            "output_dir": str(self.out),
+            "per_device_train_batch_size": recipe.batch_size,
+            "gradient_accumulation_steps": recipe.gradient_accumulation,
+            "learning_rate": recipe.learning_rate,
+            "weight_decay": recipe.weight_decay,
+            "lr_scheduler_type": recipe.scheduler,
+            "warmup_steps": round(steps * recipe.warmup),
+            "num_train_epochs": recipe.epochs,
+            "max_steps": recipe.max_steps or -1,
+            "seed": self.seed,
+            "bf16": recipe.precision == "bf16",
+            "fp16": recipe.precision == "fp16",
+            "use_cpu": options.device == "cpu",
+            "save_strategy": "steps" if options.checkpoints else "no",
+            "save_steps": every,
+            "save_total_limit": 2,
+            "eval_strategy": "steps" if evaluate else "no",
+            "eval_steps": every,
+            "load_best_model_at_end": best,
+            "logging_steps": max(1, every // 2),
+            "logging_nan_inf_filter": False,
+            "report_to": list(options.log_to),
+            "disable_tqdm": not progress,
+            "dataloader_pin_memory": False,
+        }
+        if best:
+            metric = (self.metrics or METRICS)[0]
+            values |= {"metric_for_best_model": f"eval_{metric}", "greater_is_better": True}
+        if recipe.optimizer == "sparse-adam":
+            values["max_grad_norm"] = 0.0  # norms of sparse gradients are not implemented
+        return values
+
+    def _before(self, model: Any) -> tuple[Measured, ...]:
+        """The untrained model's figures; of a run that is resumed, those that it was started with."""
+        if not self.sets or not self.options.evaluate_untrained:
+            return ()
+        if "before" not in self.state:
+            self.state["before"] = [each.model_dump(mode="json") for each in self._evaluate(model)]
+            self._keep_state()
+        return tuple(Measured.model_validate(each) for each in self.state["before"])
+
+    def _evaluate(self, model: Any) -> tuple[Measured, ...]:
+        evaluator = self._evaluator()
+        if evaluator is None:
+            return ()
+        evaluator(model)
+        return tuple(evaluator.latest)
+
+    def _finish(self, model: Any) -> None:
+        set_inference_length(model, self.recipe)
+        if self.options.merge_adapters and self.recipe.lora is not None:
+            merge_adapters(model)
+        model.save_pretrained(str(self.out), create_model_card=False)
+
+    def _report(
+        self,
+        model: Any,
+        used: DataUsed,
+        state: Any,
+        before: tuple[Measured, ...],
+        after: tuple[Measured, ...],
+    ) -> TrainingReport:
+        recipe, teacher = self.recipe, self.recipe.teacher
+        best = state.best_model_checkpoint
+        return TrainingReport(
+            kind=recipe.kind,
+            recipe=recipe.model_dump(mode="json"),
+            base=ModelUsed(name=recipe.model, revision=recipe.revision or base_revision(model)),
+            data=used,
+            seed=self.seed,
+            steps=state.global_step,
+            epochs=state.epoch,
+            best_step=int(Path(best).name.rpartition("-")[2]) if best else None,
+            seconds=self.state["seconds"],
+            resumed=self.state["resumed"],
+            hardware=hardware(model),
+            curve=curve_of(state.log_history),
+            before=before,
+            evaluations=after,
+            technique=None if teacher is None else teacher.use,
+            teacher=None if teacher is None else ModelUsed(name=teacher.model, revision=teacher.revision),
+            **facts_of(model, recipe.kind),
+            finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            versions=versions(),
+        )
+
+
+def usable(recipe: Recipe, data: TrainingData) -> tuple[Any, DataUsed]:
+    """The rows that the recipe can train on, and the count of the others.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    least = least_negatives(recipe)
+    rows, counts = usable_rows(data.rows, skip=True, negatives=least)
+    if not counts.kept:
+        raise ConfigError(
+            f"{data.used.location}: no row of {data.used.config!r} can be trained on:"
+            f" {counts.without_positives} have no positive, {counts.without_query} no query,"
+            f" {counts.with_too_few_negatives} fewer than {least} negatives."
+        )
+    return rows, replace_rows(data.used, counts.kept, counts.skipped)
+
+
+def total_steps(recipe: Recipe, rows: int) -> int:
+    """Updates of a run on one device."""
+    if recipe.max_steps is not None:
+        return recipe.max_steps
+    batches = -(-rows // recipe.batch_size)
+    return max(1, round(-(-batches // recipe.gradient_accumulation) * recipe.epochs))
+
+
+def base_revision(model: Any) -> str | None:
+    """The commit of the model that training started from, where its files tell it."""
+    inner = getattr(model, "transformers_model", None)
+    found = getattr(getattr(inner, "config", None), "_commit_hash", None)
+    return str(found) if found else None
+
+
+def facts_of(model: Any, kind: str) -> dict[str, Any]:
+    """What a report tells of a model itself."""
+    dimension = getattr(model, "get_embedding_dimension", None)
+    similarity = getattr(model, "similarity_fn_name", None)
+    length = None if kind == "static" else getattr(model, "max_seq_length", None)
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dimensions": dimension() if dimension is not None and kind != "reranker" else None,
+        "max_length": int(length) if isinstance(length, int) else None,
+        "similarity": str(similarity) if similarity and kind != "reranker" else None,
+    }
+
+
+def curve_of(history: Sequence[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
+    """The log of a trainer, a point per step."""
+    points: dict[int, dict[str, Any]] = {}
+    for line in history:
+        point = points.setdefault(int(line["step"]), {"step": int(line["step"]), "metrics": {}})
+        point["epoch"] = line.get("epoch", point.get("epoch"))
+        if "loss" in line:
+            point["loss"] = float(line["loss"])
+        timing = ("runtime", "samples_per_second", "steps_per_second")
+        for name, value in line.items():
+            metric = name.removeprefix("eval_")
+            if name.startswith("eval_") and metric not in timing and isinstance(value, (int, float)):
+                point["metrics"][metric] = float(value)
+    kept = [point for _, point in sorted(points.items()) if "loss" in point or point["metrics"]]
+    return tuple(CurvePoint(**point) for point in kept)
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written whole: the state of the trainer is its last file."""
+    found = [path for path in folder.glob(CHECKPOINTS) if (path / "trainer_state.json").is_file()]
+    found = [path for path in found if path.name.rpartition("-")[2].isdigit()]
+    return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None
+
+
+def _fit(trainer: Any, checkpoint: str | None) -> Any:
+    trainer.train(resume_from_checkpoint=checkpoint)
+    return trainer.state
+
+
+class _Clock(TrainerCallback):  # type: ignore[misc]
+    """Adds up the time of all sittings of a run."""
+
+    def __init__(self, state: dict[str, Any], keep: Callable[[], None]) -> None:
+        self._state, self._keep = state, keep
+        self._since = time.monotonic()
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._since = time.monotonic()
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        self._add()
+        self._keep()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        self._add()
+        self._keep()
+
+    def _add(self) -> None:
+        now = time.monotonic()
+        self._state["seconds"] += now - self._since
+        self._since = now
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]
+    """Stops a run whose loss is no number: it would go on for hours and save a broken model."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(float(loss)):
+            raise TrainingError(
+                f"The loss became {loss} at step {state.global_step}. Lower the learning rate, or train in fp32."
+            )
