@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from hf_relabel.builders.cascade.rules import Rule, conclude
     from hf_relabel.builders.configs.relabeled_builder import RelabeledBuilder, RelabeledConfig
     from hf_relabel.builders.configs.release import Release, release_from_folder
-    from hf_relabel.builders.configs.techniques import Technique, apply
     from hf_relabel.builders.configs.writing import BuildReport, Shard, write_configs
     from hf_relabel.builders.errors import (
         BadRow,
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.sources.findings import free_findings
     from hf_relabel.builders.sources.inspection import Inspection
     from hf_relabel.builders.sources.samples import Sample
+    from hf_relabel.builders.techniques import Technique, apply
     from hf_relabel.cards.data_card import CardFacts, render_card
     from hf_relabel.cards.training_report import TrainingReport
     from hf_relabel.hub_tools.building.run import build_configs, rebuild_configs
@@ -164,12 +164,12 @@ _HOMES = {
     "StageReport": "hub_tools.judging.run",
     "StudentExample": "trainers.students.judge_student",
     "StudentJudge": "builders.judges.offline.student",
-    "Technique": "builders.configs.techniques",
+    "Technique": "builders.techniques",
     "TrainingError": "builders.errors",
     "TrainingReport": "cards.training_report",
     "TruthJudge": "builders.judges.offline.truth",
     "Verdict": "builders.judgements",
-    "apply": "builders.configs.techniques",
+    "apply": "builders.techniques",
     "audit_report": "builders.audit.report",
     "build_configs": "hub_tools.building.run",
     "calibrate": "builders.audit.draw",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from hf_relabel.builders.configs.techniques import DEFAULT_LIMIT, Technique, account
 from hf_relabel.builders.judgements import Judgement, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique, account
 
 MOST_ROWS = 10_000
 """Rows looked at for an example."""

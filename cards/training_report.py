@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import CardError
-from hf_relabel.builders.job.problems import first_line
+from hf_relabel.builders.messages.problems import first_line
 
 REPORT_NAME = "training.json"
 SCHEMA_VERSION = 1

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from hf_relabel.builders.cascade.judged_share import ENOUGH
-from hf_relabel.builders.configs.techniques import DEFAULT_LIMIT, Technique
 from hf_relabel.builders.configs.writing import VERDICTS, BuildReport
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.job.job_file import BuildSettings
-from hf_relabel.builders.job.problems import one_line
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import CALLABLE, NONE, PATH, SOURCE_OPTIONS, expects, told
+from hf_relabel.builders.messages.problems import one_line
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.samples import Sample
+from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
 from hf_relabel.hub_tools.building.run import (
     as_settings,
     build_configs,

@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import BadRow, ConfigError
-from hf_relabel.builders.job.problems import first_line, first_problem, path
 from hf_relabel.builders.judgements import Judgement, Outcome
+from hf_relabel.builders.messages.problems import first_line, first_problem, path
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.rows import Passage, Row, joined_text
 

@@ -26,8 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job.problems import first_line
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.problems import first_line
 from hf_relabel.builders.messages.program import program
 
 if TYPE_CHECKING:

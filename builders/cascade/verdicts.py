@@ -16,10 +16,10 @@ from hf_relabel.builders.cascade.rules import Findings, Rule, StageAnswers, cand
 from hf_relabel.builders.cascade.zones import zoned
 from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Label, Verdict
-from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.findings import free_findings
+from hf_relabel.builders.sources.subsets import subset_key
 
 if TYPE_CHECKING:
     from hf_relabel.builders.cascade.calibration import Calibration

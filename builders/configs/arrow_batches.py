@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.configs.techniques import Change, Technique, account_all
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row, arrow_schema
+from hf_relabel.builders.techniques import Change, Technique, account_all
 
 if TYPE_CHECKING:
     import pyarrow as pa

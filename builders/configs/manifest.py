@@ -16,10 +16,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.configs.techniques import Change, Dropped, RowDropped
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import Row
+from hf_relabel.builders.techniques import Change, Dropped, RowDropped
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"

@@ -25,12 +25,12 @@ from hf_relabel.builders.configs.manifest import manifest_text, package_version,
 from hf_relabel.builders.configs.parquet import record_batches
 from hf_relabel.builders.configs.release import release_from_folder
 from hf_relabel.builders.configs.rewriting import rewritten_tables
-from hf_relabel.builders.configs.techniques import DEFAULT_LIMIT, Technique
+from hf_relabel.builders.configs.views import ScoresOf, View
+from hf_relabel.builders.configs.views.kinds import ALL_VIEWS, DEFAULT_NEGATIVES
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import NumberedRow, arrow_schema
-from hf_relabel.builders.views import ScoresOf, View
-from hf_relabel.builders.views.kinds import ALL_VIEWS, DEFAULT_NEGATIVES
+from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
 
 VERSION = "1.0.0"
 """The version of every config. It changes when a technique does, so that nobody reads an old one from the cache."""

@@ -16,13 +16,13 @@ from hf_relabel.builders.cascade.suspects import SUSPECTS, Opinion, Suspect
 from hf_relabel.builders.configs.arrow_batches import complete, verdicts_from_records
 from hf_relabel.builders.configs.manifest import read_manifest
 from hf_relabel.builders.configs.parquet import record_batches
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.readme.merging import config_names
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from hf_relabel.builders.techniques import Technique
 
 _BATCH_ROWS = 64
 _BATCH_LINES = 1024

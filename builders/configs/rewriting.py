@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs.parquet import opened
-from hf_relabel.builders.configs.techniques import DEFAULT_LIMIT, Change, Technique, account_named
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.rows import arrow_schema
+from hf_relabel.builders.techniques import DEFAULT_LIMIT, Change, Technique, account_named
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,7 +3,7 @@
     original/train-00000-of-00001.parquet     one folder per technique, rows in the Tevatron/RLHN schema
     …
     verdicts/train-00000-of-00001.parquet     one line for each negative of each row, see `verdicts_schema`
-    relabel-tuples/…                          views, where some were asked for, see hf_relabel.builders.views
+    relabel-tuples/…                          views, where some were asked for, see hf_relabel.builders.configs.views
     README.md                                 front matter that names the configs, and a table of counts
     manifest.json                             see hf_relabel.builders.configs.manifest
 
@@ -37,7 +37,7 @@ from hf_relabel.builders.configs.manifest import (
     manifest_text,
     read_manifest,
 )
-from hf_relabel.builders.configs.techniques import DEFAULT_LIMIT, Technique
+from hf_relabel.builders.configs.views.view import View, ViewCounts, check_shown
 from hf_relabel.builders.disk.atomic_folder import NewFolder, check_place, new_folder
 from hf_relabel.builders.disk.gc_pause import fewer_collections
 from hf_relabel.builders.errors import ConfigError
@@ -47,7 +47,7 @@ from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.readme.configs_readme import EMPTY_NOTE, format_lines, readme_text, totals, view_lines
 from hf_relabel.builders.rows import NumberedRow, arrow_schema
-from hf_relabel.builders.views.view import View, ViewCounts, check_shown
+from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
 
 if TYPE_CHECKING:
     import pyarrow as pa

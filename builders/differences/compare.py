@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.configs.arrow_batches import complete
-from hf_relabel.builders.configs.techniques import DEFAULT_LIMIT, Technique, account_all
-from hf_relabel.builders.configs.techniques import Change as TechniqueChange
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique, account_all
+from hf_relabel.builders.techniques import Change as TechniqueChange
 
 ROW_ADDED, ROW_DROPPED, ROW_CHANGED, VERDICT_CHANGED = "row_added", "row_dropped", "row_changed", "verdict_changed"
 ROW_FIELDS = ("query", "positive_passages", "negative_passages")

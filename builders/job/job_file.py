@@ -24,13 +24,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.registry import SAVED_REPLIES, expanded, judge_problems, make_judge
 from hf_relabel.builders.messages.nearest import nearest_or_all
 from hf_relabel.builders.sources.columns import in_two_roles, no_such_role
 from hf_relabel.builders.sources.formats import FORMATS
 from hf_relabel.builders.sources.samples import parse_sample
+from hf_relabel.builders.techniques import Technique
 
 
 class _Settings(BaseModel):

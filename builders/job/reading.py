@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from hf_relabel.builders.errors import ConfigError, Mistakes
 from hf_relabel.builders.job.job_file import Job, steps_missing
-from hf_relabel.builders.job.problems import Place, problems
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.messages.problems import Place, problems
 
 if TYPE_CHECKING:
     import yaml

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from hf_relabel.builders.bm25.word_index import QUERIES_AT_ONCE, WordIndex
 from hf_relabel.builders.mining.pairs import Candidates, Query
 from hf_relabel.builders.mining.settings import MiningSettings
-from hf_relabel.builders.mining.word_index import QUERIES_AT_ONCE, WordIndex
 
 
 class Miner(Protocol):

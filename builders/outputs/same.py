@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import Any
 
-from hf_relabel.builders.configs.techniques import Change
 from hf_relabel.builders.outputs.beside import OF_QUERIES, Beside, FieldCounts, crossed
 from hf_relabel.builders.outputs.made import Record
 from hf_relabel.builders.sources.columns import Bound
 from hf_relabel.builders.sources.shapes import FLAGEMBEDDING_SCORES
+from hf_relabel.builders.techniques import Change
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import orjson
 
 from hf_relabel.builders.configs.manifest import file_entry
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.configs.techniques import Change, Technique, account_all
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.nearest import did_you_mean
@@ -25,6 +24,7 @@ from hf_relabel.builders.readme.merging import VERDICTS
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import FORMATS, Context, Source
 from hf_relabel.builders.sources.fields import is_relevant
+from hf_relabel.builders.techniques import Change, Technique, account_all
 
 FOLDER = "formats"
 """Where the files lie in the folder of a build. No config reads them, and no push sends them."""

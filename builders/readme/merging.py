@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hf_relabel.builders.cascade.suspects import SUSPECTS
-from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.configs.views.kinds import ALL_VIEWS
 from hf_relabel.builders.errors import CardError
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.readme.markers import put_block
-from hf_relabel.builders.views.kinds import ALL_VIEWS
+from hf_relabel.builders.techniques import Technique
 
 VERDICTS = "verdicts"
 _EVER_OURS = frozenset({*map(str, Technique), VERDICTS, SUSPECTS, *ALL_VIEWS})

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import cast
 
+from hf_relabel.builders.bm25.word_index import QUERIES_AT_ONCE, WordIndex
 from hf_relabel.builders.errors import BadRow, SourceError
-from hf_relabel.builders.mining.word_index import QUERIES_AT_ONCE, WordIndex
 from hf_relabel.builders.sources.fields import Context, check_text, field, identifier
 from hf_relabel.builders.sources.files import COMPRESSED, Record, SourceFile, read_lines
 from hf_relabel.builders.sources.reading import read_records

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.errors import CardError, SourceError
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.readme.front_matter import Readme
@@ -16,6 +15,7 @@ from hf_relabel.builders.sources.beir import is_beir
 from hf_relabel.builders.sources.files import DATA_FILES, SourceFile, data_files, exists, is_data_file, local_file
 from hf_relabel.builders.sources.saved import is_saved, saved_files
 from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of, split_of_folder
+from hf_relabel.builders.techniques import Technique
 
 _OTHER = f"Name the file or folder of that split, or leave {argument('split')} out to read what was named."
 

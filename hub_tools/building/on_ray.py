@@ -18,7 +18,6 @@ from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
 from hf_relabel.builders.configs.arrow_batches import Batch, JudgedRow, batch_ends, complete
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME, FileEntry, VerdictCounts, file_entry
-from hf_relabel.builders.configs.techniques import Technique, account_all
 from hf_relabel.builders.configs.writing import (
     MAX_ROW_GROUP_ROWS,
     ROW_GROUP_BYTES,
@@ -46,6 +45,7 @@ from hf_relabel.builders.sources.pieces import (
     pieces_wanted,
     placed,
 )
+from hf_relabel.builders.techniques import Technique, account_all
 from hf_relabel.hub_tools.building.run import (
     calibration_of,
     check_earlier,

@@ -12,7 +12,7 @@ from hf_relabel.builders.cascade.suspects import SUSPECTS, Suspect, suspect_find
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
 from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.configs.techniques import Technique, named
+from hf_relabel.builders.configs.views import View, views_of
 from hf_relabel.builders.configs.writing import BuildReport, Shard, check_folder, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import BuildSettings
@@ -24,7 +24,7 @@ from hf_relabel.builders.outputs import OutputFormat, write_formats
 from hf_relabel.builders.outputs.writing import Originals
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.views import View, views_of
+from hf_relabel.builders.techniques import Technique, named
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 

@@ -147,7 +147,7 @@ def stage_options_but_truth(command: Command) -> Command:
 
 def known_techniques(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     """For an option that names techniques: refuse an unknown one before anything is opened."""
-    from hf_relabel.builders.configs.techniques import named
+    from hf_relabel.builders.techniques import named
 
     return tuple(str(named(name)) for name in given)
 
@@ -179,7 +179,7 @@ def source_settings(options: dict[str, Any]) -> SourceSettings:
     from pydantic import ValidationError
 
     from hf_relabel.builders.job.job_file import SourceSettings
-    from hf_relabel.builders.job.problems import one_line
+    from hf_relabel.builders.messages.problems import one_line
 
     try:
         return SourceSettings(
@@ -211,8 +211,8 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
     from pydantic import ValidationError
 
     from hf_relabel.builders.job.job_file import StageSettings
-    from hf_relabel.builders.job.problems import one_line
     from hf_relabel.builders.job.reading import load_job
+    from hf_relabel.builders.messages.problems import one_line
 
     given = {name: options.pop(name) for name in _STAGE_NAMES}
     if given["stages_file"]:

@@ -16,11 +16,11 @@ from hf_relabel.builders.judges.endpoint import Endpoint
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, kinds, make_judge
-from hf_relabel.builders.judges.subsets import subset_key
 from hf_relabel.builders.messages.expecting import told
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.subsets import subset_key
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.differences.compare import (
     ROW_ADDED,
     ROW_CHANGED,
@@ -27,6 +26,7 @@ from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.text_table import text_table
+from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.releases.opening import open_release
 from hf_relabel.hub_tools.releases.shown import shown
 

@@ -32,7 +32,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hf_relabel.builders.configs.release import release_from_folder
-from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.techniques import Technique
 from tests.benchmarks.measuring import Figure, emit, median_ratio, parser_of
 from tests.hub_tools.release_clients import COMMAND_LINE, Client
 from tests.hub_tools.releases_data import built

@@ -29,10 +29,10 @@ import pyarrow.parquet as pq
 from hf_relabel.builders.configs import rewriting
 from hf_relabel.builders.configs.release import release_from_folder
 from hf_relabel.builders.configs.rewriting import rewrite_config
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.configs.writing import parquet_writer, write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.building.run import rebuild_configs, settings_of
 from tests.benchmarks.measuring import Called, Figure, called, emit, median_ratio, parser_of
 

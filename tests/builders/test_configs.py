@@ -19,11 +19,11 @@ import pytest
 import yaml
 
 from hf_relabel.builders.configs.manifest import read_manifest
-from hf_relabel.builders.configs.techniques import Technique, apply
 from hf_relabel.builders.configs.writing import verdicts_from_records, write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from hf_relabel.builders.techniques import Technique, apply
 from tests.shared_data import SHARED, needs_shared_data, truth_of
 
 JudgedRow = tuple[NumberedRow, list[Verdict]]

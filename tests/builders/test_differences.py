@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.configs.techniques import Technique, apply
 from hf_relabel.builders.differences import compare as module
 from hf_relabel.builders.differences.compare import (
     Change,
@@ -25,6 +24,7 @@ from hf_relabel.builders.differences.compare import (
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from hf_relabel.builders.techniques import Technique, apply
 from tests.examples import drawn
 
 Judged = tuple[Row, list[Verdict]]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_relabel.builders.mining.word_index import WordIndex
-from hf_relabel.builders.mining.words import words
+from hf_relabel.builders.bm25.word_index import WordIndex
+from hf_relabel.builders.bm25.words import words
 from hf_relabel.builders.sources import open_source
 
 # language: the query, its positive, what is close to it, what is about something else

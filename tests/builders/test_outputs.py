@@ -10,13 +10,13 @@ from typing import Any
 import datasets
 import pytest
 
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.configs.writing import BuildReport, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.outputs import OutputFormat, write_formats
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import Source, open_source
+from hf_relabel.builders.techniques import Technique
 
 FLAG = {
     "query": "q",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from hf_relabel.builders.job.problems import first_line, first_problem, one_line
+from hf_relabel.builders.messages.problems import first_line, first_problem, one_line
 
 
 class Range(BaseModel):

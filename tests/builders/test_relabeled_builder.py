@@ -12,11 +12,11 @@ import datasets
 import pytest
 
 from hf_relabel.builders.configs.relabeled_builder import RelabeledBuilder, RelabeledConfig
-from hf_relabel.builders.configs.techniques import Technique, apply
 from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from hf_relabel.builders.techniques import Technique, apply
 
 
 class Data:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.configs.release import release_from_folder
 from hf_relabel.builders.configs.rewriting import rewrite, rewrite_config
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from hf_relabel.builders.techniques import Technique
 from tests.examples import drawn
 
 JudgedRow = tuple[NumberedRow, list[Verdict]]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.configs.techniques import Change, Dropped, RowDropped, Technique, account, account_all, apply
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.techniques import Change, Dropped, RowDropped, Technique, account, account_all, apply
 
 
 def passage(docid: str) -> Passage:

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_relabel.builders.configs.relabeled_builder import RelabeledBuilder
-from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.configs.views import View, ViewKind, views_of
 from hf_relabel.builders.configs.writing import BuildReport, write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
-from hf_relabel.builders.views import View, ViewKind, views_of
+from hf_relabel.builders.techniques import Technique
 
 ROW: dict[str, Any] = {
     "query_id": "1",

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.cascade.suspects import Opinion, Suspect
 from hf_relabel.builders.configs.release import release_from_folder
-from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.configs.views import views_of
 from hf_relabel.builders.configs.writing import Shard, write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.rows import NumberedRow, text_docid
-from hf_relabel.builders.views import views_of
+from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.building.run import rebuild_configs, settings_of
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.releases.opening import open_release

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hf_relabel.builders.configs.techniques import named
+from hf_relabel.builders.configs.views.view import kind_named
 from hf_relabel.builders.errors import InputError, SourceError
 from hf_relabel.builders.outputs.writing import OutputFormat
 from hf_relabel.builders.sources import open_source
 from hf_relabel.builders.sources.recognition import named_format
 from hf_relabel.builders.sources.samples import Sample
-from hf_relabel.builders.views.view import kind_named
+from hf_relabel.builders.techniques import named
 from hf_relabel.hub_tools.commands import run
 
 TWO_POSITIVES = {"id": "1", "query": "why is the sky blue?", "response": "air scatters light", "title": "on skies"}

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.configs.views import views_of
 from hf_relabel.builders.quickstart import rows_path, truth_path
-from hf_relabel.builders.views import views_of
+from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.local_hub import LocalHub
 from tests.hub_tools.release_clients import COMMAND_LINE, Client, empty, hub_and_client, offline_client
 from tests.hub_tools.releases_data import built

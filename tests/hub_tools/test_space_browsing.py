@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.configs.arrow_batches import agreement
 from hf_relabel.builders.configs.release import Release, release_from_folder
-from hf_relabel.builders.configs.techniques import Technique, account
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.judgements import Outcome
+from hf_relabel.builders.techniques import Technique, account
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.data.index import LABELS, OUTCOMES, Filter
 from hf_relabel.hub_tools.space.data.ranges import ByteLimited, ConfigFiles, opened

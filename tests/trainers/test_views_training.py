@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sentence_transformers.sentence_transformer import losses
 
-from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.configs.views import ViewKind, views_of
 from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
-from hf_relabel.builders.views import ViewKind, views_of
+from hf_relabel.builders.techniques import Technique
 from hf_relabel.cards.data_card import CardFacts, render_card
 from tests.trainers.tiny_models import tiny_bert
 

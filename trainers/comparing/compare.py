@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import text_table
+from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.calls.progress_bars import running
 from hf_relabel.trainers.comparing.trials import Arm, Trial, kept_in, outcome
 from hf_relabel.trainers.data.training_data import open_config

@@ -1,7 +1,7 @@
 """From a config's rows to what a model is trained on: texts drawn for one epoch, and tables for other losses.
 
 Rows are taken as `load_dataset(repo, config)` gives them, see `hf_relabel.builders.rows`; how texts are drawn from one
-is in `hf_relabel.builders.views.draws`.
+is in `hf_relabel.builders.configs.views.draws`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.views.draws import (
+from hf_relabel.builders.configs.views.draws import (
     Draw,
     RowDraw,
     TrainingPassage,
@@ -20,6 +19,7 @@ from hf_relabel.builders.views.draws import (
     usable_negatives,
     usable_passages,
 )
+from hf_relabel.builders.errors import ConfigError
 
 __all__ = [
     "COLUMNS",

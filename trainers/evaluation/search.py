@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.bm25.word_index import word_tokenizer
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.mining.word_index import word_tokenizer
 from hf_relabel.builders.rows import joined_text
 from hf_relabel.trainers.evaluation.sets import Document, RetrievalSet, Run
 

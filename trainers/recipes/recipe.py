@@ -16,8 +16,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job.problems import one_line
 from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.problems import one_line
 
 Kind = Literal["bi-encoder", "static", "sparse", "late-interaction", "reranker"]
 

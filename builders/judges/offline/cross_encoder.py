@@ -24,9 +24,9 @@ from hf_relabel.builders.judges.offline.local_model import LocalModel
 from hf_relabel.builders.judges.offline.model_loading import load_model
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text, check_yes_or_no
-from hf_relabel.builders.judges.subsets import subset_key, subset_set
 from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.rows import Passage, Row, joined_text
+from hf_relabel.builders.sources.subsets import subset_key, subset_set
 
 DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
 SCORE_DIGITS = 5

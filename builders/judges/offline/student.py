@@ -23,16 +23,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hf_relabel.builders.cascade.calibration import Calibration
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job.problems import first_line
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.offline.local_model import weights_digest
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.offline.student_features import row_features, text_of
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text
-from hf_relabel.builders.judges.subsets import subset_key, subset_set
+from hf_relabel.builders.messages.problems import first_line
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.rows import Row
+from hf_relabel.builders.sources.subsets import subset_key, subset_set
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,8 +18,8 @@ from hf_relabel.builders.judges.prompted.passage_cutting import (
 from hf_relabel.builders.judges.prompted.prompt_files import in_language, prompt_sha256, versions, wordings
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text
-from hf_relabel.builders.judges.subsets import subset_key, subset_map, subset_set
 from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.sources.subsets import subset_key, subset_map, subset_set
 
 
 def scidocsrr_wording() -> dict[str, str]:

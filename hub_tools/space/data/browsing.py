@@ -20,11 +20,11 @@ from typing import Any, Self
 from hf_relabel.builders.cascade.suspects import SUSPECTS
 from hf_relabel.builders.configs.arrow_batches import agreement, complete, verdicts_from_records
 from hf_relabel.builders.configs.release import Release, row_of
-from hf_relabel.builders.configs.techniques import Change, Dropped, RowDropped, Technique, account_all
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import Row
+from hf_relabel.builders.techniques import Change, Dropped, RowDropped, Technique, account_all
 from hf_relabel.hub_tools.hub.source import HubLocation
 from hf_relabel.hub_tools.releases.opening import open_release
 from hf_relabel.hub_tools.space.data.index import Filter, IndexState, Page, RowIndex

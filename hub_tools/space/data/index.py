@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hf_relabel.builders.cascade.suspects import SUSPECTS
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Label, Outcome
+from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.space.data.ranges import ConfigFiles, Group, Opened
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 from hf_relabel.builders.cascade.suspects import SUSPECTS
 from hf_relabel.builders.configs.evidence import LEAST_PRECISION, relabelled_precision
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.techniques import Technique
 from hf_relabel.cards.tables import cohens_kappa, judges_of
 
 WHAT_IT_DOES = {

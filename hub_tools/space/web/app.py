@@ -17,8 +17,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
-from hf_relabel.builders.configs.techniques import Technique
 from hf_relabel.builders.errors import ConfigError, RelabelError
+from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.hub.redaction import redact
 from hf_relabel.hub_tools.space.data.index import Filter
 from hf_relabel.hub_tools.space.people.adjudication import CHOICES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from hf_relabel.builders.mining.words import words
+from hf_relabel.builders.bm25.words import words
 
 QUERIES_AT_ONCE = 256
 

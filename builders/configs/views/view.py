@@ -12,12 +12,12 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs.arrow_batches import Batch, JudgedRow, last_word
-from hf_relabel.builders.configs.techniques import Change, Technique
+from hf_relabel.builders.configs.views.draws import Draw, RowDraw, TrainingPassage, problem_of, usable_passages
+from hf_relabel.builders.configs.views.kinds import DEFAULT_NEGATIVES, ViewKind, viewed_by_default
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.messages.spelling import argument
-from hf_relabel.builders.views.draws import Draw, RowDraw, TrainingPassage, problem_of, usable_passages
-from hf_relabel.builders.views.kinds import DEFAULT_NEGATIVES, ViewKind, viewed_by_default
+from hf_relabel.builders.techniques import Change, Technique
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from hf_relabel.builders.configs.techniques import Technique
+from hf_relabel.builders.techniques import Technique
 
 DEFAULT_NEGATIVES = 7
 """Hard negatives in a line, as in the groups of eight that the paper's authors train on."""
 
 
 class ViewKind(StrEnum):
-    """What a line of a view is. See `hf_relabel.builders.views`."""
+    """What a line of a view is. See `hf_relabel.builders.configs.views`."""
 
     TUPLES = "tuples"
     TRIPLETS = "triplets"

@@ -1,0 +1,1 @@
+"""BM25 over words, and over character n-grams where a script has no spaces between words."""
