@@ -16,13 +16,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.config_names import VERDICTS
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.program import SCRIPT
 from hf_relabel.builders.readme.configs_readme import EMPTY_NOTE, totals, view_lines
 from hf_relabel.builders.readme.evidence_tables import audit_section, compare_section, zones_section
 from hf_relabel.builders.readme.markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
-from hf_relabel.builders.readme.merging import VERDICTS, config_values, has_foreign_default, merge_readme
+from hf_relabel.builders.readme.merging import config_values, has_foreign_default, merge_readme
 from hf_relabel.cards import tables
 from hf_relabel.cards.example import Example, ExampleFinder, example_of
 from hf_relabel.cards.figures.agreement import AGREEMENT, agreement_alt, agreement_png, agreement_rows

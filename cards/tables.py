@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hf_relabel.builders.cascade.suspects import SUSPECTS
+from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.readme.configs_readme import totals
 from hf_relabel.builders.readme.markdown import NOTHING, Markdown, as_code, as_text, table
 from hf_relabel.cards.figures.of_data_card import ALL, BINS, MOST_SUBSETS, Spread, spreads

@@ -13,15 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_relabel.builders.cascade.combining import level
+from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import NumberedRow, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-SUSPECTS = "suspects"
-"""The name of the config, and of the kind of run."""
 
 SEVERAL = 3
 """So many candidates must be ranked above a ground truth."""

@@ -12,7 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.cascade.suspects import SUSPECTS, Opinion, Suspect
+from hf_relabel.builders.cascade.suspects import Opinion, Suspect
+from hf_relabel.builders.config_names import SUSPECTS, config_names
 from hf_relabel.builders.configs.arrow_batches import complete, verdicts_from_records
 from hf_relabel.builders.configs.manifest import read_manifest
 from hf_relabel.builders.configs.parquet import record_batches
@@ -20,7 +21,6 @@ from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.expecting import PATH, expects
-from hf_relabel.builders.readme.merging import config_names
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique
 

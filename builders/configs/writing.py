@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
-from hf_relabel.builders.cascade.suspects import SUSPECTS, Suspect, suspects_schema
+from hf_relabel.builders.cascade.suspects import Suspect, suspects_schema
+from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.arrow_batches import Batch, batches, verdicts_from_records, verdicts_schema
 from hf_relabel.builders.configs.manifest import (
     MANIFEST_NAME,

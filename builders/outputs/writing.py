@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
+from hf_relabel.builders.config_names import VERDICTS
 from hf_relabel.builders.configs.manifest import file_entry
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import BuildError, ConfigError
@@ -20,7 +21,6 @@ from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.outputs import same
 from hf_relabel.builders.outputs.beside import FieldCounts
 from hf_relabel.builders.outputs.made import MADE, Record
-from hf_relabel.builders.readme.merging import VERDICTS
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import FORMATS, Context, Source
 from hf_relabel.builders.sources.fields import is_relevant

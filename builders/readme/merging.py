@@ -5,25 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hf_relabel.builders.cascade.suspects import SUSPECTS
-from hf_relabel.builders.configs.views.kinds import ALL_VIEWS
+from hf_relabel.builders.config_names import ALL_VIEWS, SUSPECTS, VERDICTS, config_names
 from hf_relabel.builders.errors import CardError
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.readme.markers import put_block
 from hf_relabel.builders.techniques import Technique
 
-VERDICTS = "verdicts"
 _EVER_OURS = frozenset({*map(str, Technique), VERDICTS, SUSPECTS, *ALL_VIEWS})
-
-
-def config_names(settings: Mapping[str, Any]) -> list[str]:
-    """The configs of a release, in their order.
-
-    Args:
-        settings: the `settings` of its manifest.
-    """
-    views = [view["name"] for view in settings.get("views", ())]
-    return [*settings["techniques"], VERDICTS, *([SUSPECTS] if settings.get("suspects") else []), *views]
 
 
 def merge_readme(

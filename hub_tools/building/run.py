@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade.judged_share import judged_enough
-from hf_relabel.builders.cascade.suspects import SUSPECTS, Suspect, suspect_finder
+from hf_relabel.builders.cascade.suspects import Suspect, suspect_finder
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
+from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.configs.views import View, views_of

@@ -88,7 +88,8 @@ def run_step(job: Job, source: Source, journal: Journal, *, retry_failed: bool) 
 
 def found_suspects(source: Source, journal: Journal) -> Iterator[Suspect]:
     """The suspects of the last search."""
-    from hf_relabel.builders.cascade.suspects import SUSPECTS, suspect_finder
+    from hf_relabel.builders.cascade.suspects import suspect_finder
+    from hf_relabel.builders.config_names import SUSPECTS
 
     run = journal.last_run_of_kind(SUSPECTS)
     if run is not None:

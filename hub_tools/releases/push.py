@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from hf_relabel.builders.config_names import config_names
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError, ReleaseError
@@ -26,7 +27,6 @@ from hf_relabel.builders.messages.expecting import expects, told
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import text_table
-from hf_relabel.builders.readme.merging import config_names
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from hf_relabel.builders.configs.views.kinds import DEFAULT_NEGATIVES, ViewKind
+from hf_relabel.builders.config_names import DEFAULT_NEGATIVES, ViewKind
 from hf_relabel.builders.configs.views.view import ScoresOf, View, ViewCounts, views_of
 
 __all__ = ["DEFAULT_NEGATIVES", "ScoresOf", "View", "ViewCounts", "ViewKind", "views_of"]

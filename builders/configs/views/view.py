@@ -11,9 +11,9 @@ from enum import StrEnum
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.config_names import DEFAULT_NEGATIVES, ViewKind, viewed_by_default
 from hf_relabel.builders.configs.arrow_batches import Batch, JudgedRow, last_word
 from hf_relabel.builders.configs.views.draws import Draw, RowDraw, TrainingPassage, problem_of, usable_passages
-from hf_relabel.builders.configs.views.kinds import DEFAULT_NEGATIVES, ViewKind, viewed_by_default
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.messages.spelling import argument

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hf_relabel.builders.cascade.suspects import SUSPECTS
+from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.arrow_batches import agreement, complete, verdicts_from_records
 from hf_relabel.builders.configs.release import Release, row_of
 from hf_relabel.builders.configs.writing import VERDICTS

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hf_relabel.builders.cascade.suspects import SUSPECTS
+from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Label, Outcome

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hf_relabel.builders.cascade.suspects import SUSPECTS
+from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.evidence import LEAST_PRECISION, relabelled_precision
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import BuildError

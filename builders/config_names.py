@@ -1,12 +1,17 @@
-"""The kinds of views, and the names of their configs."""
+"""The names of the configs of a release: techniques, verdicts, suspects, and views of techniques."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 from hf_relabel.builders.techniques import Technique
 
+VERDICTS = "verdicts"
+"""The config of all verdicts."""
+SUSPECTS = "suspects"
+"""The config of positives that judges doubt, and the kind of run that asks about them."""
 DEFAULT_NEGATIVES = 7
 """Hard negatives in a line, as in the groups of eight that the paper's authors train on."""
 
@@ -31,3 +36,13 @@ ALL_VIEWS = {kind.config_of(technique): (technique, kind) for technique in Techn
 def viewed_by_default(techniques: Sequence[str], default: str) -> str:
     """The technique that views show where none is named: `relabel`, if it is built, else the default config."""
     return str(Technique.RELABEL) if Technique.RELABEL in techniques else default
+
+
+def config_names(settings: Mapping[str, Any]) -> list[str]:
+    """The configs of a release, in their order.
+
+    Args:
+        settings: the `settings` of its manifest.
+    """
+    views = [view["name"] for view in settings.get("views", ())]
+    return [*settings["techniques"], VERDICTS, *([SUSPECTS] if settings.get("suspects") else []), *views]
