@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.configs.relabeled_builder import RelabeledBuilder, RelabeledConfig
     from hf_relabel.builders.configs.release import Release, release_from_folder
     from hf_relabel.builders.configs.writing import BuildReport, Shard, write_configs
+    from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
     from hf_relabel.builders.errors import (
         BadRow,
         BuildError,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from hf_relabel.builders.job.reading import load_job
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
-    from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, Reply, Request
     from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
     from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
     from hf_relabel.builders.judges.offline.student import StudentJudge
@@ -114,8 +114,8 @@ _HOMES = {
     "CompareReport": "trainers.comparing.compare",
     "ConfigError": "builders.errors",
     "CrossEncoderJudge": "builders.judges.offline.cross_encoder",
-    "Endpoint": "builders.judges.endpoint",
-    "EndpointError": "builders.judges.endpoint",
+    "Endpoint": "builders.endpoint",
+    "EndpointError": "builders.endpoint",
     "InputError": "builders.errors",
     "Inspection": "builders.sources.inspection",
     "Job": "builders.job.job_file",
@@ -145,8 +145,8 @@ _HOMES = {
     "RelabeledConfig": "builders.configs.relabeled_builder",
     "Release": "builders.configs.release",
     "ReleaseError": "builders.errors",
-    "Reply": "builders.judges.endpoint",
-    "Request": "builders.judges.endpoint",
+    "Reply": "builders.endpoint",
+    "Request": "builders.endpoint",
     "RetrievalEvaluator": "trainers.evaluation.evaluator",
     "Row": "builders.rows",
     "RowTrainer": "trainers.row_trainer",

@@ -9,7 +9,7 @@
     │   │   └── MissingExtra                 an extra of this package is not installed (an ImportError too)
     │   └── CardError                    a README.md that cannot be merged with
     ├── EndpointError                3   one request to a judge failed
-    │   └── …                            see hf_relabel.builders.judges.endpoint
+    │   └── …                            see hf_relabel.builders.endpoint
     ├── JudgingStopped               4   a run stopped before its end; what was judged is kept
     ├── JournalError                 5   the journal cannot be read or written
     ├── BuildError                   6   configs cannot be written

@@ -23,10 +23,10 @@ from datasets.builder import Key
 from hf_relabel.builders.config_names import ALL_VIEWS, DEFAULT_NEGATIVES
 from hf_relabel.builders.configs.arrow_batches import batches
 from hf_relabel.builders.configs.manifest import manifest_text, package_version, read_manifest
-from hf_relabel.builders.configs.parquet import record_batches
 from hf_relabel.builders.configs.release import release_from_folder
 from hf_relabel.builders.configs.rewriting import rewritten_tables
 from hf_relabel.builders.configs.views import ScoresOf, View
+from hf_relabel.builders.disk.parquet import record_batches
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import NumberedRow, arrow_schema

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.configs.parquet import opened
+from hf_relabel.builders.disk.parquet import opened
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.rows import arrow_schema

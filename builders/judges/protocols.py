@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from hf_relabel.builders.endpoint import Reply, Request
 from hf_relabel.builders.judgements import Judgement
-from hf_relabel.builders.judges.endpoint import Reply, Request
 from hf_relabel.builders.rows import Row
 
 JSON: TypeAlias = Any

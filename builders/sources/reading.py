@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from hf_relabel.builders.configs.parquet import opened as open_parquet
-from hf_relabel.builders.configs.parquet import record_batches
+from hf_relabel.builders.disk.parquet import opened as open_parquet
+from hf_relabel.builders.disk.parquet import record_batches
 from hf_relabel.builders.errors import BadRow
 from hf_relabel.builders.sources.arrow_values import rows_of
 from hf_relabel.builders.sources.class_names import class_names_of_schema

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import JudgingStopped
-from hf_relabel.builders.judges.endpoint import EndpointError
 
 EXIT_CODE = 130
 """Of a command that Ctrl-C ended."""

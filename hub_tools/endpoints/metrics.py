@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_relabel.builders.judges.endpoint import EndpointError
+from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.hub_tools.endpoints.transport import Transport
 
 QUEUE_GAUGES: tuple[bytes, ...] = (

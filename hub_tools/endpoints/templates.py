@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hf_relabel.builders.endpoint import Message
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import Message
 from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.hub_tools.hub.redaction import short
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, Message, Request
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, Message, Request
 from hf_relabel.builders.planning.plan import CHARACTERS_PER_TOKEN
 
 AT_ONCE = 8

@@ -21,8 +21,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import EndpointError
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 CONNECT_SECONDS = 10.0

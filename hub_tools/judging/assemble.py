@@ -10,6 +10,7 @@ from typing import Any
 from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.cascade.judge_weights import audited_weights
 from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import (
     EndpointSettings,
@@ -20,7 +21,6 @@ from hf_relabel.builders.job.job_file import (
     StageSettings,
 )
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.endpoint import Endpoint
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge
 from hf_relabel.builders.sources import Source

@@ -73,7 +73,7 @@ from hf_relabel.hub_tools.ray_cluster.cluster import (
 from hf_relabel.hub_tools.ray_cluster.sharing import REFEREE_GONE, Loan, Referee, Report, SharedMeans
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.judges.endpoint import Endpoint
+    from hf_relabel.builders.endpoint import Endpoint
     from hf_relabel.builders.sources.pieces import Hashes
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from hf_relabel.builders.cascade.verdicts import JudgedRow, judged_rows
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
-from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, Request
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.planning.plan import (
     SAMPLED_PROMPTS,

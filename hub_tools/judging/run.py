@@ -19,10 +19,10 @@ from hf_relabel.builders.cascade.rules import Findings, Rule, StageAnswers
 from hf_relabel.builders.cascade.suspects import SEVERAL, Hidden, Rows, suspects_run
 from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches, run_settings, stage_views, verdicts
 from hf_relabel.builders.disk.gc_pause import fewer_collections
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
 from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.messages.counted import counted

@@ -11,8 +11,8 @@ from typing_extensions import TypeIs
 
 from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import Endpoint
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, kinds, make_judge

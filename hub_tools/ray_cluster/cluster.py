@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hf_relabel.builders import errors
+from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import ConfigError, RelabelError
-from hf_relabel.builders.judges.endpoint import EndpointError
 from hf_relabel.builders.messages.extras import needs
 
 OBJECT_STORE_BYTES = 200 * 2**20

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError
+from hf_relabel.builders.endpoint import Endpoint, EndpointError
 from hf_relabel.hub_tools.endpoints.scheduling.breaker import RetryBudget, Spending
 from hf_relabel.hub_tools.endpoints.scheduling.lane import Lane, Patience, timed_out
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.journal.store import MIGRATIONS, Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.endpoint import Reply
 from hf_relabel.builders.rows import Passage, Row
 from tests.benchmarks.measuring import Figure, called, emit, median_ratio, parser_of, tree_mb
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from hf_relabel.builders.judges.endpoint import Reply
+from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.rows import Passage, Row
 

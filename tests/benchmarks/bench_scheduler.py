@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Scheduler
 from tests.benchmarks.measuring import Figure, emit, median_ratio, own_peak_mb, parser_of, taking_turns
 

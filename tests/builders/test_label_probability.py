@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.judges.endpoint import TokenLogprob
+from hf_relabel.builders.endpoint import TokenLogprob
 from hf_relabel.builders.judges.prompted.label_probability import first_token, label_begun, label_masses, label_named
 
 LABELS = {"yes": ("Yes",), "no": ("No",)}

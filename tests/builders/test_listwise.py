@@ -6,9 +6,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.endpoint import Reply
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge, evenly
 from hf_relabel.builders.judges.registry import JUDGES, make_judge
 from hf_relabel.builders.rows import Passage, Row

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.cascade.combining import Combine
+from hf_relabel.builders.endpoint import Reply, TokenLogprob
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.endpoint import Reply, TokenLogprob
 from hf_relabel.builders.judges.prompted.label_probability import label_begun, label_masses
 from hf_relabel.builders.judges.prompted.pointwise import ANSWERS, PointwiseJudge
 from hf_relabel.builders.judges.prompted.ranking import NO_CANDIDATE, RankingJudge, read_order

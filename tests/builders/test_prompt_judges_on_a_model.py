@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.endpoint import Reply
 from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
 from hf_relabel.builders.judges.prompted.ranking import RankingJudge
 from hf_relabel.builders.judges.prompted.spans import SpanJudge

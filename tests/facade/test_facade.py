@@ -18,7 +18,7 @@ from huggingface_hub.errors import OverloadedError
 from text_generation.types import Grammar, GrammarType
 from text_generation.types import Message as ClientMessage
 
-from hf_relabel.builders.judges.endpoint import Reply
+from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.rows import Passage, Row
 from tests.facade import Facade, Faults, FunctionBackend, Generated, LlamaBackend, Question, ScriptedBackend, Token

@@ -23,9 +23,9 @@ from typing import Any
 import psutil
 import pytest
 
+from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import BadRow, ConfigError, JournalError, JudgingStopped, RelabelError
 from hf_relabel.builders.journal.store import Journal
-from hf_relabel.builders.judges.endpoint import EndpointError
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_relabel.builders.endpoint import EndpointError, Message, Reply, Request
 from hf_relabel.builders.errors import JudgingStopped
-from hf_relabel.builders.judges.endpoint import EndpointError, Message, Reply, Request
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler
 from hf_relabel.hub_tools.ray_cluster.sharing import FORGOTTEN_SECONDS, Loan, Referee, Report, SharedMeans
 from tests.examples import drawn

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.hub_tools.endpoints.dialects.inference_providers import InferenceProvidersEndpoint
 from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint, split_api_path
 from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint

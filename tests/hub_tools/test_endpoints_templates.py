@@ -12,8 +12,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+from hf_relabel.builders.endpoint import Message, Request
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import Message, Request
 from hf_relabel.hub_tools.endpoints import templates
 from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
 from hf_relabel.hub_tools.endpoints.templates import (

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import EndpointError
 from hf_relabel.hub_tools.endpoints import transport as transport_module
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge, parse_queue_depth
 from hf_relabel.hub_tools.endpoints.transport import Transport, default_token, parse_retry_after

@@ -11,10 +11,10 @@ import orjson
 import pytest
 
 from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
-from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.builders.judges.protocols import Ask
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source, open_source

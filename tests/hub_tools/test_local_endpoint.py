@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label
-from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run

@@ -16,11 +16,11 @@ from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.cascade.report import JudgingReport, judging_report
 from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run, verdicts
+from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label, Outcome
-from hf_relabel.builders.judges.endpoint import EndpointInfo, Reply, Request
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.commands import run as run_command

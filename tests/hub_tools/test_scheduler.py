@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
-from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.hub_tools.endpoints.scheduling.breaker import BURST, Breaker, RetryBudget, Spending
 from hf_relabel.hub_tools.endpoints.scheduling.limiter import Limiter
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler

@@ -13,7 +13,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.judges.endpoint import Message, Request
+from hf_relabel.builders.endpoint import Message, Request
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.tokens import CountsTokens, NoCount, TokenCounter, number_of_tokens, token_counter
 from tests.facade import Facade, FunctionBackend, LlamaBackend

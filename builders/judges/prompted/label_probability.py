@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from hf_relabel.builders.judges.endpoint import TokenLogprob
+from hf_relabel.builders.endpoint import TokenLogprob
 
 _MARKS = "▁Ġ \t\r\n\"'*`(["
 _ENDS = ".,:;!)]"

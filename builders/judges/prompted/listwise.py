@@ -16,8 +16,8 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
+from hf_relabel.builders.endpoint import Message, Reply, Request
 from hf_relabel.builders.judgements import Judgement
-from hf_relabel.builders.judges.endpoint import Message, Reply, Request
 from hf_relabel.builders.judges.prompted.base import PromptedJudge, row_digest
 from hf_relabel.builders.judges.prompted.prompt_files import template
 from hf_relabel.builders.judges.prompted.reply_parsing import judgements_of, parse_reply

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hf_relabel.builders.endpoint import Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.endpoint import Message, Reply, Request
 from hf_relabel.builders.judges.prompted.base import PromptedJudge, row_digest
 from hf_relabel.builders.judges.prompted.label_probability import first_token, label_masses, label_named
 from hf_relabel.builders.judges.prompted.prompt_files import template

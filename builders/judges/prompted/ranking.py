@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from hf_relabel.builders.endpoint import Message, Reply, Request
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.endpoint import Message, Reply, Request
 from hf_relabel.builders.judges.prompted.base import PromptedJudge, row_digest
 from hf_relabel.builders.judges.prompted.listwise import MAX_CANDIDATES, MAX_THINKING_CHARS, evenly, shuffled
 from hf_relabel.builders.judges.prompted.prompt_files import template

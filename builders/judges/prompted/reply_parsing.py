@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hf_relabel.builders.endpoint import FinishReason
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.endpoint import FinishReason
 
 MAX_RATIONALE_CHARS = 500
 

@@ -12,8 +12,8 @@ import os
 import re
 from collections.abc import Sequence
 
+from hf_relabel.builders.endpoint import FinishReason
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.endpoint import FinishReason
 from hf_relabel.builders.judges.prompted.reply_parsing import judgements_of, parse_reply
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_text

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from hf_relabel.builders.endpoint import Message, Reply, Request
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.endpoint import Message, Reply, Request
 from hf_relabel.builders.judges.prompted.base import PromptedJudge, row_digest
 from hf_relabel.builders.judges.prompted.prompt_files import template
 from hf_relabel.builders.judges.prompted.reply_parsing import MAX_RATIONALE_CHARS, Unreadable, answer_of, last_tagged

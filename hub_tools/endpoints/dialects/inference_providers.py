@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.hub_tools.endpoints.dialects.openai import chat_payload, read_chat_reply
 from hf_relabel.hub_tools.endpoints.transport import error_of_status, is_hugging_face
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.judges.offline.model_folder import PACKAGE_PREFIX
 from hf_relabel.builders.messages.extras import require
 from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint

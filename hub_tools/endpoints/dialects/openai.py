@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, FinishReason, Reply, Request, TokenLogprob
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo, FinishReason, Reply, Request, TokenLogprob
 from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.hub_tools.endpoints.dialects.tgi import tgi_info

@@ -11,8 +11,8 @@ import asyncio
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.endpoint import EndpointError, Reply, Request
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judges.endpoint import EndpointError, Reply, Request
 from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint, generate_parameters
 from hf_relabel.hub_tools.endpoints.transport import error_of_status
 from hf_relabel.hub_tools.hub.redaction import short

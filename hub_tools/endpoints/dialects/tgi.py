@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hf_relabel.builders.judges.endpoint import EndpointInfo, FinishReason, Reply, Request, TokenLogprob
+from hf_relabel.builders.endpoint import EndpointInfo, FinishReason, Reply, Request, TokenLogprob
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.templates import Template, built_in_template, model_template, template_digest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hf_relabel.builders.judges.endpoint import Reply, Request
+from hf_relabel.builders.endpoint import Reply, Request
 
 LONGEST_COOLDOWN = 60.0
 """Seconds. The cool-down doubles with every failed probe up to here."""

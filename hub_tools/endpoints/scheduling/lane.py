@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from hf_relabel.builders.judges.endpoint import EndpointError
+from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.hub_tools.endpoints.scheduling.breaker import Breaker
 from hf_relabel.hub_tools.endpoints.scheduling.limiter import Limiter
 

@@ -16,8 +16,8 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Literal, Protocol, TypeAlias
 
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
-from hf_relabel.builders.judges.endpoint import Endpoint, EndpointError, Reply, Request
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.hub_tools.endpoints.scheduling.breaker import RetryBudget, Spending
 from hf_relabel.hub_tools.endpoints.scheduling.lane import Lane, Patience
