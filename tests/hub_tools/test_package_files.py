@@ -62,7 +62,7 @@ def test_nothing_of_the_checkout_but_the_package_is_carried() -> None:
 def test_a_part_comes_with_the_folders_on_the_way() -> None:
     paths = set(package_files(["hub_tools.endpoints", "builders.rows"]).paths)
     assert {"hf_relabel/hub_tools/__init__.py", "hf_relabel/builders/__init__.py", "hf_relabel/py.typed"} <= paths
-    assert "hf_relabel/hub_tools/endpoints/tgi.py" in paths
+    assert "hf_relabel/hub_tools/endpoints/dialects/tgi.py" in paths
     assert "hf_relabel/builders/rows.py" in paths
     assert "hf_relabel/builders/errors.py" not in paths
     with pytest.raises(ConfigError, match="no part 'nowhere'"):
