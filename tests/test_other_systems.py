@@ -19,7 +19,7 @@ from hf_relabel.builders.disk.atomic_folder import NewFolder, new_folder
 from hf_relabel.builders.errors import BuildError, JournalError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
-from hf_relabel.trainers.training.run import machine
+from hf_relabel.trainers.training import machine
 
 _WITHOUT_UNIX_MODULES = """
 import sys, pathlib, warnings

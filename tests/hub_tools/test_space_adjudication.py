@@ -274,7 +274,7 @@ def test_judges_are_measured_on_what_people_say(browser: Browser, tmp_path: Path
 def test_an_agreement_that_takes_long_may_be_behind(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hf_relabel.hub_tools.space.people.allowed import adjudication as module
+    from hf_relabel.hub_tools.space.people import adjudication as module
 
     def figures(*given: Any) -> Any:
         threading.Event().wait(0.05)
@@ -371,7 +371,7 @@ def test_a_release_keeps_the_answers_and_an_equal_one_changes_nothing(here: Here
 def test_a_hub_that_refuses_for_a_while_gets_everything_once(
     here: Here, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hf_relabel.hub_tools.space.people.allowed import sending
+    from hf_relabel.hub_tools.space.people import sending
 
     monkeypatch.setattr(sending, "LONGEST_WAIT", 0.2)
     with Browser.open(REPO) as browser, opened(browser, tmp_path / "disk") as adjudication:

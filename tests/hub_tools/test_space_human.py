@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.errors import BuildError, CardError, ConfigError
 from hf_relabel.builders.readme.front_matter import Readme
-from hf_relabel.hub_tools.space.people.allowed import answers as human
+from hf_relabel.hub_tools.space.people import answers as human
 from hf_relabel.hub_tools.space.people.answers import (
     ANSWER,
     UNDO,
