@@ -182,6 +182,7 @@ def test_a_listwise_judge_runs_on_a_local_model(tmp_path: Path) -> None:
     assert report.prompt_tokens > 100
 
 
+@pytest.mark.soak
 def test_the_command_judges_with_a_local_model(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = str(rows_file(tmp_path, rows=1))
     journal = str(tmp_path / "journal.sqlite")

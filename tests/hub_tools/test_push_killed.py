@@ -221,7 +221,7 @@ def test_killed_at_a_random_point_and_pushed_again(
         assert reader.seen["whole"] + reader.seen["empty"] > 0
 
 
-@pytest.mark.parametrize("pushers", [5, pytest.param(10, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("pushers", [3, pytest.param(10, marks=pytest.mark.soak)])
 def test_many_pushers_lose_nothing(tmp_path: Path, pushers: int) -> None:
     for number in range(pushers):
         built(tmp_path / f"release-{number}", rows=5 + number, seed=number)

@@ -332,6 +332,7 @@ def test_a_space_opens_no_folder_for_a_comparison(running: Running, tmp_path: Pa
     assert comparison.wait(300).is_finished
 
 
+@pytest.mark.soak
 def test_the_app_starts_without_what_is_heavy() -> None:
     code = (
         "import sys; import hf_relabel.hub_tools.space.web.serving, hf_relabel.hub_tools.space.web.app;"
@@ -347,7 +348,7 @@ def test_the_app_starts_without_what_is_heavy() -> None:
         (["nowhere"], 7, "neither a built folder nor a release"),
         (["built", "--sample", "30000"], 2, "A sample has 1 to 20,000 candidates"),
         (["built", "--price", "free"], 2, "A price is STAGE=PROMPT,COMPLETION"),
-        (["built", "--port", "{taken}"], 2, "cannot be used"),
+        pytest.param(["built", "--port", "{taken}"], 2, "cannot be used", marks=pytest.mark.soak),
     ],
 )
 def test_what_cannot_be_served_is_said_in_a_line(options: list[str], code: int, said: str, tmp_path: Path) -> None:

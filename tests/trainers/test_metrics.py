@@ -275,6 +275,7 @@ print(json.dumps(values))
 """
 
 
+@pytest.mark.soak
 def test_processes_share_a_cache(cache: Path) -> None:
     """Each on its own at the same time, and two that work together."""
     arguments = json.dumps([None, PREDICTIONS, REFERENCES])

@@ -131,7 +131,8 @@ run(Path(sys.argv[1]), sys.argv[2], evaluate_every=3, callbacks=[Slow()])
 """
 
 
-@pytest.mark.parametrize("kind", [pytest.param("bi-encoder", marks=pytest.mark.soak), "reranker"])
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["bi-encoder", "reranker"])
 def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, kind: str) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
