@@ -361,7 +361,7 @@ def _sides(row: Row) -> tuple[tuple[Passage, ...], tuple[Passage, ...]]:
 def _unannounced_score(rows: Iterable[JudgedRow]) -> BuildError:
     number = next(judged.number for judged in rows if judged.row.has_scores)
     return BuildError(
-        f"Row {number} (counted from 0) has a passage with a score, but the first rows of the source, from which the "
+        f"Row {number + 1} has a passage with a score, but the first rows of the source, from which the "
         'columns follow, have no place for one. Write `"score": null` in the first row (FlagEmbedding: `"neg_scores": '
         "null`), or rename the field everywhere if it is no score of the passage."
     )
@@ -391,6 +391,6 @@ def _is_unicode(text: str) -> bool:
 
 def _unicode_error(number: int, name: str) -> BuildError:
     return BuildError(
-        f"Row {number} (counted from 0), {name}: the text is not valid Unicode (half of a surrogate pair) and cannot "
+        f"Row {number + 1}, {name}: the text is not valid Unicode (half of a surrogate pair) and cannot "
         "be written to Parquet. Correct the source."
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hf_relabel.builders.rows import Passage, Row, folded, joined_text
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.sources.findings import is_blank
+from hf_relabel.builders.sources.findings import is_blank, likeness
 from hf_relabel.builders.sources.records import StoredRecords
 
 NONE = -1
@@ -23,7 +23,7 @@ class Query:
         text: the query.
         positives: the positions of all its known positives, those of other rows with the same text too.
         alike: the positions of further passages that are the query itself or one of its positives: by their id, or by
-            their text, whatever its case, blanks and title.
+            their text, but for case, punctuation, blanks, the form of its Unicode and its title.
     """
 
     text: str
@@ -109,9 +109,8 @@ class Candidates:
         return position
 
     def like(self, query: str, query_id: str, positives: Iterable[int]) -> set[int]:
-        """The positions of all passages that are the query, or one of these positives: by id, or by text but for case,
-        blanks and title."""
-        keys = {_digest("text", folded(query))}
+        """The positions of all passages that are the query, or one of these positives: by id, or by `likeness`."""
+        keys = {_digest("text", key) for key in likeness("", query)}
         for position in positives:
             keys.update(_likeness(self[position]))
         found = {position for key in keys for position in self._like.all(key)}
@@ -176,9 +175,10 @@ class Pairs:
         return Query(row.query, positives, tuple(sorted(like.difference(positives))))
 
 
-def _likeness(passage: Passage) -> tuple[bytes, bytes]:
-    """What passages that say the same have in common: the id, or the text."""
-    return _digest("docid", passage.docid), _digest("text", folded(passage.text))
+def _likeness(passage: Passage) -> list[bytes]:
+    """What passages that say the same have in common: the id, or a key of their texts."""
+    texts = [_digest("text", key) for key in likeness(passage.title, passage.text)]
+    return [_digest("docid", passage.docid), *texts]
 
 
 def _digest(*parts: str) -> bytes:

@@ -102,7 +102,7 @@ class MiningReport:
 
 def record_path(path: Path) -> Path:
     """Where the record of a file of mined rows lies. YAML, because a .json file in a folder is taken for rows."""
-    return path.with_name(f"{path.stem}.mined.yaml")
+    return path.with_name(f"{path.stem.removesuffix('.mined')}.mined.yaml")
 
 
 def library_versions(method: str) -> dict[str, str]:

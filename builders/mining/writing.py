@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import orjson
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.mining.report import record_path
 from hf_relabel.builders.rows import Row, arrow_schema
 
 ROWS_PER_GROUP = 256
@@ -31,10 +32,27 @@ def check_place(path: Path) -> None:
         raise ConfigError(f"{str(path)[:80]}…: can be no file: {error.strerror}. Give another name.") from error
     if is_there:
         raise ConfigError(f"{path}: is there already. Delete it, or give another name.")
+    if (other := _told_of(record_path(path))) is not None and path.with_name(other).exists():
+        raise ConfigError(
+            f"{path}: how it is mined would be told in {record_path(path).name}, which tells that of {other}. Give"
+            " another name."
+        )
     if not has_folder:
         raise ConfigError(f"{path.parent}: there is no such folder. Make it first.")
     if not os.access(path.parent, os.W_OK):
         raise ConfigError(f"{path.parent}: cannot be written to.")
+
+
+def _told_of(record: Path) -> str | None:
+    """The file of rows that a record is about; None where it tells of none."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(record.read_bytes())
+    except (OSError, yaml.YAMLError):
+        return None
+    name = found.get("rows_file") if isinstance(found, dict) else None
+    return name if isinstance(name, str) and PurePath(name).name == name else None
 
 
 @contextmanager

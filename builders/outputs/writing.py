@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -176,12 +177,31 @@ def _path(place: Path, technique: Technique) -> Path:
 def _write(file: BinaryIO, records: Iterable[Record], number: int) -> None:
     try:
         for record in records:
-            file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+            line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+            # What JSON has no number for is written as null.
+            if b"null" in line and (place := _endless(record)) is not None:
+                raise BuildError(
+                    f"Row {number + 1}, field {place[0]!r}: {place[1]}, which JSON has no form for. Write null or a"
+                    f" number in the source, or take another {argument('output_format')}."
+                )
+            file.write(line)
     except TypeError as error:
         raise BuildError(
-            f"Row {number} (counted from 0) has a field that JSON has no form for ({error}): take it out of the source,"
+            f"Row {number + 1} has a field that JSON has no form for ({error}): take it out of the source,"
             f" or take another {argument('output_format')}."
         ) from error
+
+
+def _endless(value: Any, path: str = "") -> tuple[str, str] | None:
+    """Where in a record an infinity or a NaN stands, and which; None where there is none."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else (path, str(value))
+    inner: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        inner = ((f"{path}.{name}" if path else str(name), one) for name, one in value.items())
+    elif isinstance(value, list):
+        inner = ((f"{path}[{index}]", one) for index, one in enumerate(value))
+    return next((found for name, one in inner if (found := _endless(one, name)) is not None), None)
 
 
 def _entries(place: Path, counts: Mapping[Technique, FormatCounts]) -> Iterator[tuple[str, dict[str, Any]]]:

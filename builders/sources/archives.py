@@ -13,10 +13,21 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from hf_relabel.builders.errors import SourceError
-from hf_relabel.builders.sources.files import DATA_FILES, NOT_OPENED, SourceFile, is_data_file, opened, subset_of
+from hf_relabel.builders.sources.files import (
+    DATA_FILES,
+    LONGEST_LINE,
+    NOT_OPENED,
+    SourceFile,
+    is_data_file,
+    opened,
+    subset_of,
+)
 from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of
 
 _SEEKING = (".parquet", ".arrow")
+_MOST_UNPACKED = 100
+"""Times its size in the zip file. These formats compress by themselves: only what is made to fill a disk gets so much
+larger."""
 
 
 def unpacked(files: Sequence[SourceFile], split: str | None) -> tuple[tuple[SourceFile, ...], tuple[str, ...]]:
@@ -70,12 +81,16 @@ def _member(file: SourceFile, name: str) -> SourceFile:
 
 def _open_member(open_archive: Callable[[], BinaryIO], name: str) -> BinaryIO:
     stream = open_archive()
+    is_copied = PurePosixPath(name).suffix in _SEEKING
     try:
-        member = cast(BinaryIO, zipfile.ZipFile(stream).open(name))  # noqa: SIM115 - closed by the caller
-    except RuntimeError as error:
+        archive = zipfile.ZipFile(stream)
+        if is_copied:
+            _check_size(archive.getinfo(name))
+        member = cast(BinaryIO, archive.open(name))
+    except (RuntimeError, OSError) as error:
         stream.close()
         raise OSError(f"{error}: unpack it first") from error
-    if PurePosixPath(name).suffix not in _SEEKING:
+    if not is_copied:
         return cast(BinaryIO, io.BufferedReader(_Member(member, stream), 2**16))
     # Going back in what is compressed means to begin again.
     copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by the caller
@@ -83,6 +98,11 @@ def _open_member(open_archive: Callable[[], BinaryIO], name: str) -> BinaryIO:
         shutil.copyfileobj(member, copy, 2**20)
     copy.seek(0)
     return copy
+
+
+def _check_size(member: zipfile.ZipInfo) -> None:
+    if member.file_size > max(LONGEST_LINE, _MOST_UNPACKED * member.compress_size):
+        raise OSError(f"{member.compress_size:,} bytes would become {member.file_size:,}")
 
 
 class _Member(io.RawIOBase):

@@ -177,8 +177,8 @@ def check_bound(roles: Mapping[str, Role], given: Columns, record: Record, bound
         if len(bound.all(name)) > 1 and not (role.every or role.pattern or (name in given and role.several)):
             raise _several(name, bound.all(name))
     for name in bound.unread:
-        if (lost := _looks_like(name, roles)) is not None and lost not in given and holds_text(record.get(name)):
-            raise _lost(name, lost, bound.all(lost), lost in roles and roles[lost].several)
+        if (lost := looks_like(name, roles)) is not None and lost not in given and holds_text(record.get(name)):
+            raise lost_column(name, lost, bound.all(lost))
 
 
 def matching(columns: Iterable[str], names: Iterable[Any]) -> list[str]:
@@ -225,7 +225,7 @@ def holds_text(value: Any) -> bool:
     return bool(value) and isinstance(value, (str, dict))
 
 
-def _looks_like(name: str, roles: Mapping[str, Role]) -> str | None:
+def looks_like(name: str, roles: Mapping[str, Role]) -> str | None:
     """The role that the name of a column speaks of, if any."""
     bare = name.casefold()
     for role_name, role in roles.items():
@@ -253,9 +253,11 @@ def _missing(role: str, wanted: Sequence[str], record: Record) -> Unbound:
     return Unbound(role, wanted, "missing", remedy, missing=True)
 
 
-def _lost(name: str, role: str, read: Sequence[str], several: bool) -> Unbound:
+def lost_column(name: str, role: str, read: Sequence[str]) -> Unbound:
+    """A column of text that no role takes, though its name speaks of one; `read` are the columns that it has."""
     beside = f" beside {', '.join(read)}" if read else ""
     both = argument("columns", {role: [*read, name]})
+    several = read and role in ("positive", "negative")
     remedy = f"Read it too ({both})" if several else f"Say what it is ({argument('columns', {role: name})})"
     return Unbound(
         role,
@@ -269,7 +271,8 @@ def _lost(name: str, role: str, read: Sequence[str], several: bool) -> Unbound:
 
 
 def typical(records: Sequence[Record], given: Columns) -> Record:
-    """One record that stands for the first ones: the columns of most, and those given, with a usual value."""
+    """One record that stands for the first ones: the columns of half of them or more, and those given, with a usual
+    value. Of two rows, one lacks what the other has."""
     # No row has less than a query and a passage.
     records = [record for record in records if sum(map(holds_text, record.values())) > 1] or records
     values: dict[str, list[Any]] = {}
@@ -277,7 +280,7 @@ def typical(records: Sequence[Record], given: Columns) -> Record:
         for name, value in record.items():
             values.setdefault(name, []).append(value)
     wanted = set(matching([column for columns in given.values() for column in columns], values))
-    kept = {name: some for name, some in values.items() if 2 * len(some) > len(records) or name in wanted}
+    kept = {name: some for name, some in values.items() if 2 * len(some) >= len(records) or name in wanted}
     return {name: _usual(some) for name, some in kept.items()}
 
 

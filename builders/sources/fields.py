@@ -77,7 +77,8 @@ def query_text(record: Record, name: str, context: Context) -> str:
 
 
 def identifier(value: Any, path: str, context: Context) -> str:
-    """An id as text, "" where there is none. Whole numbers that were read as floats lose their `.0`."""
+    """An id as text, "" where there is none. Whole numbers that were read as floats lose their `.0`, and are refused
+    where a float does not hold all their digits."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -86,8 +87,11 @@ def identifier(value: Any, path: str, context: Context) -> str:
         return check_text(value, path, context)
     if not _is_short(value) or not math.isfinite(value):
         raise context.bad(path, f"{shown(value)} where an id is needed", "Write ids as strings or whole numbers.")
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-    return str(int(value) if whole else value)
+    if isinstance(value, float) and abs(value) >= 2**53:
+        found = f"{shown(value)}, which has lost digits of the id if it had more than 15"
+        remedy = "Write ids as strings or whole numbers; pandas makes floats of them beside missing values: read them"
+        raise context.bad(path, found, f"{remedy} with `dtype=str`.")
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def query_identifier(record: Record, column: str, query: str, context: Context) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias, cast
 
 from hf_relabel.builders.errors import SourceError
+from hf_relabel.builders.sources.paths import check_regular
 
 Record: TypeAlias = dict[str, Any]
 
@@ -136,6 +137,7 @@ def local_file(path: Path, name: str) -> SourceFile:
 
 
 def _open_local(path: Path) -> BinaryIO:
+    check_regular(path)
     return path.open("rb")
 
 

@@ -85,6 +85,17 @@ def normalised(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold().translate(_dropped_characters())
 
 
+def likeness(title: str, text: str) -> tuple[str, ...]:
+    """Keys of a passage: two with a key in common say the same, but for case, punctuation, white space, the form of
+    their Unicode, and a title that one lacks or has as the first words of its text."""
+    whole = f"{title} {text}" if title else text
+    return tuple({_key(text): None, _key(whole): None})
+
+
+def _key(text: str) -> str:
+    return "\0".join((normalised(text) or text, *numbers(text)))
+
+
 def numbers(text: str) -> list[str]:
     """The numbers of a text in their order, as they are written."""
     return _NUMBER.findall(text)

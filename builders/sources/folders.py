@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,17 @@ from hf_relabel.builders.errors import CardError, SourceError
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.sources.beir import is_beir
-from hf_relabel.builders.sources.files import DATA_FILES, SourceFile, data_files, exists, is_data_file, local_file
+from hf_relabel.builders.sources.files import (
+    DATA_FILES,
+    SourceFile,
+    data_files,
+    exists,
+    is_data_file,
+    local_file,
+)
+from hf_relabel.builders.sources.paths import check_regular, did_you_mean_beside, without_secrets
 from hf_relabel.builders.sources.saved import is_saved, saved_files
-from hf_relabel.builders.sources.splits import TRAIN, files_of_split, split_of, split_of_folder
+from hf_relabel.builders.sources.splits import TRAIN, files_of_split, is_word_of, split_of, split_of_folder
 from hf_relabel.builders.techniques import Technique
 
 _OTHER = f"Name the file or folder of that split, or leave {argument('split')} out to read what was named."
@@ -49,7 +58,8 @@ def files_of(path: Path, config: str | None = None, split: str | None = None, fo
         SourceError: there is nothing at that path, no data file in it, or no such config or split.
     """
     if not exists(path):
-        raise SourceError(f"{path}: there is no such file or folder.")
+        check_regular(path)
+        raise SourceError(f"{without_secrets(str(path))}: there is no such file or folder.{did_you_mean_beside(path)}")
     if not path.is_dir():
         return _one_file(path, config, split, format)
     if format == "beir" or (format is None and is_beir([file.name for file in beir_folder(path)])):
@@ -80,11 +90,32 @@ def _one_file(path: Path, config: str | None, split: str | None, format: str | N
         return Opened(beir_folder(path))
     if config is not None:
         raise SourceError(f"{path}: is a file, which has no config {config!r}.")
-    own = split_of(path.name) or split_of_folder(path.parent)
+    own = _own_split(path)
     if split is not None and own is not None and split_of(split) not in (None, own):
         raise SourceError(f"{path}: is named after the split {own!r}, not {split!r}. {_OTHER}")
-    # What is in a zip file or a JSON document may be of several splits.
+    # What is in a zip file or a JSON document may be of several splits: see `check_split`.
     return Opened((local_file(path, str(path)),), split=split)
+
+
+def _own_split(path: Path) -> str | None:
+    return split_of(path.name) or split_of_folder(path.parent)
+
+
+def check_split(path: Path, split: str | None, files: Sequence[SourceFile]) -> None:
+    """Whether something says that the rows of one file are of the split that was asked for. What says nothing is for
+    training.
+
+    Args:
+        files: what is read of it: the file itself, a field of a JSON document, or the files of a zip file.
+
+    Raises:
+        SourceError: nothing does.
+    """
+    if split is None or split_of(split) == TRAIN or _own_split(path) is not None or is_word_of(split, path.name):
+        return
+    inside = (file.rows_field or file.name.removeprefix(str(path)) for file in files)
+    if not any(split_of(name) is not None or is_word_of(split, name) for name in inside):
+        raise SourceError(f"{path}: nothing says that its rows are of the split {split!r}. {_OTHER}")
 
 
 def _listed(path: Path, config: str | None, split: str | None) -> Opened:
@@ -118,16 +149,34 @@ def _chosen(path: Path, names: Sequence[str], chosen: Sequence[str], config: str
 
 def _data_files(path: Path) -> list[str]:
     try:
-        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        found = {file.relative_to(path).as_posix(): file for file in _inside(path)}
+        names = sorted(found)
+        data = [name for name in names if is_data_file(name)]
+        for name in data:
+            check_regular(found[name])
     except OSError as error:
         raise SourceError(
             f"{path}: {error.filename}: {error.strerror}. Give a folder of which all may be read."
         ) from error
-    data = [name for name in names if is_data_file(name)]
     if not data:
         held = ", ".join(names[:10]) or "nothing"
         raise SourceError(f"{path}: no {DATA_FILES} file is in this folder. It holds: {held}.")
     return data
+
+
+def _inside(path: Path) -> Iterator[Path]:
+    """All that is in a folder and in the folders below it, those that are linked too, each once."""
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(path, onerror=stop, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(folder, name) for name in files)
 
 
 # Configs of a README.md

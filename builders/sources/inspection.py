@@ -48,7 +48,8 @@ _LIST = re.compile(r"""\s*\[\s*(['"]).*\1\s*,?\s*\]\s*""", re.DOTALL)
 
 @dataclass(frozen=True)
 class Example:
-    """Where something was found. `number` counts the rows from 0; `docid` is "" where it is about the whole row."""
+    """Where something was found. `number` counts the rows from 0, as `NumberedRow.number` does; what people read counts
+    them from 1. `docid` is "" where it is about the whole row."""
 
     number: int
     query_id: str
@@ -185,7 +186,7 @@ class Inspection:
 
 
 def _place(example: Example) -> str:
-    place = f"row {example.number} (query {example.query_id[:40]}"
+    place = f"row {example.number + 1} (query {example.query_id[:40]}"
     return f"{place}, passage {example.docid[:40]})" if example.docid else f"{place})"
 
 

@@ -30,6 +30,9 @@ ACCEPTED = (
     "DataFrame, an Arrow table, or a list of dicts"
 )
 _ROWS_AT_ONCE = 256
+_READ_AGAIN = (
+    "Give a `datasets.Dataset` or a list of its rows, or make it of a function that begins anew each time it is called."
+)
 
 Columns: TypeAlias = frozenset[str] | None
 Read: TypeAlias = Callable[[Columns], Iterator[Any]]
@@ -119,14 +122,15 @@ def _reader(data: Any, name: str) -> tuple[Read, int | None]:
     if _is_a(data, "datasets", "Dataset"):
         return partial(_dataset_records, data), len(data)
     if _is_a(data, "datasets", "IterableDataset"):
-        return partial(_dataset_records, data), None
+        return _Repeated(name, partial(_dataset_records, data)), None
     if _is_a(data, "pandas", "DataFrame"):
         check_names(data.columns, name)
         return partial(_pandas_records, data), len(data)
     if _is_a(data, "pyarrow", "RecordBatchReader"):
         raise SourceError(f"{name}: can be read only once. Give a table: `reader.read_all()`.")
     if hasattr(data, "__arrow_c_stream__") or _is_a(data, "pyarrow", "RecordBatch"):
-        return partial(_arrow_records, name, data), len(data) if hasattr(data, "__len__") else None
+        count = len(data) if hasattr(data, "__len__") else None
+        return _Repeated(name, partial(_arrow_records, name, data)), count
     raise SourceError(f"{name}: cannot be read as rows. {_remedy(data)}")
 
 
@@ -213,6 +217,40 @@ def _arrow_records(told: str, data: Any, columns: Columns) -> Iterator[Record]:
             chosen = batch.select(names)
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                 yield from rows_of(chosen.slice(start, _ROWS_AT_ONCE))
+
+
+class _Repeated:
+    """Reads an object that may hand out its records only once, such as one made of a generator: what is read a second
+    time has to begin as it did the first time."""
+
+    def __init__(self, name: str, read: Read) -> None:
+        self._name, self._read = name, read
+        self._first: Record | None = None
+
+    def __call__(self, columns: Columns) -> Iterator[Record]:
+        records = iter(self._read(columns))
+        first = next(records, None)
+        if self._first is None:
+            self._first = first
+            if first is None:
+                raise SourceError(
+                    f"{self._name}: there are no rows in it, or they were read before and can be read only once."
+                    f" {_READ_AGAIN}"
+                )
+        elif first is None or any(
+            _alike(first[name]) != _alike(self._first[name]) for name in first.keys() & self._first.keys()
+        ):
+            raise SourceError(
+                f"{self._name}: read again, it begins with {'no row' if first is None else 'another row'}: it can be"
+                f" read only once, or never twice in the same order. {_READ_AGAIN}"
+            )
+        if first is not None:
+            yield first
+        yield from records
+
+
+def _alike(value: Any) -> str:
+    return json.dumps(value, default=lambda other: type(other).__name__, skipkeys=True)
 
 
 def _one_batch(batch: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.messages.nearest import did_you_mean
@@ -11,18 +12,25 @@ from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.sources.column_names import listed
 from hf_relabel.builders.sources.columns import (
     IGNORE,
+    METADATA,
     Columns,
     Unbound,
     bind,
     check_given,
     guessed,
+    looks_like,
+    lost_column,
     lost_prose,
     typical,
 )
-from hf_relabel.builders.sources.files import Record
+from hf_relabel.builders.sources.files import Record, bare_name
 from hf_relabel.builders.sources.formats import FORMATS, Format
 
 Guesses = Mapping[str, str]
+_WORDS_OF_A_TEXT = 4
+_KNOWN_NAMES = METADATA.union(
+    *(role.names for format in FORMATS.values() for role in format.roles.values()),
+)
 
 # What people give that holds no rows, by the fields that tell, each with what to do: first what can be nothing else.
 _NO_ROWS = (
@@ -61,6 +69,12 @@ def recognised(records: Sequence[Record], file: str, name: str | None, given: Co
     """
     check_given(given, records, file)
     record = typical(records, given)
+    if not given and _has_no_header(file, record):
+        raise SourceError(
+            f"{file}: seems to have no header line: its first line has to name the columns, and holds {listed(record)}."
+            " Put a line of names before it, such as `query`, `positive` and `negative`; or if these are names, say"
+            f" which is which: {argument('columns', {'query': 'NAME', 'positive': 'NAME'})}."
+        )
     try:
         format, guesses = (
             _found(record, given, file) if name is None else _named(named_format(name), record, given, file)
@@ -70,6 +84,16 @@ def recognised(records: Sequence[Record], file: str, name: str | None, given: Co
     except Unbound as unbound:
         raise SourceError(f"{file}: {unbound.found}. {unbound.remedy}") from None
     return format, guesses
+
+
+def _has_no_header(file: str, record: Record) -> bool:
+    """Whether the names of a table are texts or numbers, and none of them is that of a column."""
+    if PurePosixPath(bare_name(file)).suffix not in (".csv", ".tsv") or len(record) < 2:
+        return False
+    names = [name.strip().casefold() for name in record]
+    if any(name in _KNOWN_NAMES or looks_like(name, {}) is not None for name in names):
+        return False
+    return any(len(name.split()) >= _WORDS_OF_A_TEXT or name.isdecimal() for name in names)
 
 
 def _fitting(record: Record, given: Columns) -> Format | None:
@@ -140,6 +164,8 @@ def _check_lost(format: Format, record: Record, columns: Columns) -> None:
     bound = bind(format.roles, columns, record)
     lost = lost_prose(record, bound)
     if lost is not None:
+        if (own := looks_like(lost, format.roles)) is not None and bound.all(own):
+            raise lost_column(lost, own, bound.all(own))
         found = f"{lost} holds text that is not read by the format {format.name!r}"
         others = {name: value for name, value in record.items() if name != lost}
         # The one text beside a query and its positive is most likely a negative.

@@ -29,7 +29,7 @@ from hf_relabel.builders.sources.files import (
     file_digest,
     is_data_file,
 )
-from hf_relabel.builders.sources.folders import files_of
+from hf_relabel.builders.sources.folders import check_split, files_of
 from hf_relabel.builders.sources.formats import FORMATS, Format
 from hf_relabel.builders.sources.grouping import Read, grouped
 from hf_relabel.builders.sources.objects import SourceObject, source_object
@@ -423,6 +423,8 @@ def open_source(
         format=opened.format or format,
         options=options,
     )
+    if source.format != "beir" and Path(data).is_file():
+        check_split(Path(data), split, source.files)
     source.left_out += opened.left_out
     return source
 

@@ -41,6 +41,11 @@ def is_of_split(own: str, split: str) -> bool:
     return own == split or own.partition("[")[0] == split
 
 
+def is_word_of(split: str, name: str) -> bool:
+    """Whether a name has this split, of whatever name, as one of its words."""
+    return split.casefold() in _words(name)
+
+
 def files_of_split(paths: Sequence[str], split: str, place: str, what: str = "file") -> list[str]:
     """The files of one split. Those that name no split are for training, unless one beside them is named after `train`:
     then, as in the datasets library, they are of no split.
@@ -63,9 +68,9 @@ def files_of_split(paths: Sequence[str], split: str, place: str, what: str = "fi
     elif canonical in _WORDS:
         chosen = [path for path in paths if splits[path] == canonical]
         # Where there are dev and validation, each means itself.
-        chosen = [path for path in chosen if split.casefold() in _words(path)] or chosen
+        chosen = [path for path in chosen if is_word_of(split, path)] or chosen
     else:
-        chosen = [path for path in paths if split.casefold() in _words(path)]
+        chosen = [path for path in paths if is_word_of(split, path)]
     if not chosen:
         raise SourceError(f"{place}: no {what} is of the split {split!r}. {_there_are(paths, splits)}")
     return chosen

@@ -19,13 +19,21 @@ from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.sources import Source, SourceFile, source_from_files
 from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
-from hf_relabel.builders.sources.files import DATA_FILES, data_files, exists, is_data_file, subset_of
+from hf_relabel.builders.sources.files import (
+    DATA_FILES,
+    data_files,
+    exists,
+    is_data_file,
+    subset_of,
+)
 from hf_relabel.builders.sources.objects import size_told
+from hf_relabel.builders.sources.paths import check_regular, did_you_mean_beside, without_secrets
 from hf_relabel.builders.sources.samples import Sample
 from hf_relabel.builders.sources.source import Options
 from hf_relabel.builders.sources.splits import files_of_split
 from hf_relabel.hub_tools.hub.errors import hub_errors
 from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
+from hf_relabel.hub_tools.hub.redaction import redact
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -172,8 +180,11 @@ def _on_the_hub(data: Any) -> HubLocation | None:
     hub = HubLocation.parse(text)
     # `data/rows.jsonl` could name a data set, but it is a file whose name has a mistake.
     if hub is None or is_data_file(text):
-        shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text):,} characters)"
-        raise SourceError(f"{shown}: neither an existing file or folder nor {_ON_HUB_TOLD}.")
+        check_regular(Path(text))
+        plain = redact(without_secrets(text))
+        shown = plain if len(plain) <= _LONGEST_SHOWN else f"{plain[:_LONGEST_SHOWN]}… ({len(plain):,} characters)"
+        near = did_you_mean_beside(Path(text))
+        raise SourceError(f"{shown}: neither an existing file or folder nor {_ON_HUB_TOLD}.{near}")
     return hub
 
 

@@ -418,7 +418,7 @@ def test_text_that_is_not_unicode_is_named(folder: Path) -> None:
     negative = Passage("d1", "", "half a pair: \ud800")
     row = Row("q", "query", (), (Passage("d0", "", "fine"), negative))
 
-    with pytest.raises(BuildError, match=r"Row 0 .*negative_passages\[1\]"):
+    with pytest.raises(BuildError, match=r"Row 1, .*negative_passages\[1\]"):
         write_configs([(NumberedRow(0, row), [])], folder, stage_names=[])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,35 @@ def test_scores_of_positives_go_along(tmp_path: Path) -> None:
     # The negatives that the rows had are replaced, and that is said.
     assert report.negatives_left_out == 2
     assert [passage.text for passage in first.negative_passages] == ["blue"]
+
+
+def test_a_positive_in_another_guise_becomes_no_negative(tmp_path: Path) -> None:
+    positive = "Le café bleu 1.5 est près du ciel"
+    corpus: list[dict[str, str]] = [
+        {"title": "Café", "text": positive},
+        {"title": "", "text": f"Café {positive}"},
+        {"title": "", "text": unicodedata.normalize("NFD", positive)},
+        {"title": "", "text": positive.replace("bleu", "ble\u200bu")},
+        {"title": "", "text": "le café, bleu: 1.5 est près du ciel!"},
+        {"title": "", "text": positive.replace("1.5", "15")},  # which says something else
+    ]
+    pairs = [
+        {"query": "café bleu ciel", "positive_passages": [{"title": "Café", "text": positive}], "negative_passages": []}
+    ]
+    assert negatives_of(mine(pairs, tmp_path / "rows.jsonl", corpus=corpus)) == {
+        "café bleu ciel": [positive.replace("1.5", "15")]
+    }
+
+
+def test_the_record_of_rows_does_not_double_its_name_nor_replace_another(tmp_path: Path) -> None:
+    pairs = [pair("blue sky", "sky of blue"), pair("blue sea", "sea of blue")]
+    mine(pairs, tmp_path / "rows.mined.jsonl")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.mined.jsonl", "rows.mined.yaml"]
+    for name in ("rows.jsonl", "rows.parquet"):
+        with pytest.raises(ConfigError, match=r"rows\.mined\.yaml, which tells that of rows\.mined\.jsonl"):
+            mine(pairs, tmp_path / name)
+    (tmp_path / "rows.mined.jsonl").unlink()
+    mine(pairs, tmp_path / "rows.jsonl")
 
 
 # A corpus

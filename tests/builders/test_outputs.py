@@ -11,7 +11,7 @@ import datasets
 import pytest
 
 from hf_relabel.builders.configs.writing import BuildReport, write_configs
-from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.outputs import OutputFormat, write_formats
 from hf_relabel.builders.rows import NumberedRow
@@ -368,6 +368,13 @@ def test_no_config_reads_the_formats_and_the_next_build_takes_them_away(tmp_path
 
     assert names == [*Technique, "verdicts"]
     assert not (tmp_path / "out" / "formats").exists()
+
+
+@pytest.mark.parametrize(("value", "told"), [("Infinity", "inf"), ("-Infinity", "-inf"), ("NaN", "nan")])
+def test_numbers_that_json_has_no_form_for_are_refused(value: str, told: str, tmp_path: Path) -> None:
+    records = [FLAG, {**FLAG, "by": {"votes": [None, float(value)]}}]
+    with pytest.raises(BuildError, match=rf"Row 2, field 'by\.votes\[1\]': {told}, which JSON has no form for"):
+        build(source_of(tmp_path, records), tmp_path / "out", "same")
 
 
 def test_what_cannot_be_written_back_is_refused() -> None:

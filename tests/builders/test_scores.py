@@ -126,7 +126,7 @@ def test_a_source_without_scores_gives_the_columns_it_always_gave(tmp_path: Path
 def test_a_score_that_the_first_rows_did_not_announce_is_not_lost_silently(tmp_path: Path) -> None:
     plain = {"query": "q", "pos": ["p"], "neg": ["a", "b", "c"]}
 
-    with pytest.raises(BuildError, match=r"Row 20 .* has a passage with a score.*\"score\": null"):
+    with pytest.raises(BuildError, match=r"Row 21 has a passage with a score.*\"score\": null"):
         built(tmp_path, *[plain] * 20, FLAG)
 
     announced = built(tmp_path, plain | {"neg_scores": None}, *[plain] * 19, FLAG)
