@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.differences.compare import Change
+from hf_relabel.builders.differences.counts import Change
 from hf_relabel.builders.disk.atomic_folder import NewFolder, new_folder
 from hf_relabel.builders.errors import BuildError
 

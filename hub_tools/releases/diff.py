@@ -12,15 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.differences.compare import (
-    ROW_ADDED,
-    ROW_CHANGED,
-    ROW_DROPPED,
-    Change,
-    DifferenceCounts,
-    Side,
-    differences,
-)
+from hf_relabel.builders.differences.compare import differences
+from hf_relabel.builders.differences.counts import ROW_ADDED, ROW_CHANGED, ROW_DROPPED, Change, DifferenceCounts, Side
 from hf_relabel.builders.differences.folder import changes_folder
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.messages.counted import counted
@@ -40,7 +33,7 @@ class DiffReport:
 
     Attributes:
         before, after: name and revision of the releases (the revision is None for a folder).
-        counts: see hf_relabel.builders.differences.compare.DifferenceCounts.
+        counts: see hf_relabel.builders.differences.counts.DifferenceCounts.
         examples: the first changes.
         folder: where all changes were written, None if nowhere.
     """

@@ -13,14 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.differences import compare as module
-from hf_relabel.builders.differences.compare import (
-    Change,
-    DifferenceCounts,
-    LabelChange,
-    RowCounts,
-    Side,
-    differences,
-)
+from hf_relabel.builders.differences.compare import differences
+from hf_relabel.builders.differences.counts import Change, DifferenceCounts, LabelChange, RowCounts, Side
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row

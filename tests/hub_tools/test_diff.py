@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from hf_relabel.builders.configs.writing import write_configs
-from hf_relabel.builders.differences.compare import Change
+from hf_relabel.builders.differences.counts import Change
 from hf_relabel.builders.differences.folder import ROW_GROUP_ROWS, changes_folder
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict

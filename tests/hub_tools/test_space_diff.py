@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hf_relabel.builders.configs.release import release_from_folder
-from hf_relabel.builders.differences.compare import DifferenceCounts, differences
+from hf_relabel.builders.differences.compare import differences
+from hf_relabel.builders.differences.counts import DifferenceCounts
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.hub_tools.releases.diff import diff, side_of
 from hf_relabel.hub_tools.space.data.differences import KINDS, Comparison

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.differences.compare import (
+from hf_relabel.builders.differences.counts import (
     ROW_ADDED,
     ROW_CHANGED,
     ROW_DROPPED,
