@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
-from hf_relabel.builders.audit.sample import AuditSample, JudgedCandidate, draw
+from hf_relabel.builders.audit.sample import AuditSample, draw
+from hf_relabel.builders.audit.strata import JudgedCandidate
 from hf_relabel.builders.cascade.report import member_names
 from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
 from hf_relabel.builders.cascade.zones import signal

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
-from hf_relabel.builders.audit.sample import AuditSample, Item, Stratum
+from hf_relabel.builders.audit.sample import AuditSample, Item
+from hf_relabel.builders.audit.strata import Stratum
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.builders.messages.counted import counted

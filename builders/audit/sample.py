@@ -18,47 +18,31 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from hf_relabel.builders.audit.strata import (
+    JudgedCandidate,
+    Stored,
+    Stratum,
+    StratumKey,
+    allocate,
+    is_audited,
+    stratum_key,
+    stratum_of,
+)
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import BadRow, ConfigError
-from hf_relabel.builders.judgements import Judgement, Outcome
+from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.messages.problems import first_line, first_problem, path
 from hf_relabel.builders.messages.program import program
-from hf_relabel.builders.rows import Passage, Row, joined_text
+from hf_relabel.builders.rows import Passage, joined_text
 
 SAMPLE_NAME = "sample.jsonl"
 STRATA_NAME = "sample.json"
-AUDITED = (Outcome.FALSE_NEGATIVE, Outcome.DOUBTFUL, Outcome.NEGATIVE)
-LEAST_PER_STRATUM = 2
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedCandidate:
-    """A candidate with its verdict and everything that was said of it.
-
-    Attributes:
-        position: 0-based in `row.negative_passages`.
-        judges: by name, what each judge said; None where it was not asked.
-        settled_by: the stage that had the last word.
-        signal: see hf_relabel.builders.cascade.zones.
-    """
-
-    row: Row
-    position: int
-    outcome: Outcome
-    judges: Mapping[str, Judgement | None]
-    settled_by: str = ""
-    signal: float | None = None
-
-
-class _Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Text(_Stored):
+class Text(Stored):
     """A passage of an item."""
 
     docid: str
@@ -66,7 +50,7 @@ class Text(_Stored):
     text: str
 
 
-class Item(_Stored):
+class Item(Stored):
     """A candidate that was drawn.
 
     Attributes:
@@ -91,17 +75,6 @@ class Item(_Stored):
     query: str
     positives: tuple[Text, ...]
     candidate: Text
-
-
-class Stratum(_Stored):
-    """Candidates of one subset with the same verdict and labels: how many there are, and how many were drawn."""
-
-    subset: str
-    outcome: Outcome
-    settled_by: str
-    labels: dict[str, str | None]
-    size: int = Field(ge=1)
-    drawn: int = Field(ge=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +152,6 @@ def _item(folder: Path, number: int, line: str, strata: int) -> Item:
     return item
 
 
-StratumKey = tuple[str, Outcome, str, tuple[tuple[str, str | None], ...]]
-"""Subset, verdict, the stage that had the last word, and each judge's label by its name."""
-
-
 @dataclass(order=True, slots=True)
 class _Drawn:
     """In a heap whose top is the first to give way: the one with the greatest hash."""
@@ -216,10 +185,10 @@ def draw(
     sizes: Counter[StratumKey] = Counter()
     left_out: Counter[str] = Counter()
     for candidate in candidates:
-        if not _is_audited(candidate):
+        if not is_audited(candidate):
             left_out[str(candidate.outcome)] += 1
             continue
-        key = _key(candidate, by_subset)
+        key = stratum_key(candidate, by_subset)
         sizes[key] += 1
         heap = heaps.setdefault(key, [])
         drawn = _Drawn(-_hash(candidate, seed), candidate)
@@ -261,23 +230,10 @@ def sample_of(
     strata, items = [], []
     for index, key in enumerate(keys):
         number = taken[key]
-        strata.append(_stratum(key, sizes[key], number))
+        strata.append(stratum_of(key, sizes[key], number))
         for candidate in drawn(key, number) if number else ():
             items.append(_made_item(candidate, index, sizes[key] / number, seed))
     return AuditSample(tuple(sorted(items, key=lambda item: item.id)), tuple(strata), seed, dict(left_out), calibrated)
-
-
-def _is_audited(candidate: JudgedCandidate) -> bool:
-    """Whether judges had the word on it, all that were asked with an answer."""
-    said = [judgement for judgement in candidate.judges.values() if judgement is not None]
-    return candidate.outcome in AUDITED and bool(said) and all(judgement.label.is_answer for judgement in said)
-
-
-def _key(candidate: JudgedCandidate, by_subset: bool) -> StratumKey:
-    labels = tuple(
-        (name, None if judgement is None else str(judgement.label)) for name, judgement in candidate.judges.items()
-    )
-    return candidate.row.subset if by_subset else "", candidate.outcome, candidate.settled_by, labels
 
 
 def _hash(candidate: JudgedCandidate, seed: int) -> int:
@@ -288,50 +244,6 @@ def _hash(candidate: JudgedCandidate, seed: int) -> int:
         data = text.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
     return int.from_bytes(digest.digest(), "big")
-
-
-def allocate(
-    sizes: Mapping[StratumKey, int], outcomes: Mapping[StratumKey, Outcome], size: int
-) -> dict[StratumKey, int]:
-    """How many to draw from each stratum: at most its size, together `size` or all there are."""
-    by_outcome: dict[Outcome, list[StratumKey]] = {}
-    for key, outcome in outcomes.items():
-        by_outcome.setdefault(outcome, []).append(key)
-    totals = {outcome: sum(sizes[key] for key in keys) for outcome, keys in by_outcome.items()}
-    budgets = _filled(dict.fromkeys(by_outcome, 1), totals, size)
-    taken: dict[StratumKey, int] = {}
-    for outcome, keys in by_outcome.items():
-        budget = budgets[outcome]
-        least: dict[StratumKey, int] = {}
-        for key in sorted(keys, key=lambda key: (-sizes[key], repr(key))):
-            least[key] = min(LEAST_PER_STRATUM, sizes[key], budget - sum(least.values()))
-        rest = {key: sizes[key] - least[key] for key in keys}
-        more = _filled({key: sizes[key] for key in keys}, rest, budget - sum(least.values()))
-        taken |= {key: least[key] + more[key] for key in keys}
-    return taken
-
-
-def _filled(shares: Mapping[Any, float], room: Mapping[Any, int], amount: int) -> dict[Any, int]:
-    """`amount` split in proportion to `shares`, none more than its room; what does not fit goes to the others."""
-    given = dict.fromkeys(shares, 0)
-    left = min(amount, sum(room.values()))
-    while left:
-        open_ = [key for key in shares if given[key] < room[key]]
-        whole = sum(shares[key] for key in open_)
-        wanted = {key: left * shares[key] / whole for key in open_}
-        added = {key: min(int(wanted[key]), room[key] - given[key]) for key in open_}
-        if not any(added.values()):  # less than one each: the largest shares first
-            for key in sorted(open_, key=lambda key: (-wanted[key], repr(key)))[:left]:
-                added[key] = 1
-        for key, number in added.items():
-            given[key] += number
-        left -= sum(added.values())
-    return given
-
-
-def _stratum(key: StratumKey, size: int, drawn: int) -> Stratum:
-    subset, outcome, settled_by, labels = key
-    return Stratum(subset=subset, outcome=outcome, settled_by=settled_by, labels=dict(labels), size=size, drawn=drawn)
 
 
 def _made_item(candidate: JudgedCandidate, stratum: int, weight: float, seed: int) -> Item:

@@ -29,7 +29,8 @@ from hf_relabel.builders.audit.exports import (
 )
 from hf_relabel.builders.audit.people import agreement, consensus
 from hf_relabel.builders.audit.report import audit_report
-from hf_relabel.builders.audit.sample import AuditSample, JudgedCandidate, draw
+from hf_relabel.builders.audit.sample import AuditSample, draw
+from hf_relabel.builders.audit.strata import JudgedCandidate
 from hf_relabel.builders.errors import BadRow, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.rows import Passage, Row

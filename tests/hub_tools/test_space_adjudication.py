@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.audit.sample import AUDITED, JudgedCandidate, draw
+from hf_relabel.builders.audit.sample import draw
+from hf_relabel.builders.audit.strata import AUDITED, JudgedCandidate
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.hub_tools.releases.diff import diff

@@ -17,9 +17,9 @@ from hf_relabel.cards.model_card import ModelFacts, model_figures, render_model_
 from hf_relabel.cards.training_report import DataUsed, ModelUsed, TrainingReport
 from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator
 from hf_relabel.trainers.loading import CLASSES
+from hf_relabel.trainers.training.facts import base_revision, curve_of, facts_of
 from hf_relabel.trainers.training.machine import hardware, versions
 from hf_relabel.trainers.training.publishing import README_NAME, publish
-from hf_relabel.trainers.training.run import base_revision, curve_of, facts_of
 
 logger = logging.getLogger(__name__)
 

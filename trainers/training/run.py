@@ -7,11 +7,10 @@ again goes on from the last checkpoint and ends as an undisturbed run does; when
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,28 +20,28 @@ from transformers import TrainerCallback, set_seed
 
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.disk.one_process import one_process
-from hf_relabel.builders.errors import ConfigError, TrainingError
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.cards.training_report import (
     REPORT_NAME,
-    CurvePoint,
     DataUsed,
     Measured,
     ModelUsed,
     TrainingReport,
     read_training_report,
 )
-from hf_relabel.trainers.data.rows import usable_rows
-from hf_relabel.trainers.data.training_data import TrainingData, replace_rows
+from hf_relabel.trainers.data.training_data import TrainingData
 from hf_relabel.trainers.evaluation.evaluator import METRICS, RetrievalEvaluator
 from hf_relabel.trainers.evaluation.leaks import warn_of_shared_queries
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
 from hf_relabel.trainers.quiet import quiet_libraries
 from hf_relabel.trainers.recipes.recipe import Recipe
-from hf_relabel.trainers.training.kinds import least_negatives, make_trainer
+from hf_relabel.trainers.training.clock import Clock, Watch
+from hf_relabel.trainers.training.facts import base_revision, curve_of, facts_of, total_steps, usable
+from hf_relabel.trainers.training.kinds import make_trainer
 from hf_relabel.trainers.training.machine import hardware, versions
 
 RECIPE_NAME = "recipe.yaml"
@@ -244,7 +243,7 @@ class _Run:
         rows, used = usable(self.recipe, self.data)
         evaluator = self._evaluator()
         arguments = self._arguments(len(rows), evaluate=evaluator is not None)
-        callbacks = [_Clock(self.state, self._keep_state), _Watch(), *self.options.callbacks]
+        callbacks = [Clock(self.state, self._keep_state), Watch(), *self.options.callbacks]
         trainer = make_trainer(self.recipe, model, rows, arguments, evaluator, callbacks)
         return used, trainer
 
@@ -345,68 +344,6 @@ class _Run:
         )
 
 
-def usable(recipe: Recipe, data: TrainingData) -> tuple[Any, DataUsed]:
-    """The rows that the recipe can train on, and the count of the others.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    least = least_negatives(recipe)
-    rows, counts = usable_rows(data.rows, skip=True, negatives=least)
-    if not counts.kept:
-        raise ConfigError(
-            f"{data.used.location}: no row of {data.used.config!r} can be trained on:"
-            f" {counts.without_positives} have no positive, {counts.without_query} no query,"
-            f" {counts.with_too_few_negatives} fewer than {least} negatives."
-        )
-    return rows, replace_rows(data.used, counts.kept, counts.skipped)
-
-
-def total_steps(recipe: Recipe, rows: int) -> int:
-    """Updates of a run on one device."""
-    if recipe.max_steps is not None:
-        return recipe.max_steps
-    batches = -(-rows // recipe.batch_size)
-    return max(1, round(-(-batches // recipe.gradient_accumulation) * recipe.epochs))
-
-
-def base_revision(model: Any) -> str | None:
-    """The commit of the model that training started from, where its files tell it."""
-    inner = getattr(model, "transformers_model", None)
-    found = getattr(getattr(inner, "config", None), "_commit_hash", None)
-    return str(found) if found else None
-
-
-def facts_of(model: Any, kind: str) -> dict[str, Any]:
-    """What a report tells of a model itself."""
-    dimension = getattr(model, "get_embedding_dimension", None)
-    similarity = getattr(model, "similarity_fn_name", None)
-    length = None if kind == "static" else getattr(model, "max_seq_length", None)
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "dimensions": dimension() if dimension is not None and kind != "reranker" else None,
-        "max_length": int(length) if isinstance(length, int) else None,
-        "similarity": str(similarity) if similarity and kind != "reranker" else None,
-    }
-
-
-def curve_of(history: Sequence[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
-    """The log of a trainer, a point per step."""
-    points: dict[int, dict[str, Any]] = {}
-    for line in history:
-        point = points.setdefault(int(line["step"]), {"step": int(line["step"]), "metrics": {}})
-        point["epoch"] = line.get("epoch", point.get("epoch"))
-        if "loss" in line:
-            point["loss"] = float(line["loss"])
-        timing = ("runtime", "samples_per_second", "steps_per_second")
-        for name, value in line.items():
-            metric = name.removeprefix("eval_")
-            if name.startswith("eval_") and metric not in timing and isinstance(value, (int, float)):
-                point["metrics"][metric] = float(value)
-    kept = [point for _, point in sorted(points.items()) if "loss" in point or point["metrics"]]
-    return tuple(CurvePoint(**point) for point in kept)
-
-
 def _last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written whole: the state of the trainer is its last file."""
     found = [path for path in folder.glob(CHECKPOINTS) if (path / "trainer_state.json").is_file()]
@@ -417,38 +354,3 @@ def _last_checkpoint(folder: Path) -> str | None:
 def _fit(trainer: Any, checkpoint: str | None) -> Any:
     trainer.train(resume_from_checkpoint=checkpoint)
     return trainer.state
-
-
-class _Clock(TrainerCallback):  # type: ignore[misc]
-    """Adds up the time of all sittings of a run."""
-
-    def __init__(self, state: dict[str, Any], keep: Callable[[], None]) -> None:
-        self._state, self._keep = state, keep
-        self._since = time.monotonic()
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._since = time.monotonic()
-
-    def on_save(self, *_: Any, **__: Any) -> None:
-        self._add()
-        self._keep()
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        self._add()
-        self._keep()
-
-    def _add(self) -> None:
-        now = time.monotonic()
-        self._state["seconds"] += now - self._since
-        self._since = now
-
-
-class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Stops a run whose loss is no number: it would go on for hours and save a broken model."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(float(loss)):
-            raise TrainingError(
-                f"The loss became {loss} at step {state.global_step}. Lower the learning rate, or train in fp32."
-            )

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.audit.sample import AUDITED, AuditSample, JudgedCandidate, StratumKey, sample_of
+from hf_relabel.builders.audit.sample import AuditSample, sample_of
+from hf_relabel.builders.audit.strata import AUDITED, JudgedCandidate, StratumKey
 from hf_relabel.builders.cascade.zones import signal
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError

@@ -1,0 +1,78 @@
+"""What a training run tells of itself: facts of the data and the machine, and its curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.cards.training_report import (
+    CurvePoint,
+    DataUsed,
+)
+from hf_relabel.trainers.data.rows import usable_rows
+from hf_relabel.trainers.data.training_data import TrainingData, replace_rows
+from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.training.kinds import least_negatives
+
+
+def usable(recipe: Recipe, data: TrainingData) -> tuple[Any, DataUsed]:
+    """The rows that the recipe can train on, and the count of the others.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    least = least_negatives(recipe)
+    rows, counts = usable_rows(data.rows, skip=True, negatives=least)
+    if not counts.kept:
+        raise ConfigError(
+            f"{data.used.location}: no row of {data.used.config!r} can be trained on:"
+            f" {counts.without_positives} have no positive, {counts.without_query} no query,"
+            f" {counts.with_too_few_negatives} fewer than {least} negatives."
+        )
+    return rows, replace_rows(data.used, counts.kept, counts.skipped)
+
+
+def total_steps(recipe: Recipe, rows: int) -> int:
+    """Updates of a run on one device."""
+    if recipe.max_steps is not None:
+        return recipe.max_steps
+    batches = -(-rows // recipe.batch_size)
+    return max(1, round(-(-batches // recipe.gradient_accumulation) * recipe.epochs))
+
+
+def base_revision(model: Any) -> str | None:
+    """The commit of the model that training started from, where its files tell it."""
+    inner = getattr(model, "transformers_model", None)
+    found = getattr(getattr(inner, "config", None), "_commit_hash", None)
+    return str(found) if found else None
+
+
+def facts_of(model: Any, kind: str) -> dict[str, Any]:
+    """What a report tells of a model itself."""
+    dimension = getattr(model, "get_embedding_dimension", None)
+    similarity = getattr(model, "similarity_fn_name", None)
+    length = None if kind == "static" else getattr(model, "max_seq_length", None)
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dimensions": dimension() if dimension is not None and kind != "reranker" else None,
+        "max_length": int(length) if isinstance(length, int) else None,
+        "similarity": str(similarity) if similarity and kind != "reranker" else None,
+    }
+
+
+def curve_of(history: Sequence[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
+    """The log of a trainer, a point per step."""
+    points: dict[int, dict[str, Any]] = {}
+    for line in history:
+        point = points.setdefault(int(line["step"]), {"step": int(line["step"]), "metrics": {}})
+        point["epoch"] = line.get("epoch", point.get("epoch"))
+        if "loss" in line:
+            point["loss"] = float(line["loss"])
+        timing = ("runtime", "samples_per_second", "steps_per_second")
+        for name, value in line.items():
+            metric = name.removeprefix("eval_")
+            if name.startswith("eval_") and metric not in timing and isinstance(value, (int, float)):
+                point["metrics"][metric] = float(value)
+    kept = [point for _, point in sorted(points.items()) if "loss" in point or point["metrics"]]
+    return tuple(CurvePoint(**point) for point in kept)
