@@ -70,7 +70,8 @@ if TYPE_CHECKING:
     from hf_relabel.builders.techniques import Technique, apply
     from hf_relabel.cards.data_card import CardFacts, render_card
     from hf_relabel.cards.training_report import TrainingReport
-    from hf_relabel.hub_tools.building.run import build_configs, rebuild_configs
+    from hf_relabel.hub_tools.building.rebuild import rebuild_configs
+    from hf_relabel.hub_tools.building.run import build_configs
     from hf_relabel.hub_tools.endpoints.registry import make_endpoint
     from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Scheduler
     from hf_relabel.hub_tools.hub.source import open_hub_source, open_source
@@ -202,7 +203,7 @@ _HOMES = {
     "push_source": "hub_tools.releases.push",
     "read_answers": "builders.audit.answers",
     "read_beir": "trainers.evaluation.beir",
-    "rebuild_configs": "hub_tools.building.run",
+    "rebuild_configs": "hub_tools.building.rebuild",
     "relabel": "hub_tools.relabeling",
     "release_from_folder": "builders.configs.release",
     "render_card": "cards.data_card",

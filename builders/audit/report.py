@@ -12,10 +12,11 @@ verdict. Judges are measured on the candidates that they were asked about.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.audit.answers import Answer
+from hf_relabel.builders.audit.figures import DIGITS, Estimate, Measured, Settled, count, line
 from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
 from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.audit.strata import Stratum
@@ -48,72 +49,6 @@ _OUTCOME_LABELS = {
     Outcome.DOUBTFUL: Label.WORSE,
     Outcome.NEGATIVE: Label.IRRELEVANT,
 }
-_DIGITS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with its 95 % interval; None where it is not defined."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-    def to_dict(self) -> dict[str, float | None]:
-        return {"value": self.value, "low": self.low, "high": self.high}
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "-"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What an audit says of one judge.
-
-    Attributes:
-        candidates: how many it was asked about; `answers` of them were answered for.
-        positives: how many of them it calls better.
-        kappa: Cohen's, of better against the rest; `kappa_graded` with quadratic weights on the three labels.
-        confusion: by label, how many candidates are relevant and how many are not.
-    """
-
-    name: str
-    candidates: int
-    positives: int
-    answers: int
-    precision: Estimate
-    recall: Estimate
-    f1: Estimate
-    kappa: Estimate
-    kappa_graded: float | None
-    confusion: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        estimates = {name: getattr(self, name).to_dict() for name in ("precision", "recall", "f1", "kappa")}
-        counts = {name: getattr(self, name) for name in ("name", "candidates", "positives", "answers")}
-        confusion = {label: dict(row) for label, row in self.confusion.items()}
-        return {**counts, **estimates, "kappa_graded": self.kappa_graded, "confusion": confusion}
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a stage of a cascade had the last word on.
-
-    Attributes:
-        missed: false negatives among those that it let go, as estimated.
-    """
-
-    name: str
-    candidates: int
-    false_negatives: int
-    precision: Estimate
-    missed: Estimate
-
-    def to_dict(self) -> dict[str, Any]:
-        counts = {"name": self.name, "candidates": self.candidates, "false_negatives": self.false_negatives}
-        return {**counts, "precision": self.precision.to_dict(), "missed": self.missed.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +98,7 @@ class AuditReport:
     def to_text(self) -> str:
         """Plain tables."""
         header = ["", "candidates", "called better", "answers", "precision", "recall", "F1", "kappa", "graded"]
-        lines = [_line(measured) for measured in (self.verdict, *self.judges)]
+        lines = [line(measured) for measured in (self.verdict, *self.judges)]
         parts = [
             f"{self.verdict.answers} of {counted(self.drawn, 'candidate')} answered."
             f" Share relevant: {self.prevalence}.",
@@ -171,10 +106,10 @@ class AuditReport:
             WHAT_COLUMNS_MEAN,
         ]
         if self.subsets:
-            parts.append(text_table([_line(each) for each in self.subsets], ["subset", *header[1:]], floatfmt=".3f"))
+            parts.append(text_table([line(each) for each in self.subsets], ["subset", *header[1:]], floatfmt=".3f"))
         if len(self.settled) > 1:
             rows = [
-                [each.name, each.candidates, each.false_negatives, str(each.precision), _count(each.missed)]
+                [each.name, each.candidates, each.false_negatives, str(each.precision), count(each.missed)]
                 for each in self.settled
             ]
             columns = ["last word", "candidates", "false negatives", "precision of them", "missed among the rest"]
@@ -198,16 +133,6 @@ class AuditReport:
                 " they are taken to be as others of their verdict."
             )
         return "\n\n".join(parts)
-
-
-def _line(measured: Measured) -> list[Any]:
-    shares = [str(measured.precision), str(measured.recall), str(measured.f1), str(measured.kappa)]
-    counts = [measured.name, measured.candidates, measured.positives, measured.answers]
-    return [*counts, *shares, measured.kappa_graded]
-
-
-def _count(estimate: Estimate) -> str:
-    return f"{estimate.value:.0f} [{estimate.low:.0f}, {estimate.high:.0f}]" if estimate.value is not None else "-"
 
 
 @needs("audit", "An audit")
@@ -346,7 +271,7 @@ class _Reporting:
                 pairs.append((GRADES.index(label), GRADES.index(self.labels[item.id])))
                 weights.append(self._weight(item.stratum))
         found = kappa(pairs, weights=weights, graded=True)
-        return None if found is None else round(found, _DIGITS)
+        return None if found is None else round(found, DIGITS)
 
     def _weight(self, stratum: int) -> float:
         return float(self.sizes[stratum] / self.asked[stratum])
@@ -382,7 +307,7 @@ def _estimate(point: float, draws: Values) -> Estimate:
     import numpy as np
 
     low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(*(round(float(value), _DIGITS) for value in (point, min(low, point), max(high, point))))
+    return Estimate(*(round(float(value), DIGITS) for value in (point, min(low, point), max(high, point))))
 
 
 def stratum_name(stratum: Stratum) -> str:

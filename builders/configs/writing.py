@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.suspects import Suspect, suspects_schema
 from hf_relabel.builders.config_names import SUSPECTS
-from hf_relabel.builders.configs.arrow_batches import Batch, batches, verdicts_from_records, verdicts_schema
+from hf_relabel.builders.configs.arrow_batches import Batch, batches
 from hf_relabel.builders.configs.manifest import (
     MANIFEST_NAME,
     ConfigCounts,
@@ -38,6 +38,7 @@ from hf_relabel.builders.configs.manifest import (
     manifest_text,
     read_manifest,
 )
+from hf_relabel.builders.configs.verdict_records import verdicts_from_records, verdicts_schema
 from hf_relabel.builders.configs.views.view import View, ViewCounts, check_shown
 from hf_relabel.builders.disk.atomic_folder import NewFolder, check_place, new_folder
 from hf_relabel.builders.disk.gc_pause import fewer_collections

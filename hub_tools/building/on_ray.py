@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
-from hf_relabel.builders.configs.arrow_batches import Batch, JudgedRow, batch_ends, complete
+from hf_relabel.builders.configs.arrow_batches import Batch, batch_ends, complete
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME, FileEntry, VerdictCounts, file_entry
+from hf_relabel.builders.configs.verdict_records import BuiltRow
 from hf_relabel.builders.configs.writing import (
     MAX_ROW_GROUP_ROWS,
     ROW_GROUP_BYTES,
@@ -220,7 +221,7 @@ def _share_judged(counts: Counts) -> JudgedShare:
 
 @dataclass(frozen=True, slots=True)
 class _JudgedPiece:
-    """What is known of a piece with its verdicts. `sizes` is that of each row, see `JudgedRow.size`."""
+    """What is known of a piece with its verdicts. `sizes` is that of each row, see `BuiltRow.size`."""
 
     counts: Counts
     sizes: tuple[int, ...]
@@ -252,9 +253,9 @@ class _Verdicts:
         return _JudgedPiece(counts, tuple(judged.size for judged in batch.rows), rows.reading)
 
 
-def _judged(layout: Layout, numbered: NumberedRow, said: Sequence[Verdict]) -> JudgedRow:
+def _judged(layout: Layout, numbered: NumberedRow, said: Sequence[Verdict]) -> BuiltRow:
     changes = account_all(layout.techniques, numbered.row, said, limit=layout.limit)
-    return JudgedRow(numbered.number, numbered.row, complete(numbered.row, said), changes)
+    return BuiltRow(numbered.number, numbered.row, complete(numbered.row, said), changes)
 
 
 def _piece_name(number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from hf_relabel.builders.cascade.suspects import Suspect, suspect_finder
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
 from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.earlier_build import refuse_other_build
-from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.configs.views import View, views_of
 from hf_relabel.builders.configs.writing import BuildReport, Shard, check_folder, write_configs
 from hf_relabel.builders.errors import ConfigError
@@ -116,7 +115,7 @@ def _build(
     calibration = calibration_of(settings)
     decided = verdicts(source, journal, run, calibration=calibration)
     return write_configs(
-        _counted(judged_enough(decided, source.name, journal, min_judged), progress),
+        counted_rows(judged_enough(decided, source.name, journal, min_judged), progress),
         Path(settings.out),
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
@@ -215,121 +214,6 @@ def formats_of(
     return lambda folder: write_formats(folder, format, originals(), techniques, limit=settings.limit)
 
 
-def rebuild_configs(
-    release: Release,
-    settings: BuildSettings | str | os.PathLike[str],
-    *,
-    overwrite: bool = False,
-    progress: Callable[[int], None] | bool | None = True,
-    on_shard: Callable[[Shard], None] | None = None,
-) -> BuildReport:
-    """Build configs again from a release's `original` and `verdicts` alone: no journal, no judge, any technique.
-
-    With the release's own settings the Parquet files come out byte for byte as they are in it.
-
-    Example:
-            release = open_release("user/train-relabeled@v1.0.0")
-            rebuild_configs(release, BuildSettings(out="again", limit=3))
-
-    Args:
-        release: what `open_release` gives.
-        settings: what to build, or the folder to write alone.
-        overwrite, progress, on_shard: as for `build_configs`.
-
-    Raises:
-        ConfigError: an unknown technique or default config.
-        BuildError: the release is not whole, or the folder cannot be written.
-    """
-    wanted = as_settings(settings, overwrite=overwrite)
-    with bars.counting(progress, "building") as show:
-        return _rebuild(release, wanted, show, on_shard)
-
-
-def _rebuild(
-    release: Release,
-    settings: BuildSettings,
-    progress: Callable[[int], None] | None,
-    on_shard: Callable[[Shard], None] | None,
-) -> BuildReport:
-    stages = release.manifest["settings"]["stages"]
-    scored = bool(release.manifest["settings"].get("scores"))
-    if not settings.overwrite and "source" in release.manifest:
-        run, source = release.manifest.get("run"), release.manifest["source"]
-        refuse_other_build(
-            Path(settings.out), source, lambda: source.get("fingerprint"), lambda there: there == run, release.name
-        )
-    # What says how the release came to be; its own name and version are not those of what is built now.
-    kept = ("source", "run")
-    zones = (release.manifest.get("evidence") or {}).get("zones")
-    built_from = {"name": release.name if release.revision else Path(release.name).name, "revision": release.revision}
-    return write_configs(
-        _counted(release.judged_rows(), progress),
-        Path(settings.out),
-        techniques=[Technique(name) for name in settings.techniques],
-        limit=settings.limit,
-        stage_names=stages,
-        stage_judges=_judges_of(release, stages),
-        split=release.manifest["settings"]["split"],
-        max_shard_bytes=settings.max_shard_bytes,
-        row_group_bytes=release.manifest["settings"]["row_group_bytes"],
-        default_config=settings.default,
-        manifest_extra={
-            **{name: release.manifest[name] for name in kept if name in release.manifest},
-            "built_from": built_from,
-            **({} if zones is None else {"evidence": {"zones": zones}}),
-        },
-        suspects=release.suspect_reader(),
-        on_shard=on_shard,
-        scores=scored,
-        views=views_of_settings(settings, scored=scored),
-        beside=formats_of(settings, None, lambda: ((numbered, ()) for numbered in release.rows())),
-    )
-
-
-def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:
-    """The settings a release was built with.
-
-    Args:
-        changes: fields of `BuildSettings` to set otherwise. Where the techniques are and leave out the default config,
-            the first of them becomes it.
-    """
-    settings = release.manifest["settings"]
-    values: dict[str, Any] = {
-        "techniques": tuple(settings["techniques"]),
-        "limit": settings["limit"],
-        "default": settings["default_config"],
-        "max_shard_bytes": settings["max_shard_bytes"],
-        **_view_settings(settings.get("views", ())),
-        **changes,
-    }
-    if "techniques" in changes and "view_of" not in changes:
-        values["view_of"] = tuple(name for name in values.get("view_of", ()) if name in values["techniques"])
-    if values["default"] not in values["techniques"] and "default" not in changes:
-        values["default"] = values["techniques"][0]
-    return BuildSettings(out=out, **values)
-
-
-def _view_settings(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The views of a release as settings; none where it has none."""
-    if not views:
-        return {}
-    kinds, techniques = ([view[name] for view in views] for name in ("kind", "technique"))
-    return {
-        "views": tuple(dict.fromkeys(kinds)),
-        "view_of": tuple(dict.fromkeys(techniques)),
-        "view_negatives": views[0]["negatives"],
-    }
-
-
-def _judges_of(release: Release, stages: Sequence[str]) -> list[str]:
-    """Who judged at each stage, as `verdicts` says it; none where it does not."""
-    for record in release.verdict_records():
-        if len(record["stages"]) == len(stages):
-            judges = [stage["judge"] for stage in record["stages"]]
-            return [] if None in judges else judges
-    return []
-
-
 def check_names(settings: BuildSettings) -> None:
     """Whether techniques and default config are there.
 
@@ -345,7 +229,7 @@ def check_names(settings: BuildSettings) -> None:
         )
 
 
-def _counted(
+def counted_rows(
     items: Iterable[tuple[NumberedRow, list[Verdict]]], progress: Callable[[int], None] | None
 ) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
     for done, item in enumerate(items, start=1):

@@ -183,7 +183,7 @@ def _build(
 
 
 def _rebuild(location: str, revision: str | None, out: str, chosen: dict[str, Any]) -> BuildReport:
-    from hf_relabel.hub_tools.building.run import rebuild_configs, settings_of
+    from hf_relabel.hub_tools.building.rebuild import rebuild_configs, settings_of
     from hf_relabel.hub_tools.releases.opening import open_release
 
     release = open_release(location, revision=revision, verify=True)

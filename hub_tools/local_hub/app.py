@@ -19,7 +19,8 @@ from hf_relabel.hub_tools.local_hub import discussions, oauth, reading, spaces, 
 from hf_relabel.hub_tools.local_hub.call import Call, Hub, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.oauth import Grant
-from hf_relabel.hub_tools.local_hub.store import REPO_TYPES, Repository, check_path
+from hf_relabel.hub_tools.local_hub.objects import check_path
+from hf_relabel.hub_tools.local_hub.store import REPO_TYPES, Repository
 
 MAX_BODY = 256 << 20
 """Most bytes of a request that is held in memory: a commit of regular files. Large files are streamed to the disk."""

@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, Response
 
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.oauth import Grant, Grants
-from hf_relabel.hub_tools.local_hub.store import Objects, Repository, Store
+from hf_relabel.hub_tools.local_hub.objects import Objects
+from hf_relabel.hub_tools.local_hub.store import Repository, Store
 from hf_relabel.hub_tools.local_hub.xet import Xorbs
 
 LINK_SECONDS = 3600

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from hf_relabel.hub_tools.local_hub.call import Call, answer, text_of
 from hf_relabel.hub_tools.local_hub.errors import HubError
-from hf_relabel.hub_tools.local_hub.store import Repository, now
+from hf_relabel.hub_tools.local_hub.objects import now
+from hf_relabel.hub_tools.local_hub.store import Repository
 
 
 def _event(kind: str, author: str, data: Mapping[str, Any]) -> dict[str, Any]:

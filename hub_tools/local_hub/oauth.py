@@ -24,7 +24,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from hf_relabel.hub_tools.local_hub.errors import HubError
-from hf_relabel.hub_tools.local_hub.store import Store, read_json, write_json
+from hf_relabel.hub_tools.local_hub.objects import read_json, write_json
+from hf_relabel.hub_tools.local_hub.store import Store
 
 if TYPE_CHECKING:
     from hf_relabel.hub_tools.local_hub.call import Call

@@ -13,7 +13,8 @@ from starlette.responses import FileResponse, Response
 from hf_relabel.hub_tools.local_hub.call import Call, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.oauth import subject
-from hf_relabel.hub_tools.local_hub.store import Entry, Repository, pointer
+from hf_relabel.hub_tools.local_hub.objects import Entry, pointer
+from hf_relabel.hub_tools.local_hub.store import Repository
 
 PAGE_ENTRIES, PAGE_COMMITS, PAGE_REPOSITORIES = 1000, 50, 1000
 _FRONT_MATTER = re.compile(r"\A﻿?\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)

@@ -13,17 +13,8 @@ from starlette.responses import Response
 from hf_relabel.hub_tools.local_hub import discussions, spaces
 from hf_relabel.hub_tools.local_hub.call import Call, answer, text_of
 from hf_relabel.hub_tools.local_hub.errors import HubError
-from hf_relabel.hub_tools.local_hub.store import (
-    REF,
-    REPO_TYPES,
-    SHA,
-    Entry,
-    Objects,
-    Repository,
-    check_path,
-    git_oid,
-    pointer,
-)
+from hf_relabel.hub_tools.local_hub.objects import Entry, Objects, check_path, git_oid, pointer
+from hf_relabel.hub_tools.local_hub.store import REF, REPO_TYPES, SHA, Repository
 from hf_relabel.hub_tools.local_hub.xet import files_of_shard
 
 LFS_SUFFIXES = (

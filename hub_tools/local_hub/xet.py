@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from hf_relabel.builders.disk.atomic_file import sync_folder
 from hf_relabel.hub_tools.local_hub.errors import HubError
-from hf_relabel.hub_tools.local_hub.store import Objects
+from hf_relabel.hub_tools.local_hub.objects import Objects
 
 MAX_CHUNK = 1 << 24
 _RECORD = 48

@@ -33,7 +33,7 @@ from hf_relabel.builders.configs.writing import parquet_writer, write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique
-from hf_relabel.hub_tools.building.run import rebuild_configs, settings_of
+from hf_relabel.hub_tools.building.rebuild import rebuild_configs, settings_of
 from tests.benchmarks.measuring import Called, Figure, called, emit, median_ratio, parser_of
 
 NEGATIVES = 24

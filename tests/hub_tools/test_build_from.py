@@ -20,7 +20,7 @@ from hf_relabel.builders.configs.writing import Shard, write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.rows import NumberedRow, text_docid
 from hf_relabel.builders.techniques import Technique
-from hf_relabel.hub_tools.building.run import rebuild_configs, settings_of
+from hf_relabel.hub_tools.building.rebuild import rebuild_configs, settings_of
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.releases.opening import open_release
 from tests.examples import drawn

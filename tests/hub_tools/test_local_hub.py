@@ -24,7 +24,8 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.local_hub import LocalHub
 from hf_relabel.hub_tools.local_hub.errors import HubError
-from hf_relabel.hub_tools.local_hub.store import NAME, Store, check_path
+from hf_relabel.hub_tools.local_hub.objects import check_path
+from hf_relabel.hub_tools.local_hub.store import NAME, Store
 from hf_relabel.hub_tools.local_hub.xet import XetFile, Xorbs, files_of_shard, hash_text
 from tests.hub_tools.test_push_killed import serving
 

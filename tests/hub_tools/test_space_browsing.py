@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.configs.arrow_batches import agreement
 from hf_relabel.builders.configs.release import Release, release_from_folder
+from hf_relabel.builders.configs.verdict_records import agreement
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.techniques import Technique, account

@@ -21,7 +21,8 @@ from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.cards.data_card import CardFacts, render_card
-from hf_relabel.hub_tools.building.run import build_configs, rebuild_configs, settings_of
+from hf_relabel.hub_tools.building.rebuild import rebuild_configs, settings_of
+from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.judging.run import Stage, judge, search_suspects
 from hf_relabel.hub_tools.releases.opening import open_release

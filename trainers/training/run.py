@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,42 +42,13 @@ from hf_relabel.trainers.training.clock import Clock, Watch
 from hf_relabel.trainers.training.facts import base_revision, curve_of, facts_of, total_steps, usable
 from hf_relabel.trainers.training.kinds import make_trainer
 from hf_relabel.trainers.training.machine import hardware, versions
+from hf_relabel.trainers.training.options import TrainOptions
 
 RECIPE_NAME = "recipe.yaml"
 STATE_NAME = "run.json"
 CHECKPOINTS = "checkpoint-*"
 EVALUATIONS = 10
 """Times a run is evaluated and saved where nothing else was asked for."""
-LOGGERS = ("tensorboard", "trackio", "wandb")
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How to run a training, see `train`."""
-
-    device: str | None = None
-    evaluate_every: int | None = None
-    keep_best: bool = True
-    log_to: Sequence[str] = ()
-    merge_adapters: bool = False
-    overwrite: bool = False
-    progress: bool | None = None
-    evaluate_untrained: bool = True
-    checkpoints: bool = True
-    callbacks: Sequence[Any] = ()
-
-    def check(self) -> None:
-        """Raises: ConfigError, options that make no sense, or a logger that is not installed."""
-        from importlib.util import find_spec
-
-        if self.evaluate_every is not None and self.evaluate_every < 1:
-            raise ConfigError(f"A run is evaluated every so many steps, 1 or more, not {self.evaluate_every}.")
-        for name in self.log_to:
-            if name not in LOGGERS:
-                raise ConfigError(f"There is no logger {name!r}. There are: {', '.join(LOGGERS)}.")
-            packages = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
-            if not any(find_spec(package) for package in packages):
-                raise ConfigError(f"Logging to {name} needs a package: pip install {packages[-1]}.")
 
 
 @needs("train", "Training")

@@ -12,7 +12,8 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.config_names import DEFAULT_NEGATIVES, ViewKind, viewed_by_default
-from hf_relabel.builders.configs.arrow_batches import Batch, JudgedRow, last_word
+from hf_relabel.builders.configs.arrow_batches import Batch
+from hf_relabel.builders.configs.verdict_records import BuiltRow, last_word
 from hf_relabel.builders.configs.views.draws import Draw, RowDraw, TrainingPassage, problem_of, usable_passages
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.messages.nearest import did_you_mean
@@ -147,7 +148,7 @@ class View:
 
         return pa.Table.from_pylist([line for shown in self.shown(batch.rows) for line in shown.lines], self.schema())
 
-    def shown(self, rows: Iterable[JudgedRow]) -> Iterator[Shown]:
+    def shown(self, rows: Iterable[BuiltRow]) -> Iterator[Shown]:
         """What the view shows of each row that the technique keeps."""
         for judged in rows:
             record = self._record(judged, judged.changes[self.technique])
@@ -190,7 +191,7 @@ class View:
     def _negative_columns(self) -> list[str]:
         return [f"negative_{number}" for number in range(1, self.negatives + 1)]
 
-    def _record(self, judged: JudgedRow, change: Change) -> dict[str, Any] | None:
+    def _record(self, judged: BuiltRow, change: Change) -> dict[str, Any] | None:
         """The row as the technique leaves it; None where it leaves none."""
         row = change.carry_out(judged.row)
         if row is None:

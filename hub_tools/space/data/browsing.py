@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from hf_relabel.builders.config_names import SUSPECTS
-from hf_relabel.builders.configs.arrow_batches import agreement, complete, verdicts_from_records
+from hf_relabel.builders.configs.arrow_batches import complete
 from hf_relabel.builders.configs.release import Release, row_of
+from hf_relabel.builders.configs.verdict_records import agreement, verdicts_from_records
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Verdict

@@ -1,0 +1,40 @@
+"""What a training run may be told besides its recipe and its data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hf_relabel.builders.errors import ConfigError
+
+LOGGERS = ("tensorboard", "trackio", "wandb")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to run a training, see `train`."""
+
+    device: str | None = None
+    evaluate_every: int | None = None
+    keep_best: bool = True
+    log_to: Sequence[str] = ()
+    merge_adapters: bool = False
+    overwrite: bool = False
+    progress: bool | None = None
+    evaluate_untrained: bool = True
+    checkpoints: bool = True
+    callbacks: Sequence[Any] = ()
+
+    def check(self) -> None:
+        """Raises: ConfigError, options that make no sense, or a logger that is not installed."""
+        from importlib.util import find_spec
+
+        if self.evaluate_every is not None and self.evaluate_every < 1:
+            raise ConfigError(f"A run is evaluated every so many steps, 1 or more, not {self.evaluate_every}.")
+        for name in self.log_to:
+            if name not in LOGGERS:
+                raise ConfigError(f"There is no logger {name!r}. There are: {', '.join(LOGGERS)}.")
+            packages = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
+            if not any(find_spec(package) for package in packages):
+                raise ConfigError(f"Logging to {name} needs a package: pip install {packages[-1]}.")
