@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
-from hf_relabel.builders.rows import Row
+from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.techniques import Change, Technique
 
 if TYPE_CHECKING:

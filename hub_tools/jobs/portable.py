@@ -22,7 +22,7 @@ from hf_relabel.builders.judges.offline.model_folder import PACKAGE_PREFIX
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.offline.student import StudentJudge
 from hf_relabel.builders.sources.files import is_data_file
-from hf_relabel.hub_tools.endpoints.dialects.local import PREFIX as SERVED_HERE
+from hf_relabel.hub_tools.endpoints.dialects.gguf import PREFIX as SERVED_HERE
 from hf_relabel.hub_tools.hub.redaction import safe_url
 
 _WRITTEN = re.compile(r"journal|(.*\.)?(out|runs)")

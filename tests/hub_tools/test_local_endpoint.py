@@ -25,7 +25,8 @@ from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.endpoints.dialects import local
-from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, LocalModel, local_servers, stop_local_servers
+from hf_relabel.hub_tools.endpoints.dialects.gguf import LocalModel
+from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, local_servers, stop_local_servers
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.judging.run import Stage, judge
 from hf_relabel.hub_tools.local_hub import LocalHub

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from hf_relabel.builders.errors import ConfigError, ReleaseError
 from hf_relabel.hub_tools.space.data.browsing import BrowsedRow, Candidate, Positive, StageWord, SuspectOpinion
 from hf_relabel.hub_tools.space.data.index import Page, RowLine
-from hf_relabel.hub_tools.space.people.adjudication import Progress, Question, Shown
 from hf_relabel.hub_tools.space.people.allowed import Permission
 from hf_relabel.hub_tools.space.people.answers import SyncState
+from hf_relabel.hub_tools.space.people.questions import Progress, Question, Shown
 from hf_relabel.hub_tools.space.people.sign_in import SignIn
 from hf_relabel.hub_tools.space.running import Running
 from hf_relabel.hub_tools.space.settings import SpaceSettings, settings_of_space

@@ -12,7 +12,6 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,16 +19,21 @@ from typing import Any, Self
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES, QUESTION
-from hf_relabel.builders.audit.people import agreement as agreement_of
-from hf_relabel.builders.audit.people import kappa
-from hf_relabel.builders.audit.report import VERDICT, audit_report
-from hf_relabel.builders.audit.sample import AuditSample, Item, Text
+from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.errors import ConfigError, RelabelError
-from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.allowed import local_person
 from hf_relabel.hub_tools.space.people.answers import ANSWER, UNDO, Answers, EventLog, SyncState, events_in
 from hf_relabel.hub_tools.space.people.drawing import draw_blind
+from hf_relabel.hub_tools.space.people.questions import (
+    Agreement,
+    Progress,
+    Question,
+    SampleState,
+    Shown,
+    measured_agreement,
+    shown_passage,
+)
 from hf_relabel.hub_tools.space.people.sending import DELAY, HumanConfig, Sender
 
 REFRESH_SECONDS = 60.0
@@ -40,87 +44,6 @@ _LAST_SECONDS = 15.0
 """How long `close` tries to send what is unsent."""
 
 __all__ = ["CHOICES", "QUESTION", "Adjudication", "Agreement", "Progress", "Question", "SampleState", "Shown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A passage as people see it."""
-
-    title: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a person sees before they answer: nothing in it depends on what judges said.
-
-    Attributes:
-        item: an id, to be given back with the answer.
-        number: 1-based place in this person's order, of `of`.
-        earlier: their own answer that was taken back or is to be changed, None where there is none.
-    """
-
-    item: str
-    number: int
-    of: int
-    query: str
-    positives: tuple[Shown, ...]
-    candidate: Shown
-    earlier: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a person is.
-
-    Attributes:
-        answered: of the `of` items of the sample.
-        everybody: items with an answer of anybody.
-        can_undo: whether there is an answer to take back.
-    """
-
-    person: str
-    answered: int
-    of: int
-    everybody: int
-    can_undo: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SampleState:
-    """How far the sample is: `lines` of the verdicts, and then rows of what was drawn, read `of` all.
-
-    Attributes:
-        is_ready: questions can be asked.
-        error: one line, where it cannot be drawn.
-    """
-
-    lines: int
-    of: int
-    is_ready: bool
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How people and judges agree, as of now.
-
-    Attributes:
-        answers: of all people.
-        people: see `audit.people.agreement`.
-        report: see `AuditReport.to_dict`; None while nobody has answered.
-        text: the same as plain tables, "" while nobody has answered.
-        by_person: for each person, each judge's Cohen's kappa with them (`better` against the rest, weighted by what
-            the items stand for), None where it is not defined; "verdict" is the cascade's last word.
-        reason: why there is no report, in a sentence; None where there is one.
-    """
-
-    answers: int
-    people: Mapping[str, Any]
-    report: Mapping[str, Any] | None
-    text: str
-    by_person: Mapping[str, Mapping[str, float | None]]
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +209,7 @@ class Adjudication:
         began = time.monotonic()
         if known is not None and (known.version == version or (not newest and began < known.until)):
             return known.found
-        found = _agreement(sample, answers)
+        found = measured_agreement(sample, answers)
         took = time.monotonic() - began
         # The first time most of it is imports.
         until = began + (11 * took if known is not None and took > _LONG_SECONDS else 0)
@@ -365,8 +288,8 @@ class Adjudication:
             number=number,
             of=len(self._items),
             query=item.query,
-            positives=tuple(map(_shown, item.positives)),
-            candidate=_shown(item.candidate),
+            positives=tuple(map(shown_passage, item.positives)),
+            candidate=shown_passage(item.candidate),
             earlier=None if standing is None else standing.answer,
         )
 
@@ -487,38 +410,3 @@ def checked(person: str) -> str:
     """A name by which answers are kept. Raises as `local_person`."""
     local_person(person)
     return person
-
-
-def _shown(text: Text) -> Shown:
-    return Shown(text.title, text.text)
-
-
-def _agreement(sample: AuditSample, answers: Sequence[Answer]) -> Agreement:
-    people = agreement_of(answers)
-    by_person = {
-        person: _kappas(sample, [answer for answer in answers if answer.person == person])
-        for person in people["people"]
-    }
-    try:
-        found = audit_report(sample, answers)
-    except ConfigError as error:
-        return Agreement(len(answers), people, None, "", by_person, str(error))
-    return Agreement(len(answers), people, found.to_dict(), found.to_text(), by_person, None)
-
-
-def _kappas(sample: AuditSample, answers: Sequence[Answer]) -> dict[str, float | None]:
-    """How far each judge and the verdict agree with one person."""
-    said = {answer.id: answer.value is Label.BETTER for answer in answers if answer.value is not None}
-    items = [item for item in sample.items if item.id in said]
-    kappas: dict[str, float | None] = {}
-    for judge in (VERDICT, *sample.judges):
-        seen = [item for item in items if judge == VERDICT or item.labels.get(judge) is not None]
-        pairs = [(int(_is_better(item, judge)), int(said[item.id])) for item in seen]
-        kappas[judge] = kappa(pairs, weights=[item.weight for item in seen])
-    return kappas
-
-
-def _is_better(item: Item, judge: str) -> bool:
-    if judge == VERDICT:
-        return item.outcome is Outcome.FALSE_NEGATIVE
-    return item.labels[judge] == Label.BETTER
