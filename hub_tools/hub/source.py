@@ -19,13 +19,7 @@ from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.sources import Source, SourceFile, source_from_files
 from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.builders.sources.beir import MINED_NEGATIVES
-from hf_relabel.builders.sources.files import (
-    DATA_FILES,
-    data_files,
-    exists,
-    is_data_file,
-    subset_of,
-)
+from hf_relabel.builders.sources.files import DATA_FILES, data_files, exists, is_data_file, subset_of
 from hf_relabel.builders.sources.objects import size_told
 from hf_relabel.builders.sources.paths import check_regular, did_you_mean_beside, without_secrets
 from hf_relabel.builders.sources.samples import Sample
@@ -146,7 +140,12 @@ def open_source(
     options = Options.checked(called, subset, sample, skip_bad_rows, limit, mined_negatives, columns, relevant_from)
     if split is None and format != "beir":
         split = "train"
-    sha, paths = _pinned_files(hub.repo_id, revision, config, split, token)
+    try:
+        sha, paths = _pinned_files(hub.repo_id, revision, config, split, token)
+    except SourceError as error:
+        # `data/train.jsnl` could be a data set of the Hub, and is a file whose name has a mistake.
+        near = did_you_mean_beside(Path(data))
+        raise (SourceError(f"{error}{near} It is in {Path(data).parent} here.") if near else error) from error.__cause__
     files = [_hub_file(hub.repo_id, sha, path, token, cache) for path in paths]
     return source_from_files(
         files, name=called, revision=sha, config=config, split=split, format=format, options=options

@@ -168,6 +168,22 @@ def test_a_misspelt_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
             mine([{"query": "q", "positive": "yes"}], tmp_path / "out.jsonl", corpus=tmp_path / wrong)
 
 
+def test_a_misspelt_file_that_could_be_on_the_hub_is_answered_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: Any) -> Any:
+        raise SourceError("There is no data set of that name on the Hub.")
+
+    monkeypatch.setattr("hf_relabel.hub_tools.hub.source._pinned_files", asked)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "train.jsonl", *ROWS)
+    with pytest.raises(SourceError, match=r"on the Hub\. Did you mean 'train\.jsonl'\? It is in data here\."):
+        open_source("data/train.jsnl")
+    with pytest.raises(SourceError, match=r"on the Hub\.$"):
+        open_source("data/something-else")
+
+
 def test_a_table_in_a_zip_file_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_relabel.builders.sources.archives.LONGEST_LINE", 2**16)
     table = io.BytesIO()
