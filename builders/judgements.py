@@ -54,6 +54,9 @@ class Judgement:
         return self.label is Label.FAILED and self.rationale.startswith(UNKNOWN_ROW)
 
 
+ANSWERS_BY = "answers_by"
+"""The setting of a judge whose answers hang on more than the texts: on `ids`, which its journal keys then hold too."""
+
 UNKNOWN_ROW = "The judge does not know this row"
 """How the rationale begins of a judge that has no answer because it knows some rows only."""
 

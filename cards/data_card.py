@@ -135,7 +135,7 @@ def _values(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
     sources = [*_hub_source(facts.manifest), *facts.source_datasets]
     if sources:
         values["source_datasets"] = _with_ours(metadata.get("source_datasets"), sources)
-    return values | config_values(metadata, facts.manifest["settings"])
+    return values | config_values(metadata, facts.manifest["settings"], facts.manifest["files"])
 
 
 def _with_ours(present: Any, ours: Iterable[str]) -> Any:

@@ -144,6 +144,14 @@ class TrainingReport(_Part):
     finished: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """On one screen: what was trained, on what, and what it gave."""
+        measured = [f"  {each.set.name}: {each.metrics}" for each in self.evaluations]
+        what = f"{self.kind} of {self.base.name} on {self.data.location}, {self.data.config}"
+        return "\n".join([f"TrainingReport: {what}; {self.steps:,} steps in {self.seconds:,.0f} s", *measured])
+
+    __str__ = __repr__
+
     def write(self, folder: Path) -> Path:
         """Write training.json, keys in order, so that the same report gives the same bytes."""
         path = folder / REPORT_NAME

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from hf_relabel.builders.cascade.judged_share import ENOUGH
+from hf_relabel.builders.cascade.judged_share import ENOUGH, WHY_UNJUDGED
 from hf_relabel.builders.configs.writing import VERDICTS, BuildReport
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.job.job_file import BuildSettings
@@ -110,7 +110,8 @@ def relabel(
         data: what `open_source` gives or takes: a `datasets.Dataset`, a data frame, a list of dicts, a file, a folder,
             a data set on the Hub.
         endpoint: the judge's server: a URL, what `make_endpoint` gives, or several that serve the same model.
-        technique: `relabel`, `relabel-filter`, `remove-hn`, `remove` or `original`, or several; None for all.
+        technique: `relabel`, `relabel-filter`, `remove-hn`, `remove` or `original`, or several; None for all. A build
+            that is released is one for everybody, so there `remove-hn` is the default, which needs no precise judge.
         judge: who judges: a judge, its kind (`listwise`, `pointwise`, `similarity` …), a `Stage`, or a list of those.
             None is the listwise judge, which needs an endpoint.
         model: the model to ask the server for, or that of an offline judge named by its kind.
@@ -187,11 +188,12 @@ def summary(manifest: Mapping[str, Any], journal: Path) -> str:
     """What was found, in a line, and where the judgements are."""
     found = manifest["verdicts"]["total"]
     counts = {outcome: sum(reasons.values()) for outcome, reasons in found["outcomes"].items()}
+    without = {"failed": 0, "unparsable": 0} | found["outcomes"]["unjudged"]
+    reasons = ", ".join(f"{number:,} {WHY_UNJUDGED.get(reason, reason)}" for reason, number in without.items())
     parts = [
         f"{counts['false_negative']:,} false",
         counted(counts["duplicate"], "copy of a positive", "copies of a positive"),
-        f"{counts['unjudged']:,} not judged ({found['failures']['failed']:,} failed,"
-        f" {found['failures']['unparsable']:,} unparsable)",
+        f"{counts['unjudged']:,} not judged ({reasons})",
     ]
     rows = counted(manifest["rows"]["count"], "row")
     negatives = f"{counted(found['candidates'], 'negative')} {', '.join(parts)}"

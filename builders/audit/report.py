@@ -25,6 +25,7 @@ from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ _OUTCOME_LABELS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class AuditReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class AuditReport(Shown):
     """See the module's text.
 
     Attributes:

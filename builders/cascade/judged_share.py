@@ -6,6 +6,7 @@ Candidates without an answer stay negatives: a set with many of them would be ca
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ ENOUGH = 0.9
 WITHOUT_ANSWER = ("failed", "unparsable", "not-reached")
 UNKNOWN = "unknown"
 """Of rows that the judge does not know, such as those that a truth file lacks."""
+WHY_UNJUDGED = {UNKNOWN: "in rows that the judge does not know", "not-reached": "not reached"}
+"""Reasons that people read in other words."""
 
 _logger = logging.getLogger(__name__)
 
@@ -65,10 +68,7 @@ class JudgedShare:
 
     def reasons(self) -> str:
         """What became of those without an answer: `0 failed, 2 unparsable, 488 not reached`."""
-        said = {UNKNOWN: "in rows that the judge does not know"}
-        return ", ".join(
-            f"{number:,} {said.get(reason, reason.replace('-', ' '))}" for reason, number in self.unjudged.items()
-        )
+        return ", ".join(f"{number:,} {WHY_UNJUDGED.get(reason, reason)}" for reason, number in self.unjudged.items())
 
     def to_dict(self) -> dict[str, Any]:
         return {"needed": self.needed, "judged": self.judged, "without_answer": dict(self.unjudged)}
@@ -88,13 +88,18 @@ class JudgedShare:
         elif self.needed and not self.judged:
             raise BuildError(self._nothing(source, journal))
         elif self.share < ENOUGH:
+            self.tell(source)
+
+    def tell(self, source: str) -> None:
+        """Warn of those that were not judged, where there are any."""
+        if self.judged < self.needed:
             _logger.warning(
                 "Only %s of %s of %s that need a judge were judged (%.0f%%): %s. The others stay negatives."
                 " Judge the rest for a set that is relabelled as a whole.",
                 f"{self.judged:,}",
                 counted(self.needed, "candidate"),
                 source,
-                100 * self.share,
+                math.floor(100 * self.share),
                 self.reasons(),
             )
 

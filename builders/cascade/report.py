@@ -25,6 +25,7 @@ from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.rows import Row
 
@@ -97,8 +98,8 @@ class Escalation:
     on_front: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class JudgingReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class JudgingReport(Shown):
     """See the module's text."""
 
     rows: int
@@ -121,13 +122,15 @@ class JudgingReport:
         if self.positions:
             lines = [[bias.judge, bias.spread, bias.trend, bias.p_value, _bias_note(bias)] for bias in self.positions]
             header = ["judge of lists", "spread", "trend", "p", "note"]
-            parts.append("Bias of position\n" + text_table(lines, header, floatfmt=".3f"))
+            table = text_table(lines, header, floatfmt=".3f")
+            parts.append(f"Bias of position\n{table}\n{_WHAT_BIAS_MEANS}")
             header = ["place", *(bias.judge for bias in self.positions)]
             parts.append("Share called relevant, by place in the prompt\n" + text_table(self._by_place(), header))
         if self.agreement:
             pairs = [[pair.first, pair.second, pair.both, pair.same_label, pair.kappa] for pair in self.agreement]
             header = ["judge", "judge", "both answered", "same label", "kappa"]
-            parts.append("Agreement\n" + text_table(pairs, header, floatfmt=".3f"))
+            table = text_table(pairs, header, floatfmt=".3f")
+            parts.append(f"Agreement\n{table}\n{_WHAT_AGREEMENT_MEANS}")
         if self.escalation:
             noted = len(self.escalation) > 1 or any(way.missing for way in self.escalation)
             ways = [
@@ -137,8 +140,8 @@ class JudgingReport:
             ]
             header = ["escalation", "judged", "tokens", "false negatives", "lost", *(["note"] if noted else [])]
             table = text_table(ways, header, intfmt=",")
-            meaning = f"\n{_WHAT_NOTES_MEAN}" if noted else ""
-            parts.append(f"Ways to run it, on the same replies\n{table}{meaning}")
+            meaning = f"{_WHAT_WAYS_MEAN}\n{_BEST_VALUE}" if noted else _WHAT_WAYS_MEAN
+            parts.append(f"Ways to run it, on the same replies\n{table}\n{meaning}")
         if any(self.cut.values()):
             cut = ", ".join(f"{name}: {number}" for name, number in self.cut.items() if number)
             parts.append(f"Judged on a part of the text: {cut}.")
@@ -168,9 +171,17 @@ def _note(way: Escalation) -> str:
     return "best value" if way.on_front else ""
 
 
-_WHAT_NOTES_MEAN = """\
-lost: false negatives that another way finds.
-best value: no other finds as many for fewer tokens."""
+_WHAT_BIAS_MEANS = """\
+spread: the largest share called relevant at a place, minus the smallest.
+trend: below 0 the first places are called relevant more often, 0 is best.
+p: how likely so much is by chance; biased: below 0.01."""
+_WHAT_AGREEMENT_MEANS = """\
+both answered: candidates that both judged. same label: how many of them alike.
+kappa: agreement beyond chance on better against the rest, 1 at best."""
+_WHAT_WAYS_MEAN = """\
+judged: candidates that each stage judges. tokens: of prompts and replies.
+false negatives: how many are found. lost: how many more another way finds."""
+_BEST_VALUE = "best value: no other finds as many for fewer tokens."
 
 
 @needs("audit", "A report on judges")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_relabel.builders.cascade.combining import level
 from hf_relabel.builders.config_names import SUSPECTS
-from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.store import Journal, JudgeIdentity
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import NumberedRow, Row
 
@@ -160,7 +160,7 @@ def _reason(kind: str, judgement: Judgement, opinion: Opinion, several: int) -> 
 def suspect_finder(journal: Journal, run: Mapping[str, Any]) -> Callable[[NumberedRow], list[Suspect]]:
     """What finds the suspects of a row from a run over hidden ground truths, as the journal remembers it."""
     identities = [JudgeIdentity(**judge) for judge in run["judges"]]
-    digests = [identity.digest() for identity in identities]
+    keys_of = [identity.keys() for identity in identities]
     names = [identity.describe() for identity in identities]
     several = int(run["several"])
 
@@ -168,8 +168,8 @@ def suspect_finder(journal: Journal, run: Mapping[str, Any]) -> Callable[[Number
         row = hidden(numbered.row)
         positions = range(len(row.negative_passages))
         judges = {}
-        for number, (identity, digest) in enumerate(zip(identities, digests, strict=True)):
-            keys = candidate_keys(digest, row, positions)
+        for number, (identity, of_judge) in enumerate(zip(identities, keys_of, strict=True)):
+            keys = of_judge(row, positions)
             known = journal.look_up(keys)
             said = {position: known[key] for position, key in zip(positions, keys, strict=True) if key in known}
             name = names[number] if names.count(names[number]) == 1 else f"{names[number]} #{number + 1}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.cascade.rules import Findings, Rule, StageAnswers, candidates_of_stage, conclude
 from hf_relabel.builders.cascade.zones import zoned
-from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.store import Journal, JudgeIdentity
 from hf_relabel.builders.judgements import Label, Verdict
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
@@ -133,11 +133,11 @@ def stage_views(
     rules = [stage.rule for stage in stages]
     views: list[list[StageView]] = [[] for _ in rows]
     for stage in stages:
-        digests = [judge.digest() for judge in stage.judges]
+        keys_of = [judge.keys() for judge in stage.judges]
         keys: list[tuple[dict[int, bytes], ...]] = []
         for (row, findings), before in zip(rows, views, strict=True):
             asked = candidates_of_stage(row, findings, rules, [view.word for view in before])
-            keys.append(tuple(dict(zip(asked, candidate_keys(digest, row, asked), strict=True)) for digest in digests))
+            keys.append(tuple(dict(zip(asked, of_judge(row, asked), strict=True)) for of_judge in keys_of))
         known = journal.look_up([key for of_row in keys for of_judge in of_row for key in of_judge.values()])
         for of_row, before in zip(keys, views, strict=True):
             said = tuple({place: known[key] for place, key in of_judge.items() if key in known} for of_judge in of_row)

@@ -46,6 +46,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.readme.configs_readme import EMPTY_NOTE, format_lines, readme_text, totals, view_lines
 from hf_relabel.builders.rows import NumberedRow, arrow_schema
@@ -94,8 +95,8 @@ class Shard:
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class BuildReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class BuildReport(Shown):
     """What was built.
 
     Attributes:

@@ -13,7 +13,6 @@ from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.builders.messages.program import program
 
 TEMPLATE = Path(__file__).parent / "files" / "new.yaml.jinja"
-PAGE = "hub_tools/commands/pages/job-file.md"
 
 
 def write_new_job(
@@ -65,7 +64,6 @@ def new_job(
     made = template.render(
         program=program(),
         name=_comment(name),
-        page=PAGE,
         source=_yaml(source),
         columns={role: _yaml(list(names)) for role, names in (columns or {}).items()},
         journal=_yaml(f"{stem}.sqlite"),

@@ -15,13 +15,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
-from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judgements import ANSWERS_BY, Judgement, Label
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Passage, Row
@@ -92,6 +93,10 @@ class JudgeIdentity:
     def digest(self) -> bytes:
         return hashlib.blake2b(self.to_json().encode(), digest_size=_KEY_BYTES).digest()
 
+    def keys(self) -> Callable[[Row, Sequence[int]], list[bytes]]:
+        """What gives the journal keys of some candidates of a row, see `candidate_keys`."""
+        return partial(candidate_keys, self.digest(), by_ids=self.settings.get(ANSWERS_BY) == "ids")
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -103,23 +108,24 @@ class Failure:
     message: str
 
 
-def candidate_keys(judge_digest: bytes, row: Row, positions: Sequence[int]) -> list[bytes]:
-    """The journal keys of some candidates of a row, 16 bytes each. Ids play no part: they say nothing of the text.
+def candidate_keys(judge_digest: bytes, row: Row, positions: Sequence[int], *, by_ids: bool = False) -> list[bytes]:
+    """The journal keys of some candidates of a row, 16 bytes each. Ids play no part, since they say nothing of the
+    text, unless `by_ids`: for a judge that answers by them.
 
     The first half is the row's, so that the answers of one reply lie side by side in the file: writing them touches one
     page of it, and reading them too, however many millions there are. The second half is of row and candidate.
     """
     row_hash = hashlib.blake2b(judge_digest, digest_size=_KEY_BYTES // 2)
-    _feed(row_hash, row.subset, row.query, str(len(row.positive_passages)))
+    _feed(row_hash, row.subset, row.query, str(len(row.positive_passages)), *((row.query_id,) if by_ids else ()))
     for passage in row.positive_passages:
         _feed(row_hash, passage.title, passage.text)
     prefix = row_hash.digest()
-    return [prefix + _candidate_hash(row_hash, row.negative_passages[position]) for position in positions]
+    return [prefix + _candidate_hash(row_hash, row.negative_passages[position], by_ids) for position in positions]
 
 
-def _candidate_hash(row_hash: hashlib.blake2b, passage: Passage) -> bytes:
+def _candidate_hash(row_hash: hashlib.blake2b, passage: Passage, by_ids: bool) -> bytes:
     candidate_hash = row_hash.copy()
-    _feed(candidate_hash, passage.title, passage.text)
+    _feed(candidate_hash, passage.title, passage.text, *((passage.docid,) if by_ids else ()))
     return candidate_hash.digest()
 
 
@@ -366,6 +372,18 @@ class Journal:
             )
             for query_id, docid, label, message in cursor:
                 yield Failure(query_id, docid, _LABELS[label], message)
+
+    def failure_reasons(self, most: int) -> list[tuple[Failure, int]]:
+        """What went wrong, the most frequent first: for each reason the first candidate, and how many there are."""
+        query = (
+            "SELECT query_id, docid, label, rationale, COUNT(*), MIN(query_id || docid) FROM failures"
+            " GROUP BY label, rationale ORDER BY COUNT(*) DESC, rationale LIMIT ?"
+        )
+        with self._errors():
+            return [
+                (Failure(query_id, docid, _LABELS[label], message), number)
+                for query_id, docid, label, message, number, _ in self._database.execute(query, (most,))
+            ]
 
     def usage(self) -> tuple[int, int]:
         """Prompt and completion tokens of all stored replies, where servers reported them."""

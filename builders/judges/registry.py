@@ -19,6 +19,7 @@ from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.settings import check_number
 from hf_relabel.builders.messages.nearest import nearest_or_all
 from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.spelling import argument
 
 JUDGES: dict[str, Callable[..., PromptJudge | BatchJudge]] = {
     "cross-encoder": CrossEncoderJudge,
@@ -43,11 +44,11 @@ ORDERED = ("listwise", "ranking")
 """Kinds that show candidates in an order, and can be asked in several."""
 
 _NEEDED = {
-    "student": "`model`, the folder that `{program} student` wrote (--model DIR)",
-    "truth": "`file`, which holds the known false negatives (--truth FILE)",
-    SAVED_REPLIES: "`file`, which holds the replies (--replies FILE)",
+    "student": f"{argument('model')}, the folder that `{{program}} student` wrote",
+    "truth": f"{argument('file')}, which holds the known false negatives",
+    SAVED_REPLIES: f"{argument('file')}, which holds the replies",
 }
-"""What a judge cannot do without, and the option that gives it."""
+"""What a judge cannot do without."""
 
 
 def make_judge(kind: str, **settings: Any) -> PromptJudge | BatchJudge:

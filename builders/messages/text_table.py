@@ -52,6 +52,25 @@ def text_table(
         return _fitted(names, cells, room, style)
 
 
+def fitted(text: str, *, indent: str = "") -> str:
+    """A paragraph as lines that fit the terminal as a table does, wrapped between words; a longer word stays whole.
+
+    Args:
+        indent: before the first line; those below it have two blanks more.
+    """
+    import textwrap
+
+    room, below = shutil.get_terminal_size((WIDTH, 24)).columns, f"{indent}  "
+    return textwrap.fill(
+        text,
+        room,
+        initial_indent=indent,
+        subsequent_indent=below,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _fitted(names: Sequence[str], cells: Sequence[Sequence[Any]], room: int, style: Mapping[str, Any]) -> str:
     columns = [[row[place] for row in cells] for place in range(len(names))]
     widths = [

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from hf_relabel.builders.cascade.rules import Rule, first_candidates
 from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.messages.counted import counted as counted_as
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.findings import free_findings
@@ -187,8 +188,8 @@ class StagePlan:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class JobPlan:
+@dataclass(frozen=True, slots=True, repr=False)
+class JobPlan(Shown):
     """What a whole job will take.
 
     Attributes:
@@ -210,6 +211,18 @@ class JobPlan:
     completion_tokens_range: Range | None = None
     cost_range: Range | None = None
     unreached: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        """The sums, and a line for each judge."""
+        cost = "" if self.cost is None else f", {self.cost:,.2f} USD"
+        hours = "" if self.hours is None else f", {self.hours:,.1f} hours"
+        sums = f"{self.prompt_tokens:,} prompt and {self.completion_tokens:,} completion tokens{cost}{hours}"
+        lines = [
+            f"{stage.name}, {stage.judge}: {counted_as(stage.rows, 'row')},"
+            f" {counted_as(stage.candidates, 'candidate')}, {counted_as(stage.requests, 'request')}."
+            for stage in self.stages
+        ]
+        return "\n".join([f"{counted_as(self.rows, 'row')}: {sums}.", *lines])
 
     def off(self, confidence: float = CONFIDENCE) -> float | None:
         """By what share the cost may be off, without prices the tokens; None where a part of it is assumed."""

@@ -30,7 +30,7 @@ def readme_text(manifest: Mapping[str, Any], earlier: str | None) -> str:
     return merge_readme(
         earlier,
         title="Relabelled retrieval training set",
-        values=lambda metadata: config_values(metadata, manifest["settings"]),
+        values=lambda metadata: config_values(metadata, manifest["settings"], manifest["files"]),
         content=lambda _: _section(manifest),
     )
 

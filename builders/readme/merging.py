@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,7 +39,9 @@ def merge_readme(
     return readme.with_values(values(metadata)).with_body(body)
 
 
-def config_values(metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def config_values(
+    metadata: Mapping[str, Any], settings: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
     """`configs` and `dataset_info` of the front matter: ours as they are now, others' as they were.
 
     Exactly one config is the default: ours, unless the repository holds one that is called "default", which `datasets`
@@ -46,6 +49,7 @@ def config_values(metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> d
 
     Args:
         settings: the `settings` of a manifest.
+        files: its `files`: what tells this content of a config from another.
 
     Raises:
         CardError: `configs` is no list of configs.
@@ -53,7 +57,7 @@ def config_values(metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> d
     names = config_names(settings)
     foreign = [config for config in _listed(metadata) if not _is_ours(config, names)]
     default = None if has_foreign_default(metadata, settings) else settings["default_config"]
-    configs = [_config(name, settings["split"], is_default=name == default) for name in names]
+    configs = [_config(name, settings["split"], files or {}, is_default=name == default) for name in names]
     configs += [{key: value for key, value in config.items() if key != "default"} for config in foreign]
     return {"configs": configs, **_dataset_info(metadata, names)}
 
@@ -71,9 +75,13 @@ def _listed(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     return configs
 
 
-def _config(name: str, split: str, *, is_default: bool) -> dict[str, Any]:
+def _config(name: str, split: str, files: Mapping[str, Mapping[str, Any]], *, is_default: bool) -> dict[str, Any]:
     # None of ours is called "default": datasets mishandles that name.
     config: dict[str, Any] = {"config_name": name, "data_files": [{"split": split, "path": f"{name}/{split}-*"}]}
+    if content := sorted((path, entry["sha256"]) for path, entry in files.items() if path.startswith(f"{name}/")):
+        # `datasets` keeps what it loads of a folder by the folder's name and what stands here, not by the files:
+        # without this, a folder that is built again would be loaded as it was before.
+        config["description"] = f"content {hashlib.sha256(repr(content).encode()).hexdigest()[:16]}"
     return config | ({"default": True} if is_default else {})
 
 

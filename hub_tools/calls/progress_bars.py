@@ -140,7 +140,7 @@ def described(report: Any, spent_before: float | None = None) -> str:
     Args:
         spent_before: cost of the judges before this one, None where that is not known.
     """
-    parts = [f"{label} {number:,}" for label, number in report.totals.items() if number]
+    parts = [f"{label} {number:,}" for label, number in report.by_label().items() if number]
     tokens = report.prompt_tokens + report.completion_tokens
     if tokens:
         parts.append(f"{_short(tokens)} tokens")

@@ -98,7 +98,12 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--calibration", metavar="FILE", help="Let the thresholds of an audit decide instead of the judges' labels."
 )
-@click.option("--default", "default_config", help="The default config: remove-hn, or as in the release.")
+@click.option(
+    "--default",
+    "default_config",
+    help="The config that loads when none is named: remove-hn, or as in the release. (Python's relabel(…) gives what it"
+    " is asked for, relabel unless told otherwise.)",
+)
 @view_options
 @click.option(
     "--output-format",
@@ -222,9 +227,4 @@ def show_build(report: BuildReport, out: str | Path, as_json: bool) -> None:
     click.echo(report.to_text())
     settings = report.manifest["settings"]
     shown = [settings["default_config"], *(view["name"] for view in settings.get("views", ()))]
-    click.echo("\nLoad it with: " + ", ".join(f'load_dataset("{out}", "{name}")' for name in shown))
-    if report.replaced:  # `datasets` keeps what it loads of a local folder by the folder's last name
-        click.echo(
-            "There was a build before. If you loaded that one, datasets keeps its rows: add"
-            ' download_mode="force_redownload" once.'
-        )
+    click.echo("\nLoad it with: " + ",\n  ".join(f'load_dataset("{out}", "{name}")' for name in shown))

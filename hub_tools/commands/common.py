@@ -244,6 +244,8 @@ def _judge(given: dict[str, Any]) -> dict[str, Any]:
             judge["file"] = given[option]
         elif given[option]:
             raise ConfigError(f"--{option} is for --judge {judge_kind}.")
+        elif kind == judge_kind:
+            raise ConfigError(f"--judge {judge_kind} needs --{option} FILE.")
     if given["model"] and not given["endpoints"]:
         judge["model"] = given["model"]
     return judge

@@ -10,7 +10,7 @@ import click
 from hf_relabel.builders.errors import JudgingStopped
 from hf_relabel.builders.judgements import UNKNOWN_ROW, Label
 from hf_relabel.builders.messages.counted import counted
-from hf_relabel.builders.messages.text_table import text_table
+from hf_relabel.builders.messages.text_table import fitted, text_table
 from hf_relabel.hub_tools.commands.common import (
     engine_of,
     engine_options,
@@ -23,12 +23,14 @@ from hf_relabel.hub_tools.commands.common import (
 )
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
+from hf_relabel.hub_tools.commands.next_step import show_next
+from hf_relabel.hub_tools.commands.spelling import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hf_relabel.builders.job.job_file import Job
-    from hf_relabel.builders.journal.store import Journal
+    from hf_relabel.builders.journal.store import Failure, Journal
     from hf_relabel.builders.sources import Source
     from hf_relabel.hub_tools.judging.run import Stage, StageReport
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
@@ -42,7 +44,8 @@ Examples:
   hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080 --retry-failed
   RAY_ADDRESS=head:6379 hf relabel judge user/repo --endpoint http://a:8080 --journal /shared/a.sqlite --engine ray"""
 
-MOST_FAILURES_SHOWN = 10
+MOST_REASONS_SHOWN = 10
+_ANSWERS = [str(label) for label in Label if label.is_answer]
 WHAT_LABELS_MEAN = """\
 better: relevant, and at least as good as the ground truth: a false negative.
 worse: relevant, but less so than the ground truth. irrelevant: a true negative."""
@@ -75,16 +78,20 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
         reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
         show_reports(reports, journal, as_json)
     check_some_judged(reports)
+    if not as_json:
+        show_next(job.journal)
 
 
 def check_some_judged(reports: Sequence[StageReport]) -> None:
     """Raises: JudgingStopped, where a judge gave no verdict on anything that it was asked about."""
     for report in reports:
-        asked, totals = sum(report.totals.values()), report.totals
-        if asked and asked == totals[Label.FAILED] + totals[Label.UNPARSABLE]:
+        without = {name: number for name, number in report.by_label().items() if name not in _ANSWERS}
+        asked = sum(report.totals.values())
+        if asked and asked == sum(without.values()):
+            why = ", ".join(f"{number:,} {name}" for name, number in without.items() if number)
             raise JudgingStopped(
-                f"{report.name}: none of {counted(asked, 'candidate')} got a verdict ({totals[Label.FAILED]:,} failed,"
-                f" {totals[Label.UNPARSABLE]:,} unparsable; the reasons are above). Nothing can be built of this."
+                f"{report.name}: none of {counted(asked, 'candidate')} got a verdict ({why}; the reasons are above)."
+                " Nothing can be built of this."
             )
 
 
@@ -121,30 +128,39 @@ def show_reports(reports: list[StageReport], journal: Journal, as_json: bool) ->
         return
     for report in reports:
         click.echo(f"Judge of {report.name}: {report.judge}")
+    asks = any(report.requests for report in reports)
     lines = [
-        {"stage": report.name, "rows": report.rows, "requests": report.requests, "known": report.known}
-        | {str(label): number for label, number in report.totals.items()}
+        {"stage": report.name, "rows": report.rows, **({"requests": report.requests} if asks else {})}
+        | {"known": report.known, **report.by_label()}
         for report in reports
     ]
     click.echo(f"\n{text_table(lines, intfmt=',')}\n")
     for report in reports:
-        click.echo(f"{report.name}: {report.sums()}.")
+        click.echo(fitted(f"{report.name}: {report.sums()}."))
     click.echo(f"\n{WHAT_LABELS_MEAN}")
     if any(report.known for report in reports):
         click.echo("known: counted too, but in the journal already and not asked again.")
+    if any(report.unknown for report in reports):
+        click.echo("unknown: in rows that the judge does not know.")
     show_failures(journal)
 
 
 def show_failures(journal: Journal) -> None:
-    """List the candidates without an answer, the first few of them by name."""
-    failures = [failure for _, failure in zip(range(MOST_FAILURES_SHOWN + 1), journal.failures(), strict=False)]
-    if not failures:
+    """List the candidates without an answer, by reason, the first of each by name."""
+    reasons = journal.failure_reasons(MOST_REASONS_SHOWN + 1)
+    if not reasons:
         return
-    unknown = all(failure.message.startswith(UNKNOWN_ROW) for failure in failures)
+    unknown = all(_is_unknown(failure) for failure, _ in reasons)
     remedy = "the judge lacks these rows" if unknown else "ask again with --retry-failed"
     click.echo(f"\nNot judged (never read as irrelevant; {remedy}):")
-    for failure in failures[:MOST_FAILURES_SHOWN]:
-        message = " ".join(failure.message.split())
-        click.echo(f"  {failure.query_id}  {failure.docid}  {failure.label}: {message[:120]}")
-    if len(failures) > MOST_FAILURES_SHOWN:
+    for failure, number in reasons[:MOST_REASONS_SHOWN]:
+        label = "unknown" if _is_unknown(failure) else failure.label
+        which = f"{failure.query_id} {failure.docid}{' and others' if number > 1 else ''}"
+        message = " ".join(failure.message.split())[:200]
+        say(fitted(f"{counted(number, 'candidate')} {label} ({which}): {message}", indent="  "))
+    if len(reasons) > MOST_REASONS_SHOWN:
         click.echo("  …")
+
+
+def _is_unknown(failure: Failure) -> bool:
+    return failure.message.startswith(UNKNOWN_ROW)

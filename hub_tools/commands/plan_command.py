@@ -11,7 +11,9 @@ import click
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.counted import counted
-from hf_relabel.builders.messages.text_table import text_table
+from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.messages.text_table import fitted, text_table
 from hf_relabel.hub_tools.commands.common import (
     json_option,
     print_json,
@@ -21,6 +23,9 @@ from hf_relabel.hub_tools.commands.common import (
     stage_settings,
 )
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
+from hf_relabel.hub_tools.commands.progress import progress_bar
+from hf_relabel.hub_tools.commands.spelling import respelt_here
+from hf_relabel.hub_tools.hub.redaction import safe_url
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import Job
@@ -145,7 +150,7 @@ def show_plan(
     with (
         goes_on(partial(kept_in, job.journal)) if probes else nullcontext(),
         journal_for_judging(job.journal) if probes else nullcontext() as journal,
-        judging_progress(probe or None) as progress,
+        judging_progress(probe or None) if probes else progress_bar(_asking(job), "") as shown,
     ):
         plan = plan_job(
             source_of(job.source),
@@ -158,12 +163,19 @@ def show_plan(
             tokens_per_second=tokens_per_second,
             price_hour=price_hour,
             escalated=escalated,
-            progress=progress,
+            progress=shown if probes else False,
         )
     if as_json:
         print_json(plan.to_dict())
         return
     _print(plan, within)
+
+
+def _asking(job: Job) -> str:
+    """What a plan without a probe does, and whom it may wait for."""
+    servers = dict.fromkeys(endpoint.url for stage in job.stages for endpoint in stage.endpoints)
+    asking = f", then asking {', '.join(map(safe_url, servers))} how many tokens they have" if servers else ""
+    return f"reading rows{asking}"
 
 
 def _print(plan: JobPlan, within: float | None) -> None:
@@ -190,11 +202,27 @@ def _print(plan: JobPlan, within: float | None) -> None:
             else f"; to know it to {within:.1%} takes about {counted(plan.rows_to_probe(within), 'row')}"
         )
         click.echo(f"{what} known to {off:.1%} (95 %){short}.")
+    for note in _what_is_missing(plan):
+        click.echo(fitted(respelt_here(note)))
     for stage in plan.stages:
         for name, basis in stage.basis.items():
-            click.echo(f"{stage.name}: {name.replace('_', ' ')}: {basis}")
+            click.echo(fitted(f"{stage.name}: {name.replace('_', ' ')}: {basis}"))
     for reason in plan.unreached:
-        click.echo(f"Not reached: {reason.rstrip('.')}. This plan is made without that server.")
+        click.echo(fitted(f"Not reached: {reason.rstrip('.')}. This plan is made without that server."))
+
+
+def _what_is_missing(plan: JobPlan) -> list[str]:
+    """Why a column has no number, and what gives it one."""
+    asking = [stage for stage in plan.stages if stage.asks_server]
+    notes = []
+    if any(stage.cost is None for stage in asking):
+        notes.append(
+            f"USD -: no price is known. Give {argument('price_prompt')} and {argument('price_completion')} (US dollars"
+            f" per million tokens), or `{program()} plan` the --price-hour of your own servers."
+        )
+    if any(stage.hours is None for stage in asking):
+        notes.append(f"hours -: no speed is known. Give `{program()} plan` the --tokens-per-second of the servers.")
+    return notes
 
 
 def _print_offline(plan: JobPlan) -> None:

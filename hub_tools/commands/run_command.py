@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.program import program, spoken
 from hf_relabel.hub_tools.commands.common import (
     engine_of,
     engine_options,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   hf relabel run --new job.yaml train.jsonl --endpoint http://127.0.0.1:8080
+  hf relabel run --settings
   hf relabel run --list
   hf relabel run job.yaml
   hf relabel run rlhn-fever --set tgi_url=http://127.0.0.1:8080
@@ -48,6 +49,7 @@ Examples:
 @click.option("--model", help="With --new: its model.")
 @click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of the job file.")
 @click.option("--list", "list_files", is_flag=True, help="List the job files that ship with the package.")
+@click.option("--settings", "show_settings", is_flag=True, help="Print all that may stand in a job file.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only work out what it would take.")
 @click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
 @engine_options
@@ -61,6 +63,7 @@ def command(
     model: str | None,
     parameters: tuple[str, ...],
     list_files: bool,
+    show_settings: bool,
     only_plan: bool,
     retry_failed: bool,
     as_json: bool,
@@ -79,6 +82,11 @@ def command(
         for name, file in shipped_job_files().items():
             first_line = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
             click.echo(f"{name:24} {first_line}")
+        return
+    if show_settings:
+        from hf_relabel.hub_tools.commands.job_page import page
+
+        click.echo(spoken(page()))
         return
     if new is not None:
         _write_new(new, job_file, judge_kind, endpoints, model, parse_columns(columns))

@@ -15,6 +15,8 @@ from hf_relabel.builders.planning.plan import CHARACTERS_PER_TOKEN
 
 AT_ONCE = 8
 """Texts counted at a time: it is a favour that a busy server does beside its work."""
+COUNT_SECONDS = 10.0
+"""For a server to count the first prompt; one that is served in this process may have to load its model."""
 HUB_SECONDS = 5.0
 """For the Hub to answer at all."""
 
@@ -129,11 +131,12 @@ async def _served(endpoint: CountsTokens) -> TokenCounter | None:
     sample = Request((Message("system", "Answer in a word."), Message("user", "Is it?")), 1)
     name = f"tokenizer served by {endpoint.name}" if isinstance(endpoint, _Named) else "served tokenizer"
     try:
-        if await endpoint.count_prompts([sample]):
-            return TokenCounter(name, True, lambda requests: _sure(endpoint.count_prompts(requests)))
-        if await endpoint.count_tokens(["Is it?"]):
-            return TokenCounter(name, False, lambda requests: _sure(endpoint.count_tokens(_texts(requests))))
-    except EndpointError:
+        async with asyncio.timeout(COUNT_SECONDS):
+            if await endpoint.count_prompts([sample]):
+                return TokenCounter(name, True, lambda requests: _sure(endpoint.count_prompts(requests)))
+            if await endpoint.count_tokens(["Is it?"]):
+                return TokenCounter(name, False, lambda requests: _sure(endpoint.count_tokens(_texts(requests))))
+    except (EndpointError, TimeoutError):
         return None
     return None
 

@@ -329,7 +329,7 @@ class _Run:
             self.stopped = self.stopped or result.stopped
         for name, report in result.judges.items():
             if is_left:
-                report.rows = report.known = report.candidates = 0
+                report.rows = report.known = report.unknown = report.candidates = 0
                 report.aside = dict.fromkeys(report.aside, 0)
                 report.known_labels = dict.fromkeys(Label, 0)  # it will come to those again
             self.done[name] = added(self.done.get(name), report)
@@ -404,6 +404,7 @@ def added(total: StageReport | None, more: StageReport) -> StageReport:
         "candidates",
         "asked",
         "known",
+        "unknown",
         "requests",
         "cut",
         "prompt_tokens",

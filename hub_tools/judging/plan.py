@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -38,6 +38,9 @@ from hf_relabel.hub_tools.judging.stages import Judges, Servers, as_stages
 
 FIRST_PROBED = 50
 """Rows of the first round of a probe that goes on until the cost is known."""
+
+ANSWER_SECONDS = 5.0
+"""For a server to say who it is. A plan is worth having without."""
 
 MOST_PROBED = 2_000
 """Rows such a probe judges at most, unless told otherwise. They are held in memory."""
@@ -113,7 +116,8 @@ def plan(
             sample = _some_of(opened, survey, probing, seed)
             with as_journal(journal) as kept, bars.judging(progress) as show:
                 probed = _probe(sample, ready, to_plan, kept, show)
-        tokens = run_coroutine(_count_tokens(survey, ready, to_plan, prompts, probed))
+        unreached = {} if probed else run_coroutine(_unreached(ready))
+        tokens = run_coroutine(_count_tokens(survey, ready, to_plan, prompts, probed, unreached))
         found = make_plan(
             survey,
             to_plan,
@@ -123,7 +127,7 @@ def plan(
             tokens_per_second=tokens_per_second,
             price_hour=price_hour,
         )
-        return found if probed else replace(found, unreached=run_coroutine(_unreached(ready)))
+        return replace(found, unreached=tuple(unreached.values()))
 
     if within is None:
         return planned(most)
@@ -233,18 +237,20 @@ def _usage_of(judged: JudgedRow, to_plan: Sequence[StageToPlan]) -> ProbedRow:
 # Tokens
 
 
-async def _unreached(stages: Sequence[Stage]) -> tuple[str, ...]:
+async def _unreached(stages: Sequence[Stage]) -> dict[str, str]:
     """The servers of all judges that gave no answer at all, each with the reason."""
     servers = {endpoint.name: endpoint for stage in stages for member in stage.members for endpoint in member.endpoints}
-    said = await asyncio.gather(
-        *(_why_unreached(endpoint) for name, endpoint in servers.items() if name.startswith(("http://", "https://")))
-    )
-    return tuple(reason for reason in said if reason is not None)
+    asked = {name: endpoint for name, endpoint in servers.items() if name.startswith(("http://", "https://"))}
+    said = await asyncio.gather(*map(_why_unreached, asked.values()))
+    return {name: reason for name, reason in zip(asked, said, strict=True) if reason is not None}
 
 
 async def _why_unreached(endpoint: Endpoint) -> str | None:
     try:
-        await endpoint.info()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await endpoint.info()
+    except TimeoutError:
+        return f"{endpoint.name}: no answer within {ANSWER_SECONDS:g} s"
     except EndpointError as error:
         return str(error) if error.status is None else None
     finally:
@@ -258,13 +264,15 @@ async def _count_tokens(
     to_plan: Sequence[StageToPlan],
     prompts: int,
     probed: Sequence[ProbedRow],
+    unreached: Container[str],
 ) -> list[TokenSample | None]:
     members = [member for stage in stages for member in stage.members]
     counted: list[TokenSample | None] = []
     for number, (member, stage) in enumerate(zip(members, to_plan, strict=True)):
         told = any(row.stages[number].prompt_tokens for row in probed)
         requests = [] if told else _prompts(survey, stage, to_plan, prompts)
-        counted.append(await _tokens_of(requests, member.endpoints, member.model) if requests else None)
+        reached = [endpoint for endpoint in member.endpoints if endpoint.name not in unreached]
+        counted.append(await _tokens_of(requests, reached, member.model) if requests else None)
     return counted
 
 

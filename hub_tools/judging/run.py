@@ -21,11 +21,12 @@ from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches
 from hf_relabel.builders.disk.gc_pause import fewer_collections
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
-from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.store import Journal, JudgeIdentity
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.findings import free_findings
@@ -80,14 +81,15 @@ ASIDE = {
 """Why a judge is not asked about a candidate, as tables say it."""
 
 
-@dataclass(slots=True)
-class StageReport:
+@dataclass(slots=True, repr=False)
+class StageReport(Shown):
     """What one judge of a stage did in this run.
 
     Attributes:
         asked, labels: new judgements.
         known, known_labels: judgements found in the journal.
         cut: how many of the new ones were made on a part of the text.
+        unknown: of those that failed, new or known, the ones in rows that the judge does not know.
         exempt: rows that a judge leaves alone: they stay unjudged.
         candidates: negatives of the rows: those of `totals` and those of `aside`.
         aside: candidates that this judge is not asked about, by reason, see `ASIDE`.
@@ -108,6 +110,7 @@ class StageReport:
     cost: float | None = None
     seconds: float = 0.0
     known_labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
+    unknown: int = 0
     exempt: int = 0
     candidates: int = 0
     aside: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASIDE, 0))
@@ -122,6 +125,17 @@ class StageReport:
     def totals(self) -> dict[Label, int]:
         """All judgements of this judge on the source so far, of this run and of earlier ones, by label."""
         return {label: self.labels[label] + self.known_labels[label] for label in Label}
+
+    def to_text(self) -> str:
+        """What it said so far, in a line."""
+        said = ", ".join(f"{label} {number:,}" for label, number in self.by_label().items() if number)
+        return f"{self.name}, {self.judge}: {counted(self.rows, 'row')}, {self.sums()}; {said or 'nothing judged'}."
+
+    def by_label(self) -> dict[str, int]:
+        """`totals` as people read them: what the judge does not know did not fail."""
+        named = {str(label): number for label, number in self.totals.items()}
+        named[str(Label.FAILED)] -= self.unknown
+        return named | ({"unknown": self.unknown} if self.unknown else {})
 
     def to_dict(self) -> dict[str, Any]:
         counts = {"labels": self.labels, "known_labels": self.known_labels, "totals": self.totals}
@@ -184,7 +198,7 @@ class _StageRun:
         self.source, self.journal = source, journal
         self.number, self.run_stages = number, run_stages
         self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
-        self.digest = self.identity.digest()
+        self.keys_of = self.identity.keys()
         self.stages = stages
         self.retry_failed, self.progress, self.schedule = retry_failed, progress, schedule
         name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
@@ -234,6 +248,7 @@ class _StageRun:
             if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
                 self.report.known += 1
                 self.report.known_labels[judgement.label] += 1
+                self.report.unknown += judgement.is_unknown
             elif key not in self.in_flight:
                 # The same text twice, in this row or in another, is asked once.
                 keys[position] = key
@@ -254,6 +269,7 @@ class _StageRun:
             for judgement in judgements.values():
                 self.report.labels[judgement.label] += 1
                 self.report.cut += judgement.cut
+                self.report.unknown += judgement.is_unknown
             self.report.asked += len(judgements)
         self._show()
 
@@ -264,13 +280,24 @@ class _StageRun:
     def run(self) -> StageReport:
         judge = self.member.judge
         with fewer_collections():
-            if isinstance(judge, SavedRepliesJudge):
-                self._read_saved(judge)
-            elif is_batch(judge):
-                self._compute(judge)
+            if isinstance(judge, SavedRepliesJudge) or is_batch(judge):
+                self._work_here(judge)
             else:
                 run_coroutine(self._ask_servers(judge), on_interrupt=self._interrupt)
         return self.report
+
+    def _work_here(self, judge: SavedRepliesJudge | BatchJudge) -> None:
+        """Without a server. Ctrl-C is the same clean stop as with one; the batch in work is lost."""
+        try:
+            if isinstance(judge, SavedRepliesJudge):
+                self._read_saved(judge)
+            else:
+                self._compute(judge)
+        except KeyboardInterrupt:
+            done = counted(self.report.asked, "candidate")
+            stopped = JudgingStopped(f"Judging stopped: interrupted ({done} judged in this run).")
+            stopped.interrupted = True
+            raise stopped from None
 
     def _compute(self, judge: BatchJudge) -> None:
         batch: list[tuple[Row, dict[int, bytes]]] = []
@@ -300,7 +327,7 @@ class _StageRun:
             self.report.rows += 1
             judgements = judge.judgements(row, response, finish_reason)
             positions = list(judgements)
-            keys = dict(zip(positions, candidate_keys(self.digest, row, positions), strict=True))
+            keys = dict(zip(positions, self.keys_of(row, positions), strict=True))
             found = self.journal.look_up(list(keys.values()))
             new = {
                 position: judgement

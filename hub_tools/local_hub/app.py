@@ -168,6 +168,7 @@ def route(call: Call) -> Response:
     method, parts = call.method, call.parts
     fixed: dict[tuple[str, ...], Callable[[Call], Response]] = {
         ("GET", "api", "whoami-v2"): reading.whoami,
+        ("GET", "settings", "tokens"): reading.about_tokens,
         ("POST", "api", "validate-yaml"): reading.validate_yaml,
         ("POST", "api", "repos", "create"): writing.create_repository,
         ("DELETE", "api", "repos", "delete"): writing.delete_repository,

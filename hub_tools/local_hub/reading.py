@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 
+from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.local_hub.call import Call, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.oauth import subject
@@ -256,6 +257,14 @@ def resolve_file(call: Call, repository: Repository, revision: str, path: str) -
     is_text = re.search(r"\.(md|txt|json|jsonl|ya?ml|csv|py|gitattributes)$", path) is not None
     kind = "text/plain; charset=utf-8" if is_text else "application/octet-stream"
     return FileResponse(call.hub.objects.path(entry.sha256), headers=headers, media_type=kind)
+
+
+def about_tokens(call: Call) -> Response:
+    """How to get a token, at the place where the Hub has its page for that."""
+    serve = f"{program()} hub serve FOLDER --user NAME"
+    return PlainTextResponse(
+        f"This Hub prints a token for each of its users when it starts ({serve}): export the HF_TOKEN it prints.\n"
+    )
 
 
 def validate_yaml(call: Call) -> Response:

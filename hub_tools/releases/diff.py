@@ -18,6 +18,7 @@ from hf_relabel.builders.differences.folder import changes_folder
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.releases.opening import open_release
@@ -27,8 +28,8 @@ MOST_LINES = 30
 """Lines of a table in the report; the rest is in `to_dict`."""
 
 
-@dataclass(frozen=True)
-class DiffReport:
+@dataclass(frozen=True, repr=False)
+class DiffReport(Shown):
     """What changed from `before` to `after`.
 
     Attributes:

@@ -17,6 +17,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.hub_tools.hub.errors import hub_errors
 from hf_relabel.hub_tools.hub.source import HubLocation
 from hf_relabel.hub_tools.releases.shown import shown
@@ -40,8 +41,8 @@ class FactChange:
     after: str | int | float | None
 
 
-@dataclass(frozen=True)
-class ReleaseVersion:
+@dataclass(frozen=True, repr=False)
+class ReleaseVersion(Shown):
     """One version of a release.
 
     Attributes:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.calls import progress_bars as bars
@@ -41,8 +42,8 @@ Render = Callable[[str, str | None], Mapping[str, bytes]]
 """Given the version and the README.md that is there: texts by path, README.md among them."""
 
 
-@dataclass(frozen=True)
-class ModelPushReport:
+@dataclass(frozen=True, repr=False)
+class ModelPushReport(Shown):
     """What a push of a model did, or would do; as `push.PushReport`."""
 
     repo_id: str

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from hf_relabel.builders.cascade.judged_share import ENOUGH, JudgedShare, check_any_judged
 from hf_relabel.builders.config_names import config_names
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.configs.writing import VERDICTS
@@ -25,9 +26,11 @@ from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError, Re
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects, told
 from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.cards.data_card import CardFacts, example_of
+from hf_relabel.cards.licenses import check_license
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.hub.errors import hub_errors, missing_to_write, refuse_missing
@@ -52,8 +55,8 @@ Progress: TypeAlias = Callable[[str, int], None]
 """Called with the name and the bytes of each file that has been dealt with."""
 
 
-@dataclass(frozen=True)
-class PushReport:
+@dataclass(frozen=True, repr=False)
+class PushReport(Shown):
     """What a push did, or would do.
 
     Attributes:
@@ -120,6 +123,7 @@ class PushOptions:
             raise ConfigError(f"A version is raised by {', '.join(BUMPS)}, not {self.bump!r}.")
         if self.tag and self.bump:
             raise ConfigError("Give a tag or which part of the version to raise, not both.")
+        check_license(self.license)
 
 
 @expects(repo_id=str)
@@ -185,6 +189,7 @@ def push(
     )
     opened = _opened(release)
     _refuse_part(opened)
+    JudgedShare.of(opened.manifest["verdicts"]["total"]["outcomes"]).tell(opened.name)
     with bars.sending(progress) as show:
         pusher = _Pusher(repo_id, chosen, token, show)
         pusher.prepare(opened.manifest)
@@ -255,7 +260,6 @@ def push_source(
 
 
 def _push_source(source: Source, journal: Journal, settings: BuildSettings, pusher: _Pusher) -> PushReport:
-    from hf_relabel.builders.cascade.judged_share import check_any_judged
     from hf_relabel.builders.cascade.verdicts import verdicts
     from hf_relabel.hub_tools.building.run import build_configs, calibration_of
 
@@ -271,6 +275,8 @@ def _push_source(source: Source, journal: Journal, settings: BuildSettings, push
     with tempfile.TemporaryDirectory(prefix="hf-relabel-push-") as scratch:
         wanted = settings.model_copy(update={"out": str(Path(scratch) / "configs")})
         report = build_configs(source, journal, wanted, on_shard=take, progress=False)
+    if report.judged.share >= ENOUGH:  # of less the build has told
+        report.judged.tell(source.name)
     manifest = _with_default(report.manifest, pusher.options.default)
     additions = {
         path: addition

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.errors import ConfigError, ReleaseError
 from hf_relabel.builders.messages.extras import require
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.readme.markdown import as_code, as_text, one_line
 from hf_relabel.builders.readme.merging import merge_readme
 from hf_relabel.hub_tools.hub.errors import hub_errors
@@ -122,8 +123,8 @@ class DeployedFile:
     action: str
 
 
-@dataclass(frozen=True)
-class DeployReport:
+@dataclass(frozen=True, repr=False)
+class DeployReport(Shown):
     """What was done, or would be.
 
     Attributes:

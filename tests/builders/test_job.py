@@ -12,6 +12,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.job.reading import load_job, parse_job, shipped_job_files
 from hf_relabel.builders.job.writing import new_job, write_new_job
+from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.hub_tools.commands import run
 
@@ -55,7 +56,7 @@ def test_a_parameter_value_never_becomes_structure() -> None:
         (MINIMAL.replace("listwise", "listwise, seed: x"), "seed: expected a whole number"),
         (
             MINIMAL.replace("kind: listwise", "kind: student"),
-            "needs `model`, the folder that",
+            "needs `model=`, the folder that",
         ),
         (MINIMAL.replace("location: train.jsonl, ", ""), "line 3: `source.location` is missing"),
         (MINIMAL.replace("train.jsonl,", "a, format: beer,"), "no format 'beer'. Did you mean 'beir'?"),
@@ -150,6 +151,8 @@ def test_a_new_job_file_is_a_job_as_it_is_and_with_every_step_taken_in(tmp_path:
     assert [endpoint.url for endpoint in job.stages[0].endpoints] == ["http://127.0.0.1:8080"]
     assert job.build is not None
     text = path.read_text()
+    assert f"All settings: {program()} run --settings" in text
+    assert "pages/" not in text, "a page of the clone, which an installed package lacks"
     everything = parse_job(re.sub(r"^( *)# (\w+: )", r"\1\2", text, flags=re.MULTILINE))
     assert {name for name in Job.model_fields if getattr(everything, name) is None} == set()
     assert everything.source.subset == ("nq", "fever")
@@ -192,7 +195,7 @@ def test_the_command_writes_a_job_that_it_runs(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_bytes(rows_path().read_bytes())
     assert run(["run", "--new", "job.yaml", "rows.jsonl", "--judge", "truth"]) == 2
-    assert "needs `file`" in capsys.readouterr().err
+    assert "needs `file=`" in capsys.readouterr().err
     assert run(["run", "--new", "job.yaml", "rows.jsonl", "--endpoint", "http://127.0.0.1:9"]) == 0
     assert "hf-relabel run job.yaml --plan" in capsys.readouterr().out
     assert run(["run", "job.yaml", "--endpoint", "http://a"]) == 2
@@ -202,6 +205,12 @@ def test_the_command_writes_a_job_that_it_runs(
     (tmp_path / "job.yaml").write_text(re.sub(r" +kind: listwise\n(?: +(endpoints|- url).*\n)+", judge, text))
     assert run(["run", "job.yaml"]) == 0
     assert (tmp_path / "cleaned" / "manifest.json").is_file()
+
+
+def test_the_command_shows_all_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", "--settings"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"`{name}`" in shown for name in Job.model_fields)
 
 
 def test_a_new_job_file_is_for_a_source_that_can_be_read(

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.errors import BadRow, ConfigError
+from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.registry import make_judge
 from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.sources import open_source
+from hf_relabel.hub_tools.judging.run import judge
 
 ROW = Row("q", "query", (Passage("p", "", "yes"),), (Passage("a", "", "one"), Passage("b", "", "two")))
 
@@ -24,22 +28,22 @@ def truth(folder: Path, *lines: object) -> str:
 
 def test_it_says_what_the_file_says(tmp_path: Path) -> None:
     file = truth(tmp_path, {"query_id": "q", "known_positive": "p", "false_negatives": ["b"]})
-    judge = make_judge("truth", file=file)
-    assert isinstance(judge, TruthJudge)
-    (found,) = judge.judge([(ROW, [0, 1])])
+    knowing = make_judge("truth", file=file)
+    assert isinstance(knowing, TruthJudge)
+    (found,) = knowing.judge([(ROW, [0, 1])])
     assert {position: judgement.label for position, judgement in found.items()} == {
         0: Label.IRRELEVANT,
         1: Label.BETTER,
     }
-    assert judge.model()[0] == "truth.jsonl"
+    assert knowing.model()[0] == "truth.jsonl"
 
 
 def test_rows_it_does_not_know_are_not_judged(tmp_path: Path) -> None:
-    judge = TruthJudge(truth(tmp_path, {"query_id": "x", "false_negatives": []}))
-    (found,) = judge.judge([(ROW, [0])])
+    knowing = TruthJudge(truth(tmp_path, {"query_id": "x", "false_negatives": []}))
+    (found,) = knowing.judge([(ROW, [0])])
     assert found[0].label is Label.FAILED  # never "irrelevant"
     assert found[0].is_unknown
-    assert "truth.jsonl has no line for the query 'q'" in found[0].rationale
+    assert "truth.jsonl has no line for its query" in found[0].rationale
 
 
 @pytest.mark.parametrize(
@@ -53,3 +57,41 @@ def test_a_bad_line_is_named(tmp_path: Path, line: object) -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no truth file"):
         TruthJudge(str(tmp_path / "nowhere")).judge([(ROW, [0])])
+
+
+def judged(folder: Path, rows: list[Row], *lines: object) -> list[list[str]]:
+    """The outcomes of all candidates by a truth file, through a journal."""
+    records = [row.to_dict() for row in rows]
+    with Journal(folder / "journal.sqlite") as journal:
+        judge(records, TruthJudge(truth(folder, *lines)), journal, progress=False)
+        return [[str(verdict.outcome) for verdict in said] for _, said in verdicts(open_source(records), journal)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_same_text_under_two_docids_has_an_answer_for_each(tmp_path: Path, order: tuple[int, int]) -> None:
+    both = (Passage("a", "", "one"), Passage("b", "", "one"))
+    row = Row("q", "query", ROW.positive_passages, tuple(both[place] for place in order))
+    (found,) = judged(tmp_path, [row], {"query_id": "q", "false_negatives": ["b"]})
+    assert [found[order.index(place)] for place in (0, 1)] == ["negative", "false_negative"]
+
+
+def test_the_same_query_under_two_ids_has_an_answer_for_each(tmp_path: Path) -> None:
+    passages = tuple(Passage(f"n{number}", "", f"text {number}") for number in range(2))
+    rows = [Row(name, "query", ROW.positive_passages, passages) for name in ("lacking", "q")]
+    lines = [{"query_id": "q", "false_negatives": ["n1"]}]
+    assert judged(tmp_path, rows, *lines) == [["unjudged"] * 2, ["negative", "false_negative"]]
+
+
+def test_a_journal_of_before_is_read_as_it_was_written() -> None:
+    today = JudgeIdentity("truth", "truth.jsonl", "0", TruthJudge("truth.jsonl").settings())
+    before = JudgeIdentity("truth", "truth.jsonl", "0", {})
+    twin = Row("other", "query", ROW.positive_passages, (Passage("other", "", "one"),))
+    assert before.keys()(ROW, [0]) == candidate_keys(before.digest(), ROW, [0]) == before.keys()(twin, [0])
+    assert today.keys()(ROW, [0]) != today.keys()(twin, [0])
+
+
+@pytest.mark.parametrize("kind", ["truth", "student"])
+def test_what_a_judge_lacks_is_named_as_python_has_it(kind: str) -> None:
+    with pytest.raises(ConfigError, match=r"judge needs `(file|model)=`, ") as raised:
+        make_judge(kind)
+    assert "--" not in str(raised.value)

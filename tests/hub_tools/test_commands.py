@@ -78,7 +78,7 @@ def test_it_runs_as_a_plugin_of_the_real_hf_command(tmp_path: Path) -> None:
         (["inspect", "ROWS", "--format", "tevatrn"], 2, "--format: there is no format 'tevatrn'. Did you mean"),
         (["judge", "ROWS", "--judge", "similarity", "--max-cost", "-1"], 2, "Invalid value for '--max-cost'"),
         (["judge", "ROWS", "--judge", "lstwise"], 2, "Did you mean 'listwise'?"),
-        (["judge", "ROWS", "--judge", "student"], 2, "--model DIR"),
+        (["judge", "ROWS", "--judge", "student"], 2, "needs --model, the folder"),
         (["judge", "ROWS", "--judge", "truth"], 2, "--truth FILE"),
         (["judge", "ROWS", "--judge", "truth", "--truth", "gone.jsonl"], 2, "There is no truth file gone.jsonl"),
         (["judge", "ROWS", "--judge", "saved-replies"], 2, "--replies FILE"),

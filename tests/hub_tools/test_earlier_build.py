@@ -120,10 +120,17 @@ def test_a_manifest_of_another_program_makes_no_folder_ours(place: Path) -> None
     assert Path("app/x.txt").read_text() == "theirs"
 
 
-def test_a_folder_that_was_built_again_says_how_to_load_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`datasets` goes on giving the rows that it loaded first."""
-    capsys.readouterr()
-    assert run(["build", "one.jsonl", "--out", "new"]) == 0
-    assert "force_redownload" not in capsys.readouterr().out
-    assert run(["build", "one.jsonl", "--out", "new"]) == 0
-    assert 'add download_mode="force_redownload" once' in capsys.readouterr().out
+def test_a_folder_that_was_built_again_is_loaded_anew(place: Path) -> None:
+    """`datasets` tells folders of one name apart by their README.md alone."""
+    import datasets
+
+    folder = BuildSettings(out="new", techniques=("remove-hn",), overwrite=True)
+    loaded, readmes = [], []
+    for rows in ([row(0), row(1)], [row(2)], [row(0), row(1)]):
+        hub_judge(rows, TruthJudge("truth.jsonl"), "journal.sqlite", progress=False)
+        build_configs(rows, "journal.sqlite", folder, progress=False)
+        found = datasets.load_dataset("new", "remove-hn", split="train", cache_dir=str(place / "cache"))
+        loaded.append(found["query_id"][:])
+        readmes.append(Path("new/README.md").read_text())
+    assert loaded == [[f"q{number}" for number in numbers] for numbers in ([0, 1], [2], [0, 1])]
+    assert readmes[0] == readmes[2] != readmes[1]

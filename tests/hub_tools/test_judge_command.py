@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
+from hf_relabel.builders.errors import JudgingStopped
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.offline.truth import TruthJudge
+from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.quickstart import rows_path
 from hf_relabel.hub_tools.commands import run
+from hf_relabel.hub_tools.judging.run import StageReport
+from hf_relabel.hub_tools.judging.run import judge as judge_all
+from hf_relabel.hub_tools.relabeling import relabel
 from tests.facade import Facade, FunctionBackend
 
 ROWS = 6
@@ -69,8 +74,8 @@ def test_a_resumed_run_reports_all_verdicts_not_only_the_new_ones(
     shown = capsys.readouterr().out
     (line,) = [line.split() for line in shown.splitlines() if line.startswith("stage-1 ")]
     assert "stage-1: 18 candidates: 18 in the table." in shown
-    assert line == ["stage-1", "6", "0", "18", "6", "0", "12", "0", "0"]
-    assert max(map(len, shown.splitlines())) <= 80
+    assert line == ["stage-1", "6", "18", "6", "0", "12", "0", "0"]
+    assert max(len(line) for line in shown.splitlines() if str(tmp_path) not in line) <= 80
     assert "better: relevant, and at least as good as the ground truth" in shown
 
 
@@ -90,7 +95,8 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     assert judge(tmp_path) == 130
     journal = tmp_path / "journal.sqlite"
     assert capsys.readouterr().err == (
-        f"Interrupted. What was judged is in {journal}: the same command again goes on from there.\n"
+        "Error: Judging stopped: interrupted (9 candidates judged in this run)."
+        f" What was judged is in {journal}: the same command again goes on from there.\n"
     )
     with Journal(journal, write=False) as kept:
         assert sum(kept.counts().values()) == 9
@@ -140,7 +146,7 @@ def test_judge_and_plan_say_alike_why_a_server_is_not_reached_and_what_to_do(
         "there is no host" in error
     )
     assert run(["plan", source, "--endpoint", url]) == 0
-    assert f"Not reached: {url}: {said}" in capsys.readouterr().out
+    assert f"Not reached: {url}: {said}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_server_without_tls_is_told_by_its_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +183,10 @@ def test_what_was_judged_before_a_failure_is_kept(tmp_path: Path, monkeypatch: p
         assert sum(kept.counts().values()) == 15
 
 
-def test_the_candidates_of_the_table_and_the_others_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_candidates_of_the_table_and_the_others_add_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TruthJudge, "settings", lambda judge: {})  # as a judge that goes by the texts
     job_file(tmp_path)
     records = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     copy, *others = records[0]["negative_passages"]
@@ -188,7 +197,7 @@ def test_the_candidates_of_the_table_and_the_others_add_up(tmp_path: Path, capsy
     said = (
         "16 in the table, 1 needing no judge (a copy of a positive, or no text), 1 the same text again under its query"
     )
-    assert f"stage-1: 18 candidates: {said}" in capsys.readouterr().out
+    assert f"stage-1: 18 candidates: {said}" in " ".join(capsys.readouterr().out.split())
     assert judge(tmp_path, "--json") == 0
     (stage,) = json.loads(capsys.readouterr().out)["stages"]
     assert stage["candidates"] == sum(stage["totals"].values()) + sum(stage["aside"].values()) == 18
@@ -204,9 +213,6 @@ def test_a_number_that_cannot_be_is_named_as_the_option_that_gave_it(
 
 
 def test_progress_tells_of_all_of_a_batch_at_once(tmp_path: Path) -> None:
-    from hf_relabel.hub_tools.judging.run import StageReport
-    from hf_relabel.hub_tools.judging.run import judge as judge_all
-
     job_file(tmp_path)
     told: list[int] = []
 
@@ -232,13 +238,65 @@ def test_saved_replies_are_read_from_the_command_line(tmp_path: Path, capsys: py
     assert "none.jsonl" in capsys.readouterr().err
 
 
+def test_ctrl_c_in_a_call_is_the_same_stop_as_with_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_file(tmp_path)
+    monkeypatch.setattr(TruthJudge, "batch_rows", 1)
+    ask = TruthJudge.judge
+
+    def interrupted(self: TruthJudge, batch: Any) -> Any:
+        if batch[0][0].query_id == "q2":
+            raise KeyboardInterrupt
+        return ask(self, batch)
+
+    knowing = TruthJudge(str(tmp_path / "truth.jsonl"))
+    source, journal = str(tmp_path / "rows.jsonl"), tmp_path / "journal.sqlite"
+    monkeypatch.setattr(TruthJudge, "judge", interrupted)
+    with pytest.raises(JudgingStopped, match="interrupted") as stopped:
+        judge_all(source, knowing, journal, progress=False)
+    assert stopped.value.interrupted
+    with pytest.raises(JudgingStopped, match="the same call continues"):
+        relabel(source, judge=knowing, journal=journal, progress=False)
+    with Journal(journal, write=False) as kept:
+        assert sum(kept.counts().values()) == 6
+
+
+def test_rows_that_the_judge_does_not_know_are_called_so_and_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_file(tmp_path, rows=ROWS + 4)
+    assert judge(tmp_path) == 0
+    shown = capsys.readouterr().out
+    header = next(line.split() for line in shown.splitlines() if line.startswith("stage "))
+    line = next(line.split() for line in shown.splitlines() if line.startswith("stage-1 "))
+    assert dict(zip(header, line, strict=True))["failed"] == "0"
+    assert dict(zip(header, line, strict=True))["unknown"] == "12"
+    assert "unknown: in rows that the judge does not know." in shown
+    said = " ".join(shown.split())
+    assert said.count("The judge does not know this row") == 1
+    assert "12 candidates unknown (q6 n6-0 and others): The judge does not know this row" in said
+    assert "Not judged (never read as irrelevant; the judge lacks these rows):" in shown
+
+
+def test_at_the_end_stand_the_journal_and_what_to_type_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job_file(tmp_path)
+    assert judge(tmp_path, "--limit", "3", "--column", "query=query", "--skip-bad-rows") == 0
+    source, journal = tmp_path / "rows.jsonl", tmp_path / "journal.sqlite"
+    same = f"{source} --column query=query --limit 3 --skip-bad-rows --journal {journal}"
+    *_, where, report, build = capsys.readouterr().out.splitlines()
+    assert where.startswith(f"Judgements are in {journal}. Next")
+    assert (report.strip(), build.strip()) == (
+        f"{program()} report {same}",
+        f"{program()} build {same} --out cleaned",
+    )
+
+
 def test_a_judge_that_says_nothing_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = tmp_path / "truth.jsonl"
     truth.write_text('{"query_id": "of another set", "false_negatives": []}\n')
     journal = ["--journal", str(tmp_path / "journal.sqlite")]
     assert run(["judge", str(rows_path()), "--truth", str(truth), *journal]) == 4
     assert re.search(
-        r"stage-1: none of \d+ candidates got a verdict \(\d+ failed, 0 unparsable", capsys.readouterr().err
+        r"stage-1: none of (\d+) candidates got a verdict \(\1 unknown; the reasons", capsys.readouterr().err
     )
     assert run(["report", str(rows_path()), *journal]) == 0
     assert re.search(r"stage-1 alone +0 .* answers are missing", capsys.readouterr().out)

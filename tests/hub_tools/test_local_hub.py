@@ -74,6 +74,14 @@ def web(tmp_path: Path) -> Iterator[Web]:
         yield found
 
 
+def test_where_errors_send_people_for_a_token_it_is_said_how_to_get_one(web: Web) -> None:
+    status, headers, said = web.ask("GET", "/settings/tokens")
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/plain")
+    assert b"hub serve FOLDER --user NAME" in said
+    assert web.token is not None
+    assert web.token.encode() not in said
+
+
 BAD_PATHS = [
     "../up", "a/../b", "/etc/passwd", "a//b", "a/./b", ".git/config", "a/.GIT/x", "a\\b", "nul\0", "line\nbreak", "",
     "x" * 2000, ".", "..", "a/..",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
+import socket
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.planning.plan import (
     COMPLETION_TOKENS_PER_CANDIDATE,
@@ -35,11 +39,13 @@ from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.endpoints.tokens import by_characters, token_counter
 from hf_relabel.hub_tools.judging.plan import plan_job
 from hf_relabel.hub_tools.judging.run import Member, Stage, StageReport, judge
 from tests.facade import Facade, FunctionBackend
 from tests.facade.backends import Generated, GenerationFailed, Question
 from tests.facade.prompt_format import read_prompt, write_reply
+from tests.hub_tools.test_judging import MemoryEndpoint, by_prefix
 
 NOBODY = "http://127.0.0.1:9"
 WORDS = ["the", "river", "turns", "where", "old", "stones", "keep", "snow", "until", "spring", "counts", "winters"]
@@ -263,6 +269,63 @@ def test_a_server_that_cannot_be_reached_is_named(tmp_path: Path, capfd: pytest.
     assert reason.startswith("http://127.0.0.1:9: no connection")
     endpoint = make_endpoint("http://127.0.0.1:9", dialect="openai")
     assert plan_job(source, [Stage("one", ListwiseJudge(), Rule(), (endpoint,))]).unreached == (reason,)
+
+
+def test_a_server_that_hangs_is_waited_for_once_and_not_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_relabel.hub_tools.judging.plan.ANSWER_SECONDS", 0.05)
+    source = write_rows(tmp_path / "rows.jsonl", 5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and that is all
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        planned = plan_job(source, "listwise", endpoint=url)
+    assert planned.unreached == (f"{url}: no answer within 0.05 s",)
+    assert planned.stages[0].basis["prompt_tokens"].startswith("assumed")
+
+
+def test_a_server_that_counts_no_token_in_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(MemoryEndpoint):
+        async def count_prompts(self, requests: Any) -> list[int] | None:
+            await asyncio.sleep(60)
+            return None
+
+        count_tokens = count_prompts
+
+        async def info(self) -> EndpointInfo:
+            raise EndpointError("nobody knows its model", retryable=False)
+
+    monkeypatch.setattr("hf_relabel.hub_tools.endpoints.tokens.COUNT_SECONDS", 0.05)
+    counter = asyncio.run(token_counter(Slow(by_prefix)))
+    assert counter.name == by_characters().name
+
+
+def test_columns_without_a_number_say_what_would_give_them_one(
+    servers: tuple[Facade, Facade], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", 5)
+    command = ["plan", str(tmp_path / "rows.jsonl"), "--endpoint", servers[0].url]
+    assert run(command) == 0
+    shown = capsys.readouterr().out
+    said = " ".join(shown.split())
+    assert "USD -: no price is known. Give --price-prompt and --price-completion (US dollars" in said
+    assert "hours -: no speed is known. Give" in said
+    assert "--tokens-per-second" in said
+    assert max(map(len, shown.splitlines())) <= 80
+    assert run([*command, "--price-prompt", "1", "--tokens-per-second", "1000"]) == 0
+    assert "is known" not in capsys.readouterr().out
+
+
+def test_while_a_plan_waits_it_says_for_whom(
+    servers: tuple[Facade, Facade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", 5)
+    said: list[str] = []
+
+    def bar(description: str, unit: str) -> Any:
+        said.append(description)
+        return nullcontext()
+
+    monkeypatch.setattr("hf_relabel.hub_tools.commands.plan_command.progress_bar", bar)
+    assert run(["plan", str(tmp_path / "rows.jsonl"), "--endpoint", servers[0].url, "--json"]) == 0
+    assert said == [f"reading rows, then asking {servers[0].url} how many tokens they have"]
 
 
 def test_a_server_that_answers_is_not_called_unreached(servers: tuple[Facade, Facade], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
-from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.builders.errors import ConfigError, ReleaseError
+from hf_relabel.builders.judges.offline.truth import TruthJudge
+from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.hub.errors import Account, why_not_written
+from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.local_hub import LocalHub
 from hf_relabel.hub_tools.releases.models import push_model
 from hf_relabel.hub_tools.releases.push import push
+from hf_relabel.trainers.training.publishing import publish
 from tests.hub_tools.releases_data import built
+from tests.hub_tools.test_judged_share import row
 
 TOKENS = {"alice": "hf_of_alice", "bob": "hf_of_bob"}
 
@@ -95,6 +101,37 @@ def test_what_does_not_fit_a_repository_is_said_at_once(release: Path) -> None:
 
 def test_a_dry_run_needs_no_token(release: Path) -> None:
     assert push(release, "alice/never", license="cc0-1.0", dry_run=True).dry_run
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_license_that_the_hub_does_not_know_is_refused_in_a_dry_run_too(release: Path, dry_run: bool) -> None:
+    with pytest.raises(ConfigError, match=r"`license=\"apache2\"` is no license .* Did you mean 'apache-2\.0'\?"):
+        push(release, "alice/never", license="apache2", token=TOKENS["alice"], dry_run=dry_run)
+
+
+def test_the_license_of_a_model_is_looked_at_too(model: Path) -> None:
+    with pytest.raises(ConfigError, match="is no license"):
+        publish(model, "alice/never", license="MIT License", token=TOKENS["alice"])
+
+
+def test_what_was_not_judged_is_told_before_it_is_released(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [row(number, ["answer", f"one {number}", f"two {number}"]) for number in range(3)]
+    (tmp_path / "truth.jsonl").write_text(
+        "".join(json.dumps({"query_id": f"q{number}", "false_negatives": []}) + "\n" for number in range(2))
+    )
+    journal = tmp_path / "journal.sqlite"
+    judge(rows, TruthJudge(str(tmp_path / "truth.jsonl")), journal, progress=False)
+    build_configs(rows, journal, str(tmp_path / "partly"), progress=False)
+    caplog.clear()
+    assert push(tmp_path / "partly", "alice/never", license="cc0-1.0", dry_run=True).dry_run
+    (told,) = caplog.messages
+    assert "that need a judge were judged" in told
+    assert "in rows that the judge does not know" in told
+
+
+def test_of_what_was_judged_whole_nothing_is_told(release: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert push(release, "alice/never", license="cc0-1.0", dry_run=True).dry_run
+    assert not caplog.messages
 
 
 def test_without_a_hub_the_missing_token_is_said_and_nothing_else(

@@ -304,6 +304,7 @@ def test_every_column_of_a_report_has_a_name(tmp_path: Path, monkeypatch: pytest
     assert len(ruled) == 4, text
     assert all(len(lines[number - 1].rstrip()) > lines[number].rindex(" ") for number in ruled), text
     assert "best value: no other finds as many for fewer tokens." in text
+    assert all(meaning in text for meaning in ("\nspread: ", "\nkappa: ", "\njudged: ", " lost: how many more"))
     assert (
         "best value"
         not in report_on(write_rows(tmp_path / "few.jsonl", 5), [permuted(honest, 1)], tmp_path)[0].to_text()

@@ -171,6 +171,8 @@ def test_the_command_prints_a_table_json_and_a_figure(tmp_path: Path, capfd: pyt
     (values,) = json.loads(capfd.readouterr().out)
 
     assert "oracle" in text
+    assert "auc: how often a false negative is scored above a true one" in text
+    assert max(map(len, text.splitlines())) <= 80
     assert values["figures"]["auc"]["value"] == 1.0
     assert values["figures"]["kappa"]["value"] == 1.0
     assert (tmp_path / "kappa.png").read_bytes().startswith(b"\x89PNG")

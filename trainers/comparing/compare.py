@@ -16,6 +16,7 @@ from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.techniques import Technique
@@ -97,8 +98,8 @@ class Difference:
         return self.p_holm < ALPHA and self.difference < 0
 
 
-@dataclass(frozen=True)
-class CompareReport:
+@dataclass(frozen=True, repr=False)
+class CompareReport(Shown):
     """The outcome of a comparison.
 
     Attributes:

@@ -13,6 +13,7 @@ from typing import Any
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.calls.progress_bars import running
 from hf_relabel.trainers.comparing.compare import (
@@ -52,8 +53,8 @@ class PrunedSubset:
     keep: bool
 
 
-@dataclass(frozen=True)
-class PruneReport:
+@dataclass(frozen=True, repr=False)
+class PruneReport(Shown):
     """The subsets, most harmful first, and what is left of the set without those that harm.
 
     Attributes:

@@ -23,6 +23,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ SCORED = ("auc", "average precision", *(f"recall at {precision:.1f}" for precisi
 LABELLED = ("precision", "recall", "f1", "kappa")
 RANKED = ("map@10", "p@L(GT)")
 RESAMPLES = 200
+WHAT_FIGURES_MEAN = """\
+All are 1 at best; in brackets: 95 % intervals over rows.
+auc: how often a false negative is scored above a true one (0.5: by chance).
+average precision: precision, averaged over all thresholds of the score.
+recall at 0.9: how many are found where 9 of 10 that are flagged are right.
+map@10, p@L(GT): of each row's candidates by score, how far up its false
+negatives are: among the first 10, and among as many as there are.
+precision, recall, f1, kappa: of the label better, as it stands; kappa is
+agreement beyond chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +66,8 @@ class Figure:
         return f"{self.value:.3f}{interval}"
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeFigures:
+@dataclass(frozen=True, slots=True, repr=False)
+class JudgeFigures(Shown):
     """What one judge is worth.
 
     Attributes:
@@ -76,6 +86,9 @@ class JudgeFigures:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def to_text(self) -> str:
+        return figures_table([self])
 
 
 @dataclass(slots=True)
@@ -330,4 +343,5 @@ def figures_table(judges: Sequence[JudgeFigures], *, names: Callable[[str], str]
     ]
     header = ["judge", "candidates", "false negatives", *columns]
     turned = list(zip(*[header, *lines], strict=True))
-    return text_table(turned[1:], [str(name) for name in turned[0]], disable_numparse=True)
+    table = text_table(turned[1:], [str(name) for name in turned[0]], disable_numparse=True)
+    return f"{table}\n\n{WHAT_FIGURES_MEAN}"

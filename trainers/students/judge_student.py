@@ -24,6 +24,7 @@ from hf_relabel.builders.judges.offline.student import (
 from hf_relabel.builders.judges.offline.student_features import FEATURES
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.rows import Row
 from hf_relabel.trainers.quiet import quiet_libraries
 
@@ -52,8 +53,8 @@ class StudentExample:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class StudentReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class StudentReport(Shown):
     """What was trained. AUC and average precision are of rows left out in turn (cross-validation by query).
 
     Attributes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.cards.licenses import check_license
 from hf_relabel.cards.model_card import ModelFacts, eval_results_files, model_figures, render_model_card
 from hf_relabel.cards.model_results import shown_name
 from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport, read_training_report
@@ -47,6 +48,7 @@ def publish(
         ReleaseError, ConfigError: as `push_model`.
     """
     path = Path(folder)
+    check_license(license)
     render = card_renderer(read_training_report(path), repo_id, license=license, language=language)
     return push_model(
         path,

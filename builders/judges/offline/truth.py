@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hf_relabel.builders.errors import BadRow, ConfigError
-from hf_relabel.builders.judgements import UNKNOWN_ROW, Judgement, Label
+from hf_relabel.builders.judgements import ANSWERS_BY, UNKNOWN_ROW, Judgement, Label
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_text
 from hf_relabel.builders.rows import Row
@@ -46,7 +46,7 @@ class TruthJudge:
         self._path = Path(file)
 
     def settings(self) -> dict[str, JSON]:
-        return {}
+        return {ANSWERS_BY: "ids"}
 
     def model(self) -> tuple[str, str | None]:
         """(name, revision): the file's name and a digest of its content."""
@@ -83,7 +83,7 @@ class TruthJudge:
 
     def _judged(self, row: Row, position: int) -> Judgement:
         if row.query_id not in self.known:
-            lacks = f"{self.name} has no line for the query {row.query_id!r}"
-            return Judgement(Label.FAILED, rationale=f"{UNKNOWN_ROW}: {lacks}.")
+            # Without the query's id, so that people see the same reason once.
+            return Judgement(Label.FAILED, rationale=f"{UNKNOWN_ROW}: {self.name} has no line for its query.")
         is_false = row.negative_passages[position].docid in self.known[row.query_id]
         return Judgement(Label.BETTER, 1.0) if is_false else Judgement(Label.IRRELEVANT, 0.0)
