@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
-from hf_relabel.builders.judges.endpoint import EndpointError, EndpointInfo
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.planning.plan import (
     COMPLETION_TOKENS_PER_CANDIDATE,
