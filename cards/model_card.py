@@ -21,6 +21,7 @@ from hf_relabel.cards import model_results as results
 from hf_relabel.cards import tables
 from hf_relabel.cards.data_card import CardFacts, _citation, _template, _with_ours
 from hf_relabel.cards.figures.curve import CURVE, curve_alt, has_curve, model_figures
+from hf_relabel.cards.model_kinds import KINDS, Kind
 from hf_relabel.cards.model_results import HUB, hub_link, is_on_the_hub, is_repo_id, last_part, shown_name
 from hf_relabel.cards.training_report import ModelUsed, TrainingReport
 
@@ -61,61 +62,6 @@ class ModelFacts:
     data_url: str | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     adapters_merged: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What is said of a kind of model.
-
-    Attributes:
-        tags, pipeline: as sentence-transformers (6.2) writes them.
-        encoder: its class there.
-    """
-
-    name: str
-    does: str
-    pipeline: str
-    tags: tuple[str, ...]
-    encoder: str
-
-
-_KINDS = {
-    "bi-encoder": _Kind(
-        "bi-encoder",
-        "It turns a query or a passage into a vector; the closer two vectors are, the better the passage fits.",
-        "sentence-similarity",
-        ("sentence-similarity", "feature-extraction", "dense"),
-        "SentenceTransformer",
-    ),
-    "static": _Kind(
-        "static embedding model",
-        "It has a vector for each token, and that of a text is their mean, so it is fast without a GPU.",
-        "sentence-similarity",
-        ("sentence-similarity", "feature-extraction", "dense", "static-embeddings"),
-        "SentenceTransformer",
-    ),
-    "sparse": _Kind(
-        "sparse encoder",
-        "It gives a text weights for words of its vocabulary, most of them zero, which an inverted index can search.",
-        "feature-extraction",
-        ("sparse-encoder", "sparse"),
-        "SparseEncoder",
-    ),
-    "late-interaction": _Kind(
-        "late-interaction model",
-        "It turns each token of a query or a passage into a vector, and compares the two texts token by token.",
-        "feature-extraction",
-        ("multi-vector", "colbert", "late-interaction"),
-        "MultiVectorEncoder",
-    ),
-    "reranker": _Kind(
-        "reranker",
-        "It reads a query and a passage together and gives a score, to put what a search found in a better order.",
-        "text-ranking",
-        ("cross-encoder", "reranker"),
-        "CrossEncoder",
-    ),
-}
 
 
 def render_model_card(facts: ModelFacts, earlier: str | None) -> str:
@@ -184,10 +130,10 @@ def _has_adapters(facts: ModelFacts) -> bool:
     return bool(facts.report.recipe.get("lora")) and not facts.adapters_merged
 
 
-def _kind(report: TrainingReport) -> _Kind:
-    if report.kind not in _KINDS:
-        raise CardError(f"There is no card for a model of the kind {report.kind!r}. Kinds are: {', '.join(_KINDS)}.")
-    return _KINDS[report.kind]
+def _kind(report: TrainingReport) -> Kind:
+    if report.kind not in KINDS:
+        raise CardError(f"There is no card for a model of the kind {report.kind!r}. Kinds are: {', '.join(KINDS)}.")
+    return KINDS[report.kind]
 
 
 # --- text -----------------------------------------------------------------------------------------------------------

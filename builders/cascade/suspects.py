@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_relabel.builders.cascade.combining import level
 from hf_relabel.builders.config_names import SUSPECTS
-from hf_relabel.builders.journal.store import Journal, JudgeIdentity
+from hf_relabel.builders.journal.keys import JudgeIdentity
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import NumberedRow, Row
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.cascade.rules import Findings, Rule, StageAnswers, candidates_of_stage, conclude
 from hf_relabel.builders.cascade.zones import zoned
-from hf_relabel.builders.journal.store import Journal, JudgeIdentity
+from hf_relabel.builders.journal.keys import JudgeIdentity
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label, Verdict
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source

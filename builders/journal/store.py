@@ -8,31 +8,30 @@ requests in flight. `unparsable` and `failed` are kept apart from the answers, s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
-from hf_relabel.builders.judgements import ANSWERS_BY, Judgement, Label
+from hf_relabel.builders.journal.keys import JudgeIdentity, storable
+from hf_relabel.builders.journal.opening import connected, explain, lock_for_writing
+from hf_relabel.builders.journal.schema import MIGRATIONS
+from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.messages.program import program
-from hf_relabel.builders.messages.spelling import argument
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import Row
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 _LABEL_CODES = {Label.BETTER: 0, Label.WORSE: 1, Label.IRRELEVANT: 2, Label.UNPARSABLE: 3, Label.FAILED: 4}
 _LABELS = {code: label for label, code in _LABEL_CODES.items()}
-_KEY_BYTES = 16
 _MOST_KEYS_PER_QUERY = 900  # SQLite's oldest limit on bound values is 999
 _REPLIES_AT_ONCE = 256
 _CHECKPOINT_PAGES = 8_000
@@ -40,62 +39,9 @@ _CHECKPOINT_PAGES = 8_000
 again goes once. SQLite's 1,000 cost a tenth more."""
 
 
-def _m001_judgements(database: sqlite3.Connection) -> None:
-    database.execute("CREATE TABLE judges (id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE)")
-    database.execute(
-        "CREATE TABLE replies (id INTEGER PRIMARY KEY, judge INTEGER NOT NULL REFERENCES judges(id),"
-        " body BLOB NOT NULL, finish_reason TEXT NOT NULL, endpoint TEXT NOT NULL,"
-        " prompt_tokens INTEGER, completion_tokens INTEGER)"
-    )
-    columns = (
-        "key BLOB PRIMARY KEY, judge INTEGER NOT NULL REFERENCES judges(id), label INTEGER NOT NULL, score REAL,"
-        " rationale TEXT NOT NULL, prompt_tokens REAL, completion_tokens REAL, reply INTEGER REFERENCES replies(id)"
-    )
-    database.execute(f"CREATE TABLE answers ({columns}) WITHOUT ROWID")
-    database.execute(f"CREATE TABLE failures ({columns}, query_id TEXT NOT NULL, docid TEXT NOT NULL) WITHOUT ROWID")
-
-
-def _m002_runs(database: sqlite3.Connection) -> None:
-    database.execute("CREATE TABLE runs (id INTEGER PRIMARY KEY, settings TEXT NOT NULL)")
-
-
-def _m003_places(database: sqlite3.Connection) -> None:
-    for table in ("answers", "failures"):
-        database.execute(f"ALTER TABLE {table} ADD COLUMN place INTEGER")
-        database.execute(f"ALTER TABLE {table} ADD COLUMN cut INTEGER NOT NULL DEFAULT 0")
-
-
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_m001_judgements, _m002_runs, _m003_places)
-
 _COLUMNS = "key, judge, label, score, rationale, prompt_tokens, completion_tokens, reply, place, cut"
 _INSERT_ANSWER = f"INSERT OR IGNORE INTO answers ({_COLUMNS}) VALUES ({', '.join('?' * 10)})"  # noqa: S608
 _INSERT_FAILURE = f"INSERT OR REPLACE INTO failures ({_COLUMNS}, query_id, docid) VALUES ({', '.join('?' * 12)})"  # noqa: S608
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeIdentity:
-    """What the journal knows a judge by. Any change makes it another judge."""
-
-    kind: str
-    model: str
-    revision: str | None
-    settings: dict[str, Any]
-
-    def to_json(self) -> str:
-        parts = {"kind": self.kind, "model": self.model, "revision": self.revision, "settings": self.settings}
-        return json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-    def describe(self) -> str:
-        """The judge as people name it: `listwise some/model@0123456789ab`."""
-        revision = f"@{self.revision[:12]}" if self.revision else ""
-        return f"{self.kind} {self.model}{revision}"
-
-    def digest(self) -> bytes:
-        return hashlib.blake2b(self.to_json().encode(), digest_size=_KEY_BYTES).digest()
-
-    def keys(self) -> Callable[[Row, Sequence[int]], list[bytes]]:
-        """What gives the journal keys of some candidates of a row, see `candidate_keys`."""
-        return partial(candidate_keys, self.digest(), by_ids=self.settings.get(ANSWERS_BY) == "ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,41 +52,6 @@ class Failure:
     docid: str
     label: Label
     message: str
-
-
-def candidate_keys(judge_digest: bytes, row: Row, positions: Sequence[int], *, by_ids: bool = False) -> list[bytes]:
-    """The journal keys of some candidates of a row, 16 bytes each. Ids play no part, since they say nothing of the
-    text, unless `by_ids`: for a judge that answers by them.
-
-    The first half is the row's, so that the answers of one reply lie side by side in the file: writing them touches one
-    page of it, and reading them too, however many millions there are. The second half is of row and candidate.
-    """
-    row_hash = hashlib.blake2b(judge_digest, digest_size=_KEY_BYTES // 2)
-    _feed(row_hash, row.subset, row.query, str(len(row.positive_passages)), *((row.query_id,) if by_ids else ()))
-    for passage in row.positive_passages:
-        _feed(row_hash, passage.title, passage.text)
-    prefix = row_hash.digest()
-    return [prefix + _candidate_hash(row_hash, row.negative_passages[position], by_ids) for position in positions]
-
-
-def _candidate_hash(row_hash: hashlib.blake2b, passage: Passage, by_ids: bool) -> bytes:
-    candidate_hash = row_hash.copy()
-    _feed(candidate_hash, passage.title, passage.text, *((passage.docid,) if by_ids else ()))
-    return candidate_hash.digest()
-
-
-def _feed(target: hashlib.blake2b, *texts: str) -> None:
-    # Lengths keep ("ab", "c") apart from ("a", "bc").
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        target.update(len(data).to_bytes(8, "little"))
-        if data:
-            target.update(data)
-
-
-def _storable(text: str) -> str:
-    """Untrusted text may hold lone surrogates, which SQLite cannot store."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 class Journal:
@@ -167,7 +78,7 @@ class Journal:
         self._mode = "mode=ro&immutable=1" if frozen else "mode=ro"
         self._lock: FileLock | None = None
         if write:
-            self._lock = _lock_for_writing(self.path)
+            self._lock = lock_for_writing(self.path)
         try:
             with self._errors():
                 self._database = self._connect()
@@ -183,7 +94,7 @@ class Journal:
 
     def _connect(self) -> sqlite3.Connection:
         if self._writes:
-            database = _connected(str(self.path))
+            database = connected(str(self.path))
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
@@ -191,7 +102,7 @@ class Journal:
             return database
         if not self.path.is_file():
             raise JournalError(f"There is no journal at {self.path}. Run `{program()} judge` first, or check the path.")
-        return _connected(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True)
+        return connected(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True)
 
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -296,7 +207,7 @@ class Journal:
                     judge,
                     _LABEL_CODES[judgement.label],
                     judgement.score,
-                    _storable(judgement.rationale),
+                    storable(judgement.rationale),
                     judgement.prompt_tokens,
                     judgement.completion_tokens,
                     reply,
@@ -467,28 +378,7 @@ class Journal:
         try:
             yield
         except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {_explain(error)}") from error
-
-
-def _connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
-    # In a notebook another thread writes than the one that opened the journal and runs a loop; never two at once.
-    return sqlite3.connect(database, uri=uri, isolation_level=None, timeout=30, check_same_thread=False)
-
-
-_ANOTHER = f"choose another {argument('journal')}"
-
-
-def _explain(error: sqlite3.Error) -> str:
-    text = str(error)
-    if "full" in text:
-        return "the disk is full. Free some space and run the same command again: what was judged so far is kept."
-    if "readonly" in text or "unable to open" in text:
-        return f"it cannot be written. Check the permissions of the file and its folder, or {_ANOTHER}."
-    if "locked" in text:
-        return f"another process holds it. Wait for that process to end, or {_ANOTHER}."
-    if "not a database" in text or "malformed" in text:
-        return f"this is not a journal, or it is damaged. Restore it from a copy, or {_ANOTHER}."
-    return f"SQLite says: {text}."
+            raise JournalError(f"{self.path}: {explain(error)}") from error
 
 
 @contextmanager
@@ -507,31 +397,3 @@ def journal_for_judging(path: str | Path) -> Iterator[Journal]:
             if not was_there:
                 journal.discard_if_empty()
             raise
-
-
-def _lock_for_writing(path: Path) -> FileLock:
-    """Take the one write lock, held until released; the system drops it when the process dies, however it dies.
-
-    Where the system has no such locks, filelock keeps a file that names the process.
-    """
-    import filelock
-
-    place = path.with_name(path.name + ".lock")
-    # Not by thread: a journal may be closed by another than the one that opened it.
-    lock = filelock.FileLock(place, thread_local=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if (
-            filelock.has_fcntl
-        ):  # where it may not be made filelock only waits; the file of a softer lock is its own to make
-            place.open("ab").close()
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise JournalError(
-            f"{path}: another process is writing to it. Wait for that process to end, or {_ANOTHER}."
-        ) from error
-    except OSError as error:
-        raise JournalError(
-            f"{path}: it cannot be written ({error.strerror}). Check the permissions of the folder, or {_ANOTHER}."
-        ) from error
-    return lock

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.verdicts import stages_of_run
@@ -54,9 +53,6 @@ from hf_relabel.hub_tools.building.run import (
     views_of_settings,
 )
 from hf_relabel.hub_tools.ray_cluster.cluster import Cluster, Engine, SharedFolder, TaskFailed, all_of, cluster
-
-if TYPE_CHECKING:
-    pass
 
 
 def build_on_ray(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.release import Release
@@ -14,9 +14,6 @@ from hf_relabel.builders.job.job_file import BuildSettings
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.building.run import as_settings, counted_rows, formats_of, views_of_settings
 from hf_relabel.hub_tools.calls import progress_bars as bars
-
-if TYPE_CHECKING:
-    pass
 
 
 def rebuild_configs(

@@ -21,7 +21,8 @@ from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches
 from hf_relabel.builders.disk.gc_pause import fewer_collections
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
-from hf_relabel.builders.journal.store import Journal, JudgeIdentity
+from hf_relabel.builders.journal.keys import JudgeIdentity
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge

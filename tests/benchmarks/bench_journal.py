@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.endpoint import Reply
-from hf_relabel.builders.journal.store import MIGRATIONS, Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.keys import JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.schema import MIGRATIONS
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import Passage, Row
 from tests.benchmarks.measuring import Figure, called, emit, median_ratio, parser_of, tree_mb

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
+from hf_relabel.builders.journal.keys import JudgeIdentity, candidate_keys
 from hf_relabel.builders.journal.merging import merge_journals, take_over
-from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import Passage, Row
 from tests.examples import drawn

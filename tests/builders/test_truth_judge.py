@@ -9,7 +9,8 @@ import pytest
 
 from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.errors import BadRow, ConfigError
-from hf_relabel.builders.journal.store import Journal, JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.keys import JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.registry import make_judge

@@ -274,9 +274,9 @@ def running(tmp_path: Path) -> Any:
 
 
 def adjudicated(running: Running, **sent: Any) -> dict[str, Any]:
-    from hf_relabel.hub_tools.space.web.app import _adjudicated
+    from hf_relabel.hub_tools.space.web.events import adjudicated
 
-    return _adjudicated(running, sent, SimpleNamespace(scope={}))
+    return adjudicated(running, sent, SimpleNamespace(scope={}))
 
 
 def test_a_page_sends_answers_and_is_not_believed_otherwise(running: Running) -> None:
@@ -304,9 +304,9 @@ def test_a_page_sends_answers_and_is_not_believed_otherwise(running: Running) ->
 
 @given(st.text(st.characters(codec=None)) | st.integers() | st.none())
 def test_what_is_typed_can_be_searched_for(text: Any) -> None:
-    from hf_relabel.hub_tools.space.web.app import MOST_TEXT, _words
+    from hf_relabel.hub_tools.space.web.events import MOST_TEXT, words
 
-    words = _words(text)
+    words = words(text)
     words.encode()
     assert len(words) <= MOST_TEXT
 

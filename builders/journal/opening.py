@@ -1,0 +1,61 @@
+"""Who may write to a journal, and what is wrong with a file that cannot be opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_relabel.builders.errors import JournalError
+from hf_relabel.builders.messages.spelling import argument
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+ANOTHER = f"choose another {argument('journal')}"
+
+
+def connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
+    # In a notebook another thread writes than the one that opened the journal and runs a loop; never two at once.
+    return sqlite3.connect(database, uri=uri, isolation_level=None, timeout=30, check_same_thread=False)
+
+
+def explain(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "full" in text:
+        return "the disk is full. Free some space and run the same command again: what was judged so far is kept."
+    if "readonly" in text or "unable to open" in text:
+        return f"it cannot be written. Check the permissions of the file and its folder, or {ANOTHER}."
+    if "locked" in text:
+        return f"another process holds it. Wait for that process to end, or {ANOTHER}."
+    if "not a database" in text or "malformed" in text:
+        return f"this is not a journal, or it is damaged. Restore it from a copy, or {ANOTHER}."
+    return f"SQLite says: {text}."
+
+
+def lock_for_writing(path: Path) -> FileLock:
+    """Take the one write lock, held until released; the system drops it when the process dies, however it dies.
+
+    Where the system has no such locks, filelock keeps a file that names the process.
+    """
+    import filelock
+
+    place = path.with_name(path.name + ".lock")
+    # Not by thread: a journal may be closed by another than the one that opened it.
+    lock = filelock.FileLock(place, thread_local=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if (
+            filelock.has_fcntl
+        ):  # where it may not be made filelock only waits; the file of a softer lock is its own to make
+            place.open("ab").close()
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise JournalError(
+            f"{path}: another process is writing to it. Wait for that process to end, or {ANOTHER}."
+        ) from error
+    except OSError as error:
+        raise JournalError(
+            f"{path}: it cannot be written ({error.strerror}). Check the permissions of the folder, or {ANOTHER}."
+        ) from error
+    return lock
