@@ -12,146 +12,29 @@ first prompts is fitted to the sample and summed over all rows, of which both ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, replace
-from heapq import heappush, heapreplace
-from math import ceil, sqrt
-from statistics import NormalDist
-from typing import Any, TypeAlias
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from typing import Any
 
-from hf_relabel.builders.cascade.rules import Rule, first_candidates
-from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.messages.counted import counted as counted_as
 from hf_relabel.builders.messages.shown import Shown
-from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.planning.counting import ProbedRow, StageToPlan, Survey, TokenSample, Usage, survey_source
+from hf_relabel.builders.planning.estimating import (
+    CHARACTERS_PER_TOKEN,
+    COMPLETION_TOKENS_PER_CANDIDATE,
+    CONFIDENCE,
+    REGRESSED_ROWS,
+    SURE,
+    Estimate,
+    PerStage,
+    Range,
+    normal,
+    ratio,
+    regressed,
+    share_off,
+    share_passed_on,
+)
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.sources.findings import free_findings
-from hf_relabel.builders.sources.samples import content_hash
-
-CHARACTERS_PER_TOKEN = 4.0
-"""English text on the tokenizers of Llama, Qwen and GPT models; other languages need more tokens."""
-
-ROWS_ESCALATED = 0.66
-"""Share of rows that RLHN's stage 1 passes on (arXiv 2505.16967, Table 2)."""
-
-CANDIDATES_ESCALATED = 0.15
-"""Assumed share of candidates that stage 1 doubts: the paper gives none. 15 % is what the two audited sets that the
-project is measured on hold; say your own where you know it."""
-
-COMPLETION_TOKENS_PER_CANDIDATE = 40
-"""Assumed length of a reply: a short line of reasoning per candidate."""
-
-SAMPLED_PROMPTS = 200
-"""Prompts whose tokens are counted."""
-
-CONFIDENCE = 0.95
-
-REGRESSED_ROWS = 30
-"""Totals are estimated by regression from so many rows on; with fewer it would fit itself to chance."""
-
-SURE = 0.99
-"""Confidence at which a probe that goes on until the cost is known well enough stops."""
-
-Range = tuple[float, float]
-
-PerStage: TypeAlias = float | Mapping[str, float] | None
-"""A number for all stages, or one for each by its name."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageToPlan:
-    """A judge as planning sees it. Prices are US dollars per million tokens.
-
-    Attributes:
-        judge: None for saved replies, which cost nothing.
-        rule: how its stage hands over to the next.
-        beside: it is asked about the same candidates as the one before it, as another judge of the same stage.
-        constrained: whether its servers follow a JSON schema, which shows in the prompts.
-    """
-
-    name: str
-    judge: PromptJudge | BatchJudge | None
-    rule: Rule
-    price_prompt: float = 0.0
-    price_completion: float = 0.0
-    beside: bool = False
-    constrained: bool = True
-
-
-@dataclass(slots=True)
-class Usage:
-    """What a judge is asked about some rows, and what that took. Tokens are 0 where nobody told them; `texts` are those
-    that an offline judge encodes, as often as they are there."""
-
-    rows: float = 0
-    candidates: float = 0
-    requests: float = 0
-    characters: float = 0
-    prompt_tokens: float = 0
-    completion_tokens: float = 0
-    texts: float = 0
-
-    def times(self, factor: float) -> Usage:
-        return Usage(*(factor * value for value in astuple(self)))
-
-    def add_asks(self, asks: Sequence[Ask]) -> None:
-        self.requests += len(asks)
-        self.characters += sum(len(message.content) for ask in asks for message in ask.request.messages)
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What one pass over a source finds.
-
-    Attributes:
-        rows: all rows.
-        candidates: those that the first stage judges.
-        stages: one for each judge; of later stages as if they were handed what is assumed.
-        sample: rows drawn by a hash of their content, so that their order plays no part; in the order of that hash.
-        escalated: the share that was assumed to go on from stage to stage; None for that of the rule.
-    """
-
-    rows: int
-    candidates: float
-    stages: tuple[Usage, ...]
-    sample: tuple[NumberedRow, ...]
-    escalated: float | None = None
-
-    def drawn(self, rows: int) -> tuple[NumberedRow, ...]:
-        """So many rows of the sample, in the order of the source. A larger draw holds every smaller one."""
-        return tuple(sorted(self.sample[:rows], key=lambda numbered: numbered.number))
-
-    def scaled(self, rows: int) -> Survey:
-        """The same for a source of so many rows like these."""
-        factor = rows / self.rows if self.rows else 0.0
-        stages = tuple(usage.times(factor) for usage in self.stages)
-        return replace(self, rows=rows, candidates=self.candidates * factor, stages=stages)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSample:
-    """Tokens of some prompts of a judge.
-
-    Attributes:
-        tokenizer: who counted them.
-        characters, tokens: one number per prompt.
-    """
-
-    tokenizer: str
-    characters: tuple[int, ...]
-    tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ProbedRow:
-    """What a row of the sample took for real.
-
-    Attributes:
-        candidates: those that the first stage judges.
-        stages: one for each judge.
-    """
-
-    candidates: int
-    stages: tuple[Usage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +116,8 @@ class JobPlan(Shown):
                 (self.prompt_tokens, self.prompt_tokens_range),
                 (self.completion_tokens, self.completion_tokens_range),
             ]
-        shares = [None if limits is None else _share_off(value, limits) for value, limits in measured]
-        wider = _normal(confidence) / _normal(CONFIDENCE)
+        shares = [None if limits is None else share_off(value, limits) for value, limits in measured]
+        wider = normal(confidence) / normal(CONFIDENCE)
         return None if None in shares else wider * max(share for share in shares if share is not None)
 
     def rows_to_probe(self, within: float) -> int:
@@ -247,14 +130,6 @@ class JobPlan(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def _share_off(value: float, limits: Range) -> float:
-    return (limits[1] - value) / value if value else 0.0
-
-
-def _normal(confidence: float) -> float:
-    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def plan(
@@ -282,161 +157,7 @@ def plan(
 # Counting
 
 
-def survey_source(
-    source: Source, stages: Sequence[StageToPlan], *, keep: int = 0, seed: int = 0, escalated: float | None = None
-) -> Survey:
-    """Read a source once: count what each judge would be asked, and draw a sample.
-
-    Args:
-        keep: rows in the sample, which are held.
-        seed: another one draws other rows.
-        escalated: see `plan`.
-    """
-    rows = candidates = 0
-    totals, draws = [Usage() for _ in stages], [_Draws() for _ in stages]
-    heap: list[tuple[int, int, NumberedRow]] = []  # the row with the largest hash, which goes first, on top
-    for numbered in source.rows():
-        row, value = numbered.row, content_hash(numbered.row, seed)
-        asked = first_candidates_of(row, stages)
-        rows += 1
-        candidates += len(asked)
-        _add_row(totals, stages, row, asked, draws, escalated)
-        if len(heap) < keep:
-            heappush(heap, (-value, -numbered.number, numbered))
-        elif keep and (-value, -numbered.number) > heap[0][:2]:
-            heapreplace(heap, (-value, -numbered.number, numbered))
-    sample = tuple(numbered for *_, numbered in sorted(heap, reverse=True))
-    return Survey(rows, candidates, tuple(totals), sample, escalated)
-
-
-def first_candidates_of(row: Row, stages: Sequence[StageToPlan]) -> list[int]:
-    """The candidates that the first stage judges; none of a row that some judge exempts."""
-    if any(stage.judge is not None and stage.judge.exempt(row) for stage in stages):
-        return []
-    return first_candidates(row, free_findings(row))
-
-
-def asks_of(stage: StageToPlan, row: Row, positions: Sequence[int]) -> list[Ask]:
-    """The prompts of a judge about some candidates; none of a judge that asks no server."""
-    asks = getattr(stage.judge, "asks", None)
-    if asks is None or not positions:
-        return []
-    found: list[Ask] = asks(row, positions, constrained=stage.constrained)
-    return found
-
-
-def _texts_of(stage: StageToPlan, row: Row, positions: Sequence[int]) -> int:
-    """How many texts a judge encodes to judge some candidates."""
-    texts = getattr(stage.judge, "texts", None)
-    return int(texts(row, positions)) if texts is not None else 0
-
-
-def _add_row(
-    totals: Sequence[Usage],
-    stages: Sequence[StageToPlan],
-    row: Row,
-    asked: list[int],
-    draws: Sequence[_Draws],
-    escalated: float | None,
-) -> None:
-    for number, (stage, total) in enumerate(zip(stages, totals, strict=True)):
-        if number and not stage.beside:
-            asked = _passed_on(asked, stages[number - 1].rule, draws[number], escalated)
-        if asked:
-            total.rows += 1
-            total.candidates += len(asked)
-            total.add_asks(asks_of(stage, row, asked))
-            total.texts += _texts_of(stage, row, asked)
-
-
-class _Draws:
-    """Numbers from 0 to 1 that are spread evenly however few are drawn: the fractions of multiples of the golden
-    ratio. Chance would make small plans differ from what is assumed."""
-
-    def __init__(self) -> None:
-        self._drawn = {"rows": 0, "candidates": 0}
-
-    def below(self, share: float, what: str) -> bool:
-        self._drawn[what] += 1
-        return self._drawn[what] * 0.6180339887498949 % 1 < share
-
-
-def _passed_on(asked: list[int], rule: Rule, draws: _Draws, escalated: float | None) -> list[int]:
-    """What a stage hands over, if it is as assumed. Doubted candidates lie together: not every row has one."""
-    share = _share(rule, escalated)
-    if not asked:
-        return []
-    if rule.escalate == "row":
-        return asked if draws.below(share, "rows") else []
-    of_rows = max(share, ROWS_ESCALATED)
-    if not draws.below(of_rows, "rows"):
-        return []
-    return [position for position in asked if draws.below(share / of_rows, "candidates")]
-
-
-def _share(rule: Rule, escalated: float | None) -> float:
-    if escalated is not None:
-        return escalated
-    return ROWS_ESCALATED if rule.escalate == "row" else CANDIDATES_ESCALATED
-
-
 # Estimating
-
-
-@dataclass(frozen=True, slots=True)
-class _Estimate:
-    """A total, and by how much each unit of the sample strays from what it was expected to take; None for a total that
-    is a guess."""
-
-    value: float
-    strays: tuple[float, ...] | None
-
-    def __add__(self, other: _Estimate) -> _Estimate:
-        if self.strays is None or other.strays is None:
-            return _Estimate(self.value + other.value, None)
-        return _Estimate(self.value + other.value, tuple(a + b for a, b in zip(self.strays, other.strays, strict=True)))
-
-    def times(self, factor: float) -> _Estimate:
-        strays = None if self.strays is None else tuple(factor * stray for stray in self.strays)
-        return _Estimate(factor * self.value, strays)
-
-    def range(self, population: float) -> Range | None:
-        """Where the total over `population` units is, by the normal distribution, which is fair from about 30 units
-        on. No width where the sample is everything."""
-        strays = self.strays
-        if strays is None or len(strays) < 2:
-            return None
-        left_out = max(0.0, 1 - len(strays) / population) if population else 0.0
-        variance = sum(stray * stray for stray in strays) / (len(strays) - 1)
-        half = _normal(CONFIDENCE) * population * sqrt(left_out * variance / len(strays))
-        return max(0.0, self.value - half), self.value + half
-
-
-def _ratio(of: Sequence[float], by: Sequence[float], total: float) -> _Estimate:
-    """The total of `of`, when that of `by` is known."""
-    ratio = sum(of) / sum(by) if sum(by) else 0.0
-    return _Estimate(ratio * total, tuple(one - ratio * other for one, other in zip(of, by, strict=True)))
-
-
-def _regressed(of: Sequence[float], by: Sequence[Sequence[float]], totals: Sequence[float]) -> _Estimate:
-    """The total of `of` as a linear function of several numbers of each unit, whose totals are known.
-
-    The first of them is taken for the variance of a unit, as in a ratio estimate; where it is 0 a unit takes nothing.
-    Strays are those that each unit has when it is left out (the jackknife): what a function was fitted to strays less.
-    """
-    import numpy as np
-
-    values, known = np.asarray(of, dtype=np.float64), np.asarray(by, dtype=np.float64)
-    root = np.sqrt(np.divide(1.0, known[:, 0], out=np.zeros(len(known)), where=known[:, 0] > 0))
-    scale = np.abs(known).max(axis=0)
-    scale[scale == 0] = 1.0
-    left, sizes, right = np.linalg.svd(known / scale * root[:, None], full_matrices=False)
-    used = sizes > 1e-9 * max(sizes[0], 1e-300)
-    weights = right[used].T @ (left[:, used].T @ (values * root) / sizes[used])
-    strays = values - known / scale @ weights
-    own = (left[:, used] ** 2).sum(axis=1)
-    strays = strays / np.maximum(1 - own, 1 / len(values))
-    return _Estimate(max(0.0, float(np.asarray(totals) / scale @ weights)), tuple(strays.tolist()))
 
 
 def _of_stage(values: PerStage, stage: StageToPlan) -> float | None:
@@ -465,7 +186,7 @@ def make_plan(
     if rows is not None:
         survey = survey.scaled(rows)
     counted = list(tokens) or [None] * len(stages)
-    prompt, completion, cost = (_Estimate(0.0, (0.0,) * len(probed)) for _ in range(3))
+    prompt, completion, cost = (Estimate(0.0, (0.0,) * len(probed)) for _ in range(3))
     planned = []
     for number, stage in enumerate(stages):
         first = all(other.beside for other in stages[1 : number + 1])
@@ -500,8 +221,8 @@ class _Totals:
     """The estimates of one judge."""
 
     usage: Usage
-    prompt: _Estimate
-    completion: _Estimate
+    prompt: Estimate
+    completion: Estimate
     prompt_range: Range | None
     completion_range: Range | None
     basis: dict[str, str]
@@ -512,16 +233,16 @@ def _assumed(
 ) -> _Totals:
     """From what the prompts are and what replies mostly are."""
     total, rule = survey.stages[number], stages[number - 1].rule
-    prompt = _Estimate(total.characters / CHARACTERS_PER_TOKEN, None)
+    prompt = Estimate(total.characters / CHARACTERS_PER_TOKEN, None)
     prompt_range, prompt_basis = None, _GUESSED_PROMPTS
     if counted is not None:
-        by_prompt = _ratio(counted.tokens, counted.characters, total.characters)
-        prompt = _Estimate(by_prompt.value, None)
+        by_prompt = ratio(counted.tokens, counted.characters, total.characters)
+        prompt = Estimate(by_prompt.value, None)
         # How much there is to send to a later stage is not known, however well its tokens are.
         prompt_range = by_prompt.range(total.requests) if first else None
         prompt_basis = f"{counted.tokenizer}, {counted_as(len(counted.tokens), 'prompt')}"
     completion = _guessed_completion(total)
-    passed_on = f"assumed: {_share(rule, survey.escalated):.0%} of {rule.escalate}s are passed on"
+    passed_on = f"assumed: {share_passed_on(rule, survey.escalated):.0%} of {rule.escalate}s are passed on"
     basis = {
         "requests": "counted" if first else passed_on,
         "prompt_tokens": prompt_basis,
@@ -536,10 +257,10 @@ def _measured(
     """From what the probed rows took. The first stage is counted over all rows, and only its tokens are estimated."""
     usages = [row.stages[number] for row in probed]
 
-    def total_of(values: Sequence[float]) -> _Estimate:
+    def total_of(values: Sequence[float]) -> Estimate:
         if len(probed) < REGRESSED_ROWS:
-            return _ratio(values, [float(row.candidates) for row in probed], survey.candidates)
-        return _regressed(values, [_known_of(row) for row in probed], _known_of_all(survey))
+            return ratio(values, [float(row.candidates) for row in probed], survey.candidates)
+        return regressed(values, [_known_of(row) for row in probed], _known_of_all(survey))
 
     whole = survey.stages[number]
     if not first:
@@ -548,9 +269,9 @@ def _measured(
         whole = Usage(*(total_of(values).value for values in (rows, asked, requests, characters)))
     prompts, prompt_basis = _prompts_of(usages, counted)
     characters = [usage.characters for usage in usages]
-    prompt = _ratio(prompts, characters, whole.characters) if first else total_of(prompts)
+    prompt = ratio(prompts, characters, whole.characters) if first else total_of(prompts)
     if prompt_basis == _GUESSED_PROMPTS:
-        prompt = _Estimate(prompt.value, None)
+        prompt = Estimate(prompt.value, None)
     completion, completion_basis = (
         total_of([usage.completion_tokens for usage in usages]),
         f"{counted_as(len(usages), 'row')} probed",
@@ -593,14 +314,14 @@ _GUESSED_PROMPTS = f"assumed: {CHARACTERS_PER_TOKEN:g} characters per token"
 _GUESSED_COMPLETIONS = f"assumed: {COMPLETION_TOKENS_PER_CANDIDATE} tokens per candidate"
 
 
-def _guessed_completion(total: Usage) -> _Estimate:
-    return _Estimate(total.candidates * COMPLETION_TOKENS_PER_CANDIDATE if total.requests else 0.0, None)
+def _guessed_completion(total: Usage) -> Estimate:
+    return Estimate(total.candidates * COMPLETION_TOKENS_PER_CANDIDATE if total.requests else 0.0, None)
 
 
 def _stage_plan(
     stage: StageToPlan,
     totals: _Totals,
-    spent: _Estimate,
+    spent: Estimate,
     population: int,
     tokens_per_second: float | None,
     price_hour: float | None,

@@ -29,7 +29,8 @@ from hf_relabel.hub_tools.hub.redaction import safe_url
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import Job
-    from hf_relabel.builders.planning.plan import JobPlan, PerStage, Range, StagePlan
+    from hf_relabel.builders.planning.estimating import PerStage, Range
+    from hf_relabel.builders.planning.plan import JobPlan, StagePlan
 
 EPILOG = """\b
 Examples:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Message, Request
-from hf_relabel.builders.planning.plan import CHARACTERS_PER_TOKEN
+from hf_relabel.builders.planning.estimating import CHARACTERS_PER_TOKEN
 
 AT_ONCE = 8
 """Texts counted at a time: it is a favour that a busy server does beside its work."""

@@ -12,10 +12,8 @@ from hf_relabel.builders.endpoint import Endpoint, EndpointError, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
-from hf_relabel.builders.planning.plan import (
+from hf_relabel.builders.planning.counting import (
     SAMPLED_PROMPTS,
-    JobPlan,
-    PerStage,
     ProbedRow,
     StageToPlan,
     Survey,
@@ -23,9 +21,10 @@ from hf_relabel.builders.planning.plan import (
     Usage,
     asks_of,
     first_candidates_of,
-    make_plan,
     survey_source,
 )
+from hf_relabel.builders.planning.estimating import PerStage
+from hf_relabel.builders.planning.plan import JobPlan, make_plan
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.calls import progress_bars as bars

@@ -23,18 +23,9 @@ from hf_relabel.builders.endpoint import EndpointError, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
-from hf_relabel.builders.planning.plan import (
-    COMPLETION_TOKENS_PER_CANDIDATE,
-    JobPlan,
-    ProbedRow,
-    StageToPlan,
-    Survey,
-    TokenSample,
-    Usage,
-    make_plan,
-    plan,
-    survey_source,
-)
+from hf_relabel.builders.planning.counting import ProbedRow, StageToPlan, Survey, TokenSample, Usage, survey_source
+from hf_relabel.builders.planning.estimating import COMPLETION_TOKENS_PER_CANDIDATE
+from hf_relabel.builders.planning.plan import JobPlan, make_plan, plan
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint

@@ -17,7 +17,8 @@ import pytest
 from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
-from hf_relabel.builders.planning.plan import JobPlan, StageToPlan, plan, survey_source
+from hf_relabel.builders.planning.counting import StageToPlan, survey_source
+from hf_relabel.builders.planning.plan import JobPlan, plan
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.commands.plan_command import per_stage
