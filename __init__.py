@@ -47,8 +47,9 @@ if TYPE_CHECKING:
         SourceError,
         TrainingError,
     )
-    from hf_relabel.builders.job.job_file import BuildSettings, Job
+    from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.job.reading import load_job
+    from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
     from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
@@ -107,7 +108,7 @@ _HOMES = {
     "BadRow": "builders.errors",
     "BuildError": "builders.errors",
     "BuildReport": "builders.configs.writing",
-    "BuildSettings": "builders.job.job_file",
+    "BuildSettings": "builders.job.steps",
     "Calibration": "builders.cascade.calibration",
     "CardError": "builders.errors",
     "CardFacts": "cards.data_card",

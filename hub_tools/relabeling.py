@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from hf_relabel.builders.cascade.judged_share import ENOUGH, WHY_UNJUDGED
 from hf_relabel.builders.configs.writing import VERDICTS, BuildReport
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
-from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import CALLABLE, NONE, PATH, SOURCE_OPTIONS, expects, told

@@ -22,7 +22,7 @@ from hf_relabel.builders.configs.writing import (
     folder_of_configs,
     write_manifest,
 )
-from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.pieces import (

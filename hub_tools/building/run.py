@@ -15,7 +15,7 @@ from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.views import View, views_of
 from hf_relabel.builders.configs.writing import BuildReport, Shard, check_folder, write_configs
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.expecting import told

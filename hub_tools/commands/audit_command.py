@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.audit.report import AuditReport
     from hf_relabel.builders.audit.sample import AuditSample
     from hf_relabel.builders.cascade.calibration import Calibration
-    from hf_relabel.builders.job.job_file import AuditSettings
+    from hf_relabel.builders.job.steps import AuditSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
 

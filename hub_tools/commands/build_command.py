@@ -21,7 +21,7 @@ from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from hf_relabel.builders.configs.writing import BuildReport
-    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
@@ -176,7 +176,7 @@ def _build(
     engine: Engine | None,
     min_judged: float | None,
 ) -> BuildReport:
-    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.hub_tools.judging.assemble import source_of
 

@@ -12,7 +12,8 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.extras import require
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.job.job_file import SourceSettings, StageSettings
+    from hf_relabel.builders.job.job_file import SourceSettings
+    from hf_relabel.builders.job.stages import StageSettings
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -210,8 +211,8 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
     """Take the options of `stage_options` out of `options`."""
     from pydantic import ValidationError
 
-    from hf_relabel.builders.job.job_file import StageSettings
     from hf_relabel.builders.job.reading import load_job
+    from hf_relabel.builders.job.stages import StageSettings
     from hf_relabel.builders.messages.problems import one_line
 
     given = {name: options.pop(name) for name in _STAGE_NAMES}

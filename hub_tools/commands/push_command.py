@@ -112,7 +112,7 @@ def _push_folder(folder: Path, repo_id: str, chosen: dict[str, Any], progress: A
 def _push_source(
     options: dict[str, Any], journal_path: str, build: dict[str, Any], repo_id: str, chosen: dict[str, Any]
 ) -> PushReport:
-    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.hub_tools.judging.assemble import source_of
     from hf_relabel.hub_tools.releases.push import push_source

@@ -108,7 +108,7 @@ def command(out: Path, as_json: bool) -> None:
 
 
 def _quickstart(folder: Path, as_json: bool) -> None:
-    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
     from hf_relabel.builders.quickstart import rows_path, truth_path

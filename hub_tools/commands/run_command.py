@@ -244,7 +244,7 @@ def _push_model(job: Any) -> ModelPushReport:
 
 
 def _push(job: Any, source: Any, journal: Any) -> PushReport:
-    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.hub_tools.commands.push_command import release_progress
     from hf_relabel.hub_tools.releases.push import push, push_source
 

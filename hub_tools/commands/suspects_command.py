@@ -54,7 +54,8 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
     The judges see the ground truths among the candidates, without being told. Suspects are reported, never changed;
     `build` with the same journal writes them to a config of their own.
     """
-    from hf_relabel.builders.job.job_file import Job, SuspectsSettings
+    from hf_relabel.builders.job.job_file import Job
+    from hf_relabel.builders.job.stages import SuspectsSettings
     from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.judging.assemble import source_of
 

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job.job_file import Job, MemberSettings, StageSettings
+from hf_relabel.builders.job.job_file import Job
+from hf_relabel.builders.job.stages import MemberSettings, StageSettings
 from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
 from hf_relabel.builders.judges.offline.model_folder import PACKAGE_PREFIX
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge

@@ -12,14 +12,8 @@ from hf_relabel.builders.cascade.judge_weights import audited_weights
 from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.job.job_file import (
-    EndpointSettings,
-    Job,
-    LimitSettings,
-    MemberSettings,
-    SourceSettings,
-    StageSettings,
-)
+from hf_relabel.builders.job.job_file import Job, SourceSettings
+from hf_relabel.builders.job.stages import EndpointSettings, LimitSettings, MemberSettings, StageSettings
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge

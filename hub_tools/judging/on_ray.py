@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
 from hf_relabel.builders.configs.manifest import package_version
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped, RelabelError
-from hf_relabel.builders.job.job_file import Job, MemberSettings, StageSettings
+from hf_relabel.builders.job.job_file import Job
+from hf_relabel.builders.job.stages import MemberSettings, StageSettings
 from hf_relabel.builders.journal.merging import PartJournal, merge_journals
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label

@@ -42,7 +42,7 @@ from hf_relabel.hub_tools.releases.versions import BUMPS, Version
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 
-    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
 
@@ -248,7 +248,7 @@ def push_source(
         JournalError: there is no such journal, or it holds no run.
         ReleaseError, CardError, ConfigError, BuildError: as `push`.
     """
-    from hf_relabel.builders.job.job_file import BuildSettings
+    from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.hub_tools.building.run import as_settings
 
     chosen = PushOptions(

@@ -34,7 +34,7 @@ from typing import Any
 
 from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
 from hf_relabel.builders.errors import JudgingStopped
-from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
 from hf_relabel.builders.judges.offline.model_folder import model_folder

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import numpy as np
 
 from hf_relabel.builders.configs.release import Release, release_from_folder
-from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.registry import make_judge

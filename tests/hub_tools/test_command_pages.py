@@ -13,8 +13,10 @@ import click
 import pytest
 from markdown_it import MarkdownIt
 
-from hf_relabel.builders.job.job_file import Job, LimitSettings, PushSettings, SourceSettings, StageSettings
+from hf_relabel.builders.job.job_file import Job, SourceSettings
 from hf_relabel.builders.job.reading import parse_job
+from hf_relabel.builders.job.stages import LimitSettings, StageSettings
+from hf_relabel.builders.job.steps import PushSettings
 from hf_relabel.builders.judges.registry import JUDGES
 from hf_relabel.builders.messages.program import SCRIPT, spoken
 from hf_relabel.hub_tools.commands import COMMANDS, cli

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hf_relabel.builders.errors import BuildError
-from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run

@@ -10,7 +10,7 @@ import pytest
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.errors import BuildError
-from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run

@@ -12,7 +12,8 @@ import datasets
 import pytest
 
 from hf_relabel.builders.cascade.rules import Rule
-from hf_relabel.builders.job.job_file import BuildSettings, Job
+from hf_relabel.builders.job.job_file import Job
+from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge

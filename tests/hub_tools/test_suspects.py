@@ -14,7 +14,7 @@ from sentence_transformers import CrossEncoder
 
 from hf_relabel.builders.cascade.suspects import hidden, suspects_of
 from hf_relabel.builders.configs.manifest import read_manifest
-from hf_relabel.builders.job.job_file import BuildSettings
+from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge

@@ -1,0 +1,163 @@
+"""The settings of what is done with the verdicts: audit, build, push, compare, train."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hf_relabel.builders.job.values import Settings, Texts
+
+
+class AuditSettings(Settings):
+    """A blind sample for people, and what follows from their answers. See `hf relabel audit --help`."""
+
+    out: str
+    """Folder of the sample, of the files for people, and of `calibration.json`."""
+    size: int = Field(default=400, ge=1)
+    """How many candidates are drawn."""
+    seed: int = 0
+    """Another seed draws another sample."""
+    export: tuple[Literal["csv", "label-studio", "argilla"], ...] = ("csv",)
+    """Files for people."""
+    people: int = Field(default=1, ge=1)
+    """How many are to answer each item; for Argilla, which else takes it away once one has."""
+    answers: tuple[str, ...] = ()
+    """Files with people's answers. Once there are any, the sample in `out` is the one they answer, and stays."""
+    truth: str | None = None
+    """Known false negatives in place of people."""
+    precision: float | None = Field(default=None, gt=0, lt=1)
+    """Fit thresholds that hold this precision and let them decide what is built."""
+    method: Literal["auto", "isotonic", "platt"] = "auto"
+    """How scores become probabilities."""
+
+    @property
+    def is_answered(self) -> bool:
+        return bool(self.answers) or self.truth is not None
+
+    @model_validator(mode="after")
+    def _one_kind_of_answers(self) -> Self:
+        if self.answers and self.truth is not None:
+            raise ValueError("give `answers` or `truth`, not both")
+        if self.precision is not None and not self.is_answered:
+            raise ValueError("`precision` needs `answers` or `truth` to fit thresholds on")
+        return self
+
+
+class BuildSettings(Settings):
+    """What is built from the verdicts.
+
+    Example:
+            >>> from hf_relabel import BuildSettings
+            >>> BuildSettings(out="some", techniques=("original", "relabel"), default="relabel", limit=3).limit
+            3
+    """
+
+    out: str
+    """Folder of the configs."""
+    techniques: tuple[str, ...] = ("original", "remove", "remove-hn", "relabel", "relabel-filter")
+    """The configs to build."""
+    limit: int = Field(default=7, ge=0)
+    """Rows with more false negatives than this are left out of remove-hn, relabel and relabel-filter."""
+    default: str = "remove-hn"
+    """The config that `load_dataset` takes when none is named, unless an audit or a comparison backs another."""
+    calibration: str | None = None
+    """A file that `hf relabel audit report --calibrate` wrote: its thresholds decide instead of the judges' labels."""
+    max_shard_bytes: int = Field(default=250_000_000, ge=1)
+    """A file is closed once it is about this big."""
+    views: tuple[Literal["tuples", "triplets", "lists", "scores"], ...] = ()
+    """Tables for the losses of sentence-transformers, each a config such as `relabel-tuples`."""
+    view_of: tuple[str, ...] = ()
+    """The techniques that views show; none for `relabel`, or the default config where that is not built."""
+    view_negatives: int = Field(default=7, ge=1)
+    """Negatives of a row in them."""
+    output_format: Literal["same", "flagembedding", "triplet", "negative-list", "labeled-list"] | None = None
+    """Also write each technique in this format (`same`: that of the source), in `formats/` of the folder."""
+    overwrite: bool = False
+    """Replace a folder that was built from another source, or from the judgements of another journal."""
+
+
+class PushSettings(Settings):
+    """Where a release goes. See `hf relabel push --help`."""
+
+    repo: str
+    """The data set on the Hub, `user/name`."""
+    tag: str | None = None
+    """Of this release; the next version when not given."""
+    bump: Literal["major", "minor", "patch"] | None = None
+    """Which part of the version to raise."""
+    private: bool | None = None
+    """Whether a new repository is private; your default when not given."""
+    create_pr: bool = False
+    """Open a pull request instead."""
+    license: str | None = None
+    """Of the data, such as cc-by-4.0; that of the source when not given."""
+    language: Texts = ()
+    """Codes such as en."""
+    pretty_name: str | None = None
+    """The title on the card."""
+    message: str | None = None
+    """Of the commit."""
+
+
+class CompareSettings(Settings):
+    """Which technique is best on this data. See `hf relabel compare --help`."""
+
+    eval: tuple[str, ...] = Field(min_length=1)
+    """What to measure on: BEIR folders, `nanobeir:NAME`, `air-bench:NAME`."""
+    seeds: int = Field(default=3, ge=1)
+    """Students per config."""
+    recipe: str | None = None
+    """A recipe to train them by; a small static model when not given."""
+    teacher: str | None = None
+    """A cross-encoder for arms with distillation."""
+    metric: str = "ndcg@10"
+    """By which techniques are compared."""
+    arms: tuple[str, ...] = ()
+    """Configs, or `config+distillation`; all that were built when not given."""
+    runs: str | None = None
+    """Folder that keeps finished runs, so that the same job goes on from there."""
+    device: str | None = None
+    """torch device, such as cpu; found out when not given."""
+
+
+class TrainSettings(Settings):
+    """A model to train. See `hf relabel train --help`."""
+
+    out: str
+    """Folder of the model."""
+    config: str | None = None
+    """The config to train on; the default of the release when not given."""
+    recipe: str = "static"
+    """Name of a recipe that ships with the package, or a file."""
+    changes: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the recipe to set otherwise."""
+    eval: tuple[str, ...] = ()
+    """What to measure on, before, during and after."""
+    compare_original: bool = False
+    """Train on the original rows too, for the model's card."""
+    seed: int | None = None
+    """In place of the recipe's."""
+    device: str | None = None
+    """torch device, such as cpu; found out when not given."""
+
+
+class PushModelSettings(Settings):
+    """Where the trained model goes. See `hf relabel push-model --help`."""
+
+    repo: str
+    """The model on the Hub, `user/name`."""
+    tag: str | None = None
+    """Of this release; the next version when not given."""
+    bump: Literal["major", "minor", "patch"] | None = None
+    """Which part of the version to raise."""
+    private: bool | None = None
+    """Whether a new repository is private; your default when not given."""
+    create_pr: bool = False
+    """Open a pull request instead."""
+    license: str | None = None
+    """Of the model."""
+    language: Texts = ()
+    """Codes such as en."""
+    message: str | None = None
+    """Of the commit."""
