@@ -10,7 +10,7 @@ from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.push_command import release_progress
 
 if TYPE_CHECKING:
-    from hf_relabel.hub_tools.releases.models import ModelPushReport
+    from hf_relabel.hub_tools.releases.pusher import PushReport
 
 EPILOG = """\b
 Examples:
@@ -46,7 +46,7 @@ def command(folder: str, repo_id: str, license_: str | None, as_json: bool, **op
     show_model_push(report, as_json)
 
 
-def show_model_push(report: ModelPushReport, as_json: bool) -> None:
+def show_model_push(report: PushReport, as_json: bool) -> None:
     """Print what was released."""
     if as_json:
         print_json(report.to_dict())

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from hf_relabel.cards.training_report import TrainingReport
     from hf_relabel.hub_tools.commands.audit_command import AuditStep
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
-    from hf_relabel.hub_tools.releases.models import ModelPushReport
     from hf_relabel.hub_tools.releases.push import PushReport
     from hf_relabel.trainers.comparing.compare import CompareReport
 
@@ -234,7 +233,7 @@ def _train(job: Any, pushed: PushReport | None) -> TrainingReport:
     return run_training(data, job.train.out, revision=None, sets=job.train.eval, **options)
 
 
-def _push_model(job: Any) -> ModelPushReport:
+def _push_model(job: Any) -> PushReport:
     from hf_relabel.hub_tools.commands.push_command import release_progress
     from hf_relabel.trainers.training.publishing import publish
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +22,7 @@ def hub_errors(
     error: type[RelabelError] = ReleaseError,
     what: str = "data set",
     writer: HfApi | None = None,
+    busy: type[RelabelError] | None = None,
 ) -> Iterator[None]:
     """Say in a line what the Hub would not do. The libraries' own messages may quote requests, so they are left out.
 
@@ -30,45 +31,99 @@ def hub_errors(
         what: the kind of repository, for the message.
         writer: who writes to it, where that is what is done: then a refusal names the account, what it lacks and what
             to do about it.
+        busy: raised instead where the same may go well later; None for `error` there too.
+    """
+    at = f"{repo_id}@{revision}" if revision else repo_id
+    with errors_told(lambda cause: _told(cause, at, token, what, writer), error, busy):
+        yield
+
+
+@contextmanager
+def errors_told(
+    told: Callable[[Exception], str], error: type[RelabelError], busy: type[RelabelError] | None = None
+) -> Iterator[None]:
+    """The client's errors as ours, in the words of `told`.
+
+    Args:
+        error, busy: as for `hub_errors`.
     """
     from huggingface_hub import errors
 
-    # Releases of the library differ in the HTTP client they use; its base error goes by this name in all of them.
-    unreachable = cast(type[Exception], vars(errors)["HTTPError"])
-
-    at = f"{repo_id}@{revision}" if revision else repo_id
+    refused: tuple[type[Exception], ...] = (errors.HfHubHTTPError, errors.EntryNotFoundError, errors.HFValidationError)
     try:
         yield
-    except errors.GatedRepoError as cause:
-        raise error(f"{at}: access to this {what} has to be asked for on its page ({_said(token)}).") from cause
-    except errors.RepositoryNotFoundError as cause:
-        if writer is not None:
-            raise error(why_not_written(writer, at, _status(cause), what)) from cause
-        raise error(
-            f"{at}: there is no such {what}, or it is private and may not be read ({_said(token)}). Check the name, "
-            "and log in with `hf auth login` or set HF_TOKEN."
-        ) from cause
-    except errors.RevisionNotFoundError as cause:
-        raise error(f"{at}: this {what} has no such branch, tag or commit.") from cause
-    except errors.LocalEntryNotFoundError as cause:  # an EntryNotFoundError too, but it means something else
-        raise error(f"{at}: the Hub cannot be reached ({type(cause).__name__}). Try again later.") from cause
-    except errors.EntryNotFoundError as cause:
-        raise error(f"{at}: a file of this {what} is missing.") from cause
-    except errors.HFValidationError as cause:
-        raise error(f"{at}: not a name a {what} on the Hub can have (user/repo).") from cause
-    except errors.OfflineModeIsEnabled as cause:
-        raise error(f"{at}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it, or give a folder.") from cause
-    except errors.HfHubHTTPError as cause:
-        status = _status(cause)
-        if writer is not None and status in (401, 403, 404):
-            raise error(why_not_written(writer, at, status, what)) from cause
-        raise error(f"{at}: the Hub answered {status} ({_said(token)}).") from cause
-    except unreachable as cause:
-        raise error(f"{at}: the Hub cannot be reached ({type(cause).__name__}). Try again later.") from cause
+    except refused + _unreachable() as cause:
+        kind = busy if busy is not None and may_pass(cause) else error
+        raise kind(told(cause)) from cause
 
 
-def _status(error: Any) -> int | str:
-    return getattr(error.response, "status_code", None) or "no status"
+def status_of(error: BaseException | None) -> int | None:
+    """The status of the Hub's answer that an error of its client tells of; None where it tells of no answer."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same may go well later: the Hub could not be reached, was too busy or failed."""
+    from huggingface_hub import errors
+
+    status = status_of(error)
+    if status is not None:
+        return status in (408, 429) or status >= 500
+    return isinstance(error, _unreachable()) and not isinstance(error, errors.OfflineModeIsEnabled)
+
+
+def retry_after(error: BaseException | None, longest: float) -> float | None:
+    """Seconds after which the Hub wants to be asked again, at most `longest`; None where it does not say."""
+    try:
+        return max(0.0, min(float(cast(Any, error).response.headers["Retry-After"]), longest))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _unreachable() -> tuple[type[Exception], ...]:
+    """What is raised where no answer came."""
+    return _http_error(), ConnectionError, TimeoutError
+
+
+def _http_error() -> type[Exception]:
+    """The base error of the HTTP client. Releases of the library differ in that, but not in this name."""
+    from huggingface_hub import errors
+
+    return cast(type[Exception], vars(errors)["HTTPError"])
+
+
+def _told(cause: Exception, at: str, token: str | bool | None, what: str, writer: HfApi | None) -> str:
+    from huggingface_hub import errors
+
+    status = status_of(cause) or "no status"
+    match cause:
+        case errors.GatedRepoError():
+            return f"{at}: access to this {what} has to be asked for on its page ({_said(token)})."
+        case errors.RepositoryNotFoundError() if writer is not None:
+            return why_not_written(writer, at, status, what)
+        case errors.RepositoryNotFoundError():
+            return (
+                f"{at}: there is no such {what}, or it is private and may not be read ({_said(token)}). Check the name,"
+                " and log in with `hf auth login` or set HF_TOKEN."
+            )
+        case errors.RevisionNotFoundError():
+            return f"{at}: this {what} has no such branch, tag or commit."
+        case errors.EntryNotFoundError() if not isinstance(cause, errors.LocalEntryNotFoundError):
+            return f"{at}: a file of this {what} is missing."
+        case errors.HFValidationError():
+            return f"{at}: not a name a {what} on the Hub can have (user/repo)."
+        case errors.OfflineModeIsEnabled():
+            return f"{at}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it, or give a folder."
+        case errors.HfHubHTTPError() if writer is not None and status in (401, 403, 404):
+            return why_not_written(writer, at, status, what)
+        case errors.HfHubHTTPError():
+            return f"{at}: the Hub answered {status} ({_said(token)})."
+    return unreachable_told(at, cause)
+
+
+def unreachable_told(at: str, cause: Exception) -> str:
+    """What is said where no answer came."""
+    return f"{at}: the Hub cannot be reached ({type(cause).__name__}). Try again later."
 
 
 def missing_to_write(api: HfApi, repo_id: str, what: str = "data set", *, sends: bool = True) -> list[str]:
@@ -169,7 +224,7 @@ class Account:
             return None
         try:
             told = api.whoami()
-        except (errors.HfHubHTTPError, cast(type[Exception], vars(errors)["HTTPError"]), OSError):
+        except (errors.HfHubHTTPError, OSError, _http_error()):
             return None
         role = told.get("auth", {}).get("accessToken", {}).get("role", "")
         organisations = [each["name"] for each in told.get("orgs", ()) if each.get("roleInOrg", "write") != "read"]

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import JobError
 from hf_relabel.builders.messages.program import program
-from hf_relabel.hub_tools.hub.errors import hub_errors
+from hf_relabel.hub_tools.hub.commit import Repository
+from hf_relabel.hub_tools.jobs.service import ServiceAway
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -52,13 +54,17 @@ class Kept:
     _saved: str | None = None
     wait: Callable[[float], None] = field(default=time.sleep)
 
+    @property
+    def _repository(self) -> Repository:
+        return Repository(self.api, self.repo_id, error=JobError, busy=ServiceAway, names_account=False)
+
     def restore(self) -> int:
         """Fetch what is kept into the folder, and give how many files that was.
 
         Raises:
             JobError: the repository cannot be read.
         """
-        with hub_errors(self.repo_id, None, self.api.token, JobError), tempfile.TemporaryDirectory() as fetched:
+        with self._repository.errors(), tempfile.TemporaryDirectory() as fetched:
             self._head = str(self.api.dataset_info(self.repo_id).sha)
             self.api.snapshot_download(
                 self.repo_id,
@@ -92,7 +98,7 @@ class Kept:
             digest = _digest(copy)
             if digest == self._saved:
                 return None
-            self._retry(lambda: self._send_journal(copy))
+            self._send(lambda: self._send_journal(copy))
             self._saved = digest
         return judgements
 
@@ -104,86 +110,65 @@ class Kept:
         """
         there = [path for path in self.outputs if (self.folder / path).exists()]
         for path in there:
-            self._retry(lambda path=path: self._send_output(path))  # type: ignore[misc]
+            self._send(partial(self._send_output, path))
         return there
 
-    def _send_journal(self, copy: Path) -> None:
+    def _send_journal(self, copy: Path) -> Any:
         from huggingface_hub import CommitOperationAdd
 
         operation = CommitOperationAdd(f"{WORK}/{self.journal}", str(copy))
-        done: Any = self.api.create_commit(
-            self.repo_id,
-            [operation],
-            repo_type="dataset",
-            commit_message="Save the journal",
-            parent_commit=self._head,
-        )
-        self._head = done.oid
-        self._remote_journal = self._journal_at(self._head)
+        done = self._repository.commit([operation], "Save the journal", self._head)
+        if done is not None:
+            with self._repository.errors():
+                self._remote_journal = self._journal_at(done.oid)
+        return done
 
-    def _send_output(self, path: str) -> None:
+    def _send_output(self, path: str) -> Any:
         source, target = self.folder / path, f"{WORK}/{path}"
+        place: dict[str, Any] = {
+            "path_in_repo": target,
+            "repo_id": self.repo_id,
+            "repo_type": "dataset",
+            "commit_message": f"Save {path}",
+            "parent_commit": self._head,
+        }
         if source.is_file():
-            done: Any = self.api.upload_file(
-                path_or_fileobj=str(source),
-                path_in_repo=target,
-                repo_id=self.repo_id,
-                repo_type="dataset",
-                commit_message=f"Save {path}",
-                parent_commit=self._head,
+            return self._repository.unless_moved(lambda: self.api.upload_file(path_or_fileobj=str(source), **place))
+        return self._repository.unless_moved(
+            lambda: self.api.upload_folder(
+                folder_path=str(source), ignore_patterns=_UNFINISHED, delete_patterns=["*", "**/*"], **place
             )
-        else:
-            done = self.api.upload_folder(
-                folder_path=str(source),
-                path_in_repo=target,
-                repo_id=self.repo_id,
-                repo_type="dataset",
-                commit_message=f"Save {path}",
-                parent_commit=self._head,
-                ignore_patterns=_UNFINISHED,
-                delete_patterns=["*", "**/*"],
-            )
-        self._head = done.oid
+        )
 
-    def _retry(self, send: Callable[[], None]) -> None:
-        """Try again while the Hub cannot be reached or somebody else was first."""
-        for attempt in range(1, MOST_ATTEMPTS + 1):
-            try:
-                with hub_errors(self.repo_id, None, self.api.token, JobError):
-                    return self._unless_moved(send)
-            except JobError as error:
-                if isinstance(error, _Taken) or attempt == MOST_ATTEMPTS:
-                    raise
-            self.wait(FIRST_WAIT * 2 ** (attempt - 1))
-        return None
+    def _send(self, send: Callable[[], Any]) -> None:
+        """Commit on top of the head, and again while the Hub cannot be reached or somebody else was first."""
+        done = self._repository.until_first(
+            send,
+            again=self._refuse_another_run,
+            then="Submit the job again.",
+            attempts=MOST_ATTEMPTS,
+            wait=lambda number: self.wait(FIRST_WAIT * 2 ** (number - 1)),
+            through=(ServiceAway,),
+        )
+        self._head = str(done.oid)
 
-    def _unless_moved(self, send: Callable[[], None]) -> None:
-        """Send; where the repository has moved on, look at what moved. A card that somebody wrote is no harm, another
-        run's journal is: two runs would overwrite each other's judgements."""
-        from huggingface_hub.errors import HfHubHTTPError
-
-        try:
-            send()
-        except HfHubHTTPError as error:
-            if getattr(error.response, "status_code", None) != 412:
-                raise
+    def _refuse_another_run(self) -> None:
+        """Look at what moved. A card that somebody wrote is no harm, another run's journal is: two runs would overwrite
+        each other's judgements."""
+        with self._repository.errors():
             self._head = str(self.api.dataset_info(self.repo_id).sha)
-            if self._journal_at(self._head) != self._remote_journal:
-                raise _Taken(
-                    f"{self.repo_id}: another run saves its journal there. Stop one of the two; "
-                    f"`{program()} jobs list` shows them."
-                ) from None
-            send()
+            there = self._journal_at(self._head)
+        if there != self._remote_journal:
+            raise JobError(
+                f"{self.repo_id}: another run saves its journal there. Stop one of the two; "
+                f"`{program()} jobs list` shows them."
+            )
 
     def _journal_at(self, revision: str | None) -> str | None:
         found = self.api.get_paths_info(
             self.repo_id, [f"{WORK}/{self.journal}"], revision=revision, repo_type="dataset"
         )
         return str(found[0].blob_id) if found and hasattr(found[0], "blob_id") else None
-
-
-class _Taken(JobError):
-    """Another run uses the repository."""
 
 
 def _snapshot(journal: Path, copy: Path) -> int:

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import JobError
+from hf_relabel.hub_tools.hub.errors import errors_told, status_of, unreachable_told
 from hf_relabel.hub_tools.hub.redaction import short
 
 if TYPE_CHECKING:
@@ -104,23 +105,21 @@ def job_errors(what: str) -> Iterator[None]:
     Raises:
         JobError: in place of the client's errors; `ServiceAway` where another try may help.
     """
+    with errors_told(lambda cause: _told(what, cause), JobError, ServiceAway):
+        yield
+
+
+def _told(what: str, cause: Exception) -> str:
     from huggingface_hub import errors
 
-    unreachable = cast(type[Exception], vars(errors)["HTTPError"])
-    try:
-        yield
-    except errors.HfHubHTTPError as cause:
-        status = getattr(cause.response, "status_code", None)
-        said = short(getattr(cause, "server_message", None) or "")
-        parts = [f"{what}: the Jobs service answered {status}", f" ({said})" if said else "", "."]
-        if status in _REMEDIES:
-            parts.append(f" {_REMEDIES[status]}")
-        kind = ServiceAway if status is not None and (status >= 500 or status == 429) else JobError
-        raise kind("".join(parts)) from cause
-    except errors.OfflineModeIsEnabled as cause:
-        raise JobError(f"{what}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it.") from cause
-    except (unreachable, ConnectionError, TimeoutError) as cause:
-        raise ServiceAway(f"{what}: the Hub cannot be reached ({type(cause).__name__}). Try again later.") from cause
+    if isinstance(cause, errors.OfflineModeIsEnabled):
+        return f"{what}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it."
+    status = status_of(cause)
+    if status is None:
+        return unreachable_told(what, cause)
+    said = short(getattr(cause, "server_message", None) or "")
+    parts = [f"{what}: the Jobs service answered {status}", f" ({said})" if said else "", "."]
+    return "".join([*parts, f" {_REMEDIES[status]}" if status in _REMEDIES else ""])
 
 
 class ServiceAway(JobError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.config_names import config_names
@@ -49,9 +49,7 @@ class Plan:
     def files(self) -> list[PlannedFile]:
         """All files of the release, and those it deletes."""
         texts = [
-            PlannedFile(
-                name, len(content), _action(self.head_files.get(name), _same_text(content, self.head_files.get(name)))
-            )
+            PlannedFile(name, len(content), action_on(self.head_files.get(name), content))
             for name, content in self.texts.items()
         ]
         gone = [PlannedFile(name, 0, "delete") for name in self.deleted]
@@ -158,15 +156,10 @@ def _action(there: RemoteFile | None, same: bool) -> str:
     return "keep" if same else "replace"
 
 
+def action_on(there: RemoteFile | None, content: bytes | Path) -> str:
+    """What has to be done that a file has this content."""
+    return _action(there, there is not None and there.holds(content))
+
+
 def _same_data(entry: Mapping[str, Any], there: RemoteFile | None) -> bool:
     return there is not None and there.sha256 == entry["sha256"] and there.size == entry["bytes"]
-
-
-def _same_text(content: bytes, there: RemoteFile | None) -> bool:
-    """Whether a file is there with this content. The Hub keeps images as large files, texts in git."""
-    if there is None or there.size != len(content):
-        return False
-    if there.sha256 is not None:
-        return there.sha256 == hashlib.sha256(content).hexdigest()
-    blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-    return there.oid == blob.hexdigest()

@@ -8,122 +8,44 @@ commit names yet by asking the Hub's LFS endpoint which it has.
 from __future__ import annotations
 
 import os
-import random
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade.judged_share import ENOUGH, JudgedShare, check_any_judged
 from hf_relabel.builders.config_names import config_names
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.configs.writing import VERDICTS
-from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError, ReleaseError
-from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.messages.expecting import expects, told
-from hf_relabel.builders.messages.program import program
-from hf_relabel.builders.messages.shown import Shown
-from hf_relabel.builders.messages.spelling import argument
-from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.cards.licenses import check_license
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
-from hf_relabel.hub_tools.hub.errors import hub_errors, missing_to_write, refuse_missing
-from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
-from hf_relabel.hub_tools.releases.plan import Plan, PlannedFile, make_plan
-from hf_relabel.hub_tools.releases.repository import Head, read_head
-from hf_relabel.hub_tools.releases.versions import BUMPS, Version
+from hf_relabel.hub_tools.releases.licensing import Legal, find_legal
+from hf_relabel.hub_tools.releases.plan import Plan, make_plan
+from hf_relabel.hub_tools.releases.pusher import Bump, Progress, Pusher, PushOptions, PushReport
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd
 
     from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
 
-MAX_ATTEMPTS = 50
-"""Commits of others a push may run into. Somebody gets through each time, so that many pushers all do."""
-_LONGEST_WAIT = 2.0
-
-Bump: TypeAlias = Literal["major", "minor", "patch"]
-Progress: TypeAlias = Callable[[str, int], None]
-"""Called with the name and the bytes of each file that has been dealt with."""
-
-
-@dataclass(frozen=True, repr=False)
-class PushReport(Shown):
-    """What a push did, or would do.
-
-    Attributes:
-        commit: the commit that holds the release; None in a dry run.
-        changed: whether there was anything to commit.
-        tagged: whether the tag was made by this push.
-        pull_request: its address, where one was asked for.
-        files: all files of the release, and those that went.
-    """
-
-    repo_id: str
-    version: str
-    commit: str | None
-    changed: bool
-    tagged: bool
-    pull_request: str | None
-    dry_run: bool
-    files: tuple[PlannedFile, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "files": [asdict(file) for file in self.files]}
-
-    def to_text(self) -> str:
-        """The files as a table in a dry run, else one or two lines."""
-        sizes = {action: [file for file in self.files if file.action == action] for action in ("add", "replace")}
-        new = sum(file.bytes for files in sizes.values() for file in files)
-        if self.dry_run:
-            lines = [{"action": file.action, "bytes": file.bytes, "file": file.path} for file in self.files]
-            what = f"{counted(len(self.files), 'file')}, {counted(new, 'new byte')}" if self.changed else "nothing new"
-            return f"{text_table(lines)}\n{self.repo_id}: would be {self.version}; {what}. Nothing was sent."
-        if self.pull_request:
-            return (
-                f"{self.repo_id}: {self.version} is proposed in {self.pull_request} ({new:,} new bytes). After the"
-                " merge, push again for its tag."
-            )
-        if not self.changed:
-            tagged = "; its tag was missing and is there now" if self.tagged else ""
-            return f"{self.repo_id}: {self.version} is there already, nothing to do{tagged}."
-        return f"{self.repo_id}: released {self.version} in commit {str(self.commit)[:12]} ({new:,} new bytes)."
-
 
 @dataclass(frozen=True)
-class PushOptions:
-    """How to push, see `push`."""
+class _CardOptions:
+    """What is told of a data set besides its release, see `push`."""
 
-    tag: str | None = None
-    bump: Bump | None = None
-    private: bool | None = None
-    create_pr: bool = False
     license: str | None = None
     language: str | Sequence[str] = ()
     pretty_name: str | None = None
     default: str | None = None
     card: str | os.PathLike[str] | None = None
-    message: str | None = None
-    parent_commit: str | None = None
-    dry_run: bool = False
-
-    def check(self) -> None:
-        """Raises: ConfigError, options that make no sense."""
-        if self.tag is not None:
-            Version.of_tag(self.tag)
-        if self.bump is not None and self.bump not in BUMPS:
-            raise ConfigError(f"A version is raised by {', '.join(BUMPS)}, not {self.bump!r}.")
-        if self.tag and self.bump:
-            raise ConfigError("Give a tag or which part of the version to raise, not both.")
-        check_license(self.license)
 
 
 @expects(repo_id=str)
@@ -184,18 +106,17 @@ def push(
         ConfigError: no license is known, or an option makes no sense.
         BuildError: the folder is not one of ours, or a file in it has been changed.
     """
-    chosen = PushOptions(
-        tag, bump, private, create_pr, license, language, pretty_name, default, card, message, parent_commit, dry_run
-    )
+    chosen = PushOptions(tag, bump, private, create_pr, message, parent_commit, dry_run)
+    about = _CardOptions(license, language, pretty_name, default, card)
     opened = _opened(release)
     _refuse_part(opened)
     JudgedShare.of(opened.manifest["verdicts"]["total"]["outcomes"]).tell(opened.name)
     with bars.sending(progress) as show:
-        pusher = _Pusher(repo_id, chosen, token, show)
+        pusher = _Pusher(repo_id, chosen, about, token, show)
         pusher.prepare(opened.manifest)
         # What lies beside the configs stays at home.
         built = {name: value for name, value in opened.manifest.items() if name != "formats"}
-        manifest = _with_default(built, chosen.default)
+        manifest = _with_default(built, default)
         facts = CardFacts(
             repo_id, None, manifest, example=example_of(opened.judged_rows(), limit=manifest["settings"]["limit"])
         )
@@ -251,12 +172,11 @@ def push_source(
     from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.hub_tools.building.run import as_settings
 
-    chosen = PushOptions(
-        tag, bump, private, create_pr, license, language, pretty_name, default, card, message, parent_commit, dry_run
-    )
+    chosen = PushOptions(tag, bump, private, create_pr, message, parent_commit, dry_run)
+    about = _CardOptions(license, language, pretty_name, default, card)
     wanted, opened = as_settings(settings or BuildSettings(out="")), as_source(source)
     with as_journal(journal, write=False) as kept, bars.sending(progress) as show:
-        return _push_source(opened, kept, wanted, _Pusher(repo_id, chosen, token, show))
+        return _push_source(opened, kept, wanted, _Pusher(repo_id, chosen, about, token, show))
 
 
 def _push_source(source: Source, journal: Journal, settings: BuildSettings, pusher: _Pusher) -> PushReport:
@@ -277,7 +197,7 @@ def _push_source(source: Source, journal: Journal, settings: BuildSettings, push
         report = build_configs(source, journal, wanted, on_shard=take, progress=False)
     if report.judged.share >= ENOUGH:  # of less the build has told
         report.judged.tell(source.name)
-    manifest = _with_default(report.manifest, pusher.options.default)
+    manifest = _with_default(report.manifest, pusher.about.default)
     additions = {
         path: addition
         for config, shards in sent.items()
@@ -314,254 +234,60 @@ def _with_default(manifest: Mapping[str, Any], default: str | None) -> Mapping[s
     return {**manifest, "settings": {**manifest["settings"], "default_config": default}}
 
 
-class _Pusher:
-    """One push to one repository."""
+class _Pusher(Pusher):
+    """One push of one data set."""
 
-    def __init__(self, repo_id: str, options: PushOptions, token: str | None, progress: Progress | None) -> None:
-        from huggingface_hub import HfApi
-
-        options.check()
-        give_back_large_blocks()
-        self.repo_id, self.options = repo_id, options
-        self.api: HfApi = HfApi(token=token)
-        self.progress = progress or (lambda name, size: None)
-        self.head = Head()
-        self.license: str | None = None
-        self.language: Sequence[str] = ()
+    def __init__(
+        self, repo_id: str, options: PushOptions, about: _CardOptions, token: str | None, progress: Progress | None
+    ) -> None:
+        check_license(about.license)
+        super().__init__(repo_id, options, token, progress)
+        self.about, self.legal = about, Legal()
 
     def prepare(self, manifest: Mapping[str, Any]) -> None:
-        """Look at the repository, and create it, before anything is built or sent. All that is missing is said at
-        once."""
-        options = self.options
-        sends = not options.dry_run
-        missing: list[RelabelError] = [
-            ReleaseError(lacks) for lacks in missing_to_write(self.api, self.repo_id, sends=sends)
-        ]
-        with suppress(ReleaseError) if missing else nullcontext():
-            if "/" in self.repo_id:
-                self.head = read_head(self.api, self.repo_id)
-            missing += self._unfit(manifest)
-        refuse_missing(missing)
-        if self.head.sha is None and sends:
-            with hub_errors(self.repo_id, None, self.api.token, writer=self.api):
-                self.api.create_repo(self.repo_id, repo_type="dataset", private=options.private or None, exist_ok=True)
-            self.head = read_head(self.api, self.repo_id)
-
-    def _unfit(self, manifest: Mapping[str, Any]) -> Iterator[RelabelError]:
-        """What keeps the release out of the repository as it was read."""
-        for check in (self._refuse_other_visibility, self._refuse_stale, partial(self._find_legal, manifest)):
-            try:
-                check()
-            except (ReleaseError, ConfigError) as error:
-                yield error
-
-    def _refuse_other_visibility(self) -> None:
-        wanted = self.options.private
-        if self.head.sha is not None and wanted is not None and wanted != self.head.private:
-            now = "private" if self.head.private else "public"
-            raise ReleaseError(
-                f"{self.repo_id} exists and is {now}. Change that in its settings first, or push elsewhere."
-            )
-
-    def _refuse_stale(self) -> None:
-        parent = self.options.parent_commit
-        if parent is not None and self.head.sha != parent:
-            raise ReleaseError(
-                f"{self.repo_id} is at commit {self.head.sha or 'none'}, not at {parent}. Look at what changed"
-                f" ({program()} log), then push again."
-            )
+        """Look at the repository, and create it, before anything is built or sent."""
+        self.look(partial(self._find_legal, manifest))
 
     def _find_legal(self, manifest: Mapping[str, Any]) -> None:
-        """License and language: as given, as in the card that is there, or as in the source's card.
-
-        Raises:
-            ConfigError: no license is known.
-        """
-        options = self.options
-        text = Path(options.card).read_text(encoding="utf-8") if options.card is not None else self.head.readme
-        present = _front_matter(text)
-        source = self._source_card(manifest)
-        license_ = options.license or (None if present.get("license") else source.get("license"))
-        language = options.language or (() if present.get("language") else source.get("language") or ())
-        if not license_ and not present.get("license"):
-            raise ConfigError(
-                f"{self.repo_id} needs a license, and that of the source is not known. Say under which one the"
-                f" data may be used: {argument('license', 'apache-2.0')}, cc-by-4.0, …, or `unknown`."
-            )
-        self.license = license_
-        self.language = (language,) if isinstance(language, str) else tuple(map(str, language))
-
-    def _source_card(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The front matter of the source's card, empty where the source is not on the Hub or cannot be asked."""
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
+        about, card = self.about, self._given_card()
+        card = self.head.readme if card is None else card
         source = manifest.get("source", {})
-        name, revision = source.get("name"), source.get("revision")
-        if not isinstance(name, str) or not revision:
-            return {}
-        try:
-            data = self.api.dataset_info(name.partition(":")[0], revision=revision).card_data
-        except (HfHubHTTPError, HFValidationError, OSError):
-            return {}
-        values: Mapping[str, Any] = dict(vars(data)) if data is not None else {}
-        license_ = values.get("license")
-        return {**values, "license": license_ if isinstance(license_, str) else None}
+        self.legal = find_legal(self.api, self.repo_id, card, source, about.license, about.language)
+
+    def _given_card(self) -> str | None:
+        card = self.about.card
+        return None if card is None else Path(card).read_bytes().decode("utf-8")
 
     def sent_early(self, path: Path) -> CommitOperationAdd | None:
         """Send a shard whose final name is not known yet. None in a dry run."""
         return None if self.options.dry_run else self.addition(path, f"{VERDICTS}/shard.parquet")
 
-    def addition(self, path: Path, name: str) -> CommitOperationAdd:
-        """Send a file unless the Hub has its content, and give the operation that names it."""
-        with hub_errors(self.repo_id, None, self.api.token, writer=self.api):
-            return sent_ahead(self.api, self.repo_id, "dataset", name, path)
-
     def release(
         self, manifest: Mapping[str, Any], facts: CardFacts, addition: Callable[[str], CommitOperationAdd]
     ) -> PushReport:
         """Commit and tag, on top of what others commit in the meantime."""
-        options = self.options
-        facts = replace(facts, license=self.license, language=self.language, pretty_name=options.pretty_name)
-        card = Path(options.card).read_bytes().decode("utf-8") if options.card is not None else None
+        legal, options, card = self.legal, self.options, self._given_card()
+        facts = replace(facts, license=legal.license, language=legal.language, pretty_name=self.about.pretty_name)
         sent: dict[str, CommitOperationAdd] = {}
-        for attempt in range(MAX_ATTEMPTS):
-            plan = make_plan(self.head, manifest, facts, tag=options.tag, bump=options.bump, card=card)
-            if options.dry_run:
-                return self._report(plan, None, changed=not plan.is_unchanged)
-            if plan.is_unchanged:
-                return self._report(plan, self.head.sha, changed=False, tagged=self._tag_missing(plan.version))
-            for file in plan.data:
-                if file.action != "keep" and file.path not in sent:
-                    sent[file.path] = addition(file.path)
-                self.progress(file.path, file.bytes)
-            done = self._commit(plan, sent)
-            if done is not None:
-                tagged = not options.create_pr and self._tag(plan.version, done.oid)
-                return self._report(plan, done.oid, changed=True, tagged=tagged, pull_request=done.pr_url)
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.05 * 2**attempt)))  # noqa: S311 - spreads pushers out
-            self.head = read_head(self.api, self.repo_id)
-            self._refuse_stale()
-        raise ReleaseError(f"{self.repo_id}: {MAX_ATTEMPTS} times somebody else was first. Push again later.")
+        return self.commit(
+            lambda: make_plan(self.head, manifest, facts, tag=options.tag, bump=options.bump, card=card),
+            lambda plan: self._operations(plan, sent, addition),
+        )
 
-    def _commit(self, plan: Plan, sent: Mapping[str, CommitOperationAdd]) -> CommitInfo | None:
-        """Commit on top of the head that was read; None where there is a newer one."""
+    def _operations(
+        self, plan: Plan, sent: dict[str, CommitOperationAdd], addition: Callable[[str], CommitOperationAdd]
+    ) -> list[Any]:
+        """Send what has not been sent yet, and name it."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-        from huggingface_hub.errors import HfHubHTTPError
 
+        for file in plan.data:
+            if file.action != "keep" and file.path not in sent:
+                sent[file.path] = addition(file.path)
+            self.progress(file.path, file.bytes)
         wanted = {file.path for file in plan.files if file.action in ("add", "replace")}
         operations: list[Any] = [sent[file.path] for file in plan.data if file.path in wanted]
         operations += [CommitOperationAdd(name, text) for name, text in plan.texts.items() if name in wanted]
-        operations += [CommitOperationDelete(name) for name in plan.deleted]
-        with hub_errors(self.repo_id, None, self.api.token, writer=self.api), quiet_xet():
-            try:
-                return self.api.create_commit(
-                    self.repo_id,
-                    operations,
-                    repo_type="dataset",
-                    commit_message=self.options.message or f"Release {plan.version}",
-                    parent_commit=self.head.sha,
-                    create_pr=self.options.create_pr,
-                )
-            except HfHubHTTPError as error:
-                if getattr(error.response, "status_code", None) == 412:
-                    return None
-                raise
-
-    def _tag_missing(self, version: str) -> bool:
-        """Make the tag that a push which was killed did not come to. Returns whether it was missing."""
-        if self.options.create_pr or version in self.head.tags or self.head.sha is None:
-            return False
-        return self._tag(version, self.head.sha)
-
-    def _tag(self, version: str, commit: str) -> bool:
-        from huggingface_hub.errors import HfHubHTTPError
-
-        with hub_errors(self.repo_id, None, self.api.token, writer=self.api):
-            try:
-                self.api.create_tag(self.repo_id, tag=version, revision=commit, repo_type="dataset")
-                return True
-            except HfHubHTTPError as error:
-                if getattr(error.response, "status_code", None) != 409:
-                    raise
-            tags = {
-                tag.name: tag.target_commit for tag in self.api.list_repo_refs(self.repo_id, repo_type="dataset").tags
-            }
-        if tags.get(version) not in (None, commit):
-            raise ReleaseError(
-                f"{self.repo_id}: commit {commit} holds {version}, but somebody made a tag of that name for another"
-                f" commit just now. Push again with another {argument('tag')}."
-            )
-        return False
-
-    def _report(
-        self, plan: Plan, commit: str | None, *, changed: bool, tagged: bool = False, pull_request: str | None = None
-    ) -> PushReport:
-        return PushReport(
-            repo_id=self.repo_id,
-            version=plan.version,
-            commit=commit,
-            changed=changed,
-            tagged=tagged,
-            pull_request=pull_request,
-            dry_run=self.options.dry_run,
-            files=tuple(plan.files),
-        )
-
-
-def _front_matter(text: str | None) -> Mapping[str, Any]:
-    """The front matter of a card; what is wrong with it is told when the card is merged."""
-    import yaml
-    from huggingface_hub import DatasetCard
-
-    if not text:
-        return {}
-    try:
-        return dict(vars(DatasetCard(text, ignore_metadata_errors=True).data))
-    except (ValueError, yaml.YAMLError):
-        return {}
-
-
-def sent_ahead(api: HfApi, repo_id: str, repo_type: str, name: str, path: Path) -> CommitOperationAdd:
-    """Send a large file's content unless the Hub has it, and give the operation that names it in a commit."""
-    from huggingface_hub import CommitOperationAdd
-
-    with path.open("rb") as file:
-        # The client asks the LFS endpoint what it has only where it is given an open file; given a path it sends
-        # by Xet, which saves chunks that are there, but starts a file that is not committed over.
-        stored = is_stored(api, repo_id, repo_type, path)
-        operation = CommitOperationAdd(name, file if stored else str(path))
-        with quiet_xet():
-            api.preupload_lfs_files(repo_id, [operation], repo_type=repo_type)
-    # What is small travels with the commit, which reads it when this file is closed.
-    return operation if operation._is_uploaded else CommitOperationAdd(name, str(path))
-
-
-def is_stored(api: HfApi, repo_id: str, repo_type: str, path: Path) -> bool:
-    """Whether the Hub has a file's content, in a commit or sent before one."""
-    from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
-
-    actions, errors, _ = post_lfs_batch_info(
-        [UploadInfo.from_path(str(path))],
-        token=api.token if isinstance(api.token, str) else None,
-        repo_type=repo_type,
-        repo_id=repo_id,
-        endpoint=api.endpoint,
-    )
-    return not errors and all(action.get("actions") is None for action in actions)
-
-
-@contextmanager
-def quiet_xet() -> Iterator[None]:
-    """Keep the client from warning that an open file is not sent by Xet: it is open because it need not be sent."""
-    import logging
-
-    logger = logging.getLogger("huggingface_hub._commit_api")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+        return operations + [CommitOperationDelete(name) for name in plan.deleted]
 
 
 __all__ = ["PushReport", "push", "push_source"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.errors import ReleaseError
+from hf_relabel.hub_tools.hub.commit import WHAT
 from hf_relabel.hub_tools.hub.errors import hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 README_NAME = "README.md"
-_WHAT = {"dataset": "data set", "model": "model"}
+_BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,23 @@ class RemoteFile:
     size: int
     sha256: str | None
     oid: str
+
+    def holds(self, content: bytes | Path) -> bool:
+        """Whether it has this content. The Hub keeps large files and images by their SHA-256, texts in git."""
+        size = size_of(content)
+        if self.size != size:
+            return False
+        blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        digest, expected = (blob, self.oid) if self.sha256 is None else (hashlib.sha256(), self.sha256)
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest() == expected
+
+
+def size_of(content: bytes | Path) -> int:
+    """Bytes of a content, or of the file that holds it."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
 @dataclass(frozen=True)
@@ -54,11 +74,11 @@ class Head:
         return version if isinstance(version, str) else None
 
 
-def read_head(api: HfApi, repo_id: str, *, repo_type: str = "dataset", record: str = MANIFEST_NAME) -> Head:
+def read_head(api: HfApi, repo_id: str, *, repo_type: str = "dataset", record: str | None = MANIFEST_NAME) -> Head:
     """Read the main branch.
 
     Args:
-        record: the file in which a release of ours says what it is.
+        record: the file in which a release of ours says what it is; None for repositories that hold no release.
 
     Raises:
         ReleaseError: the Hub cannot be asked, or holds a manifest.json or README.md that cannot be read.
@@ -66,7 +86,7 @@ def read_head(api: HfApi, repo_id: str, *, repo_type: str = "dataset", record: s
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
-    with hub_errors(repo_id, None, api.token, what=_WHAT[repo_type], writer=api):
+    with hub_errors(repo_id, None, api.token, what=WHAT[repo_type], writer=api):
         try:
             info = api.repo_info(repo_id, repo_type=repo_type)
         except RepositoryNotFoundError:
@@ -79,13 +99,13 @@ def read_head(api: HfApi, repo_id: str, *, repo_type: str = "dataset", record: s
         }
         refs = api.list_repo_refs(repo_id, repo_type=repo_type)
         readme = _text(api, repo_id, repo_type, sha, README_NAME) if README_NAME in files else None
-        manifest = _text(api, repo_id, repo_type, sha, record) if record in files else None
+        text = _text(api, repo_id, repo_type, sha, record) if record is not None and record in files else None
     return Head(
         sha=sha,
         private=bool(info.private),
         files=files,
         tags={tag.name: tag.target_commit for tag in refs.tags},
-        manifest=None if manifest is None else _manifest(manifest, repo_id, record),
+        manifest=None if record is None or text is None else _manifest(text, repo_id, record),
         readme=readme,
     )
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hf_relabel.hub_tools.space.deploying import space_files
+from hf_relabel.hub_tools.space.deployed_files import space_files
 from tests.hub_tools.release_clients import COMMAND_LINE, Client
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ import pytest
 
 from hf_relabel.builders.errors import CardError, ConfigError
 from hf_relabel.hub_tools.package_files import package_files
-from hf_relabel.hub_tools.space.deploying import PARTS, DeployOptions, space_files, space_readme
+from hf_relabel.hub_tools.space.deployed_files import PARTS, space_files, space_readme
+from hf_relabel.hub_tools.space.deploying import DeployOptions
 from tests.hub_tools.release_clients import Client, hub_and_client
 from tests.hub_tools.releases_data import built
 

@@ -10,8 +10,8 @@ from hf_relabel.cards.licenses import check_license
 from hf_relabel.cards.model_card import ModelFacts, eval_results_files, model_figures, render_model_card
 from hf_relabel.cards.model_results import shown_name
 from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport, read_training_report
-from hf_relabel.hub_tools.releases.models import ModelPushReport, Render, push_model
-from hf_relabel.hub_tools.releases.push import Bump
+from hf_relabel.hub_tools.releases.models import Render, push_model
+from hf_relabel.hub_tools.releases.pusher import Bump, PushReport
 from hf_relabel.trainers.recipes.recipe import load_recipe
 
 README_NAME = "README.md"
@@ -33,7 +33,7 @@ def publish(
     dry_run: bool = False,
     token: str | None = None,
     progress: Callable[[str, int], None] | bool | None = True,
-) -> ModelPushReport:
+) -> PushReport:
     """Release what `training.train` wrote, with its card, figures and results.
 
     Example:

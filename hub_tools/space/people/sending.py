@@ -11,14 +11,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hf_relabel.builders.errors import CardError, RelabelError, ReleaseError
 from hf_relabel.builders.readme.front_matter import Readme
-from hf_relabel.hub_tools.hub.errors import hub_errors
-from hf_relabel.hub_tools.releases.push import quiet_xet
+from hf_relabel.hub_tools.hub.commit import Repository
+from hf_relabel.hub_tools.hub.errors import retry_after
 from hf_relabel.hub_tools.space.people.answers import (
     HUMAN,
     Event,
@@ -46,15 +45,7 @@ _MOST_BYTES = 50_000_000
 
 
 class Busy(ReleaseError):
-    """The Hub asks for patience: too many requests, or it cannot answer at the moment.
-
-    Attributes:
-        wait: seconds, as the Hub says; None where it does not.
-    """
-
-    def __init__(self, message: str, wait: float | None) -> None:
-        super().__init__(message)
-        self.wait = wait
+    """The Hub asks for patience: too many requests, or it cannot answer at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +65,13 @@ class _File:
     is_ours: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """The Hub has everything: by this commit, or before."""
+
+    commit: str | None
+
+
 class HumanConfig:
     """The config `human` of a data set on the Hub.
 
@@ -86,6 +84,7 @@ class HumanConfig:
 
         self.repo_id = repo_id
         self.api: HfApi = HfApi(token=token)
+        self._repository = Repository(self.api, repo_id, busy=Busy, names_account=False)
         self._known: dict[str, _File] = {}
 
     def new_events(self) -> list[Event]:
@@ -94,7 +93,7 @@ class HumanConfig:
         Raises:
             ReleaseError: the Hub cannot be asked.
         """
-        with _patient_errors(self.repo_id, self.api.token):
+        with self._repository.errors():
             head = self._head()
             known = dict(self._known)
             files = {path: self._file(head, path) for path in head.files}
@@ -111,17 +110,15 @@ class HumanConfig:
             ReleaseError: it would not take them.
             CardError: the README.md cannot be merged with.
         """
-        for attempt in range(_ATTEMPTS):
-            with _patient_errors(self.repo_id, self.api.token):
-                head = self._head()
-                files = dict(self._missing(head, runs))
-                if not files:
-                    return None
-                done = self._commit(head, files)
-            if done is not None:
-                return done
-            time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311 - spreads servers out
-        raise Busy(f"{self.repo_id}: {_ATTEMPTS} times somebody else was first.", None)
+        return self._repository.until_first(
+            lambda: self._attempt(runs), then="They are sent again.", attempts=_ATTEMPTS
+        ).commit
+
+    def _attempt(self, runs: Mapping[str, Sequence[Event]]) -> _Done | None:
+        with self._repository.errors():
+            head = self._head()
+            files = dict(self._missing(head, runs))
+            return self._commit(head, files) if files else _Done(None)
 
     def _missing(self, head: _Head, runs: Mapping[str, Sequence[Event]]) -> Iterator[tuple[str, Sequence[Event]]]:
         """The files to write, by their path: those of runs of which the Hub does not have every event."""
@@ -154,10 +151,9 @@ class HumanConfig:
             known = self._known[path] = _File(head.files[path], frozenset(events), not others)
         return known
 
-    def _commit(self, head: _Head, files: Mapping[str, Sequence[Event]]) -> str | None:
+    def _commit(self, head: _Head, files: Mapping[str, Sequence[Event]]) -> _Done | None:
         """Commit on top of the head that was read; None where there is a newer one."""
         from huggingface_hub import CommitOperationAdd
-        from huggingface_hub.errors import HfHubHTTPError
 
         contents = {path: parquet_of(events) for path, events in files.items()}
         readme = self._readme(head.sha)
@@ -166,23 +162,14 @@ class HumanConfig:
             contents[README_NAME] = merged.encode()
         total = sum(map(len, files.values()))
         counted = f"{total} in {len(files)} {'file' if len(files) == 1 else 'files'}"
-        try:
-            with quiet_xet():
-                done = self.api.create_commit(
-                    self.repo_id,
-                    [CommitOperationAdd(path, content) for path, content in contents.items()],
-                    repo_type="dataset",
-                    commit_message=f"Answers of people ({counted})",
-                    parent_commit=head.sha,
-                )
-        except HfHubHTTPError as error:
-            if getattr(error.response, "status_code", None) in (409, 412):
-                return None
-            raise
+        operations = [CommitOperationAdd(path, content) for path, content in contents.items()]
+        done = self._repository.commit(operations, f"Answers of people ({counted})", head.sha)
+        if done is None:
+            return None
         for path, events in files.items():
             oid = hashlib.sha256(contents[path]).hexdigest()
             self._known[path] = _File(oid, frozenset(events), is_ours=True)
-        return str(done.oid)
+        return _Done(str(done.oid))
 
     def _head(self) -> _Head:
         from huggingface_hub.errors import EntryNotFoundError
@@ -222,29 +209,6 @@ class HumanConfig:
         response = get_session().get(url, headers=build_hf_headers(token=self.api.token), timeout=60)
         hf_raise_for_status(response)
         return bytes(response.content)
-
-
-@contextmanager
-def _patient_errors(repo_id: str, token: str | bool | None) -> Iterator[None]:
-    """The Hub client's errors as ours; `Busy` where waiting helps."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    with hub_errors(repo_id, None, token):
-        try:
-            yield
-        except HfHubHTTPError as error:
-            status = getattr(error.response, "status_code", 0)
-            if status in (408, 429) or status >= 500:
-                message = f"{repo_id}: the Hub answered {status}."
-                raise Busy(message, _retry_after(error.response)) from error
-            raise
-
-
-def _retry_after(response: Any) -> float | None:
-    try:
-        return max(0.0, min(float(response.headers["Retry-After"]), LONGEST_WAIT))
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def with_human(readme: str | None, repo_id: str) -> str:
@@ -365,7 +329,7 @@ class Sender:
         try:
             commit = self.config.send(runs)
         except Busy as busy:
-            error, wait = str(busy), busy.wait
+            error, wait = str(busy), retry_after(busy.__cause__, LONGEST_WAIT)
         except RelabelError as refused:
             error = str(refused)
         except Exception as unknown:  # a thread has nobody to raise to, and answers must go out in the end
