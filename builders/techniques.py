@@ -180,26 +180,6 @@ def account_all(
     return {technique: _account(technique, size, outcomes, distinct, limit) for technique in techniques}
 
 
-def account_named(
-    technique: Technique,
-    outcomes: Mapping[int, Outcome],
-    positives: Sequence[tuple[str, str]],
-    names: Mapping[int, tuple[str, str]],
-    *,
-    negatives: int,
-    limit: int = DEFAULT_LIMIT,
-) -> Change:
-    """`account` for those who hold no row, but what decides.
-
-    Args:
-        outcomes: by position, ascending, without `NEGATIVE` and `UNJUDGED`.
-        positives: docid and text of each positive.
-        names: docid and text of the negatives that have an outcome here.
-        negatives: how many the row has.
-    """
-    return _account(technique, negatives, outcomes, _distinct_false_negatives(positives, names, outcomes), limit)
-
-
 def _account(
     technique: Technique, negatives: int, outcomes: Mapping[int, Outcome], distinct: tuple[int, ...], limit: int
 ) -> Change:

@@ -166,11 +166,6 @@ def _difference(value: float, start: float | None) -> Markdown:
 # --- model-index ----------------------------------------------------------------------------------------------------
 
 
-def eval_results(report: TrainingReport, repo_id: str) -> list[EvalResult]:
-    """What was measured as huggingface_hub has it, one for each set and metric."""
-    return [result for measured in report.evaluations for result in _of_set(report, repo_id, measured)]
-
-
 def _of_set(report: TrainingReport, repo_id: str, measured: Measured) -> list[EvalResult]:
     from huggingface_hub import EvalResult
 

@@ -19,7 +19,6 @@ from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.figures import DIGITS, Estimate, Measured, Settled, count, line
 from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
 from hf_relabel.builders.audit.sample import AuditSample, Item
-from hf_relabel.builders.audit.strata import Stratum
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.builders.messages.counted import counted
@@ -309,9 +308,3 @@ def _estimate(point: float, draws: Values) -> Estimate:
 
     low, high = np.percentile(draws, [2.5, 97.5])
     return Estimate(*(round(float(value), DIGITS) for value in (point, min(low, point), max(high, point))))
-
-
-def stratum_name(stratum: Stratum) -> str:
-    """A stratum for people: its verdict and what each judge says."""
-    said = ", ".join(f"{name}: {label or 'not asked'}" for name, label in stratum.labels.items())
-    return f"{stratum.subset or 'all'}, {stratum.outcome} ({said})"

@@ -278,15 +278,6 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def answered_strata(sample: AuditSample, ids: Iterable[str]) -> list[int]:
-    """How many items of each stratum are among `ids`."""
-    wanted = set(ids)
-    counts = [0] * len(sample.strata)
-    for item in sample.items:
-        counts[item.stratum] += item.id in wanted
-    return counts
-
-
 def shown_positives(positives: Sequence[Text]) -> str:
     """The ground truths of an item as one text for people, numbered where there are several."""
     texts = [joined_text(text.title, text.text) for text in positives]

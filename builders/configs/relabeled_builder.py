@@ -24,7 +24,6 @@ from hf_relabel.builders.config_names import ALL_VIEWS, DEFAULT_NEGATIVES
 from hf_relabel.builders.configs.arrow_batches import batches
 from hf_relabel.builders.configs.manifest import manifest_text, package_version, read_manifest
 from hf_relabel.builders.configs.release import release_from_folder
-from hf_relabel.builders.configs.rewriting import rewritten_tables
 from hf_relabel.builders.configs.views import ScoresOf, View
 from hf_relabel.builders.disk.parquet import record_batches
 from hf_relabel.builders.errors import BuildError, ConfigError
@@ -176,9 +175,6 @@ class RelabeledBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             yield from _tables_of_files(files)
             return
         config, view = self.config, self.config.view
-        if folder is not None and view is None:
-            yield from _rewritten(Path(folder), config.technique)
-            return
         release = None if folder is None else release_from_folder(Path(folder))
         read = batches(
             config.judged_rows() if release is None else release.judged_rows(),
@@ -216,14 +212,6 @@ def _files_of(name: str, folder: Path, manifest: Mapping[str, Any]) -> list[str]
     raise BuildError(
         f"{folder} has neither the config {name!r} nor `original`, from which it follows. It has: {built}."
     )
-
-
-def _rewritten(folder: Path, technique: Technique) -> Iterator[tuple[Key, pa.Table]]:
-    release = release_from_folder(folder)
-    limit = int(release.manifest["settings"]["limit"])
-    for index, rewritten in enumerate(rewritten_tables(release, technique, limit)):
-        if rewritten.table.num_rows:
-            yield Key(0, index), rewritten.table
 
 
 def _tables_of_files(files: Sequence[str]) -> Iterator[tuple[Key, pa.Table]]:

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-SOURCE_HELP = (
-    "A Hub dataset (user/repo, user/repo@revision), a folder, or a file: JSON, Parquet, Arrow, CSV, TSV (.gz, .zst, "
-    ".xz, .bz2, .zip too)."
-)
-
 
 def command_needs(extra: str) -> None:
     """See that the command that runs has its extra, all of it, before it does anything.

@@ -18,7 +18,6 @@ from hf_relabel.builders.disk.atomic_file import sync_folder
 from hf_relabel.hub_tools.local_hub.errors import HubError
 
 MAX_PATH_BYTES = 1024
-CHUNK = 1 << 20
 
 
 def check_path(path: Any) -> str:

@@ -85,7 +85,7 @@ BENCHMARKS = (
     Benchmark(
         "journal", "bench_journal", quick="--judgements 16000 --chunks 4", full="--judgements 10000000 --chunks 40"
     ),
-    Benchmark("rewrite", "bench_rewrite", quick="--rows 500 --build-rows 200 --straightforward-rows 200 --rounds 1"),
+    Benchmark("build", "bench_build", quick="--rows 200 --straightforward-rows 200 --rounds 1"),
     Benchmark("memory", "bench_memory", quick="--rows 300", full="--full"),
     Benchmark(
         "growth", "bench_growth", quick="--rows 300 600", full="--rows 10000 30000 100000 300000 1000000", plots=True

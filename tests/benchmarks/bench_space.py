@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.bench_space [--rows 100000] [--folder FOLDER] [--json]
 
-Rows have the size of those of rlhn/default-680K (25 passages, 20 KB), see bench_rewrite. The Hub runs in a process of
+Rows have the size of those of rlhn/default-680K (25 passages, 20 KB), see bench_build. The Hub runs in a process of
 its own, and so does the browser, whose start counts: seconds to import, to open the release and to show the first page;
 then, with nothing in its caches, rows at random (as from a search), the rows next to them, searches with filters, and
 the drawing of a sample of 400 candidates. Shown are seconds, for what is done often the median, the 95th percentile and
@@ -139,7 +139,7 @@ def hub(root: Path) -> Iterator[dict[str, str]]:
 
 
 def measure(rows: int, folder: Path | None) -> dict[str, Any]:
-    from tests.benchmarks.bench_rewrite import make
+    from tests.benchmarks.bench_build import make
 
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

@@ -2,7 +2,7 @@
 
 A benchmark is a module with a command line. With `--json` it prints one object:
 
-    {"name": "rewrite", "rows": [figure, …], "peak_rss_mb": 440.1}
+    {"name": "build", "rows": [figure, …], "peak_rss_mb": 440.1}
 
 A figure is what `Figure.to_dict` gives; only `what`, `value` and `unit` must be there. `peak_rss_mb` is the most memory
 of the process that is measured, or null. Anything else in the object is kept in the JSON and not shown.

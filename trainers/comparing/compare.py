@@ -93,10 +93,6 @@ class Difference:
     def is_better(self) -> bool:
         return self.p_holm < ALPHA and self.difference > 0
 
-    @property
-    def is_worse(self) -> bool:
-        return self.p_holm < ALPHA and self.difference < 0
-
 
 @dataclass(frozen=True, repr=False)
 class CompareReport(Shown):

@@ -55,12 +55,6 @@ def stop_local_servers() -> None:
             _stop(key)
 
 
-def local_servers() -> list[str]:
-    """The addresses of the servers that run in this process."""
-    with _lock:
-        return [running.url for running in _running.values()]
-
-
 atexit.register(stop_local_servers)
 
 

@@ -1,15 +1,13 @@
-"""Rewriting rows by a technique, next to a plain copy of the same Parquet file and to the straightforward way.
+"""Building a folder anew from a release, next to a plain copy of its Parquet files and to the straightforward way.
 
-    python -m tests.benchmarks.bench_rewrite [--rows 100000] [--build-rows 20000] [--json]
+    python -m tests.benchmarks.bench_build [--rows 20000] [--straightforward-rows 10000] [--json]
 
 Rows have the size of those of rlhn/default-680K (25 passages, 20 KB); 3 % of the negatives, in every other row, are
 false. Each way runs in a process of its own, in turns, on the same files:
 
 - copy: pyarrow reads each row group of `original` and writes it, with the settings of our files;
-- rewrite: `original` and `verdicts` become the config `relabel`, and nothing else is written;
-- rewrite, nothing ahead: the same without reading a row group ahead in a second thread;
-- build: the whole folder again, all five configs and the verdicts;
-- straightforward: `load_dataset`, a list of dicts, a loop, `Dataset.from_list`, `to_parquet`.
+- build: the whole folder again, all five configs and the verdicts (`build --from`);
+- straightforward: one config by `load_dataset`, a list of dicts, a loop, `Dataset.from_list`, `to_parquet`.
 
 Ratios are medians over the rounds, each to the copy of the same round.
 """
@@ -26,9 +24,7 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 
-from hf_relabel.builders.configs import rewriting
 from hf_relabel.builders.configs.release import release_from_folder
-from hf_relabel.builders.configs.rewriting import rewrite_config
 from hf_relabel.builders.configs.writing import parquet_writer, write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
@@ -76,15 +72,6 @@ def copy(folder: Path, out: Path) -> None:
             writer.close()
 
 
-def rewrite(folder: Path, out: Path) -> None:
-    rewrite_config(release_from_folder(folder), Technique.RELABEL, out)
-
-
-def rewrite_nothing_ahead(folder: Path, out: Path) -> None:
-    rewriting._ahead = iter  # type: ignore[assignment]
-    rewrite(folder, out)
-
-
 def build(folder: Path, out: Path) -> None:
     release = release_from_folder(folder)
     names = tuple(str(technique) for technique in Technique)
@@ -109,12 +96,9 @@ def straightforward(folder: Path, out: Path) -> None:
 
 WAYS: dict[str, Callable[[Path, Path], None]] = {
     "copy": copy,
-    "rewrite": rewrite,
-    "rewrite, nothing ahead": rewrite_nothing_ahead,
     "build": build,
     "straightforward": straightforward,
 }
-TARGETS = {"rewrite": "<= 0.95", "rewrite, nothing ahead": "<= 1.10"}
 
 
 def in_turns(folder: Path, ways: Sequence[str], rounds: int) -> dict[str, list[Called]]:
@@ -146,32 +130,28 @@ def measure(scratch: Path, rows: int, ways: Sequence[str], rounds: int) -> Itera
             f"{rows:,} rows, {size:,.0f} MB",
             beside=f"copy {min(copies):.2f} s",
             ratio=median_ratio(seconds, copies),
-            target=TARGETS.get(way, ""),
-            of="ratio",
             peak_mb=peak,
             note=f"CPU time {cpu:.2f} times that of the copy",
         )
-        if way in ("rewrite", "build"):
+        if way == "build":
             yield Figure(f"memory of {way}", peak, "MB", f"{rows:,} rows, {size:,.0f} MB", target=f"<= {LIMIT_MB}")
 
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--rows", type=int, default=100_000, help="to rewrite")
-    parser.add_argument("--build-rows", type=int, default=20_000, help="0 leaves it out")
+    parser.add_argument("--rows", type=int, default=20_000, help="to build")
     parser.add_argument("--straightforward-rows", type=int, default=10_000, help="0 leaves it out")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="bench-rewrite-") as name:
+    with tempfile.TemporaryDirectory(prefix="bench-build-") as name:
         for rows, ways, rounds in (
-            (options.rows, ["rewrite", "rewrite, nothing ahead"], options.rounds),
-            (options.build_rows, ["build"], 1),
+            (options.rows, ["build"], options.rounds),
             (options.straightforward_rows, ["straightforward"], 1),
         ):
             if rows:
                 figures += measure(Path(name), rows, ways, rounds)
-    emit("rewrite", figures, as_json=options.json)
+    emit("build", figures, as_json=options.json)
 
 
 if __name__ == "__main__":
