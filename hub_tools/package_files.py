@@ -12,6 +12,10 @@ others made is named instead: `requirements` gives the lines to install.
 
 Put the folder that holds both on `sys.path` (a Space's own folder is there already); `python -m
 hf_relabel.hub_tools.commands` is the command line.
+
+Why no wheel is built and named in the requirements: setuptools, which builds it, wants the sources and itself, and who
+installed the package has neither; a carried copy has to be carried on too, from a Job that deploys. And a Space's
+requirements are installed before its other files are there, so that they can name no file beside them.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -41,6 +46,10 @@ TARGET = {
     "sys_platform": "linux",
 }
 """Where Spaces and Jobs run, in the words of environment markers. The version of Python is this one's."""
+_FIELDS = (
+    *("Metadata-Version", "Name", "Version", "License-Expression", "License-File"),
+    *("Requires-Python", "Provides-Extra", "Requires-Dist"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,13 +82,6 @@ class PackageFiles:
                 archive.writestr(entry, content, compresslevel=9)
         return buffer.getvalue()
 
-    def write_to(self, folder: str | Path) -> None:
-        """Write all files below a folder."""
-        for path, content in self.contents():
-            file = Path(folder, path)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-
 
 def package_files(only: Iterable[str] | None = None) -> PackageFiles:
     """The files of this package, those a wheel of it holds: modules and their data, no tests, no caches.
@@ -95,9 +97,11 @@ def package_files(only: Iterable[str] | None = None) -> PackageFiles:
     project = _checkout(root)
     files = _files_of_checkout(root, project) if project else _files_of_folder(root)
     chosen = _parts(files, only) if only is not None else files
-    version = _version(project)
+    metadata = _metadata(project)
+    version = metadata["Version"]
     info = f"{PACKAGE}-{version}.dist-info"
-    written = {f"{info}/METADATA": _metadata_text(version, project)}
+    lines = [f"{name}: {value}\n" for name in _FIELDS for value in metadata.get_all(name) or ()]
+    written = {f"{info}/METADATA": "".join(lines)}
     license_file = _license(root, project)
     if license_file is not None:
         written[f"{info}/licenses/LICENSE"] = license_file
@@ -122,8 +126,8 @@ def requirements(extras: Iterable[str] = ()) -> list[str]:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    project = _checkout(Path(__file__).resolve().parent.parent)
-    declared, known = _declared(project), _extras(project)
+    metadata = _metadata(_checkout(Path(__file__).resolve().parent.parent))
+    declared, known = metadata.get_all("Requires-Dist") or [], sorted(metadata.get_all("Provides-Extra") or [])
     wanted = tuple(dict.fromkeys(extras))
     for extra in wanted:
         if extra not in known:
@@ -215,38 +219,22 @@ def _parts(files: set[str], only: Iterable[str]) -> set[str]:
     return chosen
 
 
-def _version(project: Mapping[str, Any] | None) -> str:
-    return str(project["project"]["version"]) if project else importlib.metadata.version(NAME)
-
-
-def _declared(project: Mapping[str, Any] | None) -> list[str]:
-    """What the package asks for, extras as markers. A checkout says it itself; its installed metadata may be older."""
+def _metadata(project: Mapping[str, Any] | None) -> Any:
+    """As `importlib.metadata` has it. A checkout says it itself; its installed metadata may be older."""
     if project is None:
-        return importlib.metadata.requires(NAME) or []
-    declared = list(project["project"]["dependencies"])
-    for extra, needs in project["project"]["optional-dependencies"].items():
-        declared += [f'{need}; extra == "{extra}"' for need in needs]
-    return declared
-
-
-def _requires_python(project: Mapping[str, Any] | None) -> str:
-    if project is not None:
-        return str(project["project"]["requires-python"])
-    return str(importlib.metadata.metadata(NAME)["Requires-Python"])
-
-
-def _extras(project: Mapping[str, Any] | None) -> list[str]:
-    if project is not None:
-        return sorted(project["project"]["optional-dependencies"])
-    return sorted(importlib.metadata.metadata(NAME).get_all("Provides-Extra") or ())
-
-
-def _metadata_text(version: str, project: Mapping[str, Any] | None) -> str:
-    lines = ["Metadata-Version: 2.4", f"Name: {NAME}", f"Version: {version}", "License-Expression: Apache-2.0"]
-    lines += ["License-File: LICENSE", f"Requires-Python: {_requires_python(project)}"]
-    lines += [f"Provides-Extra: {extra}" for extra in _extras(project)]
-    lines += [f"Requires-Dist: {need}" for need in _declared(project)]
-    return "\n".join(lines) + "\n"
+        return importlib.metadata.metadata(NAME)
+    about, told = project["project"], Message()
+    values = {"Metadata-Version": "2.4", "Name": NAME, "Version": about["version"], "License-File": "LICENSE"}
+    values |= {"License-Expression": about["license"], "Requires-Python": about["requires-python"]}
+    for name, value in values.items():
+        told[name] = value
+    for need in about["dependencies"]:
+        told["Requires-Dist"] = need
+    for extra, needs in about["optional-dependencies"].items():
+        told["Provides-Extra"] = extra
+        for need in needs:
+            told["Requires-Dist"] = f'{need}; extra == "{extra}"'
+    return told
 
 
 def _license(root: Path, project: Mapping[str, Any] | None) -> str | None:
