@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hf_relabel.builders.job import job_file as module
+from hf_relabel.builders.job import job_file, stages, steps
 from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.judges.registry import JUDGES
 
@@ -66,7 +66,7 @@ def page() -> str:
 def _docstrings() -> dict[str, dict[str, str]]:
     """What is written below each setting, by class and name. Pydantic could read it too, at every start."""
     found: dict[str, dict[str, str]] = {}
-    for each in ast.parse(inspect.getsource(module)).body:
+    for each in (each for module in (job_file, stages, steps) for each in ast.parse(inspect.getsource(module)).body):
         if isinstance(each, ast.ClassDef):
             found[each.name] = {
                 field.target.id: " ".join(str(text.value.value).split())
