@@ -34,7 +34,7 @@ from hf_relabel.builders.sources.findings import free_findings
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
-from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler, Sends
 from hf_relabel.hub_tools.judging.stages import (
     Judge,
     Judges,
@@ -145,8 +145,8 @@ class StageReport(Shown):
         }
 
 
-Schedule: TypeAlias = Callable[[Sequence[Endpoint], Limits], Scheduler]
-"""What makes a scheduler for the endpoints of a judge and its limits."""
+Schedule: TypeAlias = Callable[[Sequence[Endpoint], Limits], Sends]
+"""What makes a scheduler, or what stands for one, for the endpoints of a judge and its limits."""
 Progress: TypeAlias = Callable[[StageReport], None]
 """Called with what the running judge did so far."""
 
@@ -206,7 +206,7 @@ class _StageRun:
         self.report = StageReport(name, self.identity.describe())
         self.in_flight: set[bytes] = set()
         self.interrupted = False
-        self.scheduler: Scheduler | None = None
+        self.scheduler: Sends | None = None
         self.unproven: list[tuple[_Waiting, EndpointError]] = []
         self.answered: list[tuple[_Waiting, dict[int, Judgement], Reply]] = []
         self.broken: JournalError | None = None
@@ -381,7 +381,7 @@ class _StageRun:
                 waiting = _Waiting(ask, row, {position: keys[position] for position in ask.positions})
                 yield replace(ask.request, tag=waiting)
 
-    def _done(self, judge: PromptJudge, scheduler: Scheduler, request: Request, result: Reply | EndpointError) -> None:
+    def _done(self, judge: PromptJudge, scheduler: Sends, request: Request, result: Reply | EndpointError) -> None:
         waiting: _Waiting = request.tag
         if isinstance(result, Reply):
             self._keep_failures()
@@ -394,7 +394,7 @@ class _StageRun:
         if not result.blame_server or len(self.unproven) >= MOST_UNPROVEN:
             self._keep_failures()
 
-    def _write_or_stop(self, scheduler: Scheduler) -> None:
+    def _write_or_stop(self, scheduler: Sends) -> None:
         try:
             self._write()
         except JournalError:

@@ -311,18 +311,18 @@ def _results(work: Work, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
 def _result(work: Work, task: bytes) -> tuple[str, Any]:
     try:
         return "result", work(pickle.loads(task))  # noqa: S301 - our own
-    except RelabelError as error:
+    except Exception as error:
         return "error", carried(error)
-    except Exception:
-        # A bug, or a machine that is broken: what it was is for whoever mends it.
-        return "error", ("RelabelError", (f"A worker failed: {traceback.format_exc()}",), {})
 
 
 Carried = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
-def carried(error: RelabelError) -> Carried:
+def carried(error: BaseException) -> Carried:
     """An error as plain values, whatever its constructor takes."""
+    if not isinstance(error, RelabelError):
+        # A bug, or a machine that is broken: what it was is for whoever mends it.
+        return "RelabelError", (f"A worker failed: {''.join(traceback.format_exception(error))}",), {}
     attributes = {name: value for name, value in vars(error).items() if _is_plain(value)}
     return type(error).__name__, error.args, attributes
 

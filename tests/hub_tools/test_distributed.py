@@ -279,8 +279,8 @@ def test_storms_and_killed_workers_lose_and_double_nothing(
         process = started(["run", str(path), "--engine", "ray", "--workers", "2", "--json"], head.address)
         for number in range(kills):
             wait_until(lambda number=number: facade.generated > (number + 1) * alone // (kills + 2), process)
-            # One of those that judge, then what shares out the limits, then one of those again.
-            name = "ray::_RefereeActor" if number == 1 else "ray::MapWorker"
+            # One of those that judge, then what sends the requests, then one of those again.
+            name = "ray::SchedulerActor" if number == 1 else "ray::MapWorker"
             victims = [one for one in head.processes() if cmdline(one)[:1] and cmdline(one)[0].startswith(name)]
             kill(victims[-1])
         result = result_of(process)

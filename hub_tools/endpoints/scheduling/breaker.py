@@ -106,9 +106,12 @@ class Spending:
 
     Requests in flight are taken at their length times the tokens per character seen so far, plus the longest answer
     seen so far (before the first few answers: the longest allowed).
+
+    Args:
+        spent: what is spent already.
     """
 
-    def __init__(self, cap: float | None, price_prompt: float, price_completion: float) -> None:
+    def __init__(self, cap: float | None, price_prompt: float, price_completion: float, spent: float = 0.0) -> None:
         self._cap = cap
         self._price_prompt = price_prompt / 1e6
         self._price_completion = price_completion / 1e6
@@ -116,7 +119,7 @@ class Spending:
         self._tokens = 0
         self._answers = 0
         self._longest = 0
-        self.spent = 0.0
+        self.spent = spent
         self.reserved = 0.0
 
     def estimate(self, request: Request) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hf_relabel.builders.endpoint import EndpointError
@@ -20,10 +22,10 @@ class Lane:
         in_flight: requests sent and not answered.
         sent: requests sent so far.
         hold_until: nothing is sent before, as the server is over its limit.
-        watched: whether the server's queue is worth a look.
+        users: called when there may be room: a run, or several that share the lane.
     """
 
-    __slots__ = ("_limits", "_rng", "breaker", "hold_until", "in_flight", "limiter", "sent", "watched")
+    __slots__ = ("_limits", "_rng", "breaker", "hold_until", "in_flight", "limiter", "sent", "users")
 
     def __init__(self, limits: Limits, limit: int, rng: random.Random) -> None:
         self._limits = limits
@@ -33,7 +35,7 @@ class Lane:
         self.hold_until = 0.0
         self.in_flight = 0
         self.sent = 0
-        self.watched = True
+        self.users: deque[Callable[[], None]] = deque()
 
     def free(self, now: float) -> int:
         """Requests that may be sent now."""
@@ -57,6 +59,12 @@ class Lane:
         self.in_flight += 1
         self.limiter.sending()
         return self.sent, self.breaker.sending()
+
+    def freed(self) -> None:
+        """There may be room: all that use the lane may send, each of them first in its turn."""
+        self.users.rotate(1)
+        for pump in tuple(self.users):
+            pump()
 
     def succeeded(self) -> None:
         """A request was answered. It is no longer counted in flight by now."""
@@ -87,6 +95,20 @@ class Lane:
         """The server said something, whatever it was."""
         if self.breaker.answered():
             self.limiter.restart()
+
+
+class Lanes:
+    """Lanes of servers that several schedulers of this process ask: one for each server, by its name."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+
+    def lane(self, name: str, limits: Limits, limit: int, rng: random.Random) -> Lane:
+        """A server's lane. It takes no more at once than the most careful of its schedulers allows."""
+        if name not in self._lanes:
+            self._lanes[name] = Lane(limits, limit, rng)
+        self._lanes[name].limiter.narrow(limit)
+        return self._lanes[name]
 
 
 class Patience:

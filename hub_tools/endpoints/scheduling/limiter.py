@@ -41,6 +41,11 @@ class Limiter:
         self._overloads = 0.0
         self._mark = 0
 
+    def narrow(self, limit: int) -> None:
+        """The window never exceeds this either."""
+        self.limit = min(self.limit, limit)
+        self.window = min(self.window, float(self.limit))
+
     def sending(self) -> None:
         """A request is sent."""
         self._recent += 1

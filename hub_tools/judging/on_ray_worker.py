@@ -1,0 +1,239 @@
+"""Judging on a Ray cluster: what the workers do, shard by shard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.errors import JournalError, JudgingStopped
+from hf_relabel.builders.journal.merging import PartJournal
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.pieces import Piece, PieceRows, Survey, row_hash, survey
+from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Scheduler, Sends
+from hf_relabel.hub_tools.judging.on_ray_actor import StagesElsewhere, judge_name
+from hf_relabel.hub_tools.judging.run import Stage, StageReport, judge_of_stage
+from hf_relabel.hub_tools.ray_cluster.cluster import SharedFolder
+from hf_relabel.hub_tools.ray_cluster.remote_scheduler import SCHEDULER_GONE, Answers, Questions, RemoteScheduler
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.endpoint import Endpoint
+    from hf_relabel.builders.sources.pieces import Hashes
+
+T = TypeVar("T")
+
+TOLD_SECONDS = 0.5
+"""Between two words of a shard about how far it is."""
+ORPHAN_SECONDS = 30.0
+"""How long the journal of a shard may still be held by a worker of a run that was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What one worker does at a time.
+
+    Attributes:
+        name: of its journal.
+        piece: its rows.
+        skip: hashes of rows that are left to another shard.
+    """
+
+    name: str
+    piece: Piece
+    skip: Hashes
+
+
+class ShardRows:
+    """The rows of a shard, as judging reads them."""
+
+    def __init__(self, source: Source, shard: Shard) -> None:
+        self._rows = PieceRows(source, shard.piece)
+        self._skip = frozenset(int(value) for value in shard.skip)
+
+    def rows(self) -> Iterator[NumberedRow]:
+        """Those that are not left to another shard."""
+        for numbered in self._rows.rows():
+            if not self._is_left_out(numbered.row):
+                yield numbered
+
+    def left_out(self) -> Iterator[Row]:
+        """The others."""
+        for numbered in self._rows.rows() if self._skip else ():
+            if self._is_left_out(numbered.row):
+                yield numbered.row
+
+    def record(self) -> dict[str, Any]:
+        return self._rows.record()
+
+    def _is_left_out(self, row: Row) -> bool:
+        return bool(self._skip) and row_hash(row) in self._skip
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What became of a shard: what each judge did, and why it stopped early, if it did."""
+
+    judges: dict[str, StageReport]
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyPieces:
+    """Looks through the pieces of a source."""
+
+    source: Source
+    shared: SharedFolder
+
+    def __call__(self, piece: Piece) -> Survey:
+        self.shared.check()
+        return survey(self.source, piece)
+
+
+@dataclass
+class JudgeShards:
+    """Judges shards, one after the other. Made anew in each worker.
+
+    Attributes:
+        actor: a `SchedulerActor`.
+        whole: the journal that the shards' become part of, which is only read.
+        folder: of the shards' journals.
+    """
+
+    source: Source
+    elsewhere: StagesElsewhere
+    run_stages: tuple[RunStage, ...]
+    whole: Path
+    folder: Path
+    shared: SharedFolder
+    actor: Any
+    retry_failed: bool
+    stages: list[Stage] | None = None
+
+    def __call__(self, shard: Shard) -> ShardReport:
+        import ray
+
+        if self.stages is None:
+            self.shared.check()
+            self.stages = self.elsewhere.make()
+        try:
+            reason, elapsed = ray.get(self.actor.standing.remote())
+        except ray.exceptions.RayActorError:
+            reason, elapsed = SCHEDULER_GONE, 0.0
+        if reason:
+            return ShardReport({}, reason)
+        telling = _Telling(self.actor, shard.name)
+        schedule = partial(self._scheduler, shard.name, time.monotonic() - elapsed)
+        try:
+            self._judge(shard, self.stages, telling, schedule)
+        except JudgingStopped as stopped:
+            stats = getattr(stopped, "stats", None)
+            return ShardReport(telling.reports, stats.stopped if stats is not None else str(stopped))
+        finally:
+            telling.end()
+        return ShardReport(telling.reports)
+
+    def _judge(self, shard: Shard, stages: Sequence[Stage], telling: _Telling, schedule: Callable[..., Sends]) -> None:
+        rows = ShardRows(self.source, shard)
+        path = self.folder / f"{shard.name}.sqlite"
+        whole = Journal(self.whole, write=False, frozen=True)
+        with patiently(lambda: PartJournal(path, whole)) as journal:
+            for number, stage in enumerate(stages, start=1):
+                for member, one in enumerate(stage.members):
+                    if isinstance(one.judge, SavedRepliesJudge):
+                        continue  # read already, for all shards
+                    name = judge_name(number - 1, member)
+                    telling.begin(name)
+                    judge_of_stage(
+                        rows,
+                        stages[:number],
+                        self.run_stages[:number],
+                        member,
+                        journal,
+                        retry_failed=self.retry_failed,
+                        progress=telling,
+                        schedule=partial(schedule, name),
+                    )
+
+    def _scheduler(self, shard: str, began: float, judge: str, endpoints: Sequence[Endpoint], limits: Limits) -> Sends:
+        if limits.max_cost is None and all(isinstance(one, LocalEndpoint) for one in endpoints):
+            # A model in this process is nobody else's server.
+            return Scheduler(endpoints, limits, elapsed=time.monotonic() - began)
+        return RemoteScheduler(_Desk(self.actor), judge=judge, shard=shard)
+
+
+class _Desk:
+    """The schedulers in the actor, from a worker."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def exchange(self, questions: Questions) -> Answers:
+        from ray.exceptions import RayActorError
+
+        try:
+            answers: Answers = await self._actor.exchange.remote(questions)
+        except RayActorError:  # it has died, or cannot be reached
+            return Answers(stop=SCHEDULER_GONE)
+        return answers
+
+    def leave(self, questions: Questions) -> None:
+        self._actor.leave.remote(questions)
+
+
+class _Telling:
+    """Tells the actor how far a shard is, and hears whether to stop."""
+
+    def __init__(self, actor: Any, shard: str) -> None:
+        self._actor, self._shard = actor, shard
+        self._judge = ""
+        self._told = 0.0
+        self._heard: Any = None
+        self.reports: dict[str, StageReport] = {}
+
+    def begin(self, judge: str) -> None:
+        self._judge = judge
+
+    def __call__(self, report: StageReport) -> None:
+        self.reports[self._judge] = report
+        now = time.monotonic()
+        if now - self._told < TOLD_SECONDS:
+            return
+        self._told = now
+        self._hear()
+        self._heard = self._actor.tell.remote(self._shard, list(self.reports.values()))
+
+    def _hear(self) -> None:
+        import ray
+
+        # Judges that ask servers are stopped by their schedulers, with time for what is in flight; this is for others.
+        if self._heard is None or not ray.wait([self._heard], timeout=0)[0]:
+            return
+        try:
+            reason = ray.get(self._heard)
+        except ray.exceptions.RayActorError:
+            reason = SCHEDULER_GONE
+        if reason:
+            raise JudgingStopped(reason)
+
+    def end(self) -> None:
+        self._actor.tell.remote(self._shard, list(self.reports.values()), over=True)
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """Do something with journals that a worker of a run that was killed may hold for a while yet."""
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while True:
+        try:
+            return act()
+        except JournalError as error:
+            if "another process" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
