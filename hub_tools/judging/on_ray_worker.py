@@ -130,7 +130,7 @@ class JudgeShards:
         if reason:
             return ShardReport({}, reason)
         telling = _Telling(self.actor, shard.name)
-        schedule = partial(self._scheduler, shard.name, time.monotonic() - elapsed)
+        schedule = partial(self._scheduler, shard.name, telling, time.monotonic() - elapsed)
         try:
             self._judge(shard, self.stages, telling, schedule)
         except JudgingStopped as stopped:
@@ -162,10 +162,13 @@ class JudgeShards:
                         schedule=partial(schedule, name),
                     )
 
-    def _scheduler(self, shard: str, began: float, judge: str, endpoints: Sequence[Endpoint], limits: Limits) -> Sends:
+    def _scheduler(
+        self, shard: str, telling: _Telling, began: float, judge: str, endpoints: Sequence[Endpoint], limits: Limits
+    ) -> Sends:
         if limits.max_cost is None and all(isinstance(one, LocalEndpoint) for one in endpoints):
             # A model in this process is nobody else's server.
-            return Scheduler(endpoints, limits, elapsed=time.monotonic() - began)
+            own = telling.own = Scheduler(endpoints, limits, elapsed=time.monotonic() - began)
+            return own
         return RemoteScheduler(_Desk(self.actor), judge=judge, shard=shard)
 
 
@@ -189,17 +192,23 @@ class _Desk:
 
 
 class _Telling:
-    """Tells the actor how far a shard is, and hears whether to stop."""
+    """Tells the actor how far a shard is, and hears whether to stop.
+
+    Attributes:
+        own: the scheduler that works in this process now, if one does.
+    """
 
     def __init__(self, actor: Any, shard: str) -> None:
         self._actor, self._shard = actor, shard
         self._judge = ""
         self._told = 0.0
         self._heard: Any = None
+        self._stopping = False
+        self.own: Scheduler | None = None
         self.reports: dict[str, StageReport] = {}
 
     def begin(self, judge: str) -> None:
-        self._judge = judge
+        self._judge, self.own = judge, None
 
     def __call__(self, report: StageReport) -> None:
         self.reports[self._judge] = report
@@ -220,8 +229,12 @@ class _Telling:
             reason = ray.get(self._heard)
         except ray.exceptions.RayActorError:
             reason = SCHEDULER_GONE
-        if reason:
+        if not reason or self._stopping:
+            return
+        if self.own is None:
             raise JudgingStopped(reason)
+        self._stopping = True  # once: the second time would be without grace
+        self.own.stop(reason)
 
     def end(self) -> None:
         self._actor.tell.remote(self._shard, list(self.reports.values()), over=True)
