@@ -22,7 +22,7 @@ BEAT_SECONDS = 1.0
 """An exchange takes no longer: that there is a next one shows that the worker lives."""
 QUIET_SECONDS = 3.0
 """Nothing is sent for a worker that was not heard of for so long."""
-HOLD_SECONDS = 0.02
+HOLD_SECONDS = 0.05
 """An answer waits for others that go back with it."""
 MOST_READY = 32
 """Requests of a worker that wait for a free slot."""
@@ -101,7 +101,7 @@ class _Callers:
             caller.news.set()
 
     def _share(self) -> int:
-        return max(2, min(MOST_READY, self._slots // (4 * max(1, len(self._callers)))))
+        return max(2, min(MOST_READY, self._slots // (2 * max(1, len(self._callers)))))
 
     # As a feed
 

@@ -1,11 +1,12 @@
 """Judging and building on a real Ray cluster of several processes, against the same on one machine.
 
-Ray runs in processes of its own: the command line is started as users start it. How workers share a limit is
+Ray runs in processes of its own: the command line is started as users start it. How workers share one scheduler is
 simulated in test_distributed_sharing.py, where time does what it is told.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pickle
@@ -17,20 +18,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from hf_relabel.builders.cascade.verdicts import run_settings
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import BadRow, ConfigError, JournalError, JudgingStopped, RelabelError
+from hf_relabel.builders.job.reading import load_job
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.judging.run import verdicts
+from hf_relabel.hub_tools.judging.assemble import stages_of
+from hf_relabel.hub_tools.judging.on_ray_actor import SchedulerActor, StagesElsewhere, judge_name
+from hf_relabel.hub_tools.judging.run import identify, judge_of_stage, verdicts
 from hf_relabel.hub_tools.ray_cluster.cluster import SharedFolder, carried, restored
+from hf_relabel.hub_tools.ray_cluster.remote_scheduler import Answers, Questions, RemoteScheduler
 from tests.facade import Facade, Faults, ScriptedBackend
 
 CLI = [sys.executable, "-m", "hf_relabel.hub_tools.commands"]
@@ -335,6 +342,50 @@ def test_errors_come_back_from_the_workers_as_they_were(error: RelabelError) -> 
     assert str(back) == str(error)
     assert back.exit_code == error.exit_code
     assert vars(back) == vars(error)
+
+
+class InThisProcess:
+    """The actor without Ray, as a worker reaches it."""
+
+    def __init__(self, actor: SchedulerActor) -> None:
+        self.actor, self.has_begun, self.handed = actor, False, 0
+
+    async def exchange(self, questions: Questions) -> Answers:
+        if not self.has_begun:
+            assert await self.actor.begin() is None
+            self.has_begun = True
+        self.handed += len(questions.requests)
+        return pickle.loads(pickle.dumps(await self.actor.exchange(pickle.loads(pickle.dumps(questions)))))
+
+    def leave(self, questions: Questions) -> None:
+        asyncio.get_running_loop().create_task(self.actor.leave(questions))
+
+
+def test_a_judge_asked_through_the_actor_says_and_reports_the_same(tmp_path: Path, rows: Path) -> None:
+    with Facade(backend()) as facade:
+        job = load_job(job_file(tmp_path, rows, facade.url, "one", build=None))
+        stage, source = stages_of(job)[0], open_source(rows)
+        desk = InThisProcess(SchedulerActor(pickle.dumps(StagesElsewhere.of(job)), 0.0, {}))
+        remote = RemoteScheduler(desk, judge=judge_name(0, 0), shard="shard")
+        reports = []
+        for name, schedule in (("one", None), ("many", lambda endpoints, limits: remote)):
+            with Journal(tmp_path / f"{name}.sqlite") as journal:
+                run_stages = [identify(stage)]
+                journal.record_run(run_settings(source, run_stages, frozenset()))
+                reports.append(judge_of_stage(source, [stage], run_stages, 0, journal, schedule=schedule).to_dict())
+    assert said(rows, tmp_path / "many.sqlite") == said(rows, tmp_path / "one.sqlite")
+    one, many = ({**report, "seconds": 0.0} for report in reports)
+    assert many == one
+    assert desk.handed == one["requests"] > COUNT // 2
+
+
+def test_an_actor_that_cannot_begin_says_why(tmp_path: Path, rows: Path) -> None:
+    elsewhere = StagesElsewhere.of(load_job(job_file(tmp_path, rows, "http://127.0.0.1:1", "one", build=None)))
+    actor = SchedulerActor(pickle.dumps(replace(elsewhere, version="0.0.0")), 0.0, {})
+    failed = asyncio.run(actor.begin())
+    assert failed is not None
+    with pytest.raises(ConfigError, match=r"the command has 0\.0\.0"):
+        raise restored(failed)
 
 
 @pytest.mark.soak
