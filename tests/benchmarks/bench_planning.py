@@ -24,7 +24,7 @@ from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.judging.plan import plan_job
 from hf_relabel.hub_tools.judging.run import Stage, judge
 from tests.facade import Facade
-from tests.hub_tools.test_planning import Talkative, cascade, inside, off_by, used, write_rows
+from tests.hub_tools.judging.test_planning import Talkative, cascade, inside, off_by, used, write_rows
 
 
 def plans(source: Source, stages: Sequence[Stage], journal: Journal, samples: int, **probing: Any) -> Iterator[Any]:

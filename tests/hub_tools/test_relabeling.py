@@ -20,7 +20,7 @@ from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 from hf_relabel.hub_tools.judging.run import Stage, judge
 from hf_relabel.hub_tools.relabeling import relabel
-from tests.hub_tools.test_judging import FAST, MemoryEndpoint, WordJudge, by_prefix
+from tests.hub_tools.judging.test_judging import FAST, MemoryEndpoint, WordJudge, by_prefix
 
 
 @pytest.fixture(autouse=True)

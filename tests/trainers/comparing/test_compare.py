@@ -1,0 +1,287 @@
+"""Comparing techniques, and pruning subsets."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hf_relabel.builders.configs.evidence import write_evidence
+from hf_relabel.builders.configs.manifest import read_manifest
+from hf_relabel.builders.configs.release import Release, release_from_folder
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.commands import run
+from hf_relabel.trainers.comparing.compare import Arm, CompareReport, Measurements, compare, measure, report_on
+from hf_relabel.trainers.comparing.prune import prune
+from hf_relabel.trainers.data.training_data import open_training_data
+from hf_relabel.trainers.evaluation.beir import read_beir
+from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from hf_relabel.trainers.recipes.recipe import load_recipe
+from tests.hub_tools.commands.test_judge_command import job_file
+from tests.hub_tools.releases_data import built
+from tests.shared_data import SHARED, needs_shared_data
+from tests.trainers.runs import beir_folder, rows_file, tiny_recipe, write_lines
+from tests.trainers.training_rows import plain_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+
+
+def measurements(data: RetrievalSet, means: Mapping[str, float], seeds: int = 3) -> Measurements:
+    """Made-up values around these means."""
+    chance = np.random.default_rng(0)
+    noise = chance.normal(0, 0.02, size=(seeds, len(data.queries)))
+    values = {name: mean + noise + chance.normal(0, 0.005, size=noise.shape) for name, mean in means.items()}
+    return Measurements("ndcg@10", tuple(range(seeds)), (data,), {data.about.name: values}, dict.fromkeys(means, 10))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> RetrievalSet:
+    return read_beir(beir_folder(tmp_path))
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    built(tmp_path / "release", rows=12)
+    return release_from_folder(tmp_path / "release")
+
+
+def test_the_best_of_what_is_significantly_better_is_chosen(data: RetrievalSet) -> None:
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.52, "relabel": 0.55}))
+    assert report.chosen == "relabel"
+    assert report.differences["relabel"].difference == pytest.approx(0.05, abs=0.01)
+    assert "Holm" in report.reason
+
+
+def test_without_a_difference_the_safe_config_is_chosen_unless_it_is_worse(data: RetrievalSet) -> None:
+    assert report_on(measurements(data, {"original": 0.5, "remove-hn": 0.501, "relabel": 0.4})).chosen == "remove-hn"
+    assert report_on(measurements(data, {"original": 0.5, "remove-hn": 0.4, "relabel": 0.4})).chosen == "original"
+
+
+def test_an_arm_with_a_teacher_is_no_config(data: RetrievalSet) -> None:
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.501, "relabel+distillation": 0.6}))
+    assert report.chosen == "remove-hn"
+
+
+def test_runs_are_kept_and_only_new_ones_are_made(tmp_path: Path, release: Release, data: RetrievalSet) -> None:
+    recipe = tiny_recipe(tmp_path, max_steps=2)
+    settings = {"recipe": recipe, "folder": tmp_path / "runs", "device": "cpu"}
+    first = compare(release, [data], arms=["relabel"], seeds=(0,), **settings)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
+    assert len(kept) == 2
+    second = compare(release, [data], arms=["relabel"], seeds=(0, 1), **settings)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+    name = data.about.name
+    assert np.array_equal(first.measurements.values[name]["relabel"][0], second.measurements.values[name]["relabel"][0])
+    assert json.dumps(second.evidence()) == json.dumps(
+        compare(release, [data], arms=["relabel"], seeds=(0, 1), **settings).evidence()
+    )
+
+
+def test_two_processes_with_one_folder_make_each_run_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: RetrievalSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second waits for what the first makes, says so, and has the same in the end."""
+    waits = threading.Event()
+    trained = []
+
+    def trains(recipe: Any, data: Any, out: Path, **_: Any) -> Any:
+        out.mkdir()
+        trained.append(out)
+        assert waits.wait(60), "the second did not wait for the first, nor train"
+        return SimpleNamespace(data=SimpleNamespace(rows=len(data.rows)))
+
+    def tell(name: str, done: int, total: int) -> None:
+        if "waiting for the process that makes this run" in name:
+            waits.set()
+
+    monkeypatch.setattr("hf_relabel.trainers.training.run.train", trains)
+    monkeypatch.setattr("hf_relabel.trainers.loading.load_trained", lambda *_, **__: None)
+    per_query = {query_id: {"ndcg@10": 0.5} for query_id in data.queries}
+    monkeypatch.setattr(
+        "hf_relabel.trainers.comparing.trials.evaluate_model", lambda *_, **__: SimpleNamespace(per_query=per_query)
+    )
+    rows = open_training_data(rows_file(tmp_path))
+    arm = Arm("a", "original", load_recipe("static"), lambda: rows)
+    with ThreadPoolExecutor(2) as both:
+        made = [both.submit(measure, [arm], [data], seeds=(0, 1), folder=tmp_path / "runs", progress=tell)
+                for _ in range(2)]  # fmt: skip
+        one, other = (each.result() for each in made)
+    assert len(trained) == 2
+    assert "24 of its 24 queries are in the rows that are trained on" in caplog.text
+    assert one.rows == other.rows == {"a": 24}
+    assert np.array_equal(one.values[data.about.name]["a"], other.values[data.about.name]["a"])
+    assert sorted(path.suffix for path in (tmp_path / "runs").iterdir()) == [".json", ".json"]
+
+
+def test_evidence_goes_into_manifest_and_readme_and_sets_the_default(release: Release, data: RetrievalSet) -> None:
+    folder = Path(release.name)
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text() + "\nMy own words.\n")
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.52, "relabel": 0.55}))
+    assert write_evidence(folder, "compare", report.evidence(), default=report.chosen)
+    assert not write_evidence(folder, "compare", report.evidence(), default=report.chosen)
+    manifest = read_manifest(folder)
+    assert manifest["settings"]["default_config"] == "relabel"
+    assert [arm["name"] for arm in manifest["evidence"]["compare"]["arms"]] == ["original", "remove-hn", "relabel"]
+    assert "My own words." in readme.read_text()
+    assert "## Evidence" in readme.read_text()
+    release_from_folder(folder, verify=True)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, release: Release, data: RetrievalSet) -> None:
+    recipe = tiny_recipe(tmp_path)
+    with pytest.raises(ConfigError, match="nothing to measure on"):
+        compare(release, [], recipe=recipe)
+    with pytest.raises(ConfigError, match="needs a teacher"):
+        compare(release, [data], recipe=recipe, arms=["relabel+distillation"])
+    arm = Arm("a", "relabel", recipe, lambda: open_training_data(release.name, "relabel"))
+    with pytest.raises(ConfigError, match="have one name"):
+        measure([arm, arm], [data])
+    with pytest.raises(ConfigError, match="each once"):
+        measure([arm], [data], seeds=(1, 1))
+
+
+@pytest.mark.soak
+def test_a_subset_that_harms_is_found(tmp_path: Path) -> None:
+    """Rows of the subset `wrong` have the passages of other queries for positives."""
+    good = [{**row, "subset": "right"} for row in plain_rows(24, positives=2, negatives=4)]
+    bad = [
+        {**row, "query_id": f"w{row['query_id']}", "subset": "wrong", "positive_passages": row["negative_passages"][:2],
+         "negative_passages": row["positive_passages"]}
+        for row in good
+    ]  # fmt: skip
+    path = rows_file(tmp_path)
+    write_lines(path, [*good, *bad])
+    sets = [read_beir(beir_folder(tmp_path))]
+    recipe = tiny_recipe(tmp_path, max_steps=20, loss={"negatives": 2})
+    settings = {"recipe": recipe, "seeds": (0,), "folder": tmp_path / "runs", "device": "cpu"}
+    report = prune(open_training_data(path), sets, **settings)
+    assert [each.subset for each in report.subsets] == ["wrong", "right"]
+    assert (report.kept, report.subsets[0].rows) == (("right",), 24)
+    assert report.with_kept is not None
+    assert report.with_kept > report.with_all
+    runs = len(list((tmp_path / "runs").iterdir()))
+    assert prune(open_training_data(path), sets, **settings).to_dict() == report.to_dict()
+    assert len(list((tmp_path / "runs").iterdir())) == runs
+    with pytest.raises(ConfigError, match="one subset"):
+        prune(replace(open_training_data(path), rows=open_training_data(path).rows.select(range(24))), sets)
+
+
+@needs_shared_data
+def test_relabelled_banking77_beats_the_original(tmp_path: Path) -> None:
+    from tests.benchmarks.judged_sets import built_from_truth
+
+    folder = SHARED / "banking77"
+    found = compare(built_from_truth(folder, tmp_path), [read_beir(folder / "beir")], arms=["relabel"], seeds=(0,))
+    assert found.differences["relabel"].difference >= 0.015
+    assert found.chosen == "relabel"
+
+
+# What the calls show, and what the commands keep and say
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("name", ["compare", "prune"])
+def test_a_call_draws_a_bar_of_its_runs_unless_it_is_not_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: Release, data: RetrievalSet, name: str
+) -> None:
+    rows = [{**row, "subset": f"s{number % 2}"} for number, row in enumerate(plain_rows(4, positives=1, negatives=2))]
+    write_lines(tmp_path / "rows.jsonl", rows)
+    training = open_training_data(tmp_path / "rows.jsonl")
+    monkeypatch.setattr("hf_relabel.trainers.comparing.compare.outcome", lambda trial, runs, busy: {
+        "rows": 1, "values": {each.about.name: [0.5] * len(each.qrels) for each in trial.sets}
+    })  # fmt: skip
+    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # no thread of tqdm's own
+    recipe = load_recipe("static")
+    told: list[tuple[str, int, int]] = []
+    drawn = []
+    for wanted in (True, False, None, lambda *run: told.append(run)):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        if name == "compare":
+            compare(release, [data], arms=["relabel"], recipe=recipe, seeds=(0, 1), progress=wanted)
+        else:
+            prune(training, [data], recipe=recipe, seeds=(0, 1), progress=wanted)
+        drawn.append(terminal.getvalue())
+    assert "0 runs" in drawn[0] or "0/" in drawn[0]
+    assert drawn[1:] == ["", "", ""]
+    runs = {"compare": ["original", "relabel"], "prune": ["all", "without s0", "without s1"]}[name]
+    expected = [f"{run}, seed {seed}" for run in runs for seed in (0, 1)]
+    assert told == [(run, place, len(expected)) for place, run in enumerate(expected)]
+
+
+def interrupted(name: str, runs_done: int) -> Any:
+    """Stands in for `compare` or `prune`: so many of 6 runs are finished when Ctrl-C comes."""
+
+    def work(*_: Any, progress: Any, folder: Path, **__: Any) -> None:
+        for number in range(runs_done + 1):
+            progress(f"relabel, seed {number}", number, 6)
+        raise KeyboardInterrupt
+
+    return work
+
+
+@pytest.mark.parametrize("name", ["compare", "prune"])
+def test_ctrl_c_says_how_many_runs_are_kept_and_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    monkeypatch.setattr("hf_relabel.trainers.evaluation.opening.open_sets", lambda _: [])
+    built(tmp_path / "release", rows=12)
+    for done, said in (
+        (2, f"2 of 6 runs are finished and kept in {tmp_path / 'hf-relabel' / 'runs'}: the same command again trains"),
+        (0, "No run was finished: the same command again starts anew."),
+    ):
+        monkeypatch.setattr(f"hf_relabel.trainers.{name}.{name}", interrupted(name, done))
+        assert run([name, str(tmp_path / "release"), "--eval", "beir"]) == 130
+        error = capsys.readouterr().err
+        assert error.startswith(f"Interrupted. {said}")
+        assert "journal" not in error
+
+
+def test_the_command_keeps_its_runs_in_the_cache_and_says_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    release: Release,
+    data: RetrievalSet,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def compared(*_: Any, **options: Any) -> CompareReport:
+        given.update(options)
+        return report_on(measurements(data, {"original": 0.5, "relabel": 0.5}))
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("hf_relabel.trainers.evaluation.opening.open_sets", lambda _: [])
+    monkeypatch.setattr("hf_relabel.trainers.comparing.compare.compare", compared)
+    assert run(["compare", str(tmp_path / "release"), "--eval", "beir", "--no-write"]) == 0
+    assert given["folder"] == tmp_path / "home" / "hf-relabel" / "runs"
+    assert f"Each run is kept in {given['folder']}" in capsys.readouterr().out
+    assert run(["compare", str(tmp_path / "release"), "--eval", "beir", "--no-write", "--runs", "mine", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == "mine"
+    job_file(tmp_path)
+    job = json.loads((tmp_path / "job.yaml").read_text())
+    job |= {"build": {"out": str(tmp_path / "built")}, "compare": {"eval": ["beir"]}}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    assert run(["run", str(tmp_path / "job.yaml")]) == 0
+    kept = tmp_path / "home" / "hf-relabel" / "runs"
+    assert given["folder"] == kept
+    assert f"Each run is kept in {kept}" in capsys.readouterr().out
+    assert run(["run", str(tmp_path / "job.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["compare"]["runs"] == str(kept)

@@ -1,0 +1,209 @@
+"""A training run: what it leaves, what it tells, and how it goes on after it was stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hf_relabel.builders.disk.one_process import one_process
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.cards.training_report import TrainingReport, read_training_report
+from hf_relabel.trainers.data.training_data import open_training_data
+from hf_relabel.trainers.evaluation.beir import read_beir
+from hf_relabel.trainers.evaluation.search import search
+from hf_relabel.trainers.loading import load_model
+from hf_relabel.trainers.recipes.recipe import load_recipe, shipped_recipes
+from hf_relabel.trainers.training.run import train
+from tests import forked
+from tests.hub_tools.releases_data import built
+from tests.trainers.runs import beir_folder, rows_file, tiny_recipe
+from tests.trainers.tiny_models import tiny_bert, tiny_qwen
+
+KINDS = [
+    "bi-encoder",
+    "lora",
+    *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("sparse", "late-interaction")),
+    "reranker",
+]
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*", "ignore::UserWarning:torch.*")
+
+
+def run(folder: Path, kind: str = "bi-encoder", name: str = "model", **options: Any) -> tuple[Path, TrainingReport]:
+    recipe_options = options.pop("recipe", {})
+    out = folder / name
+    rows = folder / "rows.jsonl"
+    data = open_training_data(rows if rows.exists() else rows_file(folder))
+    recipe = tiny_recipe(folder / kind, kind, **recipe_options)
+    return out, train(recipe, data, out, device="cpu", progress=False, **options)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_model(str(folder), device="cpu").state_dict())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_trains_and_its_folder_loads(tmp_path: Path, kind: str) -> None:
+    sets = [read_beir(beir_folder(tmp_path))]
+    out, report = run(tmp_path, kind, sets=sets)
+    assert report == read_training_report(out)
+    assert (report.steps, report.data.rows, report.data.config) == (8, 24, "original")
+    assert [point.step for point in report.curve if point.metrics] == list(range(1, 9))
+    assert 0 <= report.evaluations[0].metrics["ndcg@10"] <= 1
+    model = load_model(str(out), device="cpu")
+    if kind != "reranker":
+        assert set(search(model, sets[0])) == set(sets[0].queries)
+    assert not list(out.glob("checkpoint-*"))
+
+
+def test_training_changes_the_model_and_the_best_evaluation_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sets = [read_beir(beir_folder(tmp_path))]
+    _, report = run(tmp_path, sets=sets, evaluate_every=2, recipe={"max_steps": 12})
+    by_step = {point.step: point.metrics["ndcg@10"] for point in report.curve if point.metrics}
+    assert report.best_step == max(by_step, key=lambda step: (by_step[step], -step))
+    assert report.evaluations[0].metrics["ndcg@10"] == pytest.approx(by_step[report.best_step])
+    assert report.evaluations[0].metrics["ndcg@10"] > report.before[0].metrics["ndcg@10"]
+    assert "24 of its 24 queries are in the rows that are trained on" in caplog.text
+
+
+def test_lora_is_kept_as_adapters_or_merged(tmp_path: Path) -> None:
+    kept, _ = run(tmp_path, "lora", "kept")
+    merged, _ = run(tmp_path, "lora", "merged", merge_adapters=True)
+    assert any(kept.rglob("adapter_config.json"))
+    assert not any(merged.rglob("adapter_config.json"))
+    texts = ["good 1 k 0", "bad 2 p 1"]
+    one, other = (load_model(str(folder), device="cpu").encode(texts) for folder in (kept, merged))
+    torch.testing.assert_close(torch.tensor(one), torch.tensor(other), atol=1e-5, rtol=0)
+
+
+def test_the_same_run_again_is_the_same_report_and_trains_nothing(tmp_path: Path) -> None:
+    out, report = run(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert run(tmp_path)[1] == report
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(ConfigError, match=r"holds another training run.*`overwrite=True`"):
+        run(tmp_path, recipe={"learning_rate": 1e-4})
+    assert run(tmp_path, recipe={"learning_rate": 1e-4}, overwrite=True)[1].recipe["learning_rate"] == 1e-4
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(ConfigError, match="holds other files"):
+        run(tmp_path, name="mine")
+    with pytest.raises(ConfigError, match="holds other files"):
+        run(tmp_path, name="mine", overwrite=True)
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+
+
+def test_a_folder_where_another_process_trains_is_refused(tmp_path: Path) -> None:
+    with (
+        one_process(tmp_path / ".model.lock", lambda: None),
+        pytest.raises(ConfigError, match="Another process is training in"),
+    ):
+        run(tmp_path)
+    assert not (tmp_path / "model").exists()
+    run(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+CODE = """
+import os, sys, signal
+from pathlib import Path
+from transformers import TrainerCallback
+from tests.trainers.training.test_training import run
+
+class Slow(TrainerCallback):
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+run(Path(sys.argv[1]), sys.argv[2], evaluate_every=3, callbacks=[Slow()])
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["bi-encoder", "reranker"])
+def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, kind: str) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    whole, report = run(tmp_path / "a", kind, evaluate_every=3)
+    done = forked.run(CODE, str(tmp_path / "b"), kind, modules=forked.MODELS)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert [path.name for path in (tmp_path / "b" / "model").glob("checkpoint-6")] == ["checkpoint-6"]
+    resumed, again = run(tmp_path / "b", kind, evaluate_every=3)
+    assert (report.resumed, again.resumed, again.steps) == (0, 1, 8)
+    assert again.curve[-1].step == report.curve[-1].step
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(resumed)[name], tensor, atol=1e-6, rtol=0)
+
+
+def test_rows_that_cannot_be_trained_on_are_counted(tmp_path: Path) -> None:
+    path = rows_file(tmp_path, 24)
+    bare = {**json.loads(path.read_text().splitlines()[0]), "query_id": "x", "negative_passages": []}
+    path.write_text(path.read_text() + "\n" + json.dumps(bare))
+    _, report = run(tmp_path, "reranker")
+    assert (report.data.rows, report.data.skipped) == (24, 1)
+
+
+def test_a_config_of_a_release_names_what_it_was_built_from(tmp_path: Path) -> None:
+    built(tmp_path / "release", rows=12)
+    data = open_training_data(tmp_path / "release", "relabel")
+    assert (data.used.config, data.used.rows, data.used.repo_id) == ("relabel", 12, None)
+    assert data.rows[0]["positive_passages"]
+    assert open_training_data(tmp_path / "release").used.config == "remove-hn"
+    assert open_training_data(tmp_path / "release", "original").fingerprint != data.fingerprint
+
+
+@pytest.mark.parametrize("use", ["distillation", "perc-pos"])
+def test_baselines_train_with_a_teacher(tmp_path: Path, use: str) -> None:
+    teacher = {"use": use, "model": tiny_bert(tmp_path / "teacher"), "kind": "bi-encoder"}
+    _, report = run(tmp_path, recipe={"teacher": teacher})
+    assert (report.technique, report.steps) == (use, 8)
+
+
+def test_a_logger_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="pip install trackio"):
+        run(tmp_path, log_to=["trackio"])
+    with pytest.raises(ConfigError, match="no logger 'paper'"):
+        run(tmp_path, log_to=["paper"])
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    from hf_relabel.builders.errors import TrainingError
+
+    with pytest.raises((TrainingError, ConfigError), match=r"loss became|no numbers"):
+        run(tmp_path, recipe={"learning_rate": 1e30, "max_steps": 8}, evaluate_every=1)
+
+
+def test_time_adds_up_over_sittings(tmp_path: Path) -> None:
+    started = time.monotonic()
+    _, report = run(tmp_path)
+    assert 0 < report.seconds <= time.monotonic() - started
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - {"static"}))
+def test_each_recipe_that_ships_trains_on_a_tiny_model(tmp_path: Path, name: str) -> None:
+    shipped = load_recipe(name)
+    if shipped.lora is not None:
+        model = tiny_qwen(tmp_path / "base")
+    else:
+        model = tiny_bert(tmp_path / "base", masked=shipped.kind == "sparse")
+    changes = {"model": model, "batch_size": 4, "gradient_accumulation": 1, "precision": "fp32", "max_steps": 2}
+    recipe = load_recipe(name, **changes, max_length=64, max_length_inference=96, loss={"negatives": 2})
+    data = open_training_data(rows_file(tmp_path))
+    report = train(recipe, data, tmp_path / "model", device="cpu", progress=False)
+    model = load_model(str(tmp_path / "model"), device="cpu")
+    assert (report.steps, report.kind) == (2, shipped.kind)
+    assert model.max_seq_length == 96
+    if shipped.kind != "reranker":
+        assert model.prompts.get("query", "") == shipped.query_prompt
