@@ -51,8 +51,7 @@ def command() -> None:
 def serve(
     root: Path, port: int, users: tuple[str, ...], members: tuple[str, ...], log: Path | None, as_json: bool
 ) -> None:
-    """Serve a Hub from the folder ROOT until Ctrl-C: repositories, large files, branches, tags, pull requests,
-    sign-in.
+    """Serve a Hub from the folder ROOT until Ctrl-C: repositories, large files, branches, tags, pull requests.
 
     It is for development and tests, speaks to this machine only (127.0.0.1), and is no place to keep data.
     """

@@ -14,7 +14,7 @@ from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
 
-    from hf_relabel.hub_tools.jobs.submit import Submission
+    from hf_relabel.hub_tools.jobs.submission import Submission
 
 EPILOG = """\b
 Examples:
@@ -87,7 +87,8 @@ def submit(
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from hf_relabel.hub_tools.jobs.judge_server import JudgeServer
-    from hf_relabel.hub_tools.jobs.submit import SubmitOptions, prepare
+    from hf_relabel.hub_tools.jobs.submission import SubmitOptions
+    from hf_relabel.hub_tools.jobs.submit import prepare
     from hf_relabel.hub_tools.jobs.submit import submit as send
 
     options = SubmitOptions(

@@ -11,12 +11,11 @@ the script. Tokens go as secrets of the Job, and nowhere else.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,95 +33,22 @@ from hf_relabel.hub_tools.jobs.in_job import (
     JudgeAddress,
     RunSettings,
 )
-from hf_relabel.hub_tools.jobs.judge_server import JUDGE, MAIN, WATCHED_PORT, JudgeServer
+from hf_relabel.hub_tools.jobs.judge_server import JUDGE, WATCHED_PORT
 from hf_relabel.hub_tools.jobs.keeping import WORK
 from hf_relabel.hub_tools.jobs.script import PACKAGE_NAME, SCRIPT_NAME, script_text
-from hf_relabel.hub_tools.jobs.service import (
-    GROUP_LABEL,
-    KEPT_LABEL,
-    MADE_BY,
-    JobSpec,
-    job_errors,
-    ours,
-)
+from hf_relabel.hub_tools.jobs.service import KEPT_LABEL, job_errors, ours
+from hf_relabel.hub_tools.jobs.specs import SUBMITTED, label, slug, specs, volume
+from hf_relabel.hub_tools.jobs.submission import Submission, SubmitOptions, seconds_of
 from hf_relabel.hub_tools.package_files import package_files, python_version, requirements
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
 
-SUBMITTED = "job"
-"""Folder of the repository that holds what the Job starts from."""
-MOUNTED = "/relabel"
-"""Where the Job finds it."""
-IMAGE = "ghcr.io/astral-sh/uv:python{python}-bookworm"
 DEFAULT_PARAMETER = "judge_url"
 
 _TIMEOUT = re.compile(r"\d+(\.\d+)?[smhd]?")
 _PLACEHOLDER = "http://judge-server.invalid"
 """Stands for the judge server's URL until the Job knows it."""
-
-
-@dataclass(frozen=True)
-class SubmitOptions:
-    """How to run a job file on the Hub.
-
-    Attributes:
-        parameters: of the job file.
-        flavor: the machine, as `hf jobs hardware` lists them.
-        timeout: `90m`, `6h`, `1d`, or seconds; the service stops the Job after it.
-        namespace: the user or organization that the Job belongs to; None for the user of the token.
-        keep_in: data set that keeps journal and outputs; None for `NAMESPACE/relabel-job-NAME` after the job file.
-        carry: files and folders below the current folder that the job file names.
-        judge: a judge server to start along with the Job.
-        save_every: seconds between two savings of the journal.
-    """
-
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    flavor: str = "cpu-basic"
-    timeout: str = "6h"
-    namespace: str | None = None
-    keep_in: str | None = None
-    carry: tuple[str, ...] = ()
-    judge: JudgeServer | None = None
-    retry_failed: bool = False
-    save_every: float = 600.0
-
-
-@dataclass(frozen=True)
-class Submission:
-    """Everything that is sent, ready.
-
-    Attributes:
-        repo_id: the private data set that is filled.
-        files: contents by path in it.
-        main, judge: the Jobs. The commit that `main` mounts is filled in when it is there.
-        price: of a minute of the main Job and of the judge server's, in US dollars; None where it is not known.
-    """
-
-    namespace: str
-    repo_id: str
-    files: Mapping[str, bytes | Path]
-    requirements: tuple[str, ...]
-    main: JobSpec
-    judge: JobSpec | None
-    price: float | None = None
-
-    @property
-    def most_cost(self) -> float | None:
-        """US dollars if every Job runs until its timeout."""
-        return None if self.price is None else round(self.price * _seconds(self.main.timeout) / 60, 2)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What is sent, without secrets."""
-        return {
-            "namespace": self.namespace,
-            "kept_in": self.repo_id,
-            "files": {path: _size(content) for path, content in sorted(self.files.items())},
-            "requirements": list(self.requirements),
-            "job": self.main.to_dict(),
-            "judge_server": self.judge.to_dict() if self.judge else None,
-            "most_cost": self.most_cost,
-        }
 
 
 def prepare(api: HfApi, job_file: str | Path, options: SubmitOptions) -> Submission:
@@ -141,7 +67,7 @@ def prepare(api: HfApi, job_file: str | Path, options: SubmitOptions) -> Submiss
             f"{job_file}: a token stands in the job file or in --set. Put it into an environment variable and name "
             "that with `token_env`: it is then sent as a secret."
         )
-    if not _TIMEOUT.fullmatch(options.timeout) or not _seconds(options.timeout):
+    if not _TIMEOUT.fullmatch(options.timeout) or not seconds_of(options.timeout):
         raise ConfigError(f"--timeout: {options.timeout!r} is no time. Give 90m, 6h, 1d, or seconds.")
     parameter = _judge_parameter(text, options) if options.judge else None
     filled = {**options.parameters, **({parameter: _PLACEHOLDER} if parameter else {})}
@@ -153,7 +79,7 @@ def prepare(api: HfApi, job_file: str | Path, options: SubmitOptions) -> Submiss
     with job_errors("whoami"):
         namespace = options.namespace or str(api.whoami()["name"])
     _check_source(api, job, carried)
-    name = _slug(Path(job_file).stem)
+    name = slug(Path(job_file).stem)
     repo_id = options.keep_in or f"{namespace}/relabel-job-{name}"
     lines = tuple(sorted({*requirements(portable.extras(job)), *portable.model_packages(job)}))
     journal, outputs = portable.written(job)
@@ -172,7 +98,7 @@ def prepare(api: HfApi, job_file: str | Path, options: SubmitOptions) -> Submiss
         f"{SUBMITTED}/{PACKAGE_NAME}": package_files().as_zip(),
         **{f"{WORK}/{path}": source for path, source in carried.items()},
     }
-    main, judge = _specs(name, repo_id, options, _secrets(job, token), token)
+    main, judge = specs(name, repo_id, options, _secrets(job, token), token)
     prices = _prices(api, [main.flavor, *([judge.flavor] if judge else [])])
     submission = Submission(namespace, repo_id, files, lines, main, judge, prices)
     _refuse_second(api, submission)
@@ -186,7 +112,7 @@ def submit(api: HfApi, submission: Submission) -> JobInfo:
         JobError: the Hub would not take something, or the data set is public. What was started is cancelled.
     """
     commit = _send_files(api, submission)
-    main = replace(submission.main, volumes=(_volume(submission.repo_id, commit),))
+    main = replace(submission.main, volumes=(volume(submission.repo_id, commit),))
     if submission.judge is None:
         return main.start(api, submission.namespace)
     server = submission.judge.start(api, submission.namespace)
@@ -282,46 +208,6 @@ def _secrets(job: Job, token: str) -> dict[str, str]:
     return secrets
 
 
-def _specs(
-    name: str, repo_id: str, options: SubmitOptions, secrets: Mapping[str, str], token: str
-) -> tuple[JobSpec, JobSpec | None]:
-    labels = {**MADE_BY, KEPT_LABEL: _label(repo_id)}
-    main = JobSpec(
-        name=f"relabel-{name}",
-        image=IMAGE.format(python=python_version()),
-        command=("uv", "run", f"{MOUNTED}/{SCRIPT_NAME}"),
-        flavor=options.flavor,
-        timeout=options.timeout,
-        secrets=secrets,
-        labels=labels,
-        volumes=(_volume(repo_id, None),),
-    )
-    if options.judge is None:
-        return main, None
-    # Another one each time, so that a server of an earlier submission is never taken for this one's.
-    group = f"relabel-{name[:24].strip('-')}-{os.urandom(4).hex()}"
-    labels = {**labels, GROUP_LABEL: group}
-    judge = JobSpec(
-        name=f"relabel-{name}-judge",
-        image=options.judge.full_image,
-        command=tuple(options.judge.command()),
-        flavor=options.judge.flavor,
-        timeout=options.timeout,
-        environment=options.judge.environment(),
-        secrets={"HF_TOKEN": token},
-        labels={**MADE_BY, GROUP_LABEL: group},
-        network_group=group,
-        network_aliases=(JUDGE,),
-    )
-    return replace(main, labels=labels, network_group=group, network_aliases=(MAIN,)), judge
-
-
-def _volume(repo_id: str, commit: str | None) -> Any:
-    from huggingface_hub import Volume
-
-    return Volume(type="dataset", source=repo_id, mount_path=MOUNTED, revision=commit, read_only=True, path=SUBMITTED)
-
-
 def _prices(api: HfApi, flavors: list[str]) -> float | None:
     """US dollars a minute of all of them; None where the service does not tell.
 
@@ -344,7 +230,7 @@ def _prices(api: HfApi, flavors: list[str]) -> float | None:
 
 def _refuse_second(api: HfApi, submission: Submission) -> None:
     """Two runs over one repository would overwrite each other's journal."""
-    active = ours(api, submission.namespace, active=True, **{KEPT_LABEL: _label(submission.repo_id)})
+    active = ours(api, submission.namespace, active=True, **{KEPT_LABEL: label(submission.repo_id)})
     if active:
         raise JobError(
             f"This job is running already: {active[0].id}. Follow it with `{program()} jobs logs {active[0].id} "
@@ -367,24 +253,3 @@ def _send_files(api: HfApi, submission: Submission) -> str:
         ]
         done: Any = api.create_commit(repo_id, operations, repo_type="dataset", commit_message="Submit a job")
     return str(done.oid)
-
-
-def _size(content: bytes | Path) -> int:
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
-
-
-def _seconds(timeout: str) -> float:
-    factors = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    return float(timeout[:-1]) * factors[timeout[-1]] if timeout[-1] in factors else float(timeout)
-
-
-def _slug(text: str) -> str:
-    """A text as the name of a repository or a Job may be."""
-    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return slug[:48].strip("-") or "job"
-
-
-def _label(repo_id: str) -> str:
-    """A repository as a label may be: without a slash, and unlike that of any other."""
-    digest = hashlib.sha256(repo_id.encode()).hexdigest()[:8]
-    return f"{_slug(repo_id.partition('/')[2])}-{digest}"

@@ -15,10 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hf_relabel.hub_tools.local_hub import discussions, oauth, reading, spaces, writing
-from hf_relabel.hub_tools.local_hub.call import Call, Hub, answer
+from hf_relabel.hub_tools.local_hub import discussions, reading, spaces, writing
+from hf_relabel.hub_tools.local_hub.call import Beside, Call, Hub, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
-from hf_relabel.hub_tools.local_hub.oauth import Grant
 from hf_relabel.hub_tools.local_hub.objects import check_path
 from hf_relabel.hub_tools.local_hub.store import REPO_TYPES, Repository
 
@@ -32,11 +31,17 @@ class LocalHubApp:
 
     Args:
         log: a file that gets one JSON line per request, see `hf relabel hub serve --help`.
-        fail: see `LocalHub`.
+        fail, beside: see `LocalHub`.
     """
 
-    def __init__(self, hub: Hub, log: Path | None = None, fail: Callable[[str, str], int | None] | None = None) -> None:
-        self.hub, self._fail = hub, fail
+    def __init__(
+        self,
+        hub: Hub,
+        log: Path | None = None,
+        fail: Callable[[str, str], int | None] | None = None,
+        beside: Beside | None = None,
+    ) -> None:
+        self.hub, self._fail, self._beside = hub, fail, beside
         self._log = log.open("a", encoding="utf-8", buffering=1) if log is not None else None
         self._log_lock = threading.Lock()
 
@@ -81,30 +86,36 @@ class LocalHubApp:
             raise HubError(400, "A path may not hold NUL.")
         if parts[:1] == ["lfs"] and request.method == "PUT" and len(parts) == 3:
             return await self._take_lfs(request, parts[1], parts[2], told)
-        user, grant = self._user(request, parts)
+        user, can_write = self._user(request, parts)
         if parts[:4] == ["xet", "v1", "xorbs", "default"] and request.method == "POST" and len(parts) == 5:
             return await self._take_xorb(request, parts[4], told)
         body = await _body(request, told)
         call = Call(
-            self.hub, request.method, parts, dict(request.query_params), request.headers, body, url, user, grant
+            self.hub, request.method, parts, dict(request.query_params), request.headers, body, url, user, can_write
         )
-        return await run_in_threadpool(route, call)
+        return await run_in_threadpool(self._route, call)
 
-    def _user(self, request: Request, parts: list[str]) -> tuple[str | None, Grant | None]:
-        """Who asks, and what they allowed the client that asks for them."""
+    def _route(self, call: Call) -> Response:
+        found = None if self._beside is None else self._beside.answer(call)
+        return route(call) if found is None else found
+
+    def _user(self, request: Request, parts: list[str]) -> tuple[str | None, bool]:
+        """Who asks, and whether they may write to anything."""
         is_xet = parts[:1] == ["xet"]
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             if is_xet:
                 raise HubError(401, "A token is needed.")
-            return None, None
+            return None, True
         if is_xet:
-            return self.hub.check_signed(token.strip(), "xet"), None
-        grant = self.hub.grants.of_token(token.strip())
-        user = grant.user if grant is not None else self.hub.store.user_of(token.strip())
-        if user is None:
+            return self.hub.check_signed(token.strip(), "xet"), True
+        user = self.hub.store.user_of(token.strip())
+        if user is not None:
+            return user, True
+        found = None if self._beside is None else self._beside.user_of(token.strip())
+        if found is None:
             raise HubError(401, "Invalid user token.")
-        return user, grant
+        return found
 
     async def _take_lfs(self, request: Request, oid: str, size: str, told: dict[str, Any]) -> Response:
         self.hub.check_signed(request.query_params.get("signed", ""), f"lfs {oid} {size}")
@@ -174,14 +185,6 @@ def route(call: Call) -> Response:
         ("DELETE", "api", "repos", "delete"): writing.delete_repository,
         ("POST", "api", "repos", "move"): writing.move_repository,
         ("POST", "xet", "v1", "shards"): writing.take_shard,
-        ("GET", ".well-known", "openid-configuration"): oauth.configuration,
-        ("GET", ".well-known", "jwks.json"): oauth.keys,
-        ("POST", "oauth", "register"): oauth.register,
-        ("GET", "oauth", "authorize"): oauth.ask,
-        ("POST", "oauth", "authorize"): oauth.allow,
-        ("POST", "oauth", "token"): oauth.exchange,
-        ("GET", "oauth", "userinfo"): oauth.userinfo,
-        ("POST", "oauth", "userinfo"): oauth.userinfo,
     }
     handler = fixed.get((method, *parts))
     if handler is not None:

@@ -9,13 +9,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from starlette.responses import JSONResponse, Response
 
 from hf_relabel.hub_tools.local_hub.errors import HubError
-from hf_relabel.hub_tools.local_hub.oauth import Grant, Grants
 from hf_relabel.hub_tools.local_hub.objects import Objects
 from hf_relabel.hub_tools.local_hub.store import Repository, Store
 from hf_relabel.hub_tools.local_hub.xet import Xorbs
@@ -29,7 +28,6 @@ class Hub:
 
     store: Store
     xorbs: Xorbs
-    grants: Grants
 
     @classmethod
     def at(
@@ -39,7 +37,7 @@ class Hub:
         organisations: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Hub:
         store = Store(root, users, organisations)
-        return cls(store, Xorbs(root / "xorbs"), Grants(store))
+        return cls(store, Xorbs(root / "xorbs"))
 
     @property
     def objects(self) -> Objects:
@@ -77,7 +75,7 @@ class Call:
         parts: the parts of the path, decoded one by one, so that `refs%2Fpr%2F1` is one part.
         url: where this server is, without a slash at the end.
         user: who asks, None for nobody.
-        grant: what they allowed the client that asks for them, None where they ask themselves.
+        can_write: whether they may write to anything; a client that asks for them may not.
     """
 
     hub: Hub
@@ -88,7 +86,7 @@ class Call:
     body: bytes
     url: str
     user: str | None
-    grant: Grant | None = None
+    can_write: bool = True
 
     def json(self) -> dict[str, Any]:
         try:
@@ -143,7 +141,17 @@ class Call:
 
     def may_write_for(self, owner: str) -> bool:
         """Whether who asks may write to what a user or an organisation owns."""
-        return (self.grant is None or self.grant.can_write) and self.hub.store.may_write(self.user, owner)
+        return self.can_write and self.hub.store.may_write(self.user, owner)
+
+
+class Beside(Protocol):
+    """What a server answers besides, for tests of clients."""
+
+    def user_of(self, token: str) -> tuple[str, bool] | None:
+        """Whose token it is that the store does not know, and whether it may write; None for one that is none."""
+
+    def answer(self, call: Call) -> Response | None:
+        """The answer to a request, None to leave it to the server."""
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

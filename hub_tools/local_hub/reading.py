@@ -13,7 +13,6 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.local_hub.call import Call, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
-from hf_relabel.hub_tools.local_hub.oauth import subject
 from hf_relabel.hub_tools.local_hub.objects import Entry, pointer
 from hf_relabel.hub_tools.local_hub.store import Repository
 
@@ -22,8 +21,12 @@ _FRONT_MATTER = re.compile(r"\A﻿?\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)"
 
 
 def whoami(call: Call) -> Response:
+    return answer({**told_of(call), "auth": {"accessToken": {"displayName": "local", "role": "write"}}})
+
+
+def told_of(call: Call) -> dict[str, Any]:
+    """What the Hub tells of who asks, and of their organisations."""
     user = call.signed_in()
-    told = {"type": "user", "id": subject(user), "name": user, "fullname": user, "avatarUrl": _avatar(call, user)}
     organisations = [
         {
             "type": "org",
@@ -36,10 +39,13 @@ def whoami(call: Call) -> Response:
         }
         for name, role in call.hub.store.roles(user).items()
     ]
-    if call.grant is not None:
-        return answer({**told, "orgs": organisations, "auth": {"type": "oauth", "expiresAt": call.grant.expires}})
-    token = {"accessToken": {"displayName": "local", "role": "write"}}
-    return answer({**told, "orgs": organisations, "auth": token})
+    told = {"type": "user", "id": subject(user), "name": user, "fullname": user, "avatarUrl": _avatar(call, user)}
+    return {**told, "orgs": organisations}
+
+
+def subject(name: str) -> str:
+    """The id of a user or an organisation, which is not their name."""
+    return hashlib.sha256(name.encode()).hexdigest()[:24]
 
 
 def _avatar(call: Call, name: str) -> str:

@@ -9,10 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.extras import needs
+
+if TYPE_CHECKING:
+    from hf_relabel.hub_tools.local_hub.call import Beside
+    from hf_relabel.hub_tools.local_hub.store import Store
 
 HOST = "127.0.0.1"
 """Never another: whoever can reach it could try its tokens, and what it serves is for tests."""
@@ -42,6 +46,7 @@ class LocalHub:
             contributor and read.
         fail: for tests of clients: given the method and the path of each request, the HTTP status to refuse it with, or
             None to answer it.
+        beside: for tests of clients: makes what answers requests, and knows tokens, that this server does not.
 
     Raises:
         ConfigError: starlette, uvicorn or lz4 is not installed, the port is taken, or the folder cannot be used.
@@ -56,11 +61,12 @@ class LocalHub:
         log: Path | None = None,
         organisations: Mapping[str, Mapping[str, str]] | None = None,
         fail: Callable[[str, str], int | None] | None = None,
+        beside: Callable[[Store], Beside] | None = None,
     ) -> None:
         self.root, self._port, self._log = Path(root), port, log
         self.tokens: dict[str, str] = {}
         self.url = ""
-        self._given, self._organisations, self._fail = users, organisations, fail
+        self._given, self._organisations, self._fail, self._beside = users, organisations, fail, beside
         self._server: Any = None
         self._thread: threading.Thread | None = None
 
@@ -114,7 +120,8 @@ class LocalHub:
             # Connections take it over. asyncio sets it only on sockets that were made with the protocol's number, and
             # without it the body of a small answer waits 40 ms for the client's delayed acknowledgement of its head.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            app = LocalHubApp(hub, self._log, self._fail)
+            beside = None if self._beside is None else self._beside(hub.store)
+            app = LocalHubApp(hub, self._log, self._fail, beside)
         except (OSError, ValueError, HubError) as error:
             raise ConfigError(f"The local Hub cannot be started in {self.root}: {error}") from error
         self.tokens = dict(hub.store.users)

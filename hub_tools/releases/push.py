@@ -108,7 +108,17 @@ def push(
     """
     chosen = PushOptions(tag, bump, private, create_pr, message, parent_commit, dry_run)
     about = _CardOptions(license, language, pretty_name, default, card)
-    opened = _opened(release)
+    return _push(_opened(release), repo_id, chosen, about, token, progress)
+
+
+def _push(
+    opened: Release,
+    repo_id: str,
+    chosen: PushOptions,
+    about: _CardOptions,
+    token: str | None,
+    progress: Progress | bool | None,
+) -> PushReport:
     _refuse_part(opened)
     JudgedShare.of(opened.manifest["verdicts"]["total"]["outcomes"]).tell(opened.name)
     with bars.sending(progress) as show:
@@ -116,7 +126,7 @@ def push(
         pusher.prepare(opened.manifest)
         # What lies beside the configs stays at home.
         built = {name: value for name, value in opened.manifest.items() if name != "formats"}
-        manifest = _with_default(built, default)
+        manifest = _with_default(built, about.default)
         facts = CardFacts(
             repo_id, None, manifest, example=example_of(opened.judged_rows(), limit=manifest["settings"]["limit"])
         )

@@ -24,6 +24,7 @@ from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.allowed import local_person
 from hf_relabel.hub_tools.space.people.answers import ANSWER, UNDO, Answers, EventLog, SyncState, events_in
+from hf_relabel.hub_tools.space.people.config_on_hub import HumanConfig
 from hf_relabel.hub_tools.space.people.drawing import draw_blind
 from hf_relabel.hub_tools.space.people.questions import (
     Agreement,
@@ -34,7 +35,7 @@ from hf_relabel.hub_tools.space.people.questions import (
     measured_agreement,
     shown_passage,
 )
-from hf_relabel.hub_tools.space.people.sending import DELAY, HumanConfig, Sender
+from hf_relabel.hub_tools.space.people.sending import DELAY, Sender
 
 REFRESH_SECONDS = 60.0
 """How often other servers' answers are looked for on the Hub."""

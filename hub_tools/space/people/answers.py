@@ -21,7 +21,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -350,13 +350,3 @@ def events_in_parquet(content: bytes) -> tuple[list[Event], int]:
         return [], 1
     events = [event for event in map(event_of, lines) if event is not None]
     return events, len(lines) - len(events)
-
-
-def human_config(configs: Sequence[Any]) -> list[Any]:
-    """The `configs` of a front matter with the config `human` in its place, or at the end."""
-    ours = {"config_name": HUMAN, "data_files": [{"split": "train", "path": f"{HUMAN}/*.parquet"}]}
-    names = [each.get("config_name") if isinstance(each, dict) else None for each in configs]
-    if HUMAN not in names:
-        return [*configs, ours]
-    place = names.index(HUMAN)
-    return [*configs[:place], ours, *configs[place + 1 :]]

@@ -31,12 +31,13 @@ from huggingface_hub import HfApi
 from hf_relabel.builders.errors import ConfigError, JobError, SourceError
 from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.builders.quickstart import rows_path, truth_path
-from hf_relabel.hub_tools.jobs import judge_server, portable, service
+from hf_relabel.hub_tools.jobs import judge_server, portable, service, specs
 from hf_relabel.hub_tools.jobs import submit as submission
 from hf_relabel.hub_tools.jobs.judge_server import WATCH, JudgeServer
 from hf_relabel.hub_tools.jobs.keeping import Kept
 from hf_relabel.hub_tools.jobs.script import script_text
-from hf_relabel.hub_tools.jobs.submit import SubmitOptions, prepare, submit
+from hf_relabel.hub_tools.jobs.submission import SubmitOptions
+from hf_relabel.hub_tools.jobs.submit import prepare, submit
 from tests.hub_tools.jobs_service import TOKEN, JobsService
 from tests.hub_tools.release_clients import COMMAND_LINE, Client
 
@@ -118,7 +119,7 @@ def test_the_request_is_the_clients_own_and_holds_the_token_in_two_places_only(s
         "environment": {},
         "flavor": "cpu-basic",
         "timeoutSeconds": 5400,
-        "labels": {"made-by": "hf-relabel", "kept-in": submission._label(REPO), "name": "relabel-small"},
+        "labels": {"made-by": "hf-relabel", "kept-in": specs.label(REPO), "name": "relabel-small"},
         "volumes": [
             {
                 "type": "dataset", "source": REPO, "mountPath": "/relabel", "revision": head, "readOnly": True,
@@ -181,7 +182,7 @@ def test_the_judge_server_is_a_second_job_in_the_same_group(started: JobsService
 
 def test_a_judge_server_does_not_outlive_a_job_that_was_refused(started: JobsService) -> None:
     rows_on_hub(started)
-    started.refusals[submission.IMAGE.format(python=submission.python_version())] = 402
+    started.refusals[specs.IMAGE.format(python=specs.python_version())] = 402
     api = api_of(started)
     with pytest.raises(JobError, match=r"relabel-small: the Jobs service answered 402.*paid for"):
         submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("org/judge"))))

@@ -19,6 +19,7 @@ from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from tests.hub_tools.release_clients import Client, hub_and_client
 from tests.hub_tools.releases_data import judged_rows
 from tests.hub_tools.space_pages import ON_THE_HUB, Server, Visitor, real_browser, served, space
+from tests.hub_tools.local_hub.sign_in import SignIn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -81,7 +82,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("hub")
     users = {name: f"hf_local_{name}_0123456789" for name in ("user", "ada", "grace", "eve")}
     members = {"acme": {"user": "admin", "ada": "write", "grace": "write"}}
-    with hub_and_client(folder, users=users, organisations=members) as (_, client):
+    with hub_and_client(folder, users=users, organisations=members, beside=SignIn) as (_, client):
         plain = write(folder / "plain", judged_rows(60))
         changed = [(numbered, flipped(verdicts)) for numbered, verdicts in judged_rows(60)]
         hostile = write(folder / "hostile", hostile_rows(), stage=HOSTILE[0])

@@ -17,6 +17,7 @@ import pytest
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.local_hub import LocalHub
 from hf_relabel.hub_tools.space.people.allowed import local_person, may_write
+from tests.hub_tools.local_hub.sign_in import SignIn
 from tests.hub_tools.local_hub.test_local_hub import Web
 
 CALLBACK = "https://space.example/login/callback"
@@ -26,7 +27,7 @@ CALLBACK = "https://space.example/login/callback"
 def hub(tmp_path: Path) -> Iterator[LocalHub]:
     users = {name: f"hf_local_{name}" for name in ("alice", "bob", "carol")}
     members = {"acme": {"alice": "admin", "bob": "write", "carol": "contributor"}, "other": {"carol": "read"}}
-    with LocalHub(tmp_path / "hub", users=users, organisations=members) as found:
+    with LocalHub(tmp_path / "hub", users=users, organisations=members, beside=SignIn) as found:
         yield found
 
 

@@ -1,4 +1,6 @@
-"""Sign-in on the local Hub: OAuth 2 with OpenID Connect, as Spaces use it (huggingface.co/docs/hub/oauth).
+"""Sign-in on the local Hub, for tests of the Space: OAuth 2 with OpenID Connect (huggingface.co/docs/hub/oauth).
+
+    LocalHub(folder, beside=SignIn)
 
 Whoever signs in gives the token of a user of this Hub, so that nobody can sign in as somebody else. Clients register
 themselves (RFC 7591), codes are good once and for a minute (RFC 6749, PKCE as in RFC 7636), and the access tokens they
@@ -18,21 +20,20 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from hf_relabel.hub_tools.local_hub.call import Call, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import read_json, write_json
+from hf_relabel.hub_tools.local_hub.reading import subject, told_of
 from hf_relabel.hub_tools.local_hub.store import Store
-
-if TYPE_CHECKING:
-    from hf_relabel.hub_tools.local_hub.call import Call
 
 SCOPES = ("openid", "profile", "email", "read-repos", "contribute-repos", "write-repos", "manage-repos")
 WRITING_SCOPES = frozenset({"write-repos", "manage-repos"})
-TOKEN_PREFIX = "hf_oauth_"  # noqa: S105 - a prefix
+TOKEN_PREFIX = "hf_oauth_"
 TOKEN_SECONDS, CODE_SECONDS = 8 * 3600, 60
 _CLIENTS_NAME = "oauth.json"
 _MOST = 10_000
@@ -57,7 +58,7 @@ class Grant:
 
 
 @dataclass
-class Grants:
+class SignIn:
     """The clients, codes and access tokens of one Hub."""
 
     store: Store
@@ -115,6 +116,28 @@ class Grants:
         grant = self._tokens.get(token)
         return None if grant is None or grant.expires < time.time() else grant
 
+    def of_call(self, call: Call) -> Grant | None:
+        return self.of_token(call.headers.get("authorization", "").partition(" ")[2].strip())
+
+    def user_of(self, token: str) -> tuple[str, bool] | None:
+        grant = self.of_token(token)
+        return None if grant is None else (grant.user, grant.can_write)
+
+    def answer(self, call: Call) -> Response | None:
+        handlers = {
+            ("GET", "api", "whoami-v2"): whoami,
+            ("GET", ".well-known", "openid-configuration"): configuration,
+            ("GET", ".well-known", "jwks.json"): keys,
+            ("POST", "oauth", "register"): register,
+            ("GET", "oauth", "authorize"): ask,
+            ("POST", "oauth", "authorize"): allow,
+            ("POST", "oauth", "token"): exchange,
+            ("GET", "oauth", "userinfo"): userinfo,
+            ("POST", "oauth", "userinfo"): userinfo,
+        }
+        handler = handlers.get((call.method, *call.parts))
+        return None if handler is None else handler(self, call)
+
     def _keep(self, where: dict[str, Grant], key: str, grant: Grant) -> None:
         with self._lock:
             while len(where) >= _MOST:
@@ -161,7 +184,7 @@ def _base64(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def configuration(call: Call) -> Response:
+def configuration(sign_in: SignIn, call: Call) -> Response:
     """Where everything is (OpenID Connect Discovery 1.0)."""
     url = call.url
     return JSONResponse(
@@ -183,16 +206,16 @@ def configuration(call: Call) -> Response:
     )
 
 
-def keys(call: Call) -> Response:
-    return JSONResponse(call.hub.grants.public_keys())
+def keys(sign_in: SignIn, call: Call) -> Response:
+    return JSONResponse(sign_in.public_keys())
 
 
-def register(call: Call) -> Response:
+def register(sign_in: SignIn, call: Call) -> Response:
     """A new client: `{"redirect_uris": [...]}` gives its id and secret."""
     redirects = call.json().get("redirect_uris")
     if not isinstance(redirects, list) or not redirects or not all(map(_is_redirect, redirects)):
         raise HubError(400, "`redirect_uris` must be a list of http(s) addresses.")
-    client, secret = call.hub.grants.register(redirects)
+    client, secret = sign_in.register(redirects)
     return JSONResponse({"client_id": client, "client_secret": secret, "redirect_uris": redirects}, 201)
 
 
@@ -207,9 +230,9 @@ _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sig
 <button type="submit">Sign in</button></form></main></body></html>"""
 
 
-def ask(call: Call, note: str = "") -> Response:
+def ask(sign_in: SignIn, call: Call, note: str = "") -> Response:
     """The page on which a user allows what a client asks for."""
-    wanted = _wanted(call, dict(call.form()) if call.method == "POST" else call.query)
+    wanted = _wanted(sign_in, dict(call.form()) if call.method == "POST" else call.query)
     hidden = "".join(
         f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
         for name, value in wanted.items()
@@ -220,14 +243,14 @@ def ask(call: Call, note: str = "") -> Response:
     return HTMLResponse(page, 401 if note else 200, {"Content-Security-Policy": policy})
 
 
-def allow(call: Call) -> Response:
+def allow(sign_in: SignIn, call: Call) -> Response:
     """Take the token of a user, and send them back to the client with a code."""
     form = dict(call.form())
-    wanted = _wanted(call, form)
+    wanted = _wanted(sign_in, form)
     user = call.hub.store.user_of(form.get("token", "").strip())
     if user is None:
-        return ask(call, "That is no token of a user of this Hub.")
-    code = call.hub.grants.add_code(
+        return ask(sign_in, call, "That is no token of a user of this Hub.")
+    code = sign_in.add_code(
         Grant(
             user,
             wanted["client_id"],
@@ -243,7 +266,7 @@ def allow(call: Call) -> Response:
     return RedirectResponse(urlunsplit(back._replace(query=urlencode(query))), 303)
 
 
-def _wanted(call: Call, values: Mapping[str, str]) -> dict[str, str]:
+def _wanted(sign_in: SignIn, values: Mapping[str, str]) -> dict[str, str]:
     """What a client asks for.
 
     Raises:
@@ -251,7 +274,7 @@ def _wanted(call: Call, values: Mapping[str, str]) -> dict[str, str]:
     """
     names = ("client_id", "redirect_uri", "response_type", "scope", "state", "nonce", "code_challenge")
     wanted = {name: str(values.get(name, "")) for name in (*names, "code_challenge_method")}
-    client = call.hub.grants.client(wanted["client_id"])
+    client = sign_in.client(wanted["client_id"])
     if _without_query(wanted["redirect_uri"]) not in map(_without_query, client["redirects"]):
         raise HubError(400, "The redirect_uri is not one that this client registered.")
     unknown = set(wanted["scope"].split()) - set(SCOPES)
@@ -266,23 +289,23 @@ def _without_query(address: str) -> str:
     return urlunsplit(urlsplit(address)._replace(query="", fragment=""))
 
 
-def exchange(call: Call) -> Response:
+def exchange(sign_in: SignIn, call: Call) -> Response:
     """An access token and an id token for a code."""
     form = dict(call.form())
     client, secret = _credentials(call, form)
-    known = call.hub.grants.client(client)
+    known = sign_in.client(client)
     if not hmac.compare_digest(known["secret"].encode(), secret.encode()):
         raise HubError(401, "invalid_client: the secret of the client is another.")
     if form.get("grant_type") != "authorization_code":
         raise HubError(400, "unsupported_grant_type: only authorization_code is known.")
-    grant = call.hub.grants.take_code(form.get("code", ""))
+    grant = sign_in.take_code(form.get("code", ""))
     if grant.client != client or grant.redirect != form.get("redirect_uri"):
         raise HubError(400, "invalid_grant: this code is for another client or address.")
     if grant.challenge and grant.challenge != _challenge(form.get("code_verifier", "")):
         raise HubError(400, "invalid_grant: the code_verifier does not fit.")
     now = int(time.time())
     access = Grant(grant.user, client, grant.scopes, now + TOKEN_SECONDS)
-    token = call.hub.grants.add_token(access)
+    token = sign_in.add_token(access)
     told: dict[str, Any] = {
         "access_token": token,
         "token_type": "bearer",
@@ -292,7 +315,7 @@ def exchange(call: Call) -> Response:
     if "openid" in grant.scopes:
         nonce = {"nonce": grant.nonce} if grant.nonce else {}
         claims = {"iss": call.url, "aud": client, "iat": now, "exp": now + TOKEN_SECONDS, **nonce}
-        told["id_token"] = call.hub.grants.signed({**claims, **claims_of(call, access)})
+        told["id_token"] = sign_in.signed({**claims, **claims_of(call, access)})
     return JSONResponse(told, headers={"Cache-Control": "no-store"})
 
 
@@ -312,11 +335,20 @@ def _challenge(verifier: str) -> str:
     return _base64(hashlib.sha256(verifier.encode()).digest())
 
 
-def userinfo(call: Call) -> Response:
+def userinfo(sign_in: SignIn, call: Call) -> Response:
     """Who an access token is of."""
-    if call.grant is None:
+    grant = sign_in.of_call(call)
+    if grant is None:
         raise HubError(401, "An access token is needed.")
-    return JSONResponse(claims_of(call, call.grant))
+    return JSONResponse(claims_of(call, grant))
+
+
+def whoami(sign_in: SignIn, call: Call) -> Response | None:
+    """Who an access token is of, as the Hub's own client asks."""
+    grant = sign_in.of_call(call)
+    if grant is None:
+        return None
+    return answer({**told_of(call), "auth": {"type": "oauth", "expiresAt": grant.expires}})
 
 
 def claims_of(call: Call, grant: Grant) -> dict[str, Any]:
@@ -344,8 +376,3 @@ def claims_of(call: Call, grant: Grant) -> dict[str, Any]:
             ],
         }
     return claims
-
-
-def subject(name: str) -> str:
-    """The id of a user or an organisation, which is not their name."""
-    return hashlib.sha256(name.encode()).hexdigest()[:24]

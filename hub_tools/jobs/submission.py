@@ -1,0 +1,83 @@
+"""What is asked for with a submission, and what is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.hub_tools.jobs.judge_server import JudgeServer
+from hf_relabel.hub_tools.jobs.service import JobSpec
+
+
+@dataclass(frozen=True)
+class SubmitOptions:
+    """How to run a job file on the Hub.
+
+    Attributes:
+        parameters: of the job file.
+        flavor: the machine, as `hf jobs hardware` lists them.
+        timeout: `90m`, `6h`, `1d`, or seconds; the service stops the Job after it.
+        namespace: the user or organization that the Job belongs to; None for the user of the token.
+        keep_in: data set that keeps journal and outputs; None for `NAMESPACE/relabel-job-NAME` after the job file.
+        carry: files and folders below the current folder that the job file names.
+        judge: a judge server to start along with the Job.
+        save_every: seconds between two savings of the journal.
+    """
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    flavor: str = "cpu-basic"
+    timeout: str = "6h"
+    namespace: str | None = None
+    keep_in: str | None = None
+    carry: tuple[str, ...] = ()
+    judge: JudgeServer | None = None
+    retry_failed: bool = False
+    save_every: float = 600.0
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Everything that is sent, ready.
+
+    Attributes:
+        repo_id: the private data set that is filled.
+        files: contents by path in it.
+        main, judge: the Jobs. The commit that `main` mounts is filled in when it is there.
+        price: of a minute of the main Job and of the judge server's, in US dollars; None where it is not known.
+    """
+
+    namespace: str
+    repo_id: str
+    files: Mapping[str, bytes | Path]
+    requirements: tuple[str, ...]
+    main: JobSpec
+    judge: JobSpec | None
+    price: float | None = None
+
+    @property
+    def most_cost(self) -> float | None:
+        """US dollars if every Job runs until its timeout."""
+        return None if self.price is None else round(self.price * seconds_of(self.main.timeout) / 60, 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is sent, without secrets."""
+        return {
+            "namespace": self.namespace,
+            "kept_in": self.repo_id,
+            "files": {path: _size(content) for path, content in sorted(self.files.items())},
+            "requirements": list(self.requirements),
+            "job": self.main.to_dict(),
+            "judge_server": self.judge.to_dict() if self.judge else None,
+            "most_cost": self.most_cost,
+        }
+
+
+def _size(content: bytes | Path) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def seconds_of(timeout: str) -> float:
+    factors = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    return float(timeout[:-1]) * factors[timeout[-1]] if timeout[-1] in factors else float(timeout)
