@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.audit.sample import AuditSample, Item, Text, shown_positives
+from hf_relabel.builders.audit.sample import AuditSample, Item, shown_positives
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.rows import joined_text
 
@@ -132,11 +132,8 @@ def argilla_settings(people: int = 1) -> dict[str, Any]:
 
 def _shown(item: Item) -> tuple[str, str, str]:
     """Query, ground truth and candidate as people see them."""
-    return _plain(item.query), _plain(shown_positives(item.positives)), _plain(_passage(item.candidate))
-
-
-def _passage(text: Text) -> str:
-    return joined_text(text.title, text.text)
+    candidate = joined_text(item.candidate.title, item.candidate.text)
+    return _plain(item.query), _plain(shown_positives(item.positives)), _plain(candidate)
 
 
 def _plain(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_relabel.hub_tools.jobs.judge_server import JudgeServer
 from hf_relabel.hub_tools.jobs.service import JobSpec
+from hf_relabel.hub_tools.releases.repository import size_of
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,12 @@ class Submission:
         return {
             "namespace": self.namespace,
             "kept_in": self.repo_id,
-            "files": {path: _size(content) for path, content in sorted(self.files.items())},
+            "files": {path: size_of(content) for path, content in sorted(self.files.items())},
             "requirements": list(self.requirements),
             "job": self.main.to_dict(),
             "judge_server": self.judge.to_dict() if self.judge else None,
             "most_cost": self.most_cost,
         }
-
-
-def _size(content: bytes | Path) -> int:
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
 def seconds_of(timeout: str) -> float:

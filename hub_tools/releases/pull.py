@@ -22,11 +22,11 @@ from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.hub_tools.hub.errors import hub_errors
 from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
 from hf_relabel.hub_tools.hub.source import HubLocation
+from hf_relabel.hub_tools.releases.repository import README_NAME
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-README_NAME = "README.md"
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that are there and those of the whole release."""

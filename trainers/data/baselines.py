@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.model_loading import load_model
-from hf_relabel.builders.rows import Passage, Row, joined_text
+from hf_relabel.builders.rows import Row, joined_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ def teacher_scores(rows: Iterable[Row], teacher: Scorer, *, rows_at_once: int = 
     remaining = iter(rows)
     while batch := list(islice(remaining, rows_at_once)):
         pairs = [
-            (row.query, passage_text(passage))
+            (row.query, joined_text(passage.title, passage.text))
             for row in batch
             for passage in (*row.positive_passages, *row.negative_passages)
         ]
@@ -140,8 +140,3 @@ def normalised(scored: ScoredRow) -> ScoredRow:
         return tuple((value - low) / (high - low) for value in values)
 
     return replace(scored, positives=scaled(scored.positives), negatives=scaled(scored.negatives))
-
-
-def passage_text(passage: Passage) -> str:
-    """What a model reads of a passage: its title, if it has one, and its text."""
-    return joined_text(passage.title, passage.text)

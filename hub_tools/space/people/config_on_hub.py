@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.errors import CardError, ReleaseError
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.hub_tools.hub.commit import Repository
+from hf_relabel.hub_tools.releases.repository import README_NAME
 from hf_relabel.hub_tools.space.people.answers import HUMAN, Event, events_in_parquet, parquet_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-README_NAME = "README.md"
 _ATTEMPTS = 30
 """Commits of others that one attempt may run into."""
 _MOST_BYTES = 50_000_000

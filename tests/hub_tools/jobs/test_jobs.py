@@ -436,8 +436,9 @@ def with_judge(running: JobsService, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(judge_server, "WATCH_SECONDS", watch)
     monkeypatch.setattr(judge_server, "WATCHED_PORT", port)
     monkeypatch.setattr(submission, "WATCHED_PORT", port)
-    for module in (judge_server, submission):
+    for module in (judge_server, submission, specs):
         monkeypatch.setattr(module, "JUDGE", "127.0.0.1")
+    for module in (judge_server, specs):
         monkeypatch.setattr(module, "MAIN", "127.0.0.1")
     rows_on_hub(running)
     return running

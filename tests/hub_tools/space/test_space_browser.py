@@ -16,10 +16,10 @@ from hf_relabel.builders.cascade.suspects import Opinion, Suspect
 from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
+from tests.hub_tools.local_hub.sign_in import SignIn
 from tests.hub_tools.release_clients import Client, hub_and_client
 from tests.hub_tools.releases_data import judged_rows
 from tests.hub_tools.space_pages import ON_THE_HUB, Server, Visitor, real_browser, served, space
-from tests.hub_tools.local_hub.sign_in import SignIn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
