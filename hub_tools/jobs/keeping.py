@@ -22,6 +22,7 @@ from hf_relabel.builders.errors import JobError
 from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.hub.commit import Repository
 from hf_relabel.hub_tools.jobs.service import ServiceAway
+from hf_relabel.hub_tools.releases.repository import RemoteFile
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -50,8 +51,9 @@ class Kept:
     journal: str
     outputs: Sequence[str]
     _head: str | None = None
-    _remote_journal: str | None = None
+    _remote_journal: RemoteFile | None = None
     _saved: str | None = None
+    _sending: Path | None = None
     wait: Callable[[float], None] = field(default=time.sleep)
 
     @property
@@ -98,7 +100,11 @@ class Kept:
             digest = _digest(copy)
             if digest == self._saved:
                 return None
-            self._send(lambda: self._send_journal(copy))
+            self._sending = copy
+            try:
+                self._send(lambda: self._send_journal(copy))
+            finally:
+                self._sending = None
             self._saved = digest
         return judgements
 
@@ -158,17 +164,22 @@ class Kept:
         with self._repository.errors():
             self._head = str(self.api.dataset_info(self.repo_id).sha)
             there = self._journal_at(self._head)
-        if there != self._remote_journal:
+        # Ours may have arrived though its answer did not.
+        arrived = there is not None and self._sending is not None and there.holds(self._sending)
+        if there != self._remote_journal and not arrived:
             raise JobError(
                 f"{self.repo_id}: another run saves its journal there. Stop one of the two; "
                 f"`{program()} jobs list` shows them."
             )
 
-    def _journal_at(self, revision: str | None) -> str | None:
-        found = self.api.get_paths_info(
-            self.repo_id, [f"{WORK}/{self.journal}"], revision=revision, repo_type="dataset"
-        )
-        return str(found[0].blob_id) if found and hasattr(found[0], "blob_id") else None
+    def _journal_at(self, revision: str | None) -> RemoteFile | None:
+        from huggingface_hub.hf_api import RepoFile
+
+        path = f"{WORK}/{self.journal}"
+        for entry in self.api.get_paths_info(self.repo_id, [path], revision=revision, repo_type="dataset"):
+            if isinstance(entry, RepoFile):
+                return RemoteFile(entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
+        return None
 
 
 def _snapshot(journal: Path, copy: Path) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,9 +144,6 @@ def test_a_job_asks_again_only_where_that_helps(
     failures: list[int], asked: int, kind: type[JobError] | None, tmp_path: Path
 ) -> None:
     """A refusal was asked for five times, half a minute long."""
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as journal:
         journal.execute("CREATE TABLE t (x)")
     api = Unreliable(failures)
@@ -156,6 +155,32 @@ def test_a_job_asks_again_only_where_that_helps(
             kept.save_journal()
         assert type(raised.value) is kind
     assert api.asked == asked
+
+
+class Deaf(HfApi):
+    """An API whose first commit is made, but its answer is lost."""
+
+    lost = False
+
+    def create_commit(self, *arguments: Any, **options: Any) -> Any:
+        done = super().create_commit(*arguments, **options)
+        if not self.lost:
+            self.lost = True
+            raise answer(504)
+        return done
+
+
+def test_a_journal_whose_answer_was_lost_is_not_taken_for_that_of_another_run(
+    repository: Repository, tmp_path: Path
+) -> None:
+    api = Deaf(endpoint=repository.api.endpoint, token="hf_of_user")
+    kept = Kept(api, REPO, tmp_path, "journal.sqlite", [], wait=lambda seconds: None)
+    kept.restore()
+    for line in ("a", "b"):
+        with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as journal, journal:
+            journal.execute(f"CREATE TABLE {line} (x)")
+        assert kept.save_journal() == 0
+    assert api.lost
 
 
 def test_a_file_is_compared_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
