@@ -61,7 +61,7 @@ class _Stored(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Estimate(_Stored):
+class ShareEstimate(_Stored):
     """A share with its confidence interval."""
 
     value: float
@@ -82,8 +82,8 @@ class Zones(_Stored):
     unsure: float
     wanted: float
     confidence: float
-    precision: Estimate | None
-    recall: Estimate | None
+    precision: ShareEstimate | None
+    recall: ShareEstimate | None
     kept: float
 
     def zone(self, score: float) -> Literal["sure", "unsure", "clear"]:
@@ -338,10 +338,10 @@ def _bound(share: float, labels: float, confidence: float, *, upper: bool = Fals
     return 0.0 if hits < 1e-9 else float(beta.ppf(1 - confidence, hits, labels - hits + 1))
 
 
-def _estimate(values: Values, weights: Values) -> Estimate:
+def _estimate(values: Values, weights: Values) -> ShareEstimate:
     share, labels = _share(values, weights)
     low, high = _bound(share, labels, 0.975), _bound(share, labels, 0.025, upper=True)
-    return Estimate(value=_round(share), low=_round(low), high=_round(high))
+    return ShareEstimate(value=_round(share), low=_round(low), high=_round(high))
 
 
 def _bins(scores: Values, probabilities: Values, truth: Values, weights: Values) -> tuple[Bin, ...]:

@@ -23,7 +23,7 @@ from hf_relabel.builders.differences.counts import (
     ROW_DROPPED,
     ROW_FIELDS,
     VERDICT_CHANGED,
-    Change,
+    Difference,
     DifferenceCounts,
     LabelChange,
     RowCounts,
@@ -40,7 +40,7 @@ def differences(
     *,
     scratch: Path | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Iterator[Change]:
+) -> Iterator[Difference]:
     """Give every change, in the order of the rows of `before`, added rows last.
 
     Args:
@@ -70,23 +70,23 @@ class _Comparison:
     stages: Sequence[str]
     counts: DifferenceCounts
 
-    def pair(self, old: _Stored | None, new: _Stored | None) -> Iterator[Change]:
+    def pair(self, old: _Stored | None, new: _Stored | None) -> Iterator[Difference]:
         self._count_configs(old, new)
         if old is not None and new is not None:
             yield from self._both_sides(old, new)
         elif old is not None:
             self._count_one_side(old, "dropped")
-            yield Change(ROW_DROPPED, old.subset, old.query_id, row_before=old.number)
+            yield Difference(ROW_DROPPED, old.subset, old.query_id, row_before=old.number)
         elif new is not None:
             self._count_one_side(new, "added")
-            yield Change(ROW_ADDED, new.subset, new.query_id, row_after=new.number)
+            yield Difference(ROW_ADDED, new.subset, new.query_id, row_after=new.number)
 
-    def _both_sides(self, old: _Stored, new: _Stored) -> Iterator[Change]:
+    def _both_sides(self, old: _Stored, new: _Stored) -> Iterator[Difference]:
         fields = tuple(name for name in ROW_FIELDS if old.fields[name] != new.fields[name])
         if fields:
             self.counts.rows[old.subset].changed += 1
             self.counts.fields.update(fields)
-            yield Change(ROW_CHANGED, old.subset, old.query_id, old.number, new.number, fields)
+            yield Difference(ROW_CHANGED, old.subset, old.query_id, old.number, new.number, fields)
         yield from self._verdicts(old, new)
 
     def _count_one_side(self, row: _Stored, what: str) -> None:
@@ -102,7 +102,7 @@ class _Comparison:
             counts.dropped += was is not None and now is None
             counts.changed += was is not None and now is not None and was != now
 
-    def _verdicts(self, old: _Stored, new: _Stored) -> Iterator[Change]:
+    def _verdicts(self, old: _Stored, new: _Stored) -> Iterator[Difference]:
         places = _numbered_docids(new.candidates)
         counts = self.counts.candidates[old.subset]
         both = 0
@@ -113,7 +113,7 @@ class _Comparison:
         counts.dropped += len(old.candidates) - both
         counts.added += len(new.candidates) - both
 
-    def _verdict(self, old: _Stored, position_before: int, new: _Stored, position_after: int) -> Iterator[Change]:
+    def _verdict(self, old: _Stored, position_before: int, new: _Stored, position_after: int) -> Iterator[Difference]:
         docid, outcome_before, reason_before, labels_before = old.candidates[position_before]
         _, outcome_after, reason_after, labels_after = new.candidates[position_after]
         by = self._label_changes(labels_before, labels_after)
@@ -125,7 +125,7 @@ class _Comparison:
         self.counts.transitions[outcome_before, outcome_after] += 1
         self.counts.by.update(by)
         self.counts.rule += not by
-        yield Change(
+        yield Difference(
             VERDICT_CHANGED,
             old.subset,
             old.query_id,

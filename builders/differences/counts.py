@@ -46,7 +46,7 @@ class LabelChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Difference:
     """One thing that changed.
 
     Attributes:

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.differences.counts import Change
+from hf_relabel.builders.differences.counts import Difference
 from hf_relabel.builders.disk.atomic_folder import NewFolder, new_folder
 from hf_relabel.builders.errors import BuildError
 
@@ -78,7 +78,7 @@ def changes_schema() -> pa.Schema:
     )
 
 
-def changes_folder(folder: Path, changes: Iterable[Change], counts: Callable[[], Mapping[str, Any]]) -> None:
+def changes_folder(folder: Path, changes: Iterable[Difference], counts: Callable[[], Mapping[str, Any]]) -> None:
     """Write changes as they come, in bounded memory. The folder appears complete or not at all.
 
     Args:
@@ -97,7 +97,7 @@ def changes_folder(folder: Path, changes: Iterable[Change], counts: Callable[[],
             building.keep_others(ours=[CHANGES_NAME, COUNTS_NAME, README_NAME])
 
 
-def _write_changes(building: NewFolder, changes: Iterable[Change]) -> None:
+def _write_changes(building: NewFolder, changes: Iterable[Difference]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -44,21 +44,23 @@ def share_passed_on(rule: Rule, escalated: float | None) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class TokenEstimate:
     """A total, and by how much each unit of the sample strays from what it was expected to take; None for a total that
     is a guess."""
 
     value: float
     strays: tuple[float, ...] | None
 
-    def __add__(self, other: Estimate) -> Estimate:
+    def __add__(self, other: TokenEstimate) -> TokenEstimate:
         if self.strays is None or other.strays is None:
-            return Estimate(self.value + other.value, None)
-        return Estimate(self.value + other.value, tuple(a + b for a, b in zip(self.strays, other.strays, strict=True)))
+            return TokenEstimate(self.value + other.value, None)
+        return TokenEstimate(
+            self.value + other.value, tuple(a + b for a, b in zip(self.strays, other.strays, strict=True))
+        )
 
-    def times(self, factor: float) -> Estimate:
+    def times(self, factor: float) -> TokenEstimate:
         strays = None if self.strays is None else tuple(factor * stray for stray in self.strays)
-        return Estimate(factor * self.value, strays)
+        return TokenEstimate(factor * self.value, strays)
 
     def range(self, population: float) -> Range | None:
         """Where the total over `population` units is, by the normal distribution, which is fair from about 30 units
@@ -72,13 +74,13 @@ class Estimate:
         return max(0.0, self.value - half), self.value + half
 
 
-def ratio(of: Sequence[float], by: Sequence[float], total: float) -> Estimate:
+def ratio(of: Sequence[float], by: Sequence[float], total: float) -> TokenEstimate:
     """The total of `of`, when that of `by` is known."""
     ratio = sum(of) / sum(by) if sum(by) else 0.0
-    return Estimate(ratio * total, tuple(one - ratio * other for one, other in zip(of, by, strict=True)))
+    return TokenEstimate(ratio * total, tuple(one - ratio * other for one, other in zip(of, by, strict=True)))
 
 
-def regressed(of: Sequence[float], by: Sequence[Sequence[float]], totals: Sequence[float]) -> Estimate:
+def regressed(of: Sequence[float], by: Sequence[Sequence[float]], totals: Sequence[float]) -> TokenEstimate:
     """The total of `of` as a linear function of several numbers of each unit, whose totals are known.
 
     The first of them is taken for the variance of a unit, as in a ratio estimate; where it is 0 a unit takes nothing.
@@ -96,4 +98,4 @@ def regressed(of: Sequence[float], by: Sequence[Sequence[float]], totals: Sequen
     strays = values - known / scale @ weights
     own = (left[:, used] ** 2).sum(axis=1)
     strays = strays / np.maximum(1 - own, 1 / len(values))
-    return Estimate(max(0.0, float(np.asarray(totals) / scale @ weights)), tuple(strays.tolist()))
+    return TokenEstimate(max(0.0, float(np.asarray(totals) / scale @ weights)), tuple(strays.tolist()))

@@ -25,9 +25,9 @@ from hf_relabel.builders.planning.estimating import (
     CONFIDENCE,
     REGRESSED_ROWS,
     SURE,
-    Estimate,
     PerStage,
     Range,
+    TokenEstimate,
     normal,
     ratio,
     regressed,
@@ -186,7 +186,7 @@ def make_plan(
     if rows is not None:
         survey = survey.scaled(rows)
     counted = list(tokens) or [None] * len(stages)
-    prompt, completion, cost = (Estimate(0.0, (0.0,) * len(probed)) for _ in range(3))
+    prompt, completion, cost = (TokenEstimate(0.0, (0.0,) * len(probed)) for _ in range(3))
     planned = []
     for number, stage in enumerate(stages):
         first = all(other.beside for other in stages[1 : number + 1])
@@ -221,8 +221,8 @@ class _Totals:
     """The estimates of one judge."""
 
     usage: Usage
-    prompt: Estimate
-    completion: Estimate
+    prompt: TokenEstimate
+    completion: TokenEstimate
     prompt_range: Range | None
     completion_range: Range | None
     basis: dict[str, str]
@@ -233,11 +233,11 @@ def _assumed(
 ) -> _Totals:
     """From what the prompts are and what replies mostly are."""
     total, rule = survey.stages[number], stages[number - 1].rule
-    prompt = Estimate(total.characters / CHARACTERS_PER_TOKEN, None)
+    prompt = TokenEstimate(total.characters / CHARACTERS_PER_TOKEN, None)
     prompt_range, prompt_basis = None, _GUESSED_PROMPTS
     if counted is not None:
         by_prompt = ratio(counted.tokens, counted.characters, total.characters)
-        prompt = Estimate(by_prompt.value, None)
+        prompt = TokenEstimate(by_prompt.value, None)
         # How much there is to send to a later stage is not known, however well its tokens are.
         prompt_range = by_prompt.range(total.requests) if first else None
         prompt_basis = f"{counted.tokenizer}, {counted_as(len(counted.tokens), 'prompt')}"
@@ -257,7 +257,7 @@ def _measured(
     """From what the probed rows took. The first stage is counted over all rows, and only its tokens are estimated."""
     usages = [row.stages[number] for row in probed]
 
-    def total_of(values: Sequence[float]) -> Estimate:
+    def total_of(values: Sequence[float]) -> TokenEstimate:
         if len(probed) < REGRESSED_ROWS:
             return ratio(values, [float(row.candidates) for row in probed], survey.candidates)
         return regressed(values, [_known_of(row) for row in probed], _known_of_all(survey))
@@ -271,7 +271,7 @@ def _measured(
     characters = [usage.characters for usage in usages]
     prompt = ratio(prompts, characters, whole.characters) if first else total_of(prompts)
     if prompt_basis == _GUESSED_PROMPTS:
-        prompt = Estimate(prompt.value, None)
+        prompt = TokenEstimate(prompt.value, None)
     completion, completion_basis = (
         total_of([usage.completion_tokens for usage in usages]),
         f"{counted_as(len(usages), 'row')} probed",
@@ -314,14 +314,14 @@ _GUESSED_PROMPTS = f"assumed: {CHARACTERS_PER_TOKEN:g} characters per token"
 _GUESSED_COMPLETIONS = f"assumed: {COMPLETION_TOKENS_PER_CANDIDATE} tokens per candidate"
 
 
-def _guessed_completion(total: Usage) -> Estimate:
-    return Estimate(total.candidates * COMPLETION_TOKENS_PER_CANDIDATE if total.requests else 0.0, None)
+def _guessed_completion(total: Usage) -> TokenEstimate:
+    return TokenEstimate(total.candidates * COMPLETION_TOKENS_PER_CANDIDATE if total.requests else 0.0, None)
 
 
 def _stage_plan(
     stage: StageToPlan,
     totals: _Totals,
-    spent: Estimate,
+    spent: TokenEstimate,
     population: int,
     tokens_per_second: float | None,
     price_hour: float | None,

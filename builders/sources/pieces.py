@@ -218,7 +218,7 @@ class PieceRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class PieceSurvey:
     """What one piece holds.
 
     Attributes:
@@ -233,7 +233,7 @@ class Survey:
         return len(self.hashes)
 
 
-def survey(source: Source, piece: Piece) -> Survey:
+def survey(source: Source, piece: Piece) -> PieceSurvey:
     """Read a piece once.
 
     Raises:
@@ -243,7 +243,7 @@ def survey(source: Source, piece: Piece) -> Survey:
 
     rows = PieceRows(source, piece)
     hashes = [row_hash(numbered.row) for numbered in rows.rows()]
-    return Survey(np.array(hashes, dtype=np.uint64), rows.reading)
+    return PieceSurvey(np.array(hashes, dtype=np.uint64), rows.reading)
 
 
 def row_hash(row: Row) -> int:
@@ -281,7 +281,7 @@ def check_subsets(source: Source, seen: frozenset[str]) -> None:
         )
 
 
-def repeated(surveys: Sequence[Survey]) -> list[Hashes]:
+def repeated(surveys: Sequence[PieceSurvey]) -> list[Hashes]:
     """For each piece, the hashes of its rows that an earlier piece has a row of. Sorted."""
     import numpy as np
 

@@ -13,7 +13,14 @@ from typing import Any
 
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.differences.compare import differences
-from hf_relabel.builders.differences.counts import ROW_ADDED, ROW_CHANGED, ROW_DROPPED, Change, DifferenceCounts, Side
+from hf_relabel.builders.differences.counts import (
+    ROW_ADDED,
+    ROW_CHANGED,
+    ROW_DROPPED,
+    Difference,
+    DifferenceCounts,
+    Side,
+)
 from hf_relabel.builders.differences.folder import changes_folder
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.messages.counted import counted
@@ -42,7 +49,7 @@ class DiffReport(Shown):
     before: tuple[str, str | None]
     after: tuple[str, str | None]
     counts: DifferenceCounts
-    examples: Sequence[Change] = ()
+    examples: Sequence[Difference] = ()
     folder: Path | None = None
 
     @property
@@ -103,7 +110,7 @@ def diff(
     old, new = (side if isinstance(side, Release) else open_release(side, token=token) for side in (before, after))
     counts = DifferenceCounts()
     changes = differences(side_of(old), side_of(new), counts, progress=progress)
-    first: list[Change] = []
+    first: list[Difference] = []
     report = DiffReport(
         (old.name, old.revision), (new.name, new.revision), counts, first, None if out is None else Path(out)
     )
@@ -145,7 +152,7 @@ def _stages(release: Release, names: Sequence[str]) -> list[tuple[str, str | Non
     return [(name, None) for name in names]
 
 
-def _first_kept(changes: Iterator[Change], first: list[Change], number: int) -> Iterator[Change]:
+def _first_kept(changes: Iterator[Difference], first: list[Difference], number: int) -> Iterator[Difference]:
     for change in changes:
         if len(first) < number:
             first.append(change)
@@ -225,7 +232,7 @@ def _judges_table(counts: DifferenceCounts) -> str:
     return f"{_table(lines[:MOST_LINES])}{_and_more(len(lines), 'lines')}"
 
 
-def _line(change: Change) -> str:
+def _line(change: Difference) -> str:
     """One change in one line."""
     number = change.row_before if change.row_after is None else change.row_after
     place = f"  row {number}, {shown(change.query_id)}" + (f" ({shown(change.subset)})" if change.subset else "")

@@ -22,7 +22,7 @@ from hf_relabel.builders.differences.counts import (
     ROW_CHANGED,
     ROW_DROPPED,
     VERDICT_CHANGED,
-    Change,
+    Difference,
     LabelChange,
 )
 from hf_relabel.builders.differences.folder import CHANGES_NAME
@@ -90,7 +90,7 @@ class ChangePage:
 
     total: int
     offset: int
-    changes: tuple[Change, ...]
+    changes: tuple[Difference, ...]
 
 
 class Comparison:
@@ -241,6 +241,6 @@ class Comparison:
         return ChangePage(total, offset, tuple(map(_change_of, lines)))
 
 
-def _change_of(line: Mapping[str, Any]) -> Change:
+def _change_of(line: Mapping[str, Any]) -> Difference:
     by = tuple(LabelChange(**label) for label in line["by"])
-    return Change(**{**line, "fields": tuple(line["fields"]), "by": by})
+    return Difference(**{**line, "fields": tuple(line["fields"]), "by": by})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.differences import reading as module
 from hf_relabel.builders.differences.compare import differences
-from hf_relabel.builders.differences.counts import Change, DifferenceCounts, LabelChange, RowCounts, Side
+from hf_relabel.builders.differences.counts import Difference, DifferenceCounts, LabelChange, RowCounts, Side
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
@@ -52,7 +52,7 @@ def side(rows: Sequence[Judged], **settings: object) -> Side:
     return Side(iter(numbered), **given_settings)  # type: ignore[arg-type]
 
 
-def compared(before: Side, after: Side) -> tuple[list[Change], DifferenceCounts]:
+def compared(before: Side, after: Side) -> tuple[list[Difference], DifferenceCounts]:
     counts = DifferenceCounts()
     return list(differences(before, after, counts)), counts
 
@@ -93,7 +93,7 @@ def test_a_row_says_which_of_its_fields_changed() -> None:
     for fields, edited in edits.items():
         changes, counts = compared(side([(row, verdicts)]), side([(edited, verdicts)]))
 
-        assert changes == [Change("row_changed", "nq", "q", 0, 0, fields)]
+        assert changes == [Difference("row_changed", "nq", "q", 0, 0, fields)]
         assert counts.total_rows.changed == 1
         assert dict(counts.fields) == dict.fromkeys(fields, 1)
 
@@ -121,7 +121,7 @@ def test_a_changed_verdict_names_the_judges_whose_labels_differ() -> None:
 
     by = LabelChange("accurate", "listwise large", "listwise huge", None, "better")
     assert changes == [
-        Change(
+        Difference(
             "verdict_changed",
             "nq",
             "q",
@@ -357,7 +357,7 @@ def recomputed(
     return changes, configs
 
 
-def facts(change: Change) -> tuple[object, ...]:
+def facts(change: Difference) -> tuple[object, ...]:
     ids = (change.kind, change.subset, change.query_id, change.row_before, change.row_after)
     if change.kind == "row_changed":
         return (*ids, change.fields)
@@ -391,7 +391,7 @@ def test_the_difference_is_that_of_a_plain_recomputation(
     assert counts.rule == sum(change[0] == "verdict_changed" and not change[-1] for change in expected)
 
 
-def mirrored(change: Change) -> Change:
+def mirrored(change: Difference) -> Difference:
     """The change as seen from the other side."""
     kinds = {"row_added": "row_dropped", "row_dropped": "row_added"}
     pairs = ("row", "position", "outcome", "reason")
@@ -413,7 +413,7 @@ def test_the_difference_seen_from_the_other_side_is_its_mirror_image(
         side(before, limit=limits[0]),
     )
 
-    def judges_aside(change: Change) -> tuple[object, ...]:
+    def judges_aside(change: Difference) -> tuple[object, ...]:
         return facts(replace(change, by=tuple(replace(by, judge_before=None, judge_after=None) for by in change.by)))
 
     assert sorted(map(repr, map(judges_aside, map(mirrored, changes)))) == sorted(map(repr, map(judges_aside, back)))

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from hf_relabel.builders.configs.writing import write_configs
-from hf_relabel.builders.differences.counts import Change
+from hf_relabel.builders.differences.counts import Difference
 from hf_relabel.builders.differences.folder import ROW_GROUP_ROWS, changes_folder
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
@@ -149,7 +149,7 @@ def test_changes_do_not_replace_anything_else(sides: tuple[Path, Path]) -> None:
 
 def test_many_changes_are_written_in_groups(tmp_path: Path) -> None:
     number = ROW_GROUP_ROWS + 1
-    changes = (Change("row_added", "", f"q{row}", row_after=row) for row in range(number))
+    changes = (Difference("row_added", "", f"q{row}", row_after=row) for row in range(number))
     counts = {
         "before": {"name": "<script>`a`"},
         "after": {"name": "b"},
@@ -166,7 +166,7 @@ def test_many_changes_are_written_in_groups(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     def broken() -> Any:
-        yield Change("row_added", "", "q")
+        yield Difference("row_added", "", "q")
         raise BuildError("the verdicts do not fit")
 
     with pytest.raises(BuildError, match="do not fit"):
