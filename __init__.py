@@ -77,8 +77,10 @@ if TYPE_CHECKING:
     from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Scheduler
     from hf_relabel.hub_tools.hub.source import open_hub_source, open_source
     from hf_relabel.hub_tools.judging.plan import plan
-    from hf_relabel.hub_tools.judging.run import StageReport, judge, search_suspects
+    from hf_relabel.hub_tools.judging.run import judge
+    from hf_relabel.hub_tools.judging.stage_report import StageReport
     from hf_relabel.hub_tools.judging.stages import Member, Stage
+    from hf_relabel.hub_tools.judging.suspects import search_suspects
     from hf_relabel.hub_tools.local_hub import LocalHub
     from hf_relabel.hub_tools.looking import draw_audit, inspect, judged_rows, verdicts
     from hf_relabel.hub_tools.mining import mine
@@ -163,7 +165,7 @@ _HOMES = {
     "SpanJudge": "builders.judges.prompted.spans",
     "Stage": "hub_tools.judging.stages",
     "StagePlan": "builders.planning.plan",
-    "StageReport": "hub_tools.judging.run",
+    "StageReport": "hub_tools.judging.stage_report",
     "StudentExample": "trainers.students.judge_student",
     "StudentJudge": "builders.judges.offline.student",
     "Technique": "builders.techniques",
@@ -208,7 +210,7 @@ _HOMES = {
     "relabel": "hub_tools.relabeling",
     "release_from_folder": "builders.configs.release",
     "render_card": "cards.data_card",
-    "search_suspects": "hub_tools.judging.run",
+    "search_suspects": "hub_tools.judging.suspects",
     "train": "trainers.training.run",
     "train_student": "trainers.students.judge_student",
     "verdicts": "hub_tools.looking",

@@ -39,7 +39,8 @@ from hf_relabel.hub_tools.building.run import (
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 from hf_relabel.hub_tools.hub.source import open_source
-from hf_relabel.hub_tools.judging.run import Progress, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stage_report import Progress
 from hf_relabel.hub_tools.judging.stages import Judges, Servers, Stage, as_stages
 
 if TYPE_CHECKING:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.journal.store import Failure, Journal
     from hf_relabel.builders.sources import Source
-    from hf_relabel.hub_tools.judging.run import Stage, StageReport
+    from hf_relabel.hub_tools.judging.stage_report import StageReport
+    from hf_relabel.hub_tools.judging.stages import Stage
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
 
 EPILOG = """\b

@@ -12,7 +12,7 @@ from hf_relabel.hub_tools.commands.progress import progress_bar
 if TYPE_CHECKING:
     from hf_relabel.builders.sources import Source
     from hf_relabel.builders.sources.files import SourceFile
-    from hf_relabel.hub_tools.judging.run import StageReport
+    from hf_relabel.hub_tools.judging.stage_report import StageReport
 
 
 @contextmanager

@@ -108,13 +108,15 @@ def command(out: Path, as_json: bool) -> None:
 
 
 def _quickstart(folder: Path, as_json: bool) -> None:
+    from hf_relabel.builders.cascade.verdicts import verdicts
     from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
     from hf_relabel.builders.quickstart import rows_path, truth_path
     from hf_relabel.builders.sources import open_source
     from hf_relabel.hub_tools.building.run import build_configs
-    from hf_relabel.hub_tools.judging.run import Stage, judge, verdicts
+    from hf_relabel.hub_tools.judging.run import judge
+    from hf_relabel.hub_tools.judging.stages import Stage
 
     source = open_source(rows_path())
     truth = read_truth(truth_path())

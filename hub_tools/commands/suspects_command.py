@@ -78,7 +78,7 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
 def run_step(job: Job, source: Source, journal: Journal, *, retry_failed: bool) -> None:
     """Ask the judges of a job's step `suspects`, or those of the job, about the ground truths."""
     from hf_relabel.hub_tools.judging.assemble import stages_of
-    from hf_relabel.hub_tools.judging.run import search_suspects
+    from hf_relabel.hub_tools.judging.suspects import search_suspects
 
     assert job.suspects is not None
     stages = stages_of(job.model_copy(update={"stages": job.suspects.stages or job.stages}))

@@ -23,7 +23,7 @@ from hf_relabel.builders.sources.samples import parse_sample
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
 from hf_relabel.hub_tools.hub.source import open_source
-from hf_relabel.hub_tools.judging.run import Judge, Member, Stage
+from hf_relabel.hub_tools.judging.stages import Judge, Member, Stage
 
 
 def source_of(settings: SourceSettings, *, pairs: bool = False) -> Source:

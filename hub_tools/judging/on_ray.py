@@ -38,6 +38,7 @@ from hf_relabel.builders.sources.pieces import (
     row_line,
 )
 from hf_relabel.hub_tools.judging.assemble import stages_of
+from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.on_ray_actor import (
     Seen,
     StagesElsewhere,
@@ -55,16 +56,9 @@ from hf_relabel.hub_tools.judging.on_ray_worker import (
     SurveyPieces,
     patiently,
 )
-from hf_relabel.hub_tools.judging.run import (
-    Progress,
-    Stage,
-    StageReport,
-    check_stages,
-    exempt_subsets,
-    identify,
-    is_batch,
-    judge_of_stage,
-)
+from hf_relabel.hub_tools.judging.run import judge_of_stage
+from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
+from hf_relabel.hub_tools.judging.stages import Stage, check_stages, exempt_subsets, is_batch
 from hf_relabel.hub_tools.ray_cluster.cluster import (
     Cluster,
     Engine,

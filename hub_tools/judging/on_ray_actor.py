@@ -14,7 +14,8 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.job.stages import MemberSettings, StageSettings
 from hf_relabel.hub_tools.judging.assemble import make_stages
-from hf_relabel.hub_tools.judging.run import Stage, StageReport
+from hf_relabel.hub_tools.judging.stage_report import StageReport
+from hf_relabel.hub_tools.judging.stages import Stage
 from hf_relabel.hub_tools.ray_cluster.cluster import Carried, carried, restored
 from hf_relabel.hub_tools.ray_cluster.remote_scheduler import Answers, Questions
 from hf_relabel.hub_tools.ray_cluster.shared_schedulers import SharedSchedulers

@@ -20,7 +20,9 @@ from hf_relabel.builders.sources.pieces import Piece, PieceRows, PieceSurvey, ro
 from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Scheduler, Sends
 from hf_relabel.hub_tools.judging.on_ray_actor import StagesElsewhere, judge_name
-from hf_relabel.hub_tools.judging.run import Stage, StageReport, judge_of_stage
+from hf_relabel.hub_tools.judging.run import judge_of_stage
+from hf_relabel.hub_tools.judging.stage_report import StageReport
+from hf_relabel.hub_tools.judging.stages import Stage
 from hf_relabel.hub_tools.ray_cluster.cluster import SharedFolder
 from hf_relabel.hub_tools.ray_cluster.remote_scheduler import SCHEDULER_GONE, Answers, Questions, RemoteScheduler
 

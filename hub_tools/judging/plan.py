@@ -32,8 +32,9 @@ from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 from hf_relabel.hub_tools.endpoints.tokens import by_characters, characters, token_counter
-from hf_relabel.hub_tools.judging.run import Progress, Stage, judge
-from hf_relabel.hub_tools.judging.stages import Judges, Servers, as_stages
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stage_report import Progress
+from hf_relabel.hub_tools.judging.stages import Judges, Servers, Stage, as_stages
 
 FIRST_PROBED = 50
 """Rows of the first round of a probe that goes on until the cost is known."""

@@ -36,7 +36,8 @@ from hf_relabel.builders.judges.offline.student import StudentJudge
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.protocols import BatchJudge
 from hf_relabel.builders.sources import Source, open_source
-from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 from hf_relabel.trainers.students.static import PACKAGED_TEACHER
 from tests.benchmarks.bench_judges import Truth, halves, labelled_candidates, trained_student
 from tests.benchmarks.judged_sets import vectors_kept

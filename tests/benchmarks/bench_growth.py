@@ -27,7 +27,8 @@ from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.formats import FORMATS
 from hf_relabel.hub_tools.building.run import build_configs
-from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 from tests.benchmarks.measuring import Called, Figure, called, emit, parser_of
 
 NEGATIVES = 8

@@ -48,7 +48,8 @@ from hf_relabel.builders.sources.samples import Sample
 from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
-from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 from hf_relabel.trainers.data.training_data import open_training_data
 from hf_relabel.trainers.recipes.recipe import load_recipe
 from hf_relabel.trainers.students.judge_bench import (

@@ -36,7 +36,9 @@ from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.formats import FORMATS
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
-from hf_relabel.hub_tools.judging.run import Stage, StageReport, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stage_report import StageReport
+from hf_relabel.hub_tools.judging.stages import Stage
 from tests.benchmarks.measuring import Figure, called, emit, median_ratio, parser_of, tree_mb
 
 CANDIDATES = 16

@@ -93,7 +93,8 @@ def ours(url: str, rows: int, concurrency: int, scratch: Path) -> int:
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.hub_tools.endpoints.registry import make_endpoint
     from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
-    from hf_relabel.hub_tools.judging.run import Stage, judge
+    from hf_relabel.hub_tools.judging.run import judge
+    from hf_relabel.hub_tools.judging.stages import Stage
 
     endpoint = make_endpoint(url, dialect="openai", flavor="vllm")
     stage = Stage("bench", ListwiseJudge(), Rule(), (endpoint,), Limits(concurrency=concurrency))

@@ -22,7 +22,8 @@ from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.judging.plan import plan_job
-from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 from tests.facade import Facade
 from tests.hub_tools.judging.test_planning import Talkative, cascade, inside, off_by, used, write_rows
 

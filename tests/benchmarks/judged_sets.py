@@ -17,7 +17,8 @@ from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.registry import make_judge
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.building.run import build_configs
-from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 
 STEPS = {"banking77": 200, "classic": 60}
 """Of the static student: few rows, few steps."""

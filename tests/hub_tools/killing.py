@@ -15,11 +15,12 @@ import sys
 import urllib.request
 from pathlib import Path
 
+from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.judging.assemble import stages_of
-from hf_relabel.hub_tools.judging.run import judge, verdicts
+from hf_relabel.hub_tools.judging.run import judge
 
 
 def job_of(rows: str, url: str) -> Job:

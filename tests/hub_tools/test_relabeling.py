@@ -18,7 +18,8 @@ from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
-from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 from hf_relabel.hub_tools.relabeling import relabel
 from tests.hub_tools.judging.test_judging import FAST, MemoryEndpoint, WordJudge, by_prefix
 

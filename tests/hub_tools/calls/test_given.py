@@ -17,8 +17,9 @@ from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.hub_tools.calls.given import as_journal, as_source
-from hf_relabel.hub_tools.judging.run import Stage, judge, search_suspects
-from hf_relabel.hub_tools.judging.stages import as_stages
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage, as_stages
+from hf_relabel.hub_tools.judging.suspects import search_suspects
 from tests.facade import Facade, FunctionBackend
 from tests.hub_tools.judging.test_judging import FAST, MemoryEndpoint, WordJudge, by_prefix, write_rows
 

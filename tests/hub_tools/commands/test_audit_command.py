@@ -23,7 +23,8 @@ from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import open_source
 from hf_relabel.cards.data_card import CardFacts, figures, render_card
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 
 Run = Callable[..., Any]
 

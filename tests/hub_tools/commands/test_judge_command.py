@@ -15,8 +15,8 @@ from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.quickstart import rows_path
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.judging.run import StageReport
 from hf_relabel.hub_tools.judging.run import judge as judge_all
+from hf_relabel.hub_tools.judging.stage_report import StageReport
 from hf_relabel.hub_tools.relabeling import relabel
 from tests.facade import Facade, FunctionBackend
 

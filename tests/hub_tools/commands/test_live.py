@@ -13,7 +13,7 @@ from hf_relabel.builders.judgements import Label
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.progress_bars import described
 from hf_relabel.hub_tools.commands.live import judging_progress
-from hf_relabel.hub_tools.judging.run import StageReport
+from hf_relabel.hub_tools.judging.stage_report import StageReport
 
 
 class Terminal(io.StringIO):

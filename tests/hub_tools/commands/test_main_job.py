@@ -12,6 +12,7 @@ import datasets
 import pytest
 
 from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
@@ -25,7 +26,9 @@ from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
 from hf_relabel.hub_tools.judging.assemble import stages_of
-from hf_relabel.hub_tools.judging.run import Stage, StageReport, judge, verdicts
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stage_report import StageReport
+from hf_relabel.hub_tools.judging.stages import Stage
 from tests.facade import Facade, Faults, LlamaBackend, ScriptedBackend
 from tests.shared_data import SHARED, needs_shared_data, truth_of
 

@@ -26,7 +26,8 @@ from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.commands import run as run_command
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
 from hf_relabel.hub_tools.judging.assemble import stages_of
-from hf_relabel.hub_tools.judging.run import Member, Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Member, Stage
 from tests.facade.prompt_format import read_prompt, write_reply
 
 Says = Callable[[int, str], Label]

@@ -28,7 +28,8 @@ from hf_relabel.hub_tools.endpoints.dialects import gguf, local
 from hf_relabel.hub_tools.endpoints.dialects.gguf import LocalModel
 from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint, stop_local_servers
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
-from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 from hf_relabel.hub_tools.local_hub import LocalHub
 from tests.facade.llama import model_path
 from tests.hub_tools.release_clients import Client

@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 import pytest
 
-from hf_relabel.builders.cascade.verdicts import run_settings
+from hf_relabel.builders.cascade.verdicts import run_settings, verdicts
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import BadRow, ConfigError, JournalError, JudgingStopped, RelabelError
 from hf_relabel.builders.job.reading import load_job
@@ -34,8 +34,9 @@ from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.judging.assemble import stages_of
+from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.on_ray_actor import SchedulerActor, StagesElsewhere, judge_name
-from hf_relabel.hub_tools.judging.run import identify, judge_of_stage, verdicts
+from hf_relabel.hub_tools.judging.run import judge_of_stage
 from hf_relabel.hub_tools.ray_cluster.cluster import SharedFolder, carried, restored
 from hf_relabel.hub_tools.ray_cluster.remote_scheduler import Answers, Questions, RemoteScheduler
 from tests.facade import Facade, Faults, ScriptedBackend

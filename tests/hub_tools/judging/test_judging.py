@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.journal.store import Journal
@@ -19,7 +20,9 @@ from hf_relabel.builders.judges.protocols import Ask
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
-from hf_relabel.hub_tools.judging.run import BatchPace, Stage, judge, verdicts
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stage_run import BatchPace
+from hf_relabel.hub_tools.judging.stages import Stage
 
 Behaviour = Callable[[str], str]
 FAST = Limits(max_attempts=2, base_delay=0.001, max_delay=0.002)

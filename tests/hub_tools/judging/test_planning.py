@@ -32,7 +32,9 @@ from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
 from hf_relabel.hub_tools.endpoints.tokens import by_characters, token_counter
 from hf_relabel.hub_tools.judging.plan import plan_job
-from hf_relabel.hub_tools.judging.run import Member, Stage, StageReport, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stage_report import StageReport
+from hf_relabel.hub_tools.judging.stages import Member, Stage
 from tests.facade import Facade, FunctionBackend
 from tests.facade.backends import Generated, GenerationFailed, Question
 from tests.facade.prompt_format import read_prompt, write_reply

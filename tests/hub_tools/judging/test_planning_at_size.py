@@ -25,7 +25,7 @@ from hf_relabel.hub_tools.commands.plan_command import per_stage
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
 from hf_relabel.hub_tools.judging.plan import plan_job
-from hf_relabel.hub_tools.judging.run import Stage
+from hf_relabel.hub_tools.judging.stages import Stage
 
 TABLE_2 = {
     # rows, positives per query, negatives per query, rows with false negatives by stage 1

@@ -24,7 +24,9 @@ from hf_relabel.cards.data_card import CardFacts, render_card
 from hf_relabel.hub_tools.building.rebuild import rebuild_configs, settings_of
 from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.judging.run import Stage, judge, search_suspects
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
+from hf_relabel.hub_tools.judging.suspects import search_suspects
 from hf_relabel.hub_tools.releases.opening import open_release
 from tests.hub_tools.commands.test_report import ScriptedEndpoint
 from tests.trainers.tiny_models import tiny_bert

@@ -18,7 +18,8 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.hub_tools.judging.run import Stage, judge
+from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 from hf_relabel.trainers.students.judge_bench import (
     VERDICT,
     Answers,

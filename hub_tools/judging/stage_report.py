@@ -1,0 +1,86 @@
+"""What one judge of a stage did in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.shown import Shown
+
+ASIDE = {
+    "free": "needing no judge (a copy of a positive, or no text)",
+    "exempt": "in rows that the judge leaves alone",
+    "settled": "settled before this stage",
+    "repeated": "the same text again under its query, asked about once",
+}
+"""Why a judge is not asked about a candidate, as tables say it."""
+
+
+@dataclass(slots=True, repr=False)
+class StageReport(Shown):
+    """What one judge of a stage did in this run.
+
+    Attributes:
+        asked, labels: new judgements.
+        known, known_labels: judgements found in the journal.
+        cut: how many of the new ones were made on a part of the text.
+        unknown: of those that failed, new or known, the ones in rows that the judge does not know.
+        exempt: rows that a judge leaves alone: they stay unjudged.
+        candidates: negatives of the rows: those of `totals` and those of `aside`.
+        aside: candidates that this judge is not asked about, by reason, see `ASIDE`.
+        prompt_tokens, completion_tokens: of the new replies, so far while it runs.
+        cost: in the currency of the prices, None without prices.
+    """
+
+    name: str
+    judge: str
+    rows: int = 0
+    asked: int = 0
+    known: int = 0
+    requests: int = 0
+    labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
+    cut: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+    seconds: float = 0.0
+    known_labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
+    unknown: int = 0
+    exempt: int = 0
+    candidates: int = 0
+    aside: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASIDE, 0))
+
+    def sums(self) -> str:
+        """How the candidates add up: `630 candidates: 629 in the table, 1 needing no judge …`."""
+        judged = sum(self.totals.values())
+        parts = [f"{judged:,} in the table", *(f"{n:,} {ASIDE[why]}" for why, n in self.aside.items() if n)]
+        return f"{counted(self.candidates, 'candidate')}: {', '.join(parts)}"
+
+    @property
+    def totals(self) -> dict[Label, int]:
+        """All judgements of this judge on the source so far, of this run and of earlier ones, by label."""
+        return {label: self.labels[label] + self.known_labels[label] for label in Label}
+
+    def to_text(self) -> str:
+        """What it said so far, in a line."""
+        said = ", ".join(f"{label} {number:,}" for label, number in self.by_label().items() if number)
+        return f"{self.name}, {self.judge}: {counted(self.rows, 'row')}, {self.sums()}; {said or 'nothing judged'}."
+
+    def by_label(self) -> dict[str, int]:
+        """`totals` as people read them: what the judge does not know did not fail."""
+        named = {str(label): number for label, number in self.totals.items()}
+        named[str(Label.FAILED)] -= self.unknown
+        return named | ({"unknown": self.unknown} if self.unknown else {})
+
+    def to_dict(self) -> dict[str, Any]:
+        counts = {"labels": self.labels, "known_labels": self.known_labels, "totals": self.totals}
+        return asdict(self) | {
+            name: {str(label): number for label, number in labels.items()} for name, labels in counts.items()
+        }
+
+
+Progress: TypeAlias = Callable[[StageReport], None]
+"""Called with what the running judge did so far."""

@@ -1,0 +1,333 @@
+"""One judge of a stage at work: candidates become questions, answers go into the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from hf_relabel.builders.cascade.rules import Findings, StageAnswers
+from hf_relabel.builders.cascade.suspects import Rows
+from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches, stage_views
+from hf_relabel.builders.disk.gc_pause import fewer_collections
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
+from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.rows import Row
+from hf_relabel.builders.sources.findings import free_findings
+from hf_relabel.hub_tools.calls.coroutines import run_coroutine
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler, Sends
+from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
+from hf_relabel.hub_tools.judging.stages import (
+    Stage,
+    exempts,
+    is_batch,
+)
+
+BATCH_SECONDS = 10.0
+"""What a batch of a judge that computes is to take, so that a killed run loses little. Longer rows make it more."""
+FIRST_BATCH_ROWS = 4
+MOST_UNPROVEN = 1_000
+"""Failed requests held back until it is known whether the server answers at all."""
+Schedule: TypeAlias = Callable[[Sequence[Endpoint], Limits], Sends]
+"""What makes a scheduler, or what stands for one, for the endpoints of a judge and its limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What a request in flight is about."""
+
+    ask: Ask
+    row: Row
+    keys: dict[int, bytes]
+
+
+class BatchPace:
+    """How many rows a judge that computes gets at once: so many that what it said is written down every few seconds.
+
+    Args:
+        most: rows the judge takes at once.
+        clock: seconds from any start.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rows, self._most, self._clock = min(most, FIRST_BATCH_ROWS), most, clock
+
+    @contextlib.contextmanager
+    def measured(self, rows: int) -> Iterator[None]:
+        """Around the work on a batch, which says how large the next one may be: at most twice as large."""
+        began = self._clock()
+        yield
+        seconds = self._clock() - began
+        fitting = int(rows * BATCH_SECONDS / seconds) if seconds > 0 else self._most
+        self.rows = max(1, min(self._most, 2 * self.rows, fitting))
+
+
+class StageRun:
+    """One judge of the last of some stages, over all rows of a source."""
+
+    def __init__(
+        self,
+        source: Rows,
+        stages: Sequence[Stage],
+        run_stages: Sequence[RunStage],
+        number: int,
+        journal: Journal,
+        *,
+        retry_failed: bool,
+        progress: Progress | None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        self.source, self.journal = source, journal
+        self.number, self.run_stages = number, run_stages
+        self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
+        self.keys_of = self.identity.keys()
+        self.stages = stages
+        self.retry_failed, self.progress, self.schedule = retry_failed, progress, schedule
+        name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
+        self.report = StageReport(name, self.identity.describe())
+        self.in_flight: set[bytes] = set()
+        self.interrupted = False
+        self.scheduler: Sends | None = None
+        self.unproven: list[tuple[_Waiting, EndpointError]] = []
+        self.answered: list[tuple[_Waiting, dict[int, Judgement], Reply]] = []
+        self.broken: JournalError | None = None
+
+    def needed(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
+        """Rows with the candidates this stage has no answer for, with their keys by position.
+
+        The keys are in flight from then on, until their answers are written down.
+        """
+        for batch in in_batches(self.source.rows()):
+            rows = [numbered.row for numbered in batch if not exempts(self.stages, numbered.row)]
+            self.report.exempt += len(batch) - len(rows)
+            found = [(row, free_findings(row)) for row in rows]
+            views = stage_views(found, self.run_stages, self.journal)
+            self._set_aside([numbered.row for numbered in batch], found, views)
+            # For all rows before the first is given away: what was looked up is out of date after that.
+            missing = [self._missing(of_row[-1].keys[self.number], of_row[-1].said[self.number]) for of_row in views]
+            self.report.rows += len(batch)
+            self._show()
+            for row, keys in zip(rows, missing, strict=True):
+                if keys:
+                    yield row, keys
+
+    def _set_aside(
+        self, batch: Sequence[Row], found: Sequence[tuple[Row, Findings]], views: Sequence[Sequence[StageView]]
+    ) -> None:
+        """Count the candidates of some rows, and those that this judge is not asked about."""
+        aside, candidates = self.report.aside, sum(len(row.negative_passages) for row in batch)
+        here = sum(len(row.negative_passages) for row, _ in found)
+        free, asked = sum(len(of_row) for _, of_row in found), sum(len(view[-1].keys[self.number]) for view in views)
+        self.report.candidates += candidates
+        aside["exempt"] += candidates - here
+        aside["free"] += free
+        aside["settled"] += here - free - asked
+
+    def _missing(self, asked: Mapping[int, bytes], known: StageAnswers) -> dict[int, bytes]:
+        keys: dict[int, bytes] = {}
+        for position, key in asked.items():
+            judgement = known.get(position)
+            if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
+                self.report.known += 1
+                self.report.known_labels[judgement.label] += 1
+                self.report.unknown += judgement.is_unknown
+            elif key not in self.in_flight:
+                # The same text twice, in this row or in another, is asked once.
+                keys[position] = key
+                self.in_flight.add(key)
+            else:
+                self.report.aside["repeated"] += 1
+        return keys
+
+    def record(
+        self, row: Row, keys: Mapping[int, bytes], judgements: Mapping[int, Judgement], reply: Reply | None
+    ) -> None:
+        self.journal.record(self.identity, row, keys, judgements, reply)
+        self.count(judgements)
+
+    def count(self, *of_rows: Mapping[int, Judgement]) -> None:
+        """Count what was written down in one go, and tell of it once: of a burst only the first would be seen."""
+        for judgements in of_rows:
+            for judgement in judgements.values():
+                self.report.labels[judgement.label] += 1
+                self.report.cut += judgement.cut
+                self.report.unknown += judgement.is_unknown
+            self.report.asked += len(judgements)
+        self._show()
+
+    def _show(self) -> None:
+        if self.progress is not None:
+            self.progress(self.report)
+
+    def run(self) -> StageReport:
+        judge = self.member.judge
+        with fewer_collections():
+            if isinstance(judge, SavedRepliesJudge) or is_batch(judge):
+                self._work_here(judge)
+            else:
+                run_coroutine(self._ask_servers(judge), on_interrupt=self._interrupt)
+        return self.report
+
+    def _work_here(self, judge: SavedRepliesJudge | BatchJudge) -> None:
+        """Without a server. Ctrl-C is the same clean stop as with one; the batch in work is lost."""
+        try:
+            if isinstance(judge, SavedRepliesJudge):
+                self._read_saved(judge)
+            else:
+                self._compute(judge)
+        except KeyboardInterrupt:
+            done = counted(self.report.asked, "candidate")
+            stopped = JudgingStopped(f"Judging stopped: interrupted ({done} judged in this run).")
+            stopped.interrupted = True
+            raise stopped from None
+
+    def _compute(self, judge: BatchJudge) -> None:
+        batch: list[tuple[Row, dict[int, bytes]]] = []
+        pace = BatchPace(judge.batch_rows)
+        for item in self.needed():
+            batch.append(item)
+            if len(batch) >= pace.rows:
+                with pace.measured(len(batch)):
+                    self._compute_batch(judge, batch)
+                batch = []
+        if batch:
+            self._compute_batch(judge, batch)
+
+    def _compute_batch(self, judge: BatchJudge, batch: Sequence[tuple[Row, dict[int, bytes]]]) -> None:
+        results = judge.judge([(row, list(keys)) for row, keys in batch])
+        items = [(row, keys, result) for (row, keys), result in zip(batch, results, strict=True)]
+        self.journal.record_many(self.identity, items)
+        for _, keys, _ in items:
+            self.in_flight.difference_update(keys.values())
+        self.count(*results)
+
+    def _read_saved(self, judge: SavedRepliesJudge) -> None:
+        if self.member.replies is None:
+            raise ConfigError(f"Stage {self.report.name!r} reads saved replies and needs a file of them.")
+        for numbered, response, finish_reason in self.member.replies.replies():
+            row = numbered.row
+            self.report.rows += 1
+            judgements = judge.judgements(row, response, finish_reason)
+            positions = list(judgements)
+            keys = dict(zip(positions, self.keys_of(row, positions), strict=True))
+            found = self.journal.look_up(list(keys.values()))
+            new = {
+                position: judgement
+                for position, judgement in judgements.items()
+                if (known := found.get(keys[position])) is None or (self.retry_failed and not known.label.is_answer)
+            }
+            for position in judgements.keys() - new.keys():
+                self.report.known += 1
+                self.report.known_labels[found[keys[position]].label] += 1
+            self.report.candidates += len(row.negative_passages)
+            self.report.aside["free"] += len(row.negative_passages) - len(judgements)
+            if new:
+                self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
+
+    async def _ask_servers(self, judge: PromptJudge) -> None:
+        scheduler = self.scheduler = (self.schedule or Scheduler)(self.member.endpoints, self.member.limits)
+        try:
+            self._stop_on_interrupt()
+            stats = await scheduler.run(
+                self._requests(judge), lambda request, result: self._done(judge, scheduler, request, result)
+            )
+            self._write()
+            self._keep_failures()
+            self._add_usage(stats)
+        except JudgingStopped as stopped:
+            stopped.interrupted = self.interrupted
+            raise
+        finally:
+            self._write()
+            for endpoint in self.member.endpoints:
+                await endpoint.close()
+
+    def _stop_on_interrupt(self) -> None:
+        """Make Ctrl-C a clean stop, see `_interrupt`."""
+        # Not possible outside the main thread, where whoever waits for that thread calls it, or on other loops, where
+        # Ctrl-C ends the run less gently.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self) -> None:
+        """Nothing new is sent, what is in flight may still answer."""
+        self.interrupted = True
+        if self.scheduler is not None:
+            self.scheduler.stop("interrupted")
+
+    def _requests(self, judge: PromptJudge) -> Iterator[Request]:
+        constrained = all(endpoint.constrains for endpoint in self.member.endpoints)
+        for row, keys in self.needed():
+            for ask in judge.asks(row, list(keys), constrained=constrained):
+                waiting = _Waiting(ask, row, {position: keys[position] for position in ask.positions})
+                yield replace(ask.request, tag=waiting)
+
+    def _done(self, judge: PromptJudge, scheduler: Sends, request: Request, result: Reply | EndpointError) -> None:
+        waiting: _Waiting = request.tag
+        if isinstance(result, Reply):
+            self._keep_failures()
+            self._add_tokens(result)
+            if not self.answered:
+                asyncio.get_running_loop().call_soon(self._write_or_stop, scheduler)
+            self.answered.append((waiting, dict(judge.read(waiting.ask, result)), result))
+            return
+        self.unproven.append((waiting, result))
+        if not result.blame_server or len(self.unproven) >= MOST_UNPROVEN:
+            self._keep_failures()
+
+    def _write_or_stop(self, scheduler: Sends) -> None:
+        try:
+            self._write()
+        except JournalError:
+            scheduler.stop("the journal cannot be written")
+
+    def _write(self) -> None:
+        """Write down the replies that came in one turn of the event loop, in one transaction: a transaction of its own
+        for each would cost more than all other work on it."""
+        if self.broken is not None:
+            raise self.broken
+        answered, self.answered = self.answered, []
+        if not answered:
+            return
+        items = [(waiting.row, waiting.keys, judgements, reply) for waiting, judgements, reply in answered]
+        try:
+            self.journal.record_replies(self.identity, items)
+        except JournalError as error:
+            self.broken = error
+            raise
+        for waiting, _, _ in answered:
+            self.in_flight.difference_update(waiting.keys.values())
+        self.count(*(judgements for _, judgements, _ in answered))
+
+    def _keep_failures(self) -> None:
+        """Write down the failures so far. They wait until the server has answered somebody: where it answers nobody
+        (a wrong token, a dead machine) the run is given up, and it was the run that failed, not these candidates."""
+        for waiting, error in self.unproven:
+            failed = Judgement(Label.FAILED, rationale=str(error)[:500])
+            self.record(waiting.row, waiting.keys, dict.fromkeys(waiting.keys, failed), None)
+            self.in_flight.difference_update(waiting.keys.values())
+        self.unproven.clear()
+
+    def _add_tokens(self, reply: Reply) -> None:
+        report, limits = self.report, self.member.limits
+        report.requests += 1
+        report.prompt_tokens += reply.prompt_tokens or 0
+        report.completion_tokens += reply.completion_tokens or 0
+        if limits.price_prompt or limits.price_completion:
+            cost = report.prompt_tokens * limits.price_prompt + report.completion_tokens * limits.price_completion
+            report.cost = cost / 1e6
+
+    def _add_usage(self, stats: RunStats) -> None:
+        self.report.requests = stats.sent
+        self.report.prompt_tokens = stats.prompt_tokens
+        self.report.completion_tokens = stats.completion_tokens
+        self.report.seconds = stats.seconds
