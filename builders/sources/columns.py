@@ -271,8 +271,10 @@ def lost_column(name: str, role: str, read: Sequence[str]) -> Unbound:
 
 
 def typical(records: Sequence[Record], given: Columns) -> Record:
-    """One record that stands for the first ones: the columns of half of them or more, and those given, with a usual
-    value. Of two rows, one lacks what the other has."""
+    """One record that stands for the first ones: the columns of most of them, and those given, with a usual value.
+
+    Where none is given, half of them are enough: of two rows, one lacks what the other has.
+    """
     # No row has less than a query and a passage.
     records = [record for record in records if sum(map(holds_text, record.values())) > 1] or records
     values: dict[str, list[Any]] = {}
@@ -280,7 +282,8 @@ def typical(records: Sequence[Record], given: Columns) -> Record:
         for name, value in record.items():
             values.setdefault(name, []).append(value)
     wanted = set(matching([column for columns in given.values() for column in columns], values))
-    kept = {name: some for name, some in values.items() if 2 * len(some) >= len(records) or name in wanted}
+    enough = len(records) // 2 + 1 if given else (len(records) + 1) // 2
+    kept = {name: some for name, some in values.items() if len(some) >= enough or name in wanted}
     return {name: _usual(some) for name, some in kept.items()}
 
 

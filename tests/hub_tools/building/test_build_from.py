@@ -203,7 +203,7 @@ def test_the_views_of_a_release_are_built_again_and_can_be_others(
     assert run(["build", "--from", one, "--out", three, "--view", "triplets", "--view-of", "original"]) == 0
 
     assert parquet(tmp_path / "two") == parquet(tmp_path / "one")
-    assert f'Load it with: load_dataset("{two}", "remove-hn"), load_dataset("{two}", "relabel-tuples")' in printed
+    assert f'load_dataset("{two}", "remove-hn"),\n  load_dataset("{two}", "relabel-tuples")' in printed
     assert "relabel-tuples: " in printed
     assert {path.parent.name for path in (tmp_path / "three").rglob("*-*/*.parquet")} == {
         "remove-hn",

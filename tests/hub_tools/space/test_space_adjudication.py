@@ -281,8 +281,8 @@ def test_an_agreement_that_takes_long_may_be_behind(
         threading.Event().wait(0.05)
         return plain(*given)
 
-    plain = module._agreement
-    monkeypatch.setattr(module, "_agreement", figures)
+    plain = module.measured_agreement
+    monkeypatch.setattr(module, "measured_agreement", figures)
     monkeypatch.setattr(module, "_LONG_SECONDS", 0.01)
     with opened(browser, tmp_path) as adjudication:
         for number in (1, 2):

@@ -247,7 +247,7 @@ def test_ctrl_c_says_how_many_runs_are_kept_and_where(
         (2, f"2 of 6 runs are finished and kept in {tmp_path / 'hf-relabel' / 'runs'}: the same command again trains"),
         (0, "No run was finished: the same command again starts anew."),
     ):
-        monkeypatch.setattr(f"hf_relabel.trainers.{name}.{name}", interrupted(name, done))
+        monkeypatch.setattr(f"hf_relabel.trainers.comparing.{name}.{name}", interrupted(name, done))
         assert run([name, str(tmp_path / "release"), "--eval", "beir"]) == 130
         error = capsys.readouterr().err
         assert error.startswith(f"Interrupted. {said}")
