@@ -62,8 +62,12 @@ class Lane:
 
     def freed(self) -> None:
         """There may be room: all that use the lane may send, each of them first in its turn."""
-        self.users.rotate(1)
-        for pump in tuple(self.users):
+        users = self.users
+        if len(users) == 1:
+            users[0]()
+            return
+        users.rotate(1)
+        for pump in tuple(users):
             pump()
 
     def succeeded(self) -> None:

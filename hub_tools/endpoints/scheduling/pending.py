@@ -85,7 +85,9 @@ class Pending:
             entry, self._held = self._held, None
             return entry
         waiting = self._retries
-        if waiting and waiting[0][0] <= now and self._better_elsewhere(waiting[0][2], server, now):
+        if not waiting:
+            return self._pull()
+        if waiting[0][0] <= now and self._better_elsewhere(waiting[0][2], server, now):
             fresh = self._pull()
             if fresh is not None:
                 return fresh

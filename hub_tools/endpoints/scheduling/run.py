@@ -216,7 +216,11 @@ class Run:
         now = self.loop.time()
         sends = 0
         while (server := freest(self._servers, now)) is not None:
-            entry = self._next(now, server)
+            try:
+                entry = self._pending.next(now, server)
+            except BaseException as error:
+                self._crash(error)
+                return
             if entry is None:
                 break
             estimate = self._spending.estimate(entry.request)
@@ -244,13 +248,6 @@ class Run:
         if not self._again:
             self._again = True
             self.loop.call_soon(self.pump)
-
-    def _next(self, now: float, server: Server) -> Entry | None:
-        try:
-            return self._pending.next(now, server)
-        except BaseException as error:
-            self._crash(error)
-            return None
 
     def _send(self, entry: Entry, server: Server, estimate: float, now: float) -> None:
         stats = self.stats
