@@ -1,0 +1,60 @@
+"""What version 0.1.0 wrote opens: a journal and a release as they were before the rooms were built (format_version 1).
+
+Both were made of `rows.jsonl` by `judge` with a listwise judge behind a server, then `build_configs`; `verdicts.json` holds
+the outcomes that it concluded.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from hf_relabel import Journal, build_configs, open_release, open_source, rebuild_configs, verdicts
+
+HERE = Path(__file__).parent
+ROWS, RELEASE = HERE / "rows.jsonl", HERE / "release"
+CONFIGS = ("original", "remove", "remove-hn", "relabel", "relabel-filter", "verdicts")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """A copy: opening a journal to write may bring it up to date."""
+    return Path(shutil.copy(HERE / "journal.sqlite", tmp_path))
+
+
+def outcomes(path: Path) -> list[list[str]]:
+    with Journal(path, write=False) as opened:
+        return [[str(each.outcome) for each in said] for _, said in verdicts(open_source(ROWS), opened)]
+
+
+def test_a_journal_gives_the_same_verdicts(journal: Path) -> None:
+    expected = json.loads((HERE / "verdicts.json").read_text())
+    assert outcomes(journal) == expected
+    assert {"false_negative", "negative"} <= {outcome for row in expected for outcome in row}
+    with Journal(journal) as opened:
+        assert sum(opened.counts().values()) == 66
+    assert outcomes(journal) == expected
+
+
+def test_what_is_built_of_it_is_what_was_built_then(journal: Path, tmp_path: Path) -> None:
+    build_configs(ROWS, journal, tmp_path / "built", progress=False)
+    for config in CONFIGS:
+        assert table(tmp_path / "built", config).equals(table(RELEASE, config), check_metadata=True), config
+
+
+def test_a_release_opens_and_is_built_anew(tmp_path: Path) -> None:
+    release = open_release(RELEASE)
+    judged = [[str(each.outcome) for each in said] for _, said in release.judged_rows()]
+    assert judged == json.loads((HERE / "verdicts.json").read_text())
+    rebuild_configs(release, tmp_path / "again", progress=False)
+    for config in CONFIGS:
+        assert table(tmp_path / "again", config).equals(table(RELEASE, config), check_metadata=True), config
+
+
+def table(folder: Path, config: str):  # type: ignore[no-untyped-def]
+    (file,) = (folder / config).glob("*.parquet")
+    return pq.read_table(file)
