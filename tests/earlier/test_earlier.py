@@ -1,6 +1,6 @@
 """What version 0.1.0 wrote opens: a journal and a release as they were before the rooms were built (format_version 1).
 
-Both were made of `rows.jsonl`: `judge` with a listwise judge behind a server, then `build_configs`. `verdicts.json` holds
+Both were made of `rows.jsonl`: `judge` with a listwise judge behind a server, then `build_configs`. `verdicts.json` has
 the outcomes that it concluded.
 """
 
