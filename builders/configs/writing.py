@@ -72,9 +72,9 @@ __all__ = [
 VERDICTS = "verdicts"
 README_NAME = "README.md"
 
-ROW_GROUP_BYTES = 16_000_000
-"""Of Arrow, in a row group. What is in memory at a time is a multiple of it, and readers take no longer over small row
-groups than over large ones: pages end at 1 MiB at most anyway."""
+ROW_GROUP_BYTES = 3_000_000
+"""Of Arrow, in a row group. What is in memory at a time is a multiple of it, and who looks at one row fetches its row
+group. All configs have the same rows in a row group, so that they have pages in common."""
 MAX_SHARD_BYTES = 250_000_000
 """Of Arrow, in a file. `datasets` keeps what it streams of a file until its end, and a Xet upload most of a file: with
 files twice as large both take 0.8 GB."""

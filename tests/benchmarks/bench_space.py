@@ -35,13 +35,13 @@ COMMAND_LINE = "from hf_relabel.hub_tools.commands import main; main()"
 def browse(rows: int) -> dict[str, Any]:
     """What is measured, in a process whose HF_ENDPOINT is the local Hub."""
     begin = time.perf_counter()
-    from hf_relabel.hub_tools.space.data import ranges
+    from hf_relabel.hub_tools.space.data import files
     from hf_relabel.hub_tools.space.data.browsing import Browser
-    from hf_relabel.hub_tools.space.data.index import Filter
+    from hf_relabel.hub_tools.space.data.filters import Filter
     from hf_relabel.hub_tools.space.people.drawing import draw_blind
 
     figures: dict[str, Any] = {}
-    fetched = _counted(ranges)
+    fetched = _counted(files)
 
     def timed(what: str, do: Callable[[], Any]) -> Any:
         start = time.perf_counter()
@@ -83,25 +83,25 @@ def browse(rows: int) -> dict[str, Any]:
     sample = timed(f"sample of {SAMPLE}", lambda: draw_blind(browser, SAMPLE))
     assert len(sample.items) == SAMPLE
     figures["sample, MB fetched"] = (fetched() - before) / 1e6
-    files = browser.release.manifest["files"].values()
-    figures["release, MB"] = sum(entry["bytes"] for entry in files) / 1e6
+    entries = browser.release.manifest["files"].values()
+    figures["release, MB"] = sum(entry["bytes"] for entry in entries) / 1e6
     browser.close()
     status = Path("/proc/self/status").read_text()
     figures["peak memory, MB"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
     return figures
 
 
-def _counted(ranges: Any) -> Callable[[], int]:
+def _counted(files: Any) -> Callable[[], int]:
     """Count the bytes that come from the Hub."""
     total = [0]
-    plain = ranges.HubFiles.fetch
+    plain = files.HubFiles.fetch
 
     def fetch(self: Any, path: str, start: int, stop: int) -> bytes:
         content: bytes = plain(self, path, start, stop)
         total[0] += len(content)
         return content
 
-    ranges.HubFiles.fetch = fetch
+    files.HubFiles.fetch = fetch
     return lambda: total[0]
 
 

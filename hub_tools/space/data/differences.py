@@ -30,7 +30,7 @@ from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.hub_tools.hub.source import HubLocation
 from hf_relabel.hub_tools.releases.diff import DiffReport, diff
 from hf_relabel.hub_tools.releases.opening import open_release
-from hf_relabel.hub_tools.space.data.index import ordered
+from hf_relabel.hub_tools.space.data.index_reading import ordered
 from hf_relabel.hub_tools.space.data.ranges import Opened, opened
 
 KINDS = (ROW_ADDED, ROW_DROPPED, ROW_CHANGED, VERDICT_CHANGED)
@@ -53,7 +53,7 @@ class StreamedRelease(Release):
         assert self.parts is not None
         files = self.parts.config(config)
         with ThreadPoolExecutor(1, "space-diff-read") as pool:
-            for table in ordered(pool, files.read, files.groups(), _AHEAD):
+            for table in ordered(pool, files.read, files.runs(), _AHEAD):
                 for some in table.to_batches(max_chunksize=batch):
                     yield from some.to_pylist()
 

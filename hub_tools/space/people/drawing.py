@@ -21,7 +21,8 @@ from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Label, Outcome, Verdict
 from hf_relabel.builders.rows import Row
 from hf_relabel.hub_tools.space.data.browsing import Browser
-from hf_relabel.hub_tools.space.data.index import OUTCOMES, ordered
+from hf_relabel.hub_tools.space.data.filters import OUTCOMES
+from hf_relabel.hub_tools.space.data.index_reading import ordered
 from hf_relabel.hub_tools.space.data.ranges import ConfigFiles, Group
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def draw_blind(browser: Browser, size: int, *, seed: int = 0, progress: Progress
     drawing = _Drawing(stages, size, seed)
     done, everything = 0, files.lines + size
     with ThreadPoolExecutor(_READERS, "space-sample") as pool:
-        for table in ordered(pool, lambda group: _table(files, group), files.groups()):
+        for table in ordered(pool, lambda group: _table(files, group), files.runs()):
             drawing.add(table)
             done += table.num_rows
             if progress is not None:

@@ -19,7 +19,7 @@ import gradio as gr
 
 from hf_relabel.builders.errors import RelabelError
 from hf_relabel.builders.techniques import Technique
-from hf_relabel.hub_tools.space.data.index import Filter
+from hf_relabel.hub_tools.space.data.filters import Filter
 from hf_relabel.hub_tools.space.running import Running
 from hf_relabel.hub_tools.space.web import events, views
 from hf_relabel.hub_tools.space.web.texts import one_line, visible

@@ -9,7 +9,7 @@ import gradio as gr
 
 from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.hub_tools.hub.redaction import redact
-from hf_relabel.hub_tools.space.data.index import Filter
+from hf_relabel.hub_tools.space.data.filters import Filter
 from hf_relabel.hub_tools.space.people.adjudication import CHOICES
 from hf_relabel.hub_tools.space.running import Running
 from hf_relabel.hub_tools.space.web import views

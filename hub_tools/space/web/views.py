@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from hf_relabel.hub_tools.space.data.browsing import BrowsedRow, TechniqueEffect
+from hf_relabel.hub_tools.space.data.browsed_row import BrowsedRow, TechniqueEffect
 from hf_relabel.hub_tools.space.data.differences import ChangePage, ComparisonState
 from hf_relabel.hub_tools.space.data.index import Page
 from hf_relabel.hub_tools.space.data.overview import ConfigCounts, Overview, SubsetCounts

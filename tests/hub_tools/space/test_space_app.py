@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import ConfigError, ReleaseError
-from hf_relabel.hub_tools.space.data.browsing import BrowsedRow, Candidate, Positive, StageWord, SuspectOpinion
-from hf_relabel.hub_tools.space.data.index import Page, RowLine
+from hf_relabel.hub_tools.space.data.browsed_row import BrowsedRow, Candidate, Positive, StageWord, SuspectOpinion
+from hf_relabel.hub_tools.space.data.index import Page
+from hf_relabel.hub_tools.space.data.index_tables import RowLine
 from hf_relabel.hub_tools.space.people.allowed import Permission
 from hf_relabel.hub_tools.space.people.answers import SyncState
 from hf_relabel.hub_tools.space.people.questions import Progress, Question, Shown

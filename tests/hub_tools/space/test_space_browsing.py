@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.techniques import Technique, account
 from hf_relabel.hub_tools.space.data.browsing import Browser
-from hf_relabel.hub_tools.space.data.index import LABELS, OUTCOMES, Filter
-from hf_relabel.hub_tools.space.data.ranges import ByteLimited, ConfigFiles, opened
+from hf_relabel.hub_tools.space.data.filters import LABELS, OUTCOMES, Filter
+from hf_relabel.hub_tools.space.data.kept import ByteLimited
+from hf_relabel.hub_tools.space.data.ranges import ConfigFiles, opened
 from tests.examples import drawn
 from tests.hub_tools.space_data import HOSTILE, REPO, WORDS, built, hub_here, judged_rows
 
@@ -281,6 +284,47 @@ def test_files_without_a_page_index_are_read_by_the_row_group(folder: Path, tmp_
     whole = pq.read_table(plain).to_pylist()
     for group in files.groups():
         assert files.rows(group, 1, 2) == whole[group.first + 1 : group.first + 3]
+
+
+def rewritten(folder: Path, out: Path, changed: Callable[[str, pa.Table], pa.Table], **lines: int) -> Path:
+    """A release with other row groups of so many lines in some of its configs, and other lines."""
+    shutil.copytree(folder, out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    for name, entry in manifest["files"].items():
+        config = name.split("/")[0]
+        if config in lines:
+            table = changed(name, pq.read_table(out / name))
+            pq.write_table(table, out / name, row_group_size=lines[config])
+            entry["bytes"] = (out / name).stat().st_size
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    return out
+
+
+def test_a_release_in_other_row_groups_is_browsed_too(
+    browser: Browser, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As earlier versions wrote it, in large ones; and by others, in some that end within a row."""
+    monkeypatch.setattr(ConfigFiles, "runs", lambda files, most=0: files.groups())
+    other = rewritten(folder, tmp_path / "other", lambda _, table: table, original=70, verdicts=5)
+    with Browser.open(other) as found:
+        assert found.wait_for_index(60).is_finished
+        assert found.find(size=ROWS) == browser.find(size=ROWS)
+        wanted = Filter(outcomes={"doubtful"}, labels={"worse"})
+        assert all_numbers(found, wanted) == expected(wanted)
+        for number in range(0, ROWS, 7):
+            assert found.row(number) == browser.row(number)
+
+
+def test_verdicts_on_rows_that_are_not_there_are_told(folder: Path, tmp_path: Path) -> None:
+    last = max(path.name for path in (folder / "verdicts").iterdir())
+
+    def changed(name: str, table: pa.Table) -> pa.Table:
+        rows = pa.array([*table["row"].to_pylist()[:-1], ROWS])
+        return table.set_column(0, "row", rows) if name.endswith(last) else table
+
+    other = rewritten(folder, tmp_path / "other", changed, verdicts=1_000)
+    with Browser.open(other) as browser:
+        assert f"speaks of row {ROWS}, which `original` lacks" in str(browser.wait_for_index(60).error)
 
 
 def test_the_cache_keeps_to_its_bytes() -> None:

@@ -1,8 +1,10 @@
-"""Footers and page headers of Parquet, which come from others: what is read is what pyarrow reads, or refused."""
+"""Parts of Parquet files, which come from others: what is read is what pyarrow reads of the whole, or refused."""
 
 from __future__ import annotations
 
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,71 +12,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import BuildError
+from hf_relabel.hub_tools.space.data import ranges
+from hf_relabel.hub_tools.space.data.files import RangedFile
+from hf_relabel.hub_tools.space.data.kept import ByteLimited
 from hf_relabel.hub_tools.space.data.ranges import ConfigFiles, opened
-from hf_relabel.hub_tools.space.data.thrift import BINARY, DOUBLE, I32, I64, LIST, STRUCT, TRUE, Reader, Struct, written
 from tests.examples import drawn
 from tests.hub_tools.space_data import built
-
-
-def footer_of(path: Path) -> bytes:
-    content = path.read_bytes()
-    length = int.from_bytes(content[-8:-4], "little")
-    return content[-8 - length : -8]
-
-
-def test_a_footer_that_is_read_and_written_is_the_same(tmp_path: Path) -> None:
-    for path in built(tmp_path / "release", 40).rglob("*.parquet"):
-        footer = footer_of(path)
-        assert written(Reader(footer).struct()) == footer
-
-
-def values(depth: int) -> st.SearchStrategy[tuple[int, Any]]:
-    plain = [
-        st.tuples(st.just(TRUE), st.booleans()),
-        st.tuples(st.sampled_from([I32, I64]), st.integers(-(2**63), 2**63 - 1)),
-        st.tuples(st.just(DOUBLE), st.floats(allow_nan=False)),
-        st.tuples(st.just(BINARY), st.binary(max_size=20)),
-    ]
-    if depth:
-        plain.append(st.tuples(st.just(STRUCT), structs(depth - 1)))
-        lists = [
-            st.tuples(st.just(I64), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20)),
-            st.tuples(st.just(STRUCT), st.lists(structs(depth - 1), max_size=3)),
-            st.tuples(st.just(TRUE), st.lists(st.booleans(), max_size=20)),
-        ]
-        plain.append(st.tuples(st.just(LIST), st.one_of(lists)))
-    return st.one_of(plain)
-
-
-def structs(depth: int) -> st.SearchStrategy[Struct]:
-    fields = st.dictionaries(st.integers(1, 40), values(depth), max_size=5)
-    return fields.map(lambda found: Struct(dict(sorted(found.items()))))
-
-
-@settings(deadline=None)
-@given(structs(2))
-def test_structs_come_back_as_they_were(value: Struct) -> None:
-    read = Reader(written(value)).struct()
-    assert written(read) == written(value)
-    assert set(read.fields) == set(value.fields)
-
-
-@given(st.binary(max_size=200))
-def test_bytes_that_are_no_struct_are_refused(content: bytes) -> None:
-    with suppress(BuildError):
-        assert isinstance(Reader(content).struct(), Struct)
-
-
-def test_a_struct_in_a_struct_in_a_struct_ends_somewhere() -> None:
-    with pytest.raises(BuildError, match="nested too deep"):
-        Reader(b"\x1c" * 10_000).struct()
-    with pytest.raises(BuildError, match="longer than itself"):
-        Reader(b"\x19\xf8\xff\xff\xff\xff\x0f").struct()
 
 
 @drawn(8)
@@ -149,16 +97,76 @@ def _made() -> bytes:
 CONTENT = _made()
 
 
-@pytest.mark.soak
-def test_few_bytes_are_fetched_for_a_row(tmp_path: Path) -> None:
-    folder = built(tmp_path / "large", 60, characters=60_000, row_group_bytes=6_000_000, max_shard_bytes=50_000_000)
-    release = release_from_folder(folder)
+def test_a_row_is_fetched_with_its_row_group_and_then_its_neighbours_are_there(tmp_path: Path) -> None:
+    release = release_from_folder(built(tmp_path / "large", 60, row_group_bytes=9_000, max_shard_bytes=50_000_000))
     path = release.files("original")[0]
-    files = files_of((folder / path).read_bytes(), 60)
+    files = files_of((tmp_path / "large" / path).read_bytes(), 60)
     memory: Any = files.files
     group = files.group_with_line(30)
-    files.rows(group, 30 - group.first, 1)
-    assert memory.fetched < 0.4 * len(memory.content)
     before = memory.fetched
     files.rows(group, 30 - group.first, 1)
+    assert 0 < memory.fetched - before < 0.5 * len(memory.content)
+    before = memory.fetched
+    assert len(files.rows(group, 0, group.rows)) == group.rows > 1
     assert memory.fetched == before
+
+
+def test_a_row_group_too_large_to_be_kept_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(ranges, "_PART_ROWS", 4)
+    files = files_of(CONTENT, 40)
+    footer = sum(files.cache.bytes for _ in files.groups_of(0)[:1])
+    whole = pq.read_table(io.BytesIO(CONTENT)).to_pylist()
+    for group in files.groups():
+        for first in range(group.rows - 2):
+            start = group.first + first
+            assert files.rows(group, first, 3) == whole[start : start + 3]
+    assert files.cache.bytes == footer
+
+
+@pytest.mark.parametrize("run_bytes", [0, 2_000, 10_000_000])
+def test_small_row_groups_are_read_together(run_bytes: int) -> None:
+    files = files_of(CONTENT, 40)
+    runs = list(files.runs(run_bytes))
+    assert {0: 3, 10_000_000: 1}.get(run_bytes, 2) == len(runs)
+    tables = [files.read(run, ["row"]) for run in runs]
+    assert [run.rows for run in runs] == [table.num_rows for table in tables]
+    assert [run.first for run in runs] == [table["row"][0].as_py() for table in tables]
+    assert pa.concat_tables(tables)["row"].to_pylist() == list(range(40))
+
+
+def test_what_was_fetched_is_not_asked_for_again() -> None:
+    memory = _Memory(bytes(range(256)) * 4_000)
+    file = RangedFile(memory, "made", len(memory.content))
+    with ThreadPoolExecutor(2) as pool:
+        file.fetch([(1_000_000, 1_000_100), (10, 20), (200, 300)], pool)
+        with pytest.raises(ValueError, match="a part that it does not have"):
+            file.fetch([(0, 2_000_000)], pool)
+    assert memory.fetched == 290 + 100
+    for start, stop in ((10, 300), (1_000_000, 1_000_100)):
+        file.seek(start)
+        assert file.read(stop - start) == memory.content[start:stop]
+    assert memory.fetched == 390
+    assert file.read() == memory.content[1_000_100:]
+    assert memory.fetched == 390 + len(memory.content) - 1_000_100
+    file.seek(-1)
+    with pytest.raises(ValueError, match="a part that it does not have"):
+        file.read(1)
+
+
+def test_who_wants_what_is_being_read_waits_for_it() -> None:
+    cache, made, begun, go = ByteLimited(100), [], threading.Event(), threading.Event()
+
+    def make() -> str:
+        made.append("once")
+        begun.set()
+        assert go.wait(10)
+        return "value"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.get_or_make, "key", make, len)
+        assert begun.wait(10)
+        second = pool.submit(cache.get_or_make, "key", make, len)
+        go.set()
+        assert (first.result(10), second.result(10)) == ("value", "value")
+    assert made == ["once"]
