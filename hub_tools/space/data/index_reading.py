@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _READERS = 2
 """Runs of row groups that are read at a time. With more, whoever looks at a row meanwhile waits longer."""
 _RUN_BYTES = 24_000_000
-"""Of uncompressed data: row groups of `original` that are read together. The last column of one and the first columns of
-the next lie side by side, so they are one request."""
+"""Of uncompressed data: row groups of `original` that are read together. The last column of one and the first columns
+of the next lie side by side, so they are one request."""
 _ROW_COLUMNS = ["query_id", "query", "subset"]
 _VERDICT_COLUMNS = ["row", "outcome", "label", "score", "agreement"]
 
