@@ -15,7 +15,6 @@ line that a crash cut short: it was never acknowledged, and nobody reads it.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -27,16 +26,13 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.disk.atomic_file import sync_folder
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Label
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 HUMAN = "human"
 """The name of the config, and of its folder."""
@@ -45,7 +41,6 @@ MOST_BYTES = 1_000_000
 """A file that is larger is followed by another, so that a commit never sends much again."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,80}\.jsonl")
 _MOST_TEXT = 10_000
-_MOST_LINES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,39 +309,3 @@ class EventLog:
     def close(self) -> None:
         with self._lock:
             self._abandon()
-
-
-def events_schema() -> pa.Schema:
-    """The Arrow schema of the config, with the fields of `Event`."""
-    import pyarrow as pa
-
-    return pa.schema([(field.name, pa.int64() if field.type == "int" else pa.string()) for field in fields(Event)])
-
-
-def parquet_of(events: Iterable[Event]) -> bytes:
-    """Events as a Parquet file that tells `load_dataset` its features. The same events give the same bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from hf_relabel.builders.configs.writing import with_features
-
-    table = pa.Table.from_pylist([event.to_dict() for event in events], events_schema())
-    out = io.BytesIO()
-    pq.write_table(table.cast(with_features(events_schema())), out, compression="zstd", compression_level=3)
-    return out.getvalue()
-
-
-def events_in_parquet(content: bytes) -> tuple[list[Event], int]:
-    """The events in a file of the config, and how many of its lines are none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(io.BytesIO(content)) as file:
-            if file.metadata.num_rows > _MOST_LINES:
-                return [], int(file.metadata.num_rows)
-            lines = file.read().to_pylist()
-    except (OSError, pa.ArrowException, UnicodeDecodeError, ValueError):
-        return [], 1
-    events = [event for event in map(event_of, lines) if event is not None]
-    return events, len(lines) - len(events)

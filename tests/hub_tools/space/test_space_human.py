@@ -26,11 +26,10 @@ from hf_relabel.hub_tools.space.people.answers import (
     EventLog,
     event_of,
     events_in,
-    events_in_parquet,
     line_of,
-    parquet_of,
 )
 from hf_relabel.hub_tools.space.people.config_on_hub import human_config, with_human
+from hf_relabel.hub_tools.space.people.event_files import events_in_parquet, parquet_of
 from tests.examples import drawn
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
