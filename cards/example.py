@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hf_relabel.builders.judgements import Judgement, Verdict
@@ -24,6 +24,12 @@ class Example:
     row: Row
     candidate: Passage
     stages: tuple[Judgement | None, ...]
+
+    @property
+    def score(self) -> float | None:
+        """Of the last judge that saw it; None where that gave none."""
+        said = [judgement for judgement in self.stages if judgement is not None]
+        return said[-1].score if said else None
 
     @property
     def has_reason(self) -> bool:
@@ -54,18 +60,24 @@ class ExampleFinder:
         if self.is_done:
             return
         self._seen += 1
-        if not any(verdict.is_false_negative for verdict in verdicts):
-            return
-        row = numbered.row
-        moved = set(account(Technique.RELABEL, row, verdicts, limit=self.limit).moved)
-        for verdict in sorted(verdicts, key=lambda verdict: verdict.position):
-            if verdict.position not in moved:
-                continue
-            found = Example(row, row.negative_passages[verdict.position], verdict.stages)
+        for found in examples_of_row(numbered, verdicts, limit=self.limit):
             if self.example is None or found.has_reason:
                 self.example = found
             if self.is_done:
                 return
+
+
+def examples_of_row(
+    numbered: NumberedRow, verdicts: Sequence[Verdict], *, limit: int = DEFAULT_LIMIT
+) -> Iterator[Example]:
+    """All that `relabel` makes positives of one row, in the order of its negatives."""
+    if not any(verdict.is_false_negative for verdict in verdicts):
+        return
+    row = numbered.row
+    moved = set(account(Technique.RELABEL, row, verdicts, limit=limit).moved)
+    for verdict in sorted(verdicts, key=lambda verdict: verdict.position):
+        if verdict.position in moved:
+            yield Example(row, row.negative_passages[verdict.position], verdict.stages)
 
 
 def example_of(

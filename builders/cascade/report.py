@@ -21,10 +21,11 @@ from typing import Any
 from hf_relabel.builders.cascade.judge_weights import MEMBER_MARK
 from hf_relabel.builders.cascade.rules import RELEVANT, Rule, candidates_of_stage, conclude
 from hf_relabel.builders.cascade.verdicts import JudgedRow, RunStage
+from hf_relabel.builders.errors import MissingExtra
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects
-from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.extras import require
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.rows import Row
@@ -109,6 +110,8 @@ class JudgingReport(Shown):
     escalation: tuple[Escalation, ...]
     cut: dict[str, int] = field(default_factory=dict)
     """Per judge, the judgements made on a part of the text."""
+    lacking: str | None = None
+    """What to install for the kappas and the tests of positions, which are None; None where nothing is missing."""
 
     def to_dict(self) -> dict[str, Any]:
         values = asdict(self)
@@ -145,6 +148,8 @@ class JudgingReport(Shown):
         if any(self.cut.values()):
             cut = ", ".join(f"{name}: {number}" for name, number in self.cut.items() if number)
             parts.append(f"Judged on a part of the text: {cut}.")
+        if self.lacking is not None:
+            parts.append(f"Not worked out: {self.lacking}")
         return "\n\n".join(parts)
 
     def _by_place(self) -> list[list[Any]]:
@@ -184,10 +189,10 @@ false negatives: how many are found. lost: how many more another way finds."""
 _BEST_VALUE = "best value: no other finds as many for fewer tokens."
 
 
-@needs("audit", "A report on judges")
 @expects(judged=Iterable, stages=Sequence)
 def judging_report(judged: Iterable[JudgedRow], stages: Sequence[RunStage]) -> JudgingReport:
-    """Read all rows of a run once and report on its judges. See the module's text.
+    """Read all rows of a run once and report on its judges. See the module's text. Kappa and the test of positions
+    need the extra `audit`; without it `lacking` says so.
 
     Example:
             from hf_relabel.builders.cascade.verdicts import stages_of_run
@@ -254,14 +259,17 @@ class _Counting:
         return answers
 
     def report(self) -> JudgingReport:
+        lacking = _lacking() if self.places or self.pairs else None
+        whole = lacking is None
         ways = [way.result() for way in self.ways]
         return JudgingReport(
             rows=self.rows,
             candidates=self.candidates,
-            positions=tuple(_bias(name, counts) for name, counts in self.places.items()),
-            agreement=tuple(_agreement(*names, counts) for names, counts in self.pairs.items()),
+            positions=tuple(_bias(name, counts, tested=whole) for name, counts in self.places.items()),
+            agreement=tuple(_agreement(*names, counts, with_kappa=whole) for names, counts in self.pairs.items()),
             escalation=tuple(_with_front(ways)),
             cut={name: number for name, number in self.cut.items() if number},
+            lacking=lacking,
         )
 
 
@@ -337,12 +345,21 @@ def _with_front(ways: Sequence[Escalation]) -> list[Escalation]:
     return [replace(way, on_front=not way.missing and not beaten(way)) for way in ways]
 
 
-def _bias(name: str, counts: Counter[tuple[int, Label]]) -> PositionBias:
+def _lacking() -> str | None:
+    """Why there are no statistics: counts are shown without the extra that they need."""
+    try:
+        require("audit", what="Kappa and the test of positions")
+    except MissingExtra as missing:
+        return str(missing)
+    return None
+
+
+def _bias(name: str, counts: Counter[tuple[int, Label]], *, tested: bool) -> PositionBias:
     places = []
     for place in sorted({place for place, _ in counts}):
         better, worse = counts[place, Label.BETTER], counts[place, Label.WORSE]
         places.append(Place(place, better + worse + counts[place, Label.IRRELEVANT], better, better + worse))
-    p_value, trend = _tested(places)
+    p_value, trend = _tested(places) if tested else (None, None)
     rates = [place.relevant / place.answers for place in places if place.answers >= 20]
     spread = max(rates) - min(rates) if rates else None
     return PositionBias(name, tuple(places), p_value, trend, spread)
@@ -373,11 +390,11 @@ def _tested(places: Sequence[Place]) -> tuple[float | None, float | None]:
     return p_value, float(np.corrcoef(numbers, labels)[0, 1])
 
 
-def _agreement(first: str, second: str, counts: Counter[tuple[Label, Label]]) -> Agreement:
+def _agreement(first: str, second: str, counts: Counter[tuple[Label, Label]], *, with_kappa: bool) -> Agreement:
     answers = {pair: number for pair, number in counts.items() if pair[0].is_answer and pair[1].is_answer}
     both = sum(answers.values())
     same = sum(number for (one, other), number in answers.items() if one is other)
-    return Agreement(first, second, both, same, _kappa(answers, both))
+    return Agreement(first, second, both, same, _kappa(answers, both) if with_kappa else None)
 
 
 def _kappa(answers: Mapping[tuple[Label, Label], int], both: int) -> float | None:

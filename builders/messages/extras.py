@@ -56,7 +56,7 @@ EXTRAS: dict[str, Extra] = {
         "report on judges, audit, calibrate, measure judges",
         {"crowdkit": "crowd-kit", "pandas": "pandas", "sklearn": "scikit-learn", **_STATISTICS},
         commands=("report", "audit", "judge-bench", "build", "run"),
-        names=("audit_report", "calibrate", "judge_figures", "judging_report"),
+        names=("audit_report", "calibrate", "judge_figures"),
     ),
     "student": Extra(
         "train a cheap offline judge",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
@@ -130,7 +131,8 @@ class Inspection:
         parts = [self._heading(), self._subset_table(), self._finding_table(), self._what_is_left()]
         skipped = self.source["skipped"]
         if skipped["count"]:
-            lines = [f"{skipped['count']} bad rows were skipped. The first:", *skipped["messages"][:EXAMPLES_KEPT]]
+            heading = f"{counted(skipped['count'], 'bad row was', 'bad rows were')} skipped. The first:"
+            lines = [heading, *skipped["messages"][:EXAMPLES_KEPT]]
             parts.append("\n  ".join(lines))
         return "\n\n".join(part for part in parts if part)
 

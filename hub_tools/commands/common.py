@@ -79,6 +79,14 @@ _STAGE_OPTIONS = [
     click.option(
         "--model", help="Model of an offline judge, the folder of a student, or the name to ask the server for."
     ),
+    click.option(
+        "--better",
+        type=click.FloatRange(0, 1),
+        help="Score from which a judge that scores (similarity, cross-encoder, student) calls a candidate better.",
+    ),
+    click.option(
+        "--worse", type=click.FloatRange(0, 1), help="Score from which it calls it worse; not above --better."
+    ),
     click.option("--replies", metavar="FILE", help="For --judge saved-replies: replies that RLHN saved."),
     click.option("--concurrency", type=click.IntRange(min=1), help="Most requests in flight per server."),
     click.option(
@@ -196,9 +204,12 @@ def source_settings(options: dict[str, Any]) -> SourceSettings:
         raise ConfigError(one_line(error, SourceSettings, _option)) from error
 
 
+SCORING = ("similarity", "cross-encoder", "student")
+"""Judges that label by thresholds on a score of their own."""
+
 _STAGE_NAMES = (
-    *("judge_kind", "endpoints", "dialect", "chat_template", "model", "replies", "truth", "concurrency", "max_cost"),
-    *("price_prompt", "price_completion", "deadline", "stages_file", "parameters"),
+    *("judge_kind", "endpoints", "dialect", "chat_template", "model", "better", "worse", "replies", "truth"),
+    *("concurrency", "max_cost", "price_prompt", "price_completion", "deadline", "stages_file", "parameters"),
 )
 
 
@@ -214,6 +225,8 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
     if given["stages_file"]:
         if given["judge_kind"] or given["endpoints"]:
             raise ConfigError("Give either --stages or --judge and --endpoint, not both.")
+        if _thresholds(given):
+            raise ConfigError("--better and --worse are for --judge. With --stages they stand in the job file's judge.")
         return load_job(given["stages_file"], parse_parameters(given["parameters"])).stages
     told = {name: given[name] for name in ("dialect", "chat_template", "model")}
     endpoints = [{"url": url, **told} for url in given["endpoints"]]
@@ -223,6 +236,10 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
         return (StageSettings.model_validate(settings),)
     except ValidationError as error:
         raise ConfigError(one_line(error, StageSettings, _option)) from error
+
+
+def _thresholds(given: dict[str, Any]) -> dict[str, float]:
+    return {name: given[name] for name in ("better", "worse") if given[name] is not None}
 
 
 def _judge(given: dict[str, Any]) -> dict[str, Any]:
@@ -244,7 +261,11 @@ def _judge(given: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"--judge {judge_kind} needs --{option} FILE.")
     if given["model"] and not given["endpoints"]:
         judge["model"] = given["model"]
-    return judge
+    thresholds = _thresholds(given)
+    for name in thresholds:
+        if kind not in SCORING:
+            raise ConfigError(f"--{name}: the {kind} judge gives no score; {', '.join(SCORING)} do.")
+    return judge | thresholds
 
 
 def _option(place: tuple[int | str, ...]) -> str:

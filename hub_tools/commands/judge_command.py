@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +41,14 @@ EPILOG = """\b
 Examples:
   hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080
   hf relabel judge user/repo --subset nq --endpoint http://a:8080 --endpoint http://b:8080
-  hf relabel judge train.jsonl --judge similarity
+  hf relabel judge train.jsonl --judge similarity --better 0.8
   hf relabel judge train.jsonl --stages rlhn-two-stage --set stage2_url=http://b:8080
   hf relabel judge train.jsonl --endpoint http://127.0.0.1:8080 --retry-failed
   RAY_ADDRESS=head:6379 hf relabel judge user/repo --endpoint http://a:8080 --journal /shared/a.sqlite --engine ray"""
 
 MOST_REASONS_SHOWN = 10
+FEW_BETTER = 0.01
+"""A judge that scores and calls a smaller share better likely has its threshold too high for this data."""
 _ANSWERS = [str(label) for label in Label if label.is_answer]
 WHAT_LABELS_MEAN = """\
 better: relevant, and at least as good as the ground truth: a false negative.
@@ -139,11 +142,33 @@ def show_reports(reports: list[StageReport], journal: Journal, as_json: bool) ->
     for report in reports:
         click.echo(fitted(f"{report.name}: {report.sums()}."))
     click.echo(f"\n{WHAT_LABELS_MEAN}")
+    show_thresholds(reports, journal)
     if any(report.known for report in reports):
         click.echo("known: counted too, but in the journal already and not asked again.")
     if any(report.unknown for report in reports):
         click.echo("unknown: in rows that the judge does not know.")
     show_failures(journal)
+
+
+def show_thresholds(reports: Sequence[StageReport], journal: Journal) -> None:
+    """What the judges that score call better and worse, and what to try where that is next to nothing."""
+    from hf_relabel.builders.cascade.verdicts import stages_of_run
+
+    judges = [judge for stage in stages_of_run(journal.last_run()) for judge in stage.judges]
+    for report, judge in zip(reports, judges, strict=True):
+        if "better" not in judge.settings:
+            continue
+        better, worse = (_from(judge.settings[name]) for name in ("better", "worse"))
+        click.echo(fitted(f"{report.name} judges by its score: better {better}, worse {worse} (--better, --worse)."))
+        answers = sum(number for label, number in report.totals.items() if label.is_answer)
+        found = report.totals[Label.BETTER]
+        if found < FEW_BETTER * answers:
+            share = f"{found:,} of {counted(answers, 'candidate')}"
+            click.echo(fitted(f"It called {share} better. A lower --better finds more, and is wrong more often."))
+
+
+def _from(threshold: float | None) -> str:
+    return "never" if threshold is None or math.isinf(threshold) else f">= {threshold:.2f}"
 
 
 def show_failures(journal: Journal) -> None:

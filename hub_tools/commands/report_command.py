@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.cascade.verdicts import JudgedRow
 
 EPILOG = """\b
 Examples:
   hf relabel report train.jsonl
   hf relabel report train.jsonl --journal judged.sqlite --figure pareto.png
+  hf relabel report train.jsonl --examples 20
   hf relabel report train.jsonl --json"""
 
 
@@ -23,27 +27,43 @@ Examples:
 @source_options
 @click.option("--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are.")
 @click.option("--figure", help="Write tokens against false negatives of each escalation rule to this PNG file.")
+@click.option(
+    "--examples",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Of so many rows show a candidate that `relabel` makes a positive.",
+)
 @json_option
-def command(journal_path: str, figure: str | None, as_json: bool, **options: Any) -> None:
+def command(journal_path: str, figure: str | None, examples: int, as_json: bool, **options: Any) -> None:
     """Report on the judges of the last run over SOURCE. Asks nobody.
 
-    Shows whether a judge of lists prefers some places of its prompt, how far judges agree, and what each escalation
-    rule would have cost and found on the same replies.
+    Shows some of what was found, whether a judge of lists prefers some places of its prompt, how far judges agree, and
+    what each escalation rule would have cost and found on the same replies.
     """
-    command_needs("audit")
     from hf_relabel.builders.cascade.report import judging_report
     from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
     from hf_relabel.builders.journal.store import Journal
+    from hf_relabel.hub_tools.commands.examples import examples_text, relabelled_in
     from hf_relabel.hub_tools.judging.assemble import source_of
 
+    shown: list[dict[str, Any]] = []
     with Journal(journal_path, write=False) as journal, progress_bar("reading") as bar:
         run = journal.last_run()
         rows = judged_rows(source_of(source_settings(options)), journal, run)
-        report = judging_report((bar.update() or row for row in rows), stages_of_run(run))
+
+        def passing() -> Iterator[JudgedRow]:
+            for row in rows:
+                bar.update()
+                if len(shown) < examples:
+                    shown.extend(relabelled_in(row))
+                yield row
+
+        report = judging_report(passing(), stages_of_run(run))
     if as_json:
-        print_json(report.to_dict())
+        print_json({**report.to_dict(), "examples": shown})
     else:
-        click.echo(report.to_text())
+        click.echo("\n\n".join([report.to_text(), *([examples_text(shown)] if shown else [])]))
     if figure:
         _draw([way for way in report.to_dict()["escalation"] if not way["missing"]], Path(figure))
 

