@@ -215,7 +215,8 @@ def _show_score(score: Score) -> None:
     )
     click.echo(
         "The similarity judge is a small bi-encoder, an offline stand-in for an LLM. Its threshold was picked on this"
-        f" set for show (`judge --better {BETTER}`; the default is {SimilarityJudge(JUDGE_MODEL).better}); expect worse on your data."
+        f" set for show (`judge --better {BETTER}`; the default is {SimilarityJudge(JUDGE_MODEL).better}); expect"
+        " worse on your data."
     )
 
 

@@ -3,7 +3,7 @@
 | view | columns | one line for | losses |
 |---|---|---|---|
 | `tuples` | query, positive, negative_1 … negative_n | each positive | (Cached)MultipleNegativesRankingLoss |
-| `triplets` | query, positive, negative | a positive and a drawn negative, taken in turn until each had a line | (Cached)GISTEmbedLoss |
+| `triplets` | query, positive, negative | each positive or negative, with one of the others | (Cached)GISTEmbedLoss |
 | `lists` | query, docs, labels | each row | LambdaLoss, ListNetLoss and the other list losses of CrossEncoder |
 | `scores` | query, positive, negative_1 … negative_n, label | each positive | MarginMSELoss, DistillKLDivLoss |
 """

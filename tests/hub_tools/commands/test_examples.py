@@ -47,7 +47,7 @@ def test_a_report_shows_some_of_what_was_found(judged: list[str], capsys: pytest
     assert run(judged) == 0
     lines = [line for line in examples_in(capsys.readouterr().out) if line]
     assert [line.split(": ")[0].strip() for line in lines] == [
-        *("Query q0", "a positive", "+ n0-0", "Query q1", "a positive", "+ n1-0", "Query q2", "a positive", "+ n2-0")
+        start for row in range(3) for start in (f"Query q{row}", "a positive", f"+ n{row}-0, score 1.000")
     ]
     assert all(len(line) <= 80 and line.endswith("…") for line in lines)
     assert not any("\x1b" in line or "\u202e" in line for line in lines)
@@ -60,7 +60,7 @@ def test_as_many_as_were_asked_for(judged: list[str], capsys: pytest.CaptureFixt
     examples: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["examples"]
     assert [each["docid"] for each in examples] == [f"n{number}-0" for number in range(4)]
     assert examples[0]["positive"].startswith("text of p0")
-    assert examples[0]["score"] is None
+    assert examples[0]["score"] == 1
 
 
 def test_a_line_is_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,9 +79,9 @@ SOMETIMES = {"build", "run", "plan", "suspects", "judge", "report"}
 """Commands that need an extra for what a judge or a step of them needs, which is tested there."""
 FREE = set(
     "apply build_configs conclude diff draw_audit free_findings inspect judge judged_rows judging_report load_job"  # noqa: SIM905
-    " load_recipe log make_endpoint mine open_hub_source open_release open_source open_training_data plan publish pull push"
-    " push_model push_source read_answers read_beir rebuild_configs relabel release_from_folder render_card search_suspects"
-    " verdicts write_configs".split()
+    " load_recipe log make_endpoint mine open_hub_source open_release open_source open_training_data plan publish pull"
+    " push push_model push_source read_answers read_beir rebuild_configs relabel release_from_folder render_card"
+    " search_suspects verdicts write_configs".split()
 )
 """Public functions that need an extra for some judges, endpoints or engines at most, which say so themselves."""
 CASES = [(extra, name) for extra, commands in NEEDING.items() for name in commands]

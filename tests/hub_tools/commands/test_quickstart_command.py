@@ -31,7 +31,9 @@ def test_the_environment_is_activated_first_where_its_command_is_not_found(
     script.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(environment))
     assert to_activate() is None
-    monkeypatch.chdir("/")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert to_activate() == str(environment / "activate")
     (tmp_path / "hf-relabel").touch(mode=0o755)
