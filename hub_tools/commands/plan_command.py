@@ -222,7 +222,7 @@ def _what_is_missing(plan: JobPlan) -> list[str]:
             f" per million tokens). For servers of your own: `{program()} plan` with --price-hour USD."
         )
     if any(stage.hours is None for stage in asking):
-        notes.append(f"hours -: no speed is known. Use `{program()} plan` with --tokens-per-second NUMBER.")
+        notes.append(f"hours -: no speed is known. Give `{program()} plan` --tokens-per-second NUMBER.")
     return notes
 
 
