@@ -21,6 +21,7 @@ from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.messages.expecting import expect
 from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Row
 
 DEFAULT_LIMIT = 7
@@ -41,6 +42,28 @@ class Technique(StrEnum):
     REMOVE_HN = "remove-hn"
     RELABEL = "relabel"
     RELABEL_FILTER = "relabel-filter"
+
+
+def default_of(techniques: Sequence[str]) -> str:
+    """The config that loads when none is named, where nobody said which: `remove-hn`, which needs no precise judge,
+    where it is built; else the first technique that is."""
+    safe = str(Technique.REMOVE_HN)
+    return str(techniques[0]) if techniques and safe not in techniques else safe
+
+
+def check_default(default: str | None, techniques: Sequence[str]) -> None:
+    """Whether a default config that was named is built; None where none was named.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if default is not None and default not in techniques:
+        built = [str(technique) for technique in techniques]
+        remedy = f" Name one that is, such as {argument('default', default_of(built))}." if built else ""
+        raise ConfigError(
+            f"The default config {str(default)!r} is not among those built: {', '.join(built) or 'none'}."
+            f"{did_you_mean(str(default), built) or remedy}"
+        )
 
 
 class Dropped(StrEnum):

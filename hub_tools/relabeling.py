@@ -214,14 +214,12 @@ def _settings(
     if not names:
         raise ConfigError(f"technique: name at least one of {', '.join(Technique)}.")
     techniques = tuple(map(str, dict.fromkeys(names)))
-    default = str(Technique.REMOVE_HN)
     try:
         settings = BuildSettings(
             out="",
             techniques=techniques,
             limit=most,
             views=cast(Any, (views,) if isinstance(views, str) else tuple(views)),
-            default=default if default in techniques else techniques[0],
             calibration=None if calibration is None else os.fspath(calibration),
         )
     except ValidationError as error:

@@ -50,7 +50,7 @@ from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.readme.configs_readme import EMPTY_NOTE, format_lines, readme_text, totals, view_lines
 from hf_relabel.builders.rows import NumberedRow, arrow_schema
-from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique
+from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique, check_default, default_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,7 +154,7 @@ def write_configs(
     split: str = "train",
     max_shard_bytes: int = MAX_SHARD_BYTES,
     row_group_bytes: int = ROW_GROUP_BYTES,
-    default_config: str = Technique.REMOVE_HN,
+    default_config: str | None = None,
     manifest_extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
     suspects: Callable[[NumberedRow], Sequence[Suspect]] | None = None,
     on_shard: Callable[[Shard], None] | None = None,
@@ -179,7 +179,8 @@ def write_configs(
         stage_judges: what judged at each stage, in order; none to leave that out of the verdicts config.
         max_shard_bytes: most bytes of Arrow (uncompressed) in a file, give or take a row.
         row_group_bytes: about the bytes of Arrow in a row group; also what bounds the memory.
-        default_config: the technique that loads when no config is named.
+        default_config: the technique that loads when no config is named; None for `remove-hn` where it is among the
+            techniques, else the first.
         manifest_extra: entries to add to the manifest, such as the source and the judges' settings, or what gives them
             once all rows have been read.
         suspects: finds the suspected ground truths of a row, for the config `suspects`; None writes no such config.
@@ -204,7 +205,7 @@ def write_configs(
         split,
         max_shard_bytes,
         row_group_bytes,
-        str(default_config),
+        default_of(techniques) if default_config is None else str(default_config),
         suspects is not None,
         scores,
         tuple(views),
@@ -568,9 +569,7 @@ def _check_settings(
     limit: int,
     max_shard_bytes: int,
 ) -> None:
-    if default_config not in techniques:
-        built = ", ".join(techniques) or "none"
-        raise ConfigError(f"The default config {str(default_config)!r} is not among those to build: {built}.")
+    check_default(default_config, techniques)
     if not re.fullmatch(r"\w+(\.\w+)*", split):
         raise ConfigError(f"{split!r} cannot name a split: use letters, digits, underscores and dots.")
     if stage_judges and len(stage_judges) != len(stage_names):

@@ -38,7 +38,7 @@ from hf_relabel.builders.job.values import Settings, Texts, unknown
 from hf_relabel.builders.sources.columns import in_two_roles, no_such_role
 from hf_relabel.builders.sources.formats import FORMATS
 from hf_relabel.builders.sources.samples import parse_sample
-from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.techniques import Technique, check_default
 
 
 class SourceSettings(Settings):
@@ -141,8 +141,11 @@ class Job(Settings):
             return None
         known = [str(technique) for technique in Technique]
         wrong = [unknown(name, known, "technique") for name in build.techniques if name not in known]
-        if build.default not in build.techniques and not wrong:
-            wrong = [f"the default config {build.default!r} is not among the techniques that are built"]
+        if not wrong:
+            try:
+                check_default(build.default, build.techniques)
+            except ConfigError as error:
+                wrong = [str(error)]
         if wrong:
             raise ValueError("\n".join(wrong))
         return build

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hf_relabel.builders.job.values import Settings, Texts
+from hf_relabel.builders.techniques import default_of
 
 
 class AuditSettings(Settings):
@@ -59,8 +60,9 @@ class BuildSettings(Settings):
     """The configs to build."""
     limit: int = Field(default=7, ge=0)
     """Rows with more false negatives than this are left out of remove-hn, relabel and relabel-filter."""
-    default: str = "remove-hn"
-    """The config that `load_dataset` takes when none is named, unless an audit or a comparison backs another."""
+    default: str = Field(default_factory=lambda given: default_of(given.get("techniques", ())))
+    """The config that `load_dataset` takes when none is named, unless an audit or a comparison backs another:
+    `remove-hn` where it is built, else the first of `techniques`."""
     calibration: str | None = None
     """A file that `hf relabel audit report --calibrate` wrote: its thresholds decide instead of the judges' labels."""
     max_shard_bytes: int = Field(default=250_000_000, ge=1)

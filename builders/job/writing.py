@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,6 @@ def new_job(
     from jinja2 import Environment, StrictUndefined
 
     asked = [{"url": each} if isinstance(each, str) else each for each in endpoints]
-    stem = os.path.basename(source.rstrip("/")).split(".")[0].split("@")[0] or "journal"
     environment = Environment(trim_blocks=True, undefined=StrictUndefined, autoescape=False)  # noqa: S701 - YAML
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     made = template.render(
@@ -66,7 +64,7 @@ def new_job(
         name=_comment(name),
         source=_yaml(source),
         columns={role: _yaml(list(names)) for role, names in (columns or {}).items()},
-        journal=_yaml(f"{stem}.sqlite"),
+        journal=_yaml(Job.model_fields["journal"].default),
         kind=_yaml(judge["kind"]),
         settings={name: _yaml(value) for name, value in judge.items() if name != "kind"},
         endpoints=[{name: _yaml(value) for name, value in each.items() if value is not None} for each in asked],

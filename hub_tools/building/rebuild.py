@@ -11,7 +11,7 @@ from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.configs.writing import BuildReport, Shard, write_configs
 from hf_relabel.builders.job.steps import BuildSettings
-from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.techniques import Technique, default_of
 from hf_relabel.hub_tools.building.run import as_settings, counted_rows, formats_of, views_of_settings
 from hf_relabel.hub_tools.calls import progress_bars as bars
 
@@ -92,7 +92,7 @@ def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:
 
     Args:
         changes: fields of `BuildSettings` to set otherwise. Where the techniques are and leave out the default config,
-            the first of them becomes it.
+            it is `remove-hn`, or the first of them.
     """
     settings = release.manifest["settings"]
     values: dict[str, Any] = {
@@ -106,7 +106,7 @@ def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:
     if "techniques" in changes and "view_of" not in changes:
         values["view_of"] = tuple(name for name in values.get("view_of", ()) if name in values["techniques"])
     if values["default"] not in values["techniques"] and "default" not in changes:
-        values["default"] = values["techniques"][0]
+        values["default"] = default_of(values["techniques"])
     return BuildSettings(out=out, **values)
 
 

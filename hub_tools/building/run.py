@@ -19,12 +19,11 @@ from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.expecting import told
-from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.outputs import OutputFormat, write_formats
 from hf_relabel.builders.outputs.writing import Originals
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.techniques import Technique, named
+from hf_relabel.builders.techniques import Technique, check_default, named
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 
@@ -222,11 +221,7 @@ def check_names(settings: BuildSettings) -> None:
     """
     for name in settings.techniques:
         named(name)
-    if settings.default not in settings.techniques:
-        raise ConfigError(
-            f"The default config {settings.default!r} is not among those built: {', '.join(settings.techniques)}."
-            f"{did_you_mean(settings.default, settings.techniques)}"
-        )
+    check_default(settings.default, settings.techniques)
 
 
 def counted_rows(

@@ -101,8 +101,8 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--default",
     "default_config",
-    help="The config that loads when none is named: remove-hn, or as in the release. (Python's relabel(…) gives what it"
-    " is asked for, relabel unless told otherwise.)",
+    help="The config that loads when none is named: remove-hn (the first --technique where that is not built), or as in"
+    " the release. (Python's relabel(…) gives what it is asked for, relabel unless told otherwise.)",
 )
 @view_options
 @click.option(

@@ -48,7 +48,12 @@ Then:
 @click.option("--license", "license_", help="License of the data, as the Hub names it (cc-by-4.0, unknown, …).")
 @click.option("--language", multiple=True, help="Language code of the data. May be repeated.")
 @click.option("--name", "pretty_name", help="Title of a new card.")
-@click.option("--default", "default_config", help="The default config.")
+@click.option(
+    "--default",
+    "default_config",
+    help="The config that loads when none is named: as it was built, or of a training set remove-hn (the first"
+    " --technique where that is not built).",
+)
 @click.option(
     "--card", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="README.md in place of the Hub's."
 )

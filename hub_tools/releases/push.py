@@ -21,6 +21,7 @@ from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.messages.expecting import expects, told
+from hf_relabel.builders.techniques import check_default
 from hf_relabel.cards.data_card import CardFacts, example_of
 from hf_relabel.cards.licenses import check_license
 from hf_relabel.hub_tools.calls import progress_bars as bars
@@ -90,7 +91,8 @@ def push(
             source's card on the Hub is taken over.
         language: language codes of the data. Left out, as with the license, but need not be known.
         pretty_name: the title of a new card.
-        default: which config loads when none is named; None for the one it was built with.
+        default: which config loads when none is named; None for the one it was built with (`remove-hn`, or the first
+            technique where that is not built).
         card: a README.md whose text takes the place of the repository's.
         message: the commit's title.
         parent_commit: refuse to push unless this is the newest commit. Left out, a push that somebody else came before
@@ -120,6 +122,7 @@ def _push(
     progress: Progress | bool | None,
 ) -> PushReport:
     _refuse_part(opened)
+    check_default(about.default, opened.manifest["settings"]["techniques"])
     JudgedShare.of(opened.manifest["verdicts"]["total"]["outcomes"]).tell(opened.name)
     with bars.sending(progress) as show:
         pusher = _Pusher(repo_id, chosen, about, token, show)
@@ -193,6 +196,7 @@ def _push_source(source: Source, journal: Journal, settings: BuildSettings, push
     from hf_relabel.builders.cascade.verdicts import verdicts
     from hf_relabel.hub_tools.building.run import build_configs, calibration_of
 
+    check_default(pusher.about.default, settings.techniques)
     # Before anything is made or sent there. The build checks too, but only when it has read all.
     check_any_judged(verdicts(source, journal), source.name, journal)
     pusher.prepare({"source": source.record()})
@@ -238,9 +242,6 @@ def _refuse_part(release: Release) -> None:
 def _with_default(manifest: Mapping[str, Any], default: str | None) -> Mapping[str, Any]:
     if default is None:
         return manifest
-    techniques = manifest["settings"]["techniques"]
-    if default not in techniques:
-        raise ConfigError(f"The default config {default!r} is not among those built: {', '.join(techniques)}.")
     return {**manifest, "settings": {**manifest["settings"], "default_config": default}}
 
 

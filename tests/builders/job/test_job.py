@@ -146,7 +146,7 @@ def test_a_new_job_file_is_a_job_as_it_is_and_with_every_step_taken_in(tmp_path:
     write_new_job(path, "train.jsonl", {"kind": "listwise"}, ["http://127.0.0.1:8080"])
     job = load_job(path)
     assert (job.source.location, job.journal, job.stages[0].judge) == (
-        "train.jsonl", "train.sqlite", {"kind": "listwise"},
+        "train.jsonl", "journal.sqlite", {"kind": "listwise"},
     )  # fmt: skip
     assert [endpoint.url for endpoint in job.stages[0].endpoints] == ["http://127.0.0.1:8080"]
     assert job.build is not None
@@ -164,7 +164,7 @@ def test_a_new_job_file_of_an_offline_judge_has_no_endpoint() -> None:
     job = parse_job(text)
     assert job.stages[0].judge == {"kind": "similarity", "model": "a/b", "better": 0.8}
     assert job.stages[0].endpoints == ()
-    assert job.journal == "repo.sqlite"
+    assert job.journal == "journal.sqlite"  # as `judge` has it
     assert "limits" not in text
 
 
