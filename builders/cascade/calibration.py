@@ -156,6 +156,15 @@ class Calibration(_Stored):
     def to_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
 
+    def idle_note(self) -> str | None:
+        """What to say where no score is sure; None where some is."""
+        if self.zones.sure is not None:
+            return None
+        return (
+            f"No score holds a precision of {self.zones.wanted:g}: nothing will be relabelled by these thresholds, and"
+            f" scores from {self.zones.unsure:.4f} on are doubtful. Ask for a lower precision, or use a better judge."
+        )
+
     @classmethod
     def from_dict(cls, values: Any, name: str = "calibration") -> Calibration:
         """Raises ConfigError where it is no calibration."""

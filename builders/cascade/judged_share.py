@@ -6,7 +6,6 @@ Candidates without an answer stay negatives: a set with many of them would be ca
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Outcome, Verdict
-from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.counted import counted, percent
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import NumberedRow
 
@@ -94,12 +93,12 @@ class JudgedShare:
         """Warn of those that were not judged, where there are any."""
         if self.judged < self.needed:
             _logger.warning(
-                "Only %s of %s of %s that need a judge were judged (%.0f%%): %s. The others stay negatives."
+                "Only %s of %s of %s that need a judge were judged (%s): %s. The others stay negatives."
                 " Judge the rest for a set that is relabelled as a whole.",
                 f"{self.judged:,}",
                 counted(self.needed, "candidate"),
                 source,
-                math.floor(100 * self.share),
+                percent(self.share),
                 self.reasons(),
             )
 
@@ -130,7 +129,7 @@ class JudgedShare:
         if self.judged < min_judged * self.needed:
             raise BuildError(
                 f"Only {self.judged:,} of {counted(self.needed, 'candidate')} were judged ({self.reasons()});"
-                f" {min_judged:.0%} must be.{_first_failure(journal)} {self._remedy()},"
+                f" {percent(min_judged)} must be.{_first_failure(journal)} {self._remedy()},"
                 f" or build with {argument('min_judged', 0)} to take it as it is."
             )
 

@@ -45,7 +45,7 @@ def refuse_other_build(
         return  # it does not say what it was built from
     remedy = f"Give another folder, or {argument('overwrite', True)} to replace it."
     if not _is_same(lies, source, fingerprint):
-        one, other = _told(lies), _told(source)
+        one, other = source_told(lies), source_told(source)
         other = other if one != other else "other rows"
         raise BuildError(f"{folder} holds a build of {one}, and this is one of {other}. {remedy}")
     if not knows_run(run):
@@ -64,7 +64,8 @@ def _is_same(one: Described, other: Described, fingerprint: Callable[[], str | N
     return one.get("fingerprint") is not None and one["fingerprint"] == fingerprint()
 
 
-def _told(source: Described) -> str:
+def source_told(source: Described) -> str:
+    """A source in a message: its name, and the part of it that was read."""
     name, *others = (source.get(part) for part in ("name", *_PARTS))
     found = [", ".join(map(str, part)) if isinstance(part, list) else str(part) for part in others if part]
     return f"{name} ({', '.join(found)})" if found else str(name)

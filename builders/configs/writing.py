@@ -26,6 +26,7 @@ from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.suspects import Suspect, suspects_schema
 from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.arrow_batches import Batch, batches
+from hf_relabel.builders.configs.build_notes import build_notes, gone_configs
 from hf_relabel.builders.configs.manifest import (
     MANIFEST_NAME,
     ConfigCounts,
@@ -61,6 +62,7 @@ __all__ = [
     "Counts",
     "Layout",
     "Shard",
+    "build_report",
     "folder_of_configs",
     "parquet_writer",
     "verdicts_from_records",
@@ -102,11 +104,13 @@ class BuildReport(Shown):
     Attributes:
         manifest: the content of manifest.json.
         replaced: whether an earlier build was in the folder.
+        gone: configs and files of other formats that the earlier build had, and this one does not.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
     replaced: bool
+    gone: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -114,7 +118,7 @@ class BuildReport(Shown):
         return int(self.manifest["rows"]["count"])
 
     def to_dict(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), **self.manifest, "judged": self.judged.to_dict()}
+        return {"folder": str(self.folder), **self.manifest, "judged": self.judged.to_dict(), "gone": list(self.gone)}
 
     @property
     def judged(self) -> JudgedShare:
@@ -139,6 +143,7 @@ class BuildReport(Shown):
         )
         empty = [line["config"] for line in totals(self.manifest) if not line["rows"]]
         notes = [EMPTY_NOTE.format(", ".join(empty))] if empty else []
+        notes += build_notes(self.manifest, self.gone)
         return "\n".join([text, *notes, *view_lines(self.manifest), *format_lines(self.manifest)])
 
 
@@ -229,8 +234,14 @@ def write_configs(
             if beside is not None:
                 extra["formats"] = beside(building.path)
             manifest = write_manifest(building, layout, counts, files, extra)
-            replaced = building.earlier_text(MANIFEST_NAME) is not None
-    return BuildReport(folder=Path(folder), manifest=manifest, replaced=replaced)
+            report = build_report(building, Path(folder), manifest)
+    return report
+
+
+def build_report(building: NewFolder, folder: Path, manifest: Mapping[str, Any]) -> BuildReport:
+    """What is told of a new folder, while the one that it replaces is still there."""
+    replaced = building.earlier_text(MANIFEST_NAME) is not None
+    return BuildReport(folder, manifest, replaced, gone_configs(building.target, manifest))
 
 
 def folder_of_configs(folder: Path) -> AbstractContextManager[NewFolder]:

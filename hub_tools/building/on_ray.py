@@ -13,12 +13,13 @@ from pathlib import Path
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.verdicts import stages_of_run
-from hf_relabel.builders.configs.manifest import MANIFEST_NAME, FileEntry, VerdictCounts
+from hf_relabel.builders.configs.manifest import FileEntry, VerdictCounts
 from hf_relabel.builders.configs.writing import (
     ROW_GROUP_BYTES,
     BuildReport,
     Counts,
     Layout,
+    build_report,
     folder_of_configs,
     write_manifest,
 )
@@ -119,8 +120,8 @@ def build_on_ray(
             if beside is not None:  # by one process, which reads the source once more
                 extra["formats"] = beside(building.path)
             manifest = write_manifest(building, layout, counts, files, extra)
-            replaced = building.earlier_text(MANIFEST_NAME) is not None
-    return BuildReport(folder=Path(settings.out), manifest=manifest, replaced=replaced)
+            report = build_report(building, Path(settings.out), manifest)
+    return report
 
 
 class _Steps:

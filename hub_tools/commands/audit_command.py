@@ -199,15 +199,16 @@ def report_command(
         sample = AuditSample.read(Path(audit))
         given = read_all_answers(sample, answers, truth)
     found = audit_report(sample, given)
-    if calibrate:
-        _calibrate(sample, found, Path(calibrate), precision, method, figure)
+    fitted = _calibrate(sample, found, Path(calibrate), precision, method, figure) if calibrate else None
     written = None if built is None else write_audit(Path(built), found)
     if as_json:
-        print_json({**found.to_dict(), "written_to": built if written else None})
+        zones = {} if fitted is None else {"zones": fitted.zones.model_dump(mode="json")}
+        print_json({**found.to_dict(), **zones, "written_to": built if written else None})
         return
     click.echo(found.to_text())
-    if calibrate:
+    if fitted is not None:
         click.echo(f"\nThresholds are in {calibrate}: {program()} build … --calibration {calibrate}")
+        _tell_idle(fitted.idle_note())
     if written:
         click.echo(f"\nWritten to {built}; its default config is {written}.")
 
@@ -232,7 +233,8 @@ def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | Non
 
 def _calibrate(
     sample: AuditSample, found: AuditReport, path: Path, precision: float, method: Any, figure: str | None
-) -> None:
+) -> Calibration:
+    """Fit thresholds, and write them and the figure."""
     from hf_relabel.builders.audit.draw import calibrate
 
     calibration = calibrate(sample, found, precision=precision, method=method)
@@ -243,6 +245,12 @@ def _calibrate(
 
         with written_whole(Path(figure)) as file:
             file.write(reliability_png(calibration.to_dict()))
+    return calibration
+
+
+def _tell_idle(note: str | None) -> None:
+    if note is not None:
+        click.echo(note)
 
 
 def write_audit(folder: Path, found: AuditReport) -> str:
@@ -261,12 +269,13 @@ def write_audit(folder: Path, found: AuditReport) -> str:
 
 @dataclass(frozen=True)
 class AuditStep:
-    """What the step did: `report` and `calibration` (a file) once there are answers."""
+    """What the step did: `report` and `calibration` (a file, and what to say of it) once there are answers."""
 
     sample: AuditSample
     files: Sequence[str]
     report: AuditReport | None = None
     calibration: str | None = None
+    note: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -285,6 +294,7 @@ class AuditStep:
         click.echo(self.report.to_text())
         if self.calibration is not None:
             click.echo(f"\nThresholds are in {self.calibration}.")
+            _tell_idle(self.note)
 
 
 def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by: str | None) -> AuditStep:
@@ -311,7 +321,7 @@ def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by
         return AuditStep(sample, files, report)
     calibration = calibrate(sample, report, precision=settings.precision, method=settings.method)
     calibration.write(folder / CALIBRATION_NAME)
-    return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME))
+    return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME), calibration.idle_note())
 
 
 def _sample_of(

@@ -39,7 +39,7 @@ def find_legal(
     Raises:
         ConfigError: no license is known.
     """
-    present, theirs = _front_matter(card), _source_card(api, source)
+    present, theirs = front_matter(card), _source_card(api, source)
     license = license or (None if present.get("license") else theirs.get("license"))
     if not license and not present.get("license"):
         raise ConfigError(
@@ -66,7 +66,7 @@ def _source_card(api: HfApi, source: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**values, "license": license_ if isinstance(license_, str) else None}
 
 
-def _front_matter(text: str | None) -> Mapping[str, Any]:
+def front_matter(text: str | None) -> Mapping[str, Any]:
     """The front matter of a card; what is wrong with it is told when the card is merged."""
     import yaml
     from huggingface_hub import DatasetCard

@@ -29,6 +29,7 @@ Facts = dict[str, str | int | float | None]
 
 _JUDGE = "judge of "
 _LONG = 100
+_DIGEST = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
 _VERSION = re.compile(r"v(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 
 
@@ -73,7 +74,9 @@ class ReleaseVersion(Shown):
         if self.facts is None:
             return f"{title.rstrip()}\n  no {MANIFEST_NAME} that can be read: not released by hf-relabel"
         judges = [
-            f"{name.removeprefix(_JUDGE)}: {fact}" for name, fact in self.facts.items() if name.startswith(_JUDGE)
+            f"{name.removeprefix(_JUDGE)}: {_value(fact)}"
+            for name, fact in self.facts.items()
+            if name.startswith(_JUDGE)
         ]
         lines = [
             title.rstrip(),
@@ -253,4 +256,5 @@ def _change_text(change: FactChange) -> str:
 
 
 def _value(value: str | float | None) -> str:
-    return shown(str(value))
+    """A fact on one line. Of digests and commits the beginning tells them apart; `--json` has all of it."""
+    return shown(_DIGEST.sub(lambda found: found[0][:12], str(value)))

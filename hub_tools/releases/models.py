@@ -8,6 +8,7 @@ files are ours; all others in the repository stay.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,18 @@ from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.hub_tools.calls import progress_bars as bars
+from hf_relabel.hub_tools.releases.licensing import front_matter
 from hf_relabel.hub_tools.releases.plan import PlannedFile, action_on
 from hf_relabel.hub_tools.releases.pusher import Bump, Progress, Pusher, PushOptions, PushReport
-from hf_relabel.hub_tools.releases.repository import size_of
+from hf_relabel.hub_tools.releases.repository import README_NAME, size_of
 from hf_relabel.hub_tools.releases.versions import FIRST, Version, highest
 
 RELEASE_NAME = "release.json"
 _MODEL_FILES = ("modules.json", "config.json", "adapter_config.json", "config_sentence_transformers.json")
 _LEFT_OUT = ("checkpoint-*", "runs", "eval", RELEASE_NAME, "run.json")
 _TEXTS = (".md", ".yaml", ".png")
+
+_logger = logging.getLogger(__name__)
 
 Render = Callable[[str, str | None], Mapping[str, bytes]]
 """Given the version and the README.md that is there: texts by path, README.md among them."""
@@ -103,11 +107,23 @@ class _ModelPusher(Pusher):
     ) -> None:
         super().__init__(repo_id, options, token, progress)
         self.local, self.render = _model_files(folder), render
+        self._card: Path | bytes | None = None
 
     def push(self) -> PushReport:
         self.look()
         sent: dict[str, Any] = {}
-        return self.commit(self._plan, lambda plan: self._operations(plan, sent))
+        report = self.commit(self._plan, lambda plan: self._operations(plan, sent))
+        self._tell_license()
+        return report
+
+    def _tell_license(self) -> None:
+        """Warn where the card names none. The model is released all the same: the license may be told elsewhere."""
+        card = self._card.decode("utf-8", "replace") if isinstance(self._card, bytes) else None
+        if self._card is not None and card is None:
+            card = Path(str(self._card)).read_text(encoding="utf-8", errors="replace")
+        if not front_matter(card).get("license"):
+            how = "`license: apache-2.0` in its README.md" if self.render is None else argument("license", "apache-2.0")
+            _logger.warning("%s: the card names no license. Give one with %s.", self.repo_id, how)
 
     def _plan(self) -> _Plan:
         options, head = self.options, self.head
@@ -136,6 +152,7 @@ class _ModelPusher(Pusher):
         texts = dict(self.render(version, self.head.readme)) if self.render is not None else {}
         contents: dict[str, Path | bytes] = {**self.local, **texts}
         record = {"release": {"version": version, "previous": previous}, "files": {name: {} for name in contents}}
+        self._card = contents.get(README_NAME)
         contents[RELEASE_NAME] = (json.dumps(record, indent=2, sort_keys=True) + "\n").encode()
         files = [
             PlannedFile(name, size_of(content), action_on(there.get(name), content))

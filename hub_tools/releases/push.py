@@ -7,6 +7,7 @@ commit names yet by asking the Hub's LFS endpoint which it has.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade.judged_share import ENOUGH, JudgedShare, check_any_judged
 from hf_relabel.builders.config_names import config_names
+from hf_relabel.builders.configs.earlier_build import source_told
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError
@@ -29,6 +31,7 @@ from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, 
 from hf_relabel.hub_tools.releases.licensing import Legal, find_legal
 from hf_relabel.hub_tools.releases.plan import Plan, make_plan
 from hf_relabel.hub_tools.releases.pusher import Bump, Progress, Pusher, PushOptions, PushReport
+from hf_relabel.hub_tools.releases.shown import shown
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -258,6 +263,18 @@ class _Pusher(Pusher):
     def prepare(self, manifest: Mapping[str, Any]) -> None:
         """Look at the repository, and create it, before anything is built or sent."""
         self.look(partial(self._find_legal, manifest))
+        self._tell_other_source(manifest)
+
+    def _tell_other_source(self, manifest: Mapping[str, Any]) -> None:
+        """Warn where the release that is there came from another source: it may be the wrong repository."""
+        there = (self.head.manifest or {}).get("source")
+        if not isinstance(there, dict) or not manifest.get("source"):
+            return
+        one, other = source_told(there), source_told(manifest["source"])
+        if one != other:
+            _logger.warning(
+                "%s: the release there was made of %s, this one is made of %s.", self.repo_id, shown(one), other
+            )
 
     def _find_legal(self, manifest: Mapping[str, Any]) -> None:
         about, card = self.about, self._given_card()

@@ -65,7 +65,10 @@ def test_a_parameter_value_never_becomes_structure() -> None:
         (MINIMAL.replace('"http://127.0.0.1:8080"', "null"), "line 6: Needs the parameter 'url'"),
         (MINIMAL.replace("judge:", "escalate: never\n    judge:"), "should be 'candidate' or 'row', not 'never'"),
         (MINIMAL + "build: {out: x, techniques: [relable]}\n", "no technique 'relable'. Did you mean 'relabel'?"),
-        (MINIMAL + "build: {out: x, techniques: [relabel]}\n", "'remove-hn' is not among the techniques"),
+        (
+            MINIMAL + "build: {out: x, techniques: [relabel], default: remove}\n",
+            "default config 'remove' is not among those built: relabel. Name one that is, such as `default=\"relabel\"`",
+        ),
         (MINIMAL + "push_model: {repo: a/b}\n", "`push_model` needs `train`."),
         ("source: {location: a}\nstages: []\n", "`stages`: at least one is needed"),
     ],

@@ -134,3 +134,21 @@ def test_a_folder_that_was_built_again_is_loaded_anew(place: Path) -> None:
         readmes.append(Path("new/README.md").read_text())
     assert loaded == [[f"q{number}" for number in numbers] for numbers in ([0, 1], [2], [0, 1])]
     assert readmes[0] == readmes[2] != readmes[1]
+
+
+def test_what_goes_with_an_earlier_build_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["build", "one.jsonl", "--out", "cleaned", "--view", "lists", "--output-format", "same"]) == 0
+    capsys.readouterr()
+    some = ["techniques: [original, remove-hn]", "out: cleaned"]
+    Path("job.yaml").write_text(
+        "source: one.jsonl\nstages: [{judge: {kind: truth, file: truth.jsonl}}]\n" + f"build: {{{', '.join(some)}}}\n"
+    )
+    assert run(["run", "job.yaml"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("The build that was here"))
+    assert line.startswith("The build that was here before had more: remove, relabel, relabel-filter, relabel-lists,")
+    assert "formats/relabel" in line
+    assert not list(Path("cleaned", "formats").rglob("*relabel*"))
+    again = build_configs("one.jsonl", "journal.sqlite", BuildSettings(out="cleaned"), progress=False)
+    assert [name for name in again.gone if "formats" in name] == []
+    assert "more:" not in again.to_text()
+    assert again.to_dict()["gone"] == []

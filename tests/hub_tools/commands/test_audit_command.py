@@ -147,6 +147,27 @@ def relabelled(built: Path) -> list[tuple[str, str]]:
     return [(line["query_id"], line["docid"]) for line in table if line["outcome"] == "false_negative"]
 
 
+def test_answers_that_back_no_score_are_said_and_shown_by_the_build(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    poor = [{"query_id": query, "false_negatives": [f"d{query[1:]}-0"]} for query in known(folder)]
+    (tmp_path / "poor.jsonl").write_text("\n".join(map(json.dumps, poor)))
+    thresholds = str(tmp_path / "calibration.json")
+    assert run(["audit", "sample", *arguments(folder, "--size", "200", "--out", str(tmp_path / "audit"))]) == 0
+    report = ["audit", "report", str(tmp_path / "audit"), "--truth", str(tmp_path / "poor.jsonl")]
+    capfd.readouterr()
+    assert run([*report, "--calibrate", thresholds, "--precision", "0.9"]) == 0
+    assert "No score holds a precision of 0.9: nothing will be relabelled by these thresholds" in capfd.readouterr().out
+    some = ["--technique", "relabel-filter", "--calibration", thresholds, "--out", str(tmp_path / "built")]
+    assert run(["build", *arguments(folder, *some)]) == 0
+    text = capfd.readouterr().out
+    assert (
+        "By the calibration no score holds a precision of 0.9: nothing was relabelled by it; relabel-filter left"
+        in text
+    )
+    assert relabelled(tmp_path / "built") == []
+
+
 def test_a_precise_judge_backs_relabelling(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     truth = {"kind": "truth", "file": str(folder / "truth.jsonl")}
     job = {

@@ -119,3 +119,17 @@ def test_of_what_failed_the_option_of_judge_is_named(place: Path) -> None:
         unjudged.check("mined.jsonl", journal, None)
     assert "Judge again with `retry_failed=True` to ask about those that failed." in str(raised.value)
     assert "Judge again with --retry-failed to ask" in respelt(str(raised.value), build)
+
+
+@pytest.mark.parametrize(("judged", "shown"), [(5, "0.5%"), (0, "0%"), (100, "10%"), (999, "99.9%"), (995, "99.5%")])
+def test_a_share_is_not_rounded_to_none_or_all(judged: int, shown: str, caplog: pytest.LogCaptureFixture) -> None:
+    JudgedShare(1000, 0, 1000, {"not-reached": 1000 - judged}).tell("rows.jsonl")
+    assert f"were judged ({shown})" in caplog.text
+
+
+def test_rows_without_any_negative_are_counted(place: Path) -> None:
+    truth = [{"query_id": f"q{number}", "false_negatives": ["n1-0"] * (number == 0)} for number in range(10)]
+    (place / "truth.jsonl").write_text("".join(json.dumps(each) + "\n" for each in truth))
+    judge("mined.jsonl")
+    text = build_configs("mined.jsonl", "journal.sqlite", "mm", progress=False).to_text()
+    assert "Without any negative: 1 row of remove-hn, 1 row of relabel, 1 row of relabel-filter." in text

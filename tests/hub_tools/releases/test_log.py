@@ -212,3 +212,14 @@ def test_what_cannot_be_listed_is_said(command: Run) -> None:
     for location in ("user/release@v1.0.0", "./folder", "user/release:relabel"):
         with pytest.raises(ConfigError, match="Give user/repo"):
             log(location)
+
+
+def test_digests_are_shortened_for_people_only() -> None:
+    facts = {"rows": 1, "candidates": 1, "false negatives": 0, "default config": "relabel"}
+    facts |= {"judge of only": f"truth truth.jsonl@{'ab' * 32}", "source fingerprint": "cd" * 32}
+    change = FactChange("source fingerprint", "ef" * 32, "cd" * 32)
+    version = ReleaseVersion("v1.1.0", "a" * 40, None, "Release", facts, "v1.0.0", [change])
+    text = version.to_text()
+    assert f"only: truth truth.jsonl@{'ab' * 6}\n" in text
+    assert text.endswith(f"source fingerprint {'ef' * 6} → {'cd' * 6}")
+    assert version.to_dict()["changes"][0]["after"] == "cd" * 32

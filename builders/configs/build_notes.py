@@ -1,0 +1,51 @@
+"""What a build says besides its counts: what went with the earlier build, and what surprises when it is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.techniques import Dropped, Technique
+
+
+def gone_configs(folder: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The configs, and the files of other formats, that a folder has and a new build of it does not.
+
+    Args:
+        folder: with the earlier build, or none.
+        manifest: of the new one.
+    """
+    if not (folder / MANIFEST_NAME).is_file():
+        return ()
+    stays = set(_parts(manifest))
+    return tuple(part for part in _parts(read_manifest(folder, any_version=True)) if part not in stays)
+
+
+def build_notes(manifest: Mapping[str, Any], gone: Sequence[str]) -> Iterator[str]:
+    """The notes, each a line.
+
+    Args:
+        gone: what `gone_configs` gives.
+    """
+    if gone:
+        yield f"The build that was here before had more: {', '.join(gone)}. That is gone."
+    totals = {name: manifest["configs"][name]["total"] for name in manifest["settings"]["techniques"]}
+    without = {name: total["rows_without_negatives"] for name, total in totals.items()}
+    if bare := [f"{counted(rows, 'row')} of {name}" for name, rows in without.items() if rows]:
+        yield f"Without any negative: {', '.join(bare)}."
+    zones = ((manifest.get("evidence") or {}).get("zones") or {}).get("zones") or {}
+    if zones and zones["sure"] is None:
+        doubtful = totals.get(Technique.RELABEL_FILTER, {"dropped": {}})["dropped"].get(Dropped.DOUBTFUL, 0)
+        filtered = f"; relabel-filter left out {counted(doubtful, 'doubtful negative')}" if doubtful else ""
+        yield (
+            f"By the calibration no score holds a precision of {zones['wanted']:g}: nothing was relabelled by it"
+            f"{filtered}."
+        )
+
+
+def _parts(manifest: Mapping[str, Any]) -> list[str]:
+    configs = dict.fromkeys(path.split("/")[0] for path in manifest["files"])
+    return [*configs, *(manifest.get("formats") or {}).get("files", ())]
