@@ -74,7 +74,7 @@ class ReleaseVersion(Shown):
         if self.facts is None:
             return f"{title.rstrip()}\n  no {MANIFEST_NAME} that can be read: not released by hf-relabel"
         judges = [
-            f"{name.removeprefix(_JUDGE)}: {_value(fact)}"
+            f"{name.removeprefix(_JUDGE)}: {_shortened(str(fact))}"
             for name, fact in self.facts.items()
             if name.startswith(_JUDGE)
         ]
@@ -256,5 +256,9 @@ def _change_text(change: FactChange) -> str:
 
 
 def _value(value: str | float | None) -> str:
-    """A fact on one line. Of digests and commits the beginning tells them apart; `--json` has all of it."""
-    return shown(_DIGEST.sub(lambda found: found[0][:12], str(value)))
+    return shown(_shortened(str(value)))
+
+
+def _shortened(text: str) -> str:
+    """Without all but the beginning of digests and commits; `to_dict` has all of it."""
+    return _DIGEST.sub(lambda found: found[0][:12], text)

@@ -67,7 +67,7 @@ def test_a_parameter_value_never_becomes_structure() -> None:
         (MINIMAL + "build: {out: x, techniques: [relable]}\n", "no technique 'relable'. Did you mean 'relabel'?"),
         (
             MINIMAL + "build: {out: x, techniques: [relabel], default: remove}\n",
-            "default config 'remove' is not among those built: relabel. Name one that is, such as `default=\"relabel\"`",
+            "'remove' is not among those built: relabel. Name one that is, such as `default=\"relabel\"`",
         ),
         (MINIMAL + "push_model: {repo: a/b}\n", "`push_model` needs `train`."),
         ("source: {location: a}\nstages: []\n", "`stages`: at least one is needed"),
