@@ -145,7 +145,7 @@ def test_what_goes_with_an_earlier_build_is_named(place: Path, capsys: pytest.Ca
     )
     assert run(["run", "job.yaml"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("The build that was here"))
-    assert line.startswith("The build that was here before had more: remove, relabel, relabel-filter, relabel-lists,")
+    assert line.startswith("The build that was here before had more: relabel-filter, relabel-lists, relabel, remove,")
     assert "formats/relabel" in line
     assert not list(Path("cleaned", "formats").rglob("*relabel*"))
     again = build_configs("one.jsonl", "journal.sqlite", BuildSettings(out="cleaned"), progress=False)
