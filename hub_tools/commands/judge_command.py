@@ -154,11 +154,15 @@ def show_thresholds(reports: Sequence[StageReport], journal: Journal) -> None:
     """What the judges that score call better and worse, and what to try where that is next to nothing."""
     from hf_relabel.builders.cascade.verdicts import stages_of_run
 
-    judges = [judge for stage in stages_of_run(journal.last_run()) for judge in stage.judges]
-    for report, judge in zip(reports, judges, strict=True):
-        if "better" not in judge.settings:
+    settings = {
+        stage.name if len(stage.judges) == 1 else f"{stage.name} #{number}": judge.settings
+        for stage in stages_of_run(journal.last_run())
+        for number, judge in enumerate(stage.judges, start=1)
+    }
+    for report in reports:
+        if "better" not in settings[report.name]:
             continue
-        better, worse = (_from(judge.settings[name]) for name in ("better", "worse"))
+        better, worse = (_from(settings[report.name][name]) for name in ("better", "worse"))
         click.echo(fitted(f"{report.name} judges by its score: better {better}, worse {worse} (--better, --worse)."))
         answers = sum(number for label, number in report.totals.items() if label.is_answer)
         found = report.totals[Label.BETTER]
