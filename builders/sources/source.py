@@ -107,7 +107,7 @@ class Options:
         return cls(subsets, sample, skip_bad_rows, limit, mined_negatives, given, relevant_from)
 
 
-@dataclass
+@dataclass(repr=False)
 class Source:
     """A training set that was opened. Rows are read when they are asked for and never all held.
 
@@ -141,7 +141,22 @@ class Source:
     left_out: tuple[str, ...] = ()
     scored: bool = False
     layout: tuple[str, ...] = ()
-    _whole_records: bool = field(default=False, repr=False)
+    _whole_records: bool = False
+
+    def __repr__(self) -> str:
+        """What was opened, in a line: never its rows."""
+        told: dict[str, Any] = {
+            "format": self.format,
+            "config": self.config,
+            "split": self.split,
+            "revision": self.revision,
+        }
+        if self.data is None:
+            told["files"] = len(self.files)
+        elif self.data.count is not None:
+            told["records"] = self.data.count
+        said = [f"{name}={value!r}" for name, value in told.items() if value is not None]
+        return f"Source({', '.join([repr(self.name), *said])})"
 
     def rows(self) -> Iterator[NumberedRow]:
         """The rows, numbered from 0 in the order of the files. Each call starts again.

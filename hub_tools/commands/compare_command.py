@@ -12,6 +12,7 @@ from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_f
 
 if TYPE_CHECKING:
     from hf_relabel.trainers.comparing.compare import CompareReport
+    from hf_relabel.trainers.students.static import default_student
 
 EPILOG = """\b
 Examples:
@@ -83,7 +84,7 @@ def run_comparison(
     """Open what is named and compare."""
     from hf_relabel.hub_tools.commands.train_command import recipe_changes
     from hf_relabel.hub_tools.releases.opening import open_release
-    from hf_relabel.trainers.comparing.compare import compare, default_student
+    from hf_relabel.trainers.comparing.compare import compare
     from hf_relabel.trainers.evaluation.opening import open_sets
     from hf_relabel.trainers.recipes.recipe import TeacherSettings, load_recipe
 

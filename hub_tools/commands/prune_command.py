@@ -56,12 +56,12 @@ def command(
     command_needs("train")
     from hf_relabel.cards.figures.pruning import pruning_png
     from hf_relabel.hub_tools.commands.train_command import recipe_changes
-    from hf_relabel.trainers.comparing.compare import default_student
     from hf_relabel.trainers.comparing.prune import prune
     from hf_relabel.trainers.data.training_data import open_training_data
     from hf_relabel.trainers.evaluation.opening import open_sets
     from hf_relabel.trainers.quiet import quiet_libraries
     from hf_relabel.trainers.recipes.recipe import load_recipe
+    from hf_relabel.trainers.students.static import default_student
 
     student = load_recipe(recipe or default_student().model_dump(mode="json"), **recipe_changes(changes))
     folder = runs_folder(runs)

@@ -91,26 +91,29 @@ def run_training(
 ) -> TrainingReport:
     """Open what is named and train."""
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.trainers.comparing.compare import BASELINE, default_student
+    from hf_relabel.builders.techniques import Technique
     from hf_relabel.trainers.data.training_data import open_training_data
     from hf_relabel.trainers.evaluation.opening import open_sets
     from hf_relabel.trainers.quiet import quiet_libraries
     from hf_relabel.trainers.recipes.recipe import load_recipe
-    from hf_relabel.trainers.training.run import train
+    from hf_relabel.trainers.students.static import default_student
 
     # The static student's teacher is taken out of a package where that is installed, so that it needs no network.
     base = default_student().model_dump(mode="json") if recipe == "static" else recipe
     loaded, opened = load_recipe(base, **changes), open_sets(sets)
+    with quiet_libraries():
+        rows = open_training_data(data, config, revision=revision)
+    # Names are known to be right by now; this takes seconds.
+    from hf_relabel.trainers.training.run import train
+
     with _steps_told("training") as callbacks:
-        with quiet_libraries():
-            rows = open_training_data(data, config, revision=revision)
         report = train(loaded, rows, out, sets=opened, callbacks=callbacks, **options)
-    if not compare_original or report.comparison is not None or report.data.config == BASELINE:
+    if not compare_original or report.comparison is not None or report.data.config == Technique.ORIGINAL:
         return report
     if not opened:
         raise ConfigError("A comparison needs a set to measure on (--eval).")
     with quiet_libraries():
-        original = open_training_data(data, BASELINE, revision=revision)
+        original = open_training_data(data, Technique.ORIGINAL, revision=revision)
     with _steps_told("training on the original rows") as callbacks:
         other = train(loaded, original, Path(out) / COMPARISON, sets=opened, callbacks=callbacks, **options)
     return with_comparison(report, out, other)

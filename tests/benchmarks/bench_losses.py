@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.trainers.comparing.compare import Arm, default_student, measure, report_on
+from hf_relabel.trainers.comparing.compare import Arm, measure, report_on
 from hf_relabel.trainers.data.training_data import open_config
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
+from hf_relabel.trainers.students.static import default_student
 from tests.benchmarks.judged_sets import STEPS, built_from_truth
 
 LOSSES = ("random", "logsumexp", "joint")

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.hub_tools.commands.train_command import recipe_changes
-from hf_relabel.trainers.comparing.compare import compare, default_student
+from hf_relabel.trainers.comparing.compare import compare
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
-from hf_relabel.trainers.students.static import PACKAGED_TEACHER
+from hf_relabel.trainers.students.static import PACKAGED_TEACHER, default_student
 from tests.benchmarks.judged_sets import STEPS, built_by, built_from_truth
 from tests.benchmarks.measuring import Figure, emit, own_peak_mb
 

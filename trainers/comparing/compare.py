@@ -35,7 +35,7 @@ from hf_relabel.trainers.evaluation.significance import (
 )
 from hf_relabel.trainers.quiet import quiet_libraries
 from hf_relabel.trainers.recipes.recipe import Recipe, TeacherSettings, load_recipe
-from hf_relabel.trainers.students.static import PACKAGED_TEACHER
+from hf_relabel.trainers.students.static import default_student
 
 if TYPE_CHECKING:
     import numpy as np
@@ -207,15 +207,6 @@ def compare(
     report = report_on(measured, baseline=BASELINE)
     described = {"recipe": student.name, "model": _public_name(student.model), "steps": student.max_steps}
     return replace(report, student={name: value for name, value in described.items() if value is not None})
-
-
-def default_student() -> Recipe:
-    """The static student, its teacher out of the package where that is installed."""
-    from importlib.util import find_spec
-
-    if find_spec(PACKAGED_TEACHER.removeprefix("package:")) is not None:
-        return load_recipe("static", model=PACKAGED_TEACHER)
-    return load_recipe("static")
 
 
 def measure(

@@ -21,7 +21,6 @@ from hf_relabel.trainers.comparing.compare import (
     SEEDS,
     CompareReport,
     Progress,
-    default_student,
     measure,
     report_on,
 )
@@ -29,6 +28,7 @@ from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import TrainingData
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.students.static import default_student
 
 EVERYTHING = "all"
 KEPT = "kept"

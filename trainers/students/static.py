@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.model_loading import PACKAGED_MODEL, load_model
 from hf_relabel.hub_tools.calls.progress_bars import bar
+from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,15 @@ _OFFLINE = (
 )
 DIMENSIONS = 256
 _BATCH_TOKENS = 2048
+
+
+def default_student() -> Recipe:
+    """The static student, its teacher out of the package where that is installed."""
+    from importlib.util import find_spec
+
+    if find_spec(PACKAGED_TEACHER.removeprefix("package:")) is not None:
+        return load_recipe("static", model=PACKAGED_TEACHER)
+    return load_recipe("static")
 
 
 def static_student(teacher: str = DEFAULT_TEACHER, *, dimensions: int = DIMENSIONS, cache: bool = True) -> Any:

@@ -210,3 +210,8 @@ def test_an_object_is_written_out_to_be_read_on_other_machines(tmp_path: Path) -
     copy = cuttable(open_source(ROWS[:3]), 2, tmp_path / "rows.jsonl")
     assert rows_of(copy) == EXPECTED[:3]
     assert len(copy.files) == 1
+
+
+def test_a_source_is_shown_in_a_line_without_its_rows() -> None:
+    source = open_source([{"query": "why", "positive": "because", "negative": "so what"}] * 3)
+    assert repr(source) == "Source('list', format='triplet', records=3)"
