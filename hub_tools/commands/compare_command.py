@@ -12,7 +12,6 @@ from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_f
 
 if TYPE_CHECKING:
     from hf_relabel.trainers.comparing.compare import CompareReport
-    from hf_relabel.trainers.students.static import default_student
 
 EPILOG = """\b
 Examples:
@@ -87,6 +86,7 @@ def run_comparison(
     from hf_relabel.trainers.comparing.compare import compare
     from hf_relabel.trainers.evaluation.opening import open_sets
     from hf_relabel.trainers.recipes.recipe import TeacherSettings, load_recipe
+    from hf_relabel.trainers.students.static import default_student
 
     student = load_recipe(recipe or default_student().model_dump(mode="json"), **recipe_changes(changes))
     folder = runs_folder(runs)
