@@ -22,6 +22,7 @@ from hf_relabel.builders.disk.parquet import record_batches
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique
 
@@ -58,8 +59,9 @@ class Release:
         """
         files = sorted(name for name in self.manifest["files"] if name.startswith(f"{config}/"))
         if not files:
-            configs = ", ".join(config_names(self.manifest["settings"]))
-            raise BuildError(f"{self.name} has no config {str(config)!r}. It has: {configs}.")
+            known = config_names(self.manifest["settings"])
+            near = did_you_mean(str(config), known)
+            raise BuildError(f"{self.name} has no config {str(config)!r}.{near} It has: {', '.join(known)}.")
         return files
 
     def rows(self, config: str = Technique.ORIGINAL) -> Iterator[NumberedRow]:

@@ -49,9 +49,9 @@ def find_job_file(path: str | Path) -> Path:
     name = str(path).removesuffix(".yaml")
     if name in shipped:
         return shipped[name]
-    raise ConfigError(
-        f"There is no job file {str(path)!r}.{did_you_mean(name, shipped)} Ready ones are: {', '.join(shipped)}."
-    )
+    beside = [other.name for other in sorted(file.parent.glob("*.y*ml"))]
+    near = did_you_mean(file.name, beside) or did_you_mean(name, shipped)
+    raise ConfigError(f"There is no job file {str(path)!r}.{near} Ready ones are: {', '.join(shipped)}.")
 
 
 def shipped_job_files() -> dict[str, Path]:

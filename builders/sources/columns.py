@@ -25,6 +25,8 @@ Columns: TypeAlias = Mapping[str, tuple[str, ...]]
 Kind: TypeAlias = Literal["text", "texts", "list", "passages", "label", "any"]
 
 IGNORE = "ignore"
+ANY_ROLE = "ROLE"
+"""Stands in messages for one of the `ROLES`."""
 ROLES = {
     "query": "the query",
     "positive": "a relevant passage, or a list of them; may be given more than once",
@@ -176,9 +178,9 @@ def check_bound(roles: Mapping[str, Role], given: Columns, record: Record, bound
     for name, role in roles.items():
         if len(bound.all(name)) > 1 and not (role.every or role.pattern or (name in given and role.several)):
             raise _several(name, bound.all(name))
-    for name in bound.unread:
-        if (lost := looks_like(name, roles)) is not None and lost not in given and holds_text(record.get(name)):
-            raise lost_column(name, lost, bound.all(lost))
+    spoken_of = {name: looks_like(name, roles) for name in bound.unread if holds_text(record.get(name))}
+    if lost := {name: role for name, role in spoken_of.items() if role is not None and role not in given}:
+        raise lost_columns(lost, bound, record)
 
 
 def matching(columns: Iterable[str], names: Iterable[Any]) -> list[str]:
@@ -253,18 +255,45 @@ def _missing(role: str, wanted: Sequence[str], record: Record) -> Unbound:
     return Unbound(role, wanted, "missing", remedy, missing=True)
 
 
-def lost_column(name: str, role: str, read: Sequence[str]) -> Unbound:
-    """A column of text that no role takes, though its name speaks of one; `read` are the columns that it has."""
-    beside = f" beside {', '.join(read)}" if read else ""
-    both = argument("columns", {role: [*read, name]})
-    several = read and role in ("positive", "negative")
-    remedy = f"Read it too ({both})" if several else f"Say what it is ({argument('columns', {role: name})})"
+def lost_columns(lost: Mapping[str, str], bound: Bound, record: Record, by: str = "") -> Unbound:
+    """Columns of text that no role takes, all of them at once.
+
+    Args:
+        lost: for each the role that it is likely of, or `ANY_ROLE`.
+        by: what does not read them, where they are none of a role that has columns.
+    """
+    several = {role: bound.all(role) for role in lost.values() if role in ("positive", "negative")}
+    read_too = len(several) == len(set(lost.values())) and all(several.values())
+    beside = ", ".join(name for role in dict.fromkeys(lost.values()) for name in bound.all(role))
+    said = {
+        role: together([*several.get(role, ()), *(name for name in lost if lost[name] == role)], record)
+        for role in dict.fromkeys(lost.values())
+    }
+    holds, it, what = ("holds", "it", "it is") if len(lost) == 1 else ("hold", "them", "they are")
+    remedy = f"Read {it} too" if read_too else f"Say what {what}"
+    roles = f" Roles are: {', '.join(ROLES)}." if ANY_ROLE in said else ""
     return Unbound(
-        role,
-        [name],
-        f"{name} holds text that is not read{beside}",
-        f"{remedy}, or leave it out ({argument('columns', {IGNORE: name})}).",
+        next(iter(said)),
+        list(lost),
+        f"{listed(lost)} {holds} text that is not read{f' beside {beside}' if beside else by}",
+        f"{remedy} ({argument('columns', said)}), or leave {it} out"
+        f" ({argument('columns', {IGNORE: together(list(lost), record)})}).{roles}",
     )
+
+
+def together(names: Sequence[str], record: Record) -> str | list[str]:
+    """Columns as they are given: the only one, one pattern for all that differ by a number alone, or each."""
+    if len(names) == 1:
+        return names[0]
+    stems = {stem_of(name) for name in names}
+    pattern = f"{next(iter(stems))}*"
+    return pattern if len(stems) == 1 and set(matching([pattern], record)) == set(names) else list(names)
+
+
+def stem_of(name: str) -> str | None:
+    """`wrong_` of `wrong_2`; None where no number ends the name."""
+    found = re.fullmatch(r"(.*\D)\d{1,18}", name, re.DOTALL)
+    return None if found is None else found[1]
 
 
 # A file's first records
@@ -333,9 +362,9 @@ def _answer(open_roles: Sequence[str], left: Sequence[str]) -> str:
     return f"Say it, for example {argument('columns', said)}."
 
 
-def lost_prose(record: Record, bound: Bound) -> str | None:
-    """A column of sentences, or of lists of them, that nobody reads, and whose name does not say it is no passage."""
-    return next((name for name in bound.unread if name not in METADATA and _is_prose(record.get(name))), None)
+def lost_prose(record: Record, bound: Bound) -> list[str]:
+    """Columns of sentences, or of lists of them, that nobody reads, and whose names do not say they are no passages."""
+    return [name for name in bound.unread if name not in METADATA and _is_prose(record.get(name))]
 
 
 def _is_prose(value: Any) -> bool:

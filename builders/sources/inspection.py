@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hf_relabel.builders.config_names import VERDICTS
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import text_table
@@ -95,6 +96,7 @@ class Inspection:
         findings: by name (`same-text`, `empty`, `repeated-row` …) what was found; names without a finding are left out.
         rows_without_negatives: rows with nothing to judge.
         columns: which column plays which role, as `query ← question`, where the names do not say it.
+        release: the release that the rows are a config of, if they are: its negatives have verdicts.
     """
 
     source: dict[str, Any]
@@ -103,6 +105,7 @@ class Inspection:
     findings: dict[str, Found]
     rows_without_negatives: int = 0
     columns: tuple[str, ...] = ()
+    release: str | None = None
 
     @property
     def total(self) -> SubsetCounts:
@@ -123,6 +126,7 @@ class Inspection:
             "total": asdict(self.total),
             "rows_without_negatives": self.rows_without_negatives,
             "columns": list(self.columns),
+            "release": self.release,
             "findings": {name: asdict(found) for name, found in self.findings.items()},
         }
 
@@ -176,6 +180,14 @@ class Inspection:
         """What was not looked at: reading tells nothing of what the passages mean."""
         if not self.total.negatives:
             return f"There are no negatives to judge. `{program()} mine` finds some." if self.total.rows else ""
+        if self.release is not None:
+            return "\n".join(
+                [
+                    f"This is a config of the release {self.release}. What was found of each of",
+                    f'its negatives is in its config `{VERDICTS}`: load_dataset("{self.release}", "{VERDICTS}").',
+                    f"`{program()} space serve {self.release}` shows it.",
+                ]
+            )
         many = self.total.negatives
         none = "The only negative was not" if many == 1 else f"None of the {many:,} negatives was"
         return "\n".join(

@@ -11,16 +11,19 @@ from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.sources.column_names import listed
 from hf_relabel.builders.sources.columns import (
-    IGNORE,
+    ANY_ROLE,
     METADATA,
+    Bound,
     Columns,
     Unbound,
     bind,
     check_given,
     guessed,
+    holds_text,
     looks_like,
-    lost_column,
+    lost_columns,
     lost_prose,
+    stem_of,
     typical,
 )
 from hf_relabel.builders.sources.files import Record, bare_name
@@ -129,9 +132,10 @@ def _no_format(record: Record, file: str, failures: Sequence[Unbound]) -> Except
     near = min(
         (unbound for unbound in failures if unbound.still_open), key=lambda unbound: unbound.still_open, default=None
     )
+    roles = ("query", "positive", "negative")[: max(2, sum(map(holds_text, record.values())))]
     return near or SourceError(
         f"{file}: no known format has these fields: {listed(record)}. Say which is which: "
-        f"{argument('columns', {'query': 'NAME', 'positive': 'NAME'})}. Known formats are: "
+        f"{argument('columns', dict.fromkeys(roles, 'NAME'))}. Known formats are: "
         f"{', '.join(FORMATS)}; `{program()} inspect --help` describes them."
     )
 
@@ -162,13 +166,19 @@ def _named(format: Format, record: Record, given: Columns, file: str) -> tuple[F
 
 def _check_lost(format: Format, record: Record, columns: Columns) -> None:
     bound = bind(format.roles, columns, record)
-    lost = lost_prose(record, bound)
-    if lost is not None:
-        if (own := looks_like(lost, format.roles)) is not None and bound.all(own):
-            raise lost_column(lost, own, bound.all(own))
-        found = f"{lost} holds text that is not read by the format {format.name!r}"
-        others = {name: value for name, value in record.items() if name != lost}
-        # The one text beside a query and its positive is most likely a negative.
-        role = "negative" if format.needs_mining and lost_prose(others, bound) is None else "ROLE"
-        said, left_out = argument("columns", {role: lost}), argument("columns", {IGNORE: lost})
-        raise Unbound(lost, [lost], found, f"Say what it is ({said}), or leave it out: {left_out}.")
+    if lost := lost_prose(record, bound):
+        likely = {name: _role_of_lost(name, lost, format, bound) for name in lost}
+        raise lost_columns(likely, bound, record, f" by the format {format.name!r}")
+
+
+def _role_of_lost(name: str, lost: Sequence[str], format: Format, bound: Bound) -> str:
+    """The role that a column is likely of: what its name says, or that of those that differ by a number alone."""
+    if (own := looks_like(name, format.roles)) is not None and bound.all(own):
+        return own
+    stem = stem_of(name)
+    for role in ("positive", "negative"):
+        if stem is not None and stem in map(stem_of, bound.all(role)):
+            return role
+    # What is left beside a query and its positive is most likely a negative, or several that are numbered.
+    alone = len(lost) == 1 or (stem is not None and {stem} == set(map(stem_of, lost)))
+    return "negative" if format.needs_mining and alone else ANY_ROLE

@@ -17,6 +17,7 @@ from hf_relabel.hub_tools.commands.common import (
     print_json,
     source_settings,
 )
+from hf_relabel.hub_tools.commands.completion import one_of, techniques
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     "techniques",
     multiple=True,
     callback=known_techniques,
+    shell_complete=one_of(techniques),
     help="Build only this config. May be repeated.",
 )
 @click.option(

@@ -10,6 +10,7 @@ import click
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.extras import require
+from hf_relabel.hub_tools.commands.completion import dialects, formats, judges, one_of
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import SourceSettings
@@ -30,7 +31,13 @@ def command_needs(extra: str) -> None:
 
 _SOURCE = click.argument("source", metavar="SOURCE")
 _SOURCE_OPTIONS = [
-    click.option("--format", "format_", metavar="NAME", help="Format of the rows; found out when not given."),
+    click.option(
+        "--format",
+        "format_",
+        metavar="NAME",
+        shell_complete=one_of(formats),
+        help="Format of the rows; found out when not given.",
+    ),
     click.option(
         "--column",
         "columns",
@@ -59,6 +66,7 @@ _STAGE_OPTIONS = [
         "judge_kind",
         default=None,
         metavar="KIND",
+        shell_complete=one_of(judges),
         help="Judge of the only stage: listwise, pointwise, answer, ranking, span (need --endpoint), or offline"
         " similarity, cross-encoder, student (--model), truth (--truth), saved-replies (--replies).",
     ),
@@ -69,7 +77,13 @@ _STAGE_OPTIONS = [
         metavar="URL",
         help="Judge server, or local:FILE.gguf. May be repeated.",
     ),
-    click.option("--dialect", default="auto", show_default=True, help="How to talk to it: auto, tgi, openai, …"),
+    click.option(
+        "--dialect",
+        default="auto",
+        show_default=True,
+        shell_complete=one_of(dialects),
+        help="How to talk to it: auto, tgi, openai, …",
+    ),
     click.option(
         "--chat-template",
         default="auto",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
 from hf_relabel.hub_tools.commands.spelling import say
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.sources import Source
 
 EPILOG = """\b
 Examples:
@@ -59,7 +63,34 @@ def command(as_json: bool, **options: Any) -> None:
     source = source_of(source_settings(options), pairs=True)
     with progress_bar("reading") as bar:
         report = inspect(source, progress=lambda rows: bar.update(rows - bar.n))
+    report.release = _release_of(source)
     if as_json:
         print_json(report.to_dict())
     else:
         say(report.to_text())
+
+
+def _release_of(source: Source) -> str | None:
+    """The release that a source is a config of: the folder above its files, or its repository at the commit."""
+    from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
+    from hf_relabel.builders.errors import BuildError
+
+    if source.revision is not None:
+        from huggingface_hub import HfApi
+
+        from hf_relabel.hub_tools.hub.errors import hub_errors
+
+        repo_id = source.name.partition(":")[0]
+        with hub_errors(repo_id, source.revision, None):
+            there = HfApi().file_exists(repo_id, MANIFEST_NAME, repo_type="dataset", revision=source.revision)
+        return repo_id if there else None
+    path = Path(source.name)
+    files = [path / file.name if path.is_dir() else path for file in source.files]
+    for folder in (path, path.parent, path.parent.parent):
+        if (folder / MANIFEST_NAME).is_file():
+            try:
+                ours = read_manifest(folder, any_version=True)["files"]
+            except BuildError:  # of another program
+                return None
+            return str(folder) if any(file.relative_to(folder).as_posix() in ours for file in files) else None
+    return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
+from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ Then, without the subsets that harm:
 @click.option("--config", help="Config of a release; its default one when not given.")
 @click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help="BEIR folder or nanobeir[:NAME] ….")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="How many seeds.")
-@click.option("--recipe", help="Of what is trained: a small static student when not given.")
+@click.option(
+    "--recipe",
+    shell_complete=one_of(recipes, yaml=True),
+    help="Of what is trained: a small static student when not given.",
+)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
 @click.option("--metric", default="ndcg@10", show_default=True)
 @click.option("--runs", metavar="FOLDER", help=RUNS_HELP)

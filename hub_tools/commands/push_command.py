@@ -19,6 +19,7 @@ from hf_relabel.hub_tools.commands.common import (
     source_options,
     source_settings,
 )
+from hf_relabel.hub_tools.commands.completion import one_of, techniques
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
@@ -65,6 +66,7 @@ Then:
     "techniques",
     multiple=True,
     callback=known_techniques,
+    shell_complete=one_of(techniques),
     help="For a training set: build only this. May be repeated.",
 )
 @click.option(

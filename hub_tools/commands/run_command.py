@@ -16,6 +16,7 @@ from hf_relabel.hub_tools.commands.common import (
     parse_parameters,
     print_json,
 )
+from hf_relabel.hub_tools.commands.completion import job_files, judges, one_of
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 
 if TYPE_CHECKING:
@@ -38,14 +39,17 @@ Examples:
 
 
 @click.command("run", epilog=EPILOG)
-@click.argument("job_file", required=False)
+@click.argument("job_file", required=False, shell_complete=one_of(job_files, yaml=True))
 @click.option("--new", metavar="FILE", help="Write a commented job file for the source that is given, and do no more.")
 @click.option(
     "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="With --new: which column plays a role."
 )
 @click.option("--endpoint", "endpoints", multiple=True, metavar="URL", help="With --new: judge server.")
-@click.option("--judge", "judge_kind", metavar="KIND", help="With --new: kind of the judge.")
+@click.option(
+    "--judge", "judge_kind", metavar="KIND", shell_complete=one_of(judges), help="With --new: kind of the judge."
+)
 @click.option("--model", help="With --new: its model.")
+@click.option("--truth", metavar="FILE", help="With --new: known false negatives, for --judge truth.")
 @click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of the job file.")
 @click.option("--list", "list_files", is_flag=True, help="List the job files that ship with the package.")
 @click.option("--settings", "show_settings", is_flag=True, help="Print all that may stand in a job file.")
@@ -60,6 +64,7 @@ def command(
     endpoints: tuple[str, ...],
     judge_kind: str | None,
     model: str | None,
+    truth: str | None,
     parameters: tuple[str, ...],
     list_files: bool,
     show_settings: bool,
@@ -88,10 +93,12 @@ def command(
         click.echo(spoken(page()))
         return
     if new is not None:
-        _write_new(new, job_file, judge_kind, endpoints, model, parse_columns(columns))
+        _write_new(new, job_file, _judge_of(judge_kind, endpoints, model, truth), endpoints, model, columns)
         return
-    if endpoints or judge_kind or model or columns:
-        raise ConfigError("--endpoint, --judge, --model and --column are for --new FILE; a job file names its own.")
+    if endpoints or judge_kind or model or truth or columns:
+        raise ConfigError(
+            "--endpoint, --judge, --model, --truth and --column are for --new FILE; a job file names its own."
+        )
     if job_file is None:
         raise ConfigError("Name a job file, see the ready ones with --list, or write one with --new FILE.")
     job = load_job(job_file, parse_parameters(parameters))
@@ -106,13 +113,41 @@ def command(
     _run(job, retry_failed, as_json, engine_of(options))
 
 
+def _judge_of(kind: str | None, endpoints: tuple[str, ...], model: str | None, truth: str | None) -> dict[str, str]:
+    """The judge of a new job file, with all that it needs."""
+    from pathlib import Path
+
+    from hf_relabel.builders.errors import ConfigError
+    from hf_relabel.builders.judges.registry import judge_problems
+
+    kind = kind or ("listwise" if endpoints else "truth" if truth else None)
+    if kind is None:
+        raise ConfigError(
+            "Name a judge: --endpoint URL for an LLM, --judge similarity to work offline, or --truth FILE where the"
+            " false negatives are known."
+        )
+    if (kind == "truth") != bool(truth):
+        raise ConfigError("--truth is for --judge truth." if truth else "--judge truth needs --truth FILE.")
+    if truth and not Path(truth).is_file():
+        raise ConfigError(f"There is no truth file {truth}.")
+    judge = {
+        "kind": kind,
+        **({"file": truth} if truth else {}),
+        **({"model": model} if model and not endpoints else {}),
+    }
+    # Otherwise it would be told of a line that nobody has written.
+    if problems := list(judge_problems(judge)):
+        raise ConfigError(" ".join(problems))
+    return judge
+
+
 def _write_new(
     path: str,
     source: str | None,
-    kind: str | None,
+    judge: dict[str, str],
     endpoints: tuple[str, ...],
     model: str | None,
-    columns: dict[str, tuple[str, ...]],
+    given_columns: tuple[str, ...],
 ) -> None:
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.builders.job.writing import write_new_job
@@ -120,11 +155,9 @@ def _write_new(
 
     if source is None:
         raise ConfigError("Name the source that the job file is for: --new FILE SOURCE.")
-    if not (kind or endpoints):
-        raise ConfigError("Name a judge: --endpoint URL for an LLM, or --judge similarity to work offline.")
+    columns = parse_columns(given_columns)
     if is_here(source):  # so that the job can be run as it is; what is on the Hub is not looked at yet
         open_source(source, columns=columns or None).check_negatives()
-    judge = {"kind": kind or "listwise", **({"model": model} if model and not endpoints else {})}
     write_new_job(path, source, judge, [{"url": url, "model": model} for url in endpoints], columns)
     click.echo(f"{path} is written. What it would take: {program()} run {path} --plan")
 

@@ -12,6 +12,7 @@ import click
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
+from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_lines
 
@@ -33,7 +34,13 @@ Examples:
 @click.argument("data", metavar="[DATA]", required=False)
 @click.option("--config", help="Config of a release; its default one when not given.")
 @click.option("--revision", help="Branch, tag or commit of a data set on the Hub.")
-@click.option("--recipe", default="static", show_default=True, help="A recipe that ships with the package, or a file.")
+@click.option(
+    "--recipe",
+    default="static",
+    show_default=True,
+    shell_complete=one_of(recipes, yaml=True),
+    help="A recipe that ships with the package, or a file.",
+)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
 @click.option("--out", help="Folder of the run. The same command again goes on from its last checkpoint.")
 @click.option("--eval", "sets", multiple=True, metavar="SET", help="BEIR folder, nanobeir[:NAME] … May be repeated.")

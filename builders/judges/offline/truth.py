@@ -1,11 +1,13 @@
 """A judge that knows: a file of known false negatives in place of a model.
 
 For sets that people have judged already: it says what relabelling could bring at best, and how far a real judge is from
-that. A file has a line per row, `{"query_id": …, "false_negatives": [docid, …]}`; other fields are not read.
+that. A file has a line per row, `{"query_id": …, "false_negatives": [docid, …]}`; other fields are not read. What
+has no id of its own can be named by its exact text instead.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +16,13 @@ from hf_relabel.builders.errors import BadRow, ConfigError
 from hf_relabel.builders.judgements import ANSWERS_BY, UNKNOWN_ROW, Judgement, Label
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_text
+from hf_relabel.builders.messages.spelling import spelt_out
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources.files import SourceFile, file_digest, local_file
 from hf_relabel.builders.sources.reading import read_records
 
-_REMEDY = 'A line is {"query_id": "…", "false_negatives": ["docid", …]}.'
+_REMEDY = 'A line is {"query_id": "…", "false_negatives": ["docid", …]}, with ids or exact texts.'
+_EXAMPLE_CHARACTERS = 60
 
 
 class TruthJudge:
@@ -44,6 +48,7 @@ class TruthJudge:
         check_text("file", file)
         self.name = file
         self._path = Path(file)
+        self._lacking = ""
 
     def settings(self) -> dict[str, JSON]:
         return {ANSWERS_BY: "ids"}
@@ -62,7 +67,7 @@ class TruthJudge:
 
     @cached_property
     def known(self) -> dict[str, frozenset[str]]:
-        """Docids of false negatives, by query id."""
+        """Docids or texts of false negatives, by query id or query."""
         file = self._file()
         known: dict[str, frozenset[str]] = {}
         for number, record in read_records(file):
@@ -82,8 +87,25 @@ class TruthJudge:
         return local_file(self._path, self.name)
 
     def _judged(self, row: Row, position: int) -> Judgement:
-        if row.query_id not in self.known:
-            # Without the query's id, so that people see the same reason once.
-            return Judgement(Label.FAILED, rationale=f"{UNKNOWN_ROW}: {self.name} has no line for its query.")
-        is_false = row.negative_passages[position].docid in self.known[row.query_id]
-        return Judgement(Label.BETTER, 1.0) if is_false else Judgement(Label.IRRELEVANT, 0.0)
+        named = self.known.get(row.query_id, self.known.get(row.query))
+        if named is None:
+            # One example for all rows, so that people see the same reason once.
+            self._lacking = self._lacking or _start_of(row.query)
+            what = f"{self._path.name} has no line for its query (the first is {self._lacking})"
+            return Judgement(Label.FAILED, rationale=f"{UNKNOWN_ROW}: {what}.")
+        return Judgement(Label.BETTER, 1.0) if _is_named(row, position, named) else Judgement(Label.IRRELEVANT, 0.0)
+
+
+def _is_named(row: Row, position: int, named: frozenset[str]) -> bool:
+    """Whether a passage is named by its docid, or by a text that is no docid of its row."""
+    passage = row.negative_passages[position]
+    if passage.docid in named:
+        return True
+    return passage.text in named and all(passage.text != other.docid for other in row.passages)
+
+
+def _start_of(text: str) -> str:
+    """The beginning of a text in quotes, as JSON spells it: no line break, nothing that a terminal obeys."""
+    words = " ".join(text.split())
+    cut = words if len(words) <= _EXAMPLE_CHARACTERS else f"{words[:_EXAMPLE_CHARACTERS]}…"
+    return spelt_out(json.dumps(cut, ensure_ascii=False))

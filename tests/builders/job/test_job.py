@@ -198,7 +198,16 @@ def test_the_command_writes_a_job_that_it_runs(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_bytes(rows_path().read_bytes())
     assert run(["run", "--new", "job.yaml", "rows.jsonl", "--judge", "truth"]) == 2
-    assert "needs `file=`" in capsys.readouterr().err
+    assert capsys.readouterr().err == "Error: --judge truth needs --truth FILE.\n"
+    assert run(["run", "--new", "job.yaml", "rows.jsonl", "--judge", "truht"]) == 2
+    assert capsys.readouterr().err == "Error: There is no judge of kind 'truht'. Did you mean 'truth'?\n"
+    assert run(["run", "--new", "job.yaml", "rows.jsonl", "--truth", "nowhere"]) == 2
+    assert "no truth file nowhere" in capsys.readouterr().err
+    assert run(["run", "--new", "known.yaml", "rows.jsonl", "--truth", str(truth_path())]) == 0
+    assert parse_job((tmp_path / "known.yaml").read_text()).stages[0].judge["file"] == str(truth_path())
+    assert run(["run", "known.yml"]) == 2
+    assert "Did you mean 'known.yaml'?" in capsys.readouterr().err
+    capsys.readouterr()
     assert run(["run", "--new", "job.yaml", "rows.jsonl", "--endpoint", "http://127.0.0.1:9"]) == 0
     assert "hf-relabel run job.yaml --plan" in capsys.readouterr().out
     assert run(["run", "job.yaml", "--endpoint", "http://a"]) == 2

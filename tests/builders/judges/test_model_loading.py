@@ -69,3 +69,13 @@ def test_a_model_of_the_hub_or_a_folder_is_loaded_as_ever(monkeypatch: pytest.Mo
     )
     the_hub_says(monkeypatch, AssertionError("the Hub was asked"))
     assert load_model(made, str(tmp_path)) == (str(tmp_path), {"revision": None})
+
+
+@pytest.mark.parametrize("name", ["./nope", "../nope", "/nope", "nope/", "a/b/c"])
+def test_what_can_only_be_a_folder_is_told_as_one_and_not_asked_of_the_hub(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: pytest.fail("asked the Hub"))
+    with pytest.raises(ConfigError, match="There is no model folder") as raised:
+        load_model(made, name)
+    assert "\n" not in str(raised.value)

@@ -96,3 +96,28 @@ def test_what_a_judge_lacks_is_named_as_python_has_it(kind: str) -> None:
     with pytest.raises(ConfigError, match=r"judge needs `(file|model)=`, ") as raised:
         make_judge(kind)
     assert "--" not in str(raised.value)
+
+
+def test_what_has_no_ids_is_named_by_its_text(tmp_path: Path) -> None:
+    rows = [{"query": "query", "positive": "yes", "negative_1": "one", "negative_2": "two"}]
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(rows, TruthJudge(truth(tmp_path, {"query_id": "query", "false_negatives": ["two"]})), journal)
+        [(_, said)] = verdicts(open_source(rows), journal)
+    assert [str(verdict.outcome) for verdict in said] == ["negative", "false_negative"]
+
+
+def test_an_id_comes_before_a_text(tmp_path: Path) -> None:
+    row = Row("q", "query", ROW.positive_passages, (Passage("a", "", "b"), Passage("b", "", "two")))
+    (found,) = TruthJudge(truth(tmp_path, {"query_id": "q", "false_negatives": ["b"]})).judge([(row, [0, 1])])
+    assert [found[place].label for place in (0, 1)] == [Label.IRRELEVANT, Label.BETTER]
+
+
+def test_a_complaint_shows_the_start_of_a_query_and_is_one_for_all_rows(tmp_path: Path) -> None:
+    knowing = TruthJudge(truth(tmp_path, {"query_id": "x", "false_negatives": []}))
+    queries = [f"{name} why \x1b[31m is\nit " + "so " * 60 for name in "ab"]
+    rows = [Row(query[0], query, ROW.positive_passages, ROW.negative_passages) for query in queries]
+    found = [judgements[0].rationale for judgements in knowing.judge([(row, [0]) for row in rows])]
+    assert found[0] == found[1]
+    assert '(the first is "a why \\u001b[31m is it so so' in found[0]
+    assert "\x1b" not in found[0]
+    assert len(found[0]) < 200

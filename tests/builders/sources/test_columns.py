@@ -230,7 +230,7 @@ def test_pairs_are_opened_only_where_that_is_said(tmp_path: Path) -> None:
 
 
 def test_the_text_beside_a_pair_is_likely_a_negative(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"`columns=..negative.: .wrong.}`\), or leave it out: `columns=..ignore.: "):
+    with pytest.raises(SourceError, match=r"`columns=..negative.: .wrong.}`\), or leave it out \(`columns=..ignore.: "):
         open_source(write(tmp_path, {"question": QUERY, "answer": YES, "wrong": NO}))
 
 
@@ -265,3 +265,30 @@ def test_no_label_is_at_least_what_is_no_number(tmp_path: Path, value: float) ->
 def test_a_job_file_gives_a_column_one_role() -> None:
     with pytest.raises(ValidationError, match="'a' cannot be the query and the positive"):
         SourceSettings(location="rows.jsonl", columns={"query": "a", "positive": ("b", "a")})
+
+
+WRONG = {"question": QUERY, "answer": YES, "wrong_1": "because it mirrors the sea", "wrong_2": "it is painted that way"}
+
+
+@pytest.mark.parametrize(
+    ("record", "columns", "said"),
+    [
+        (WRONG, {}, r"wrong_1, wrong_2 hold .*`columns=..negative.: .wrong_\*.}`.*`columns=..ignore.: .wrong_\*.}`"),
+        (WRONG, {"negative": "wrong_1"}, r"wrong_2 holds .* beside wrong_1.*`columns=..negative.: .wrong_\*.}`"),
+        (
+            {"query": QUERY, "positive": YES, "bad": "because it mirrors the sea", "worse": "it is painted that way"},
+            {},
+            r"bad, worse hold .*.ROLE.: \[.bad., .worse.\].* Roles are: query, positive, negative, ",
+        ),
+        (
+            {"query": QUERY, "positive": YES, "negative": NO, "positive_2": "more", "negative_2": "other"},
+            {},
+            "positive_2, negative_2 hold text that is not read beside positive, negative",
+        ),
+    ],
+)
+def test_all_columns_that_would_be_lost_are_named_at_once(
+    tmp_path: Path, record: dict[str, Any], columns: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SourceError, match=said):
+        open_source(write(tmp_path, record), columns=columns)

@@ -86,3 +86,21 @@ def test_the_help_describes_every_format() -> None:
     text = CliRunner().invoke(cli, ["inspect", "--help"]).output
     assert [name for name in FORMATS if f"    {name} " not in text] == []
     assert "worse (relevant, but less so)" in text
+
+
+def test_a_config_of_a_release_is_told_with_where_its_verdicts_are() -> None:
+    release = Path(__file__).resolve().parents[2] / "earlier" / "release"
+    for source in (release, release / "relabel"):
+        shown = CliRunner().invoke(cli, ["inspect", str(source)]).output
+        assert f"This is a config of the release {release}." in shown
+        assert f'load_dataset("{release}", "verdicts")' in shown
+        assert "judged: that takes a judge" not in shown
+    told = CliRunner().invoke(cli, ["inspect", str(release), "--json"]).output
+    assert json.loads(told)["release"] == str(release)
+
+
+def test_a_manifest_of_another_program_makes_no_release(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROW))
+    (tmp_path / "manifest.json").write_text('{"name": "an app"}')
+    shown = CliRunner().invoke(cli, ["inspect", str(tmp_path / "rows.jsonl")]).output
+    assert "The only negative was not judged" in shown

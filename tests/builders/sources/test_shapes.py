@@ -161,7 +161,10 @@ def test_a_nan_where_nobody_reads_refuses_nothing(tmp_path: Path) -> None:
         ({"query_id": "1", "positive_id": "2", "negative_id": "3"}, "ids, not texts: join them with the corpus"),
         ({"messages": [{"role": "user"}]}, "These are chats"),
         ({"query": "q", "position": 1, "outcome": "kept", "reason": ""}, "verdicts of a release"),
-        ({"prompt": "q", "chosen": "yes", "rejected": "no"}, r"`columns=..query.: .NAME., .positive.: .NAME.}`"),
+        (
+            {"prompt": "q", "chosen": "yes", "rejected": "no"},
+            r"`columns=..query.: .NAME., .positive.: .NAME., .negative.: .NAME.}`",
+        ),
         (
             {"query": "q", "positive": "yes", "negatives": "['no']"},
             r"Say what it is \(`columns=..negative.: .negatives.}`\)",

@@ -100,7 +100,7 @@ def test_rows_that_a_truth_file_lacks_have_a_reason_of_their_own(
     shown = capsys.readouterr().out
     assert "mined.jsonl" not in shown.partition("Judgements are in")[0]
     assert "the judge lacks these rows" in shown
-    assert "truth.jsonl has no line for its query." in " ".join(shown.split())
+    assert "truth.jsonl has no line for its query (the first is " in " ".join(shown.split())
     assert run(["build", "mined.jsonl", "--out", "half", "--min-judged", "0.5"]) == 6
     error = capsys.readouterr().err
     assert (

@@ -141,6 +141,12 @@ def test_each_shell_gets_its_script(
         ("hf-relabel judge --retr", ["--retry-failed"]),
         ("hf-relabel jobs can", ["cancel"]),
         ("hf-relabel judge --engine r", ["ray"]),
+        ("hf-relabel judge x --judge tr", ["truth"]),
+        ("hf-relabel inspect x --format n-", ["n-tuple"]),
+        ("hf-relabel judge x --dialect t", ["tgi", "text-generation"]),
+        ("hf-relabel build x --technique relabel-", ["relabel-filter"]),
+        ("hf-relabel train x --recipe s", ["sparse", "static"]),
+        ("hf-relabel run rlhn-f", ["rlhn-fever", "rlhn-fiqa"]),
     ],
 )
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -182,3 +188,12 @@ def test_nothing_is_coloured_so_no_color_has_nothing_to_turn_off(tmp_path: Path)
     for arguments in (["--help"], ["judge", "--help"], ["nope"], ["inspect", str(tmp_path / "gone.jsonl")]):
         result = CliRunner().invoke(cli, arguments, color=True, env={"FORCE_COLOR": "1"})
         assert "\x1b[" not in result.output
+
+
+def test_own_files_are_completed_beside_the_ready_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rlhn-mine.yaml").touch()
+    assert "plain,rlhn-mine.yaml" in complete("bash", "hf-relabel run rlhn-", monkeypatch, capsys)
+    assert "rlhn" not in complete("bash", "hf-relabel run --new job.yaml r", monkeypatch, capsys)

@@ -180,6 +180,15 @@ def test_a_broken_beir_folder_is_told(tmp_path: Path, file: str, text: str, mess
         read_beir(folder)
 
 
+def test_a_set_is_called_as_its_folder_is_named_wherever_a_link_leads(tmp_path: Path) -> None:
+    real = tmp_path / "kept" / "beir"
+    real.parent.mkdir()
+    beir_folder(tmp_path).rename(real)
+    (tmp_path / "beir").mkdir()
+    (tmp_path / "beir" / "mine").symlink_to(real)
+    assert [data.about.name for data in open_sets([str(tmp_path / "beir" / "mine"), str(real)])] == ["mine", "kept"]
+
+
 def test_sets_are_opened_by_name(tmp_path: Path) -> None:
     folder = beir_folder(tmp_path)
     (folder / "qrels" / "dev.tsv").write_text((folder / "qrels" / "test.tsv").read_text())
