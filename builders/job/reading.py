@@ -14,6 +14,7 @@ from hf_relabel.builders.job.job_file import Job, steps_missing
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.messages.problems import Place, problems
+from hf_relabel.builders.sources.paths import did_you_mean_beside
 
 if TYPE_CHECKING:
     import yaml
@@ -49,8 +50,7 @@ def find_job_file(path: str | Path) -> Path:
     name = str(path).removesuffix(".yaml")
     if name in shipped:
         return shipped[name]
-    beside = [other.name for other in sorted(file.parent.glob("*.y*ml"))]
-    near = did_you_mean(file.name, beside) or did_you_mean(name, shipped)
+    near = did_you_mean_beside(file) or did_you_mean(name, shipped)
     raise ConfigError(f"There is no job file {str(path)!r}.{near} Ready ones are: {', '.join(shipped)}.")
 
 

@@ -250,3 +250,9 @@ def test_columns_of_a_new_job_file_are_names_whatever_they_hold(name: str) -> No
     columns = {"positive": [name], "negative": [f"{name} ", "n"]}
     made = parse_job(new_job("a", {"kind": "listwise"}, ["http://a"], columns))
     assert made.source.columns == {"positive": (name,), "negative": (f"{name} ", "n")}
+
+
+def test_a_misspelt_job_file_is_answered_with_the_one_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("source: rows.jsonl")
+    with pytest.raises(ConfigError, match=r"There is no job file .*job\.yml.*Did you mean 'job.yaml'\?"):
+        load_job(tmp_path / "job.yml")
