@@ -33,6 +33,7 @@ from hf_relabel.builders.audit.strata import (
 )
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import BadRow, ConfigError
+from hf_relabel.builders.journal.keys import storable
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.messages.problems import first_line, first_problem, path
 from hf_relabel.builders.messages.program import program
@@ -252,10 +253,10 @@ def _made_item(candidate: JudgedCandidate, stratum: int, weight: float, seed: in
     said = candidate.judges.items()
     return Item(
         id=opaque,
-        query_id=_storable(row.query_id),
-        docid=_storable(passage.docid),
+        query_id=storable(row.query_id),
+        docid=storable(passage.docid),
         position=candidate.position,
-        subset=_storable(row.subset),
+        subset=storable(row.subset),
         stratum=stratum,
         weight=weight,
         outcome=candidate.outcome,
@@ -263,19 +264,14 @@ def _made_item(candidate: JudgedCandidate, stratum: int, weight: float, seed: in
         signal=candidate.signal,
         labels={name: None if judgement is None else str(judgement.label) for name, judgement in said},
         scores={name: None if judgement is None else judgement.score for name, judgement in said},
-        query=_storable(row.query),
+        query=storable(row.query),
         positives=tuple(map(_text, row.positive_passages)),
         candidate=_text(passage),
     )
 
 
 def _text(passage: Passage) -> Text:
-    return Text(docid=_storable(passage.docid), title=_storable(passage.title), text=_storable(passage.text))
-
-
-def _storable(text: str) -> str:
-    """Without lone surrogates, which no file of text can hold."""
-    return text.encode("utf-8", "replace").decode()
+    return Text(docid=storable(passage.docid), title=storable(passage.title), text=storable(passage.text))
 
 
 def shown_positives(positives: Sequence[Text]) -> str:

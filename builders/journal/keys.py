@@ -72,5 +72,5 @@ def _feed(target: hashlib.blake2b, *texts: str) -> None:
 
 
 def storable(text: str) -> str:
-    """Untrusted text may hold lone surrogates, which SQLite cannot store."""
+    """Untrusted text may hold lone surrogates, which neither SQLite nor a file of text can hold."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

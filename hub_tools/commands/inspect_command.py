@@ -76,14 +76,10 @@ def _release_of(source: Source) -> str | None:
     from hf_relabel.builders.errors import BuildError
 
     if source.revision is not None:
-        from huggingface_hub import HfApi
-
-        from hf_relabel.hub_tools.hub.errors import hub_errors
+        from hf_relabel.hub_tools.releases.opening import is_on_the_hub
 
         repo_id = source.name.partition(":")[0]
-        with hub_errors(repo_id, source.revision, None):
-            there = HfApi().file_exists(repo_id, MANIFEST_NAME, repo_type="dataset", revision=source.revision)
-        return repo_id if there else None
+        return repo_id if is_on_the_hub(repo_id, source.revision) else None
     path = Path(source.name)
     files = [path / file.name if path.is_dir() else path for file in source.files]
     for folder in (path, path.parent, path.parent.parent):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.errors import JudgingStopped
-from hf_relabel.builders.judgements import UNKNOWN_ROW, Label
+from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.text_table import fitted, text_table
 from hf_relabel.hub_tools.commands.common import (
@@ -193,4 +193,4 @@ def show_failures(journal: Journal) -> None:
 
 
 def _is_unknown(failure: Failure) -> bool:
-    return failure.message.startswith(UNKNOWN_ROW)
+    return Judgement(failure.label, rationale=failure.message).is_unknown

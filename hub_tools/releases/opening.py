@@ -42,6 +42,18 @@ def open_release(
     return _open_hub_release(hub.repo_id, revision or hub.revision, token)
 
 
+def is_on_the_hub(repo_id: str, revision: str | None) -> bool:
+    """Whether a data set on the Hub is a release: it has a manifest. Asks the Hub once.
+
+    Raises:
+        ReleaseError: there is no such data set, or it may not be read.
+    """
+    from huggingface_hub import HfApi
+
+    with hub_errors(repo_id, revision, None):
+        return bool(HfApi().file_exists(repo_id, MANIFEST_NAME, repo_type="dataset", revision=revision))
+
+
 def _open_hub_release(repo_id: str, revision: str | None, token: str | bool | None) -> Release:
     from huggingface_hub import HfApi, hf_hub_download
 

@@ -13,7 +13,7 @@ from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.rows import arrow_schema
 from hf_relabel.cards.training_report import DataUsed
 from hf_relabel.hub_tools.hub.source import HubLocation
-from hf_relabel.hub_tools.releases.opening import open_release
+from hf_relabel.hub_tools.releases.opening import is_on_the_hub, open_release
 from hf_relabel.hub_tools.releases.versions import Version
 from hf_relabel.trainers.data.row_tables import table_of
 
@@ -98,19 +98,9 @@ def _release(location: str | Path, revision: str | None) -> Release | None:
     if path.exists():
         return open_release(path) if (path / MANIFEST_NAME).is_file() else None
     hub = HubLocation.parse(str(location))
-    if hub is None or not _has_manifest(hub, revision):
+    if hub is None or not is_on_the_hub(hub.repo_id, revision or hub.revision):
         return None
     return open_release(hub.repo_id, revision=revision or hub.revision)
-
-
-def _has_manifest(hub: HubLocation, revision: str | None) -> bool:
-    from huggingface_hub import HfApi
-
-    from hf_relabel.hub_tools.hub.errors import hub_errors
-
-    wanted = revision or hub.revision
-    with hub_errors(hub.repo_id, wanted, None):
-        return bool(HfApi().file_exists(hub.repo_id, MANIFEST_NAME, repo_type="dataset", revision=wanted))
 
 
 def _from_source(source: Source, location: str, config: str | None) -> TrainingData:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hf_relabel.builders.audit.answers import Answer
-from hf_relabel.builders.audit.exports import CHOICES, QUESTION
+from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.hub_tools.space.data.browsing import Browser
@@ -31,7 +31,6 @@ from hf_relabel.hub_tools.space.people.questions import (
     Progress,
     Question,
     SampleState,
-    Shown,
     measured_agreement,
     shown_passage,
 )
@@ -43,8 +42,6 @@ _LONG_SECONDS = 0.5
 """Figures of agreement that take longer are not worked out after every answer."""
 _LAST_SECONDS = 15.0
 """How long `close` tries to send what is unsent."""
-
-__all__ = ["CHOICES", "QUESTION", "Adjudication", "Agreement", "Progress", "Question", "SampleState", "Shown"]
 
 
 @dataclass(frozen=True, slots=True)

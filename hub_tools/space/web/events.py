@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.hub_tools.hub.redaction import redact
 from hf_relabel.hub_tools.space.data.filters import Filter
-from hf_relabel.hub_tools.space.people.adjudication import CHOICES
 from hf_relabel.hub_tools.space.running import Running
 from hf_relabel.hub_tools.space.web import views
 from hf_relabel.hub_tools.space.web.texts import one_line, visible

@@ -56,6 +56,19 @@ def job_file(folder: Path, *, rows: int = ROWS, bad_last_row: bool = False) -> s
     return str(folder / "job.yaml")
 
 
+def raises_at(monkeypatch: pytest.MonkeyPatch, query_id: str, error: type[BaseException]) -> None:
+    """The judge answers row by row, up to the row of a query."""
+    ask = TruthJudge.judge
+
+    def judged(self: TruthJudge, batch: Any) -> Any:
+        if batch[0][0].query_id == query_id:
+            raise error
+        return ask(self, batch)
+
+    monkeypatch.setattr(TruthJudge, "batch_rows", 1)
+    monkeypatch.setattr(TruthJudge, "judge", judged)
+
+
 def judge(folder: Path, *options: str) -> int:
     job = str(folder / "job.yaml")
     return run(
@@ -86,15 +99,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_file(tmp_path)
-    monkeypatch.setattr(TruthJudge, "batch_rows", 1)
-    ask = TruthJudge.judge
-
-    def interrupted(self: TruthJudge, batch: Any) -> Any:
-        if batch[0][0].query_id == "q3":
-            raise KeyboardInterrupt
-        return ask(self, batch)
-
-    monkeypatch.setattr(TruthJudge, "judge", interrupted)
+    raises_at(monkeypatch, "q3", KeyboardInterrupt)
     assert judge(tmp_path) == 130
     journal = tmp_path / "journal.sqlite"
     assert capsys.readouterr().err == (
@@ -171,15 +176,7 @@ def test_a_journal_that_was_there_stays_whatever_fails(tmp_path: Path) -> None:
 
 def test_what_was_judged_before_a_failure_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job_file(tmp_path)
-    monkeypatch.setattr(TruthJudge, "batch_rows", 1)
-    ask = TruthJudge.judge
-
-    def failing(self: TruthJudge, batch: Any) -> Any:
-        if batch[0][0].query_id == "q5":
-            raise MemoryError
-        return ask(self, batch)
-
-    monkeypatch.setattr(TruthJudge, "judge", failing)
+    raises_at(monkeypatch, "q5", MemoryError)
     with pytest.raises(MemoryError):
         judge(tmp_path)
     with Journal(tmp_path / "journal.sqlite", write=False) as kept:
@@ -243,17 +240,9 @@ def test_saved_replies_are_read_from_the_command_line(tmp_path: Path, capsys: py
 
 def test_ctrl_c_in_a_call_is_the_same_stop_as_with_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job_file(tmp_path)
-    monkeypatch.setattr(TruthJudge, "batch_rows", 1)
-    ask = TruthJudge.judge
-
-    def interrupted(self: TruthJudge, batch: Any) -> Any:
-        if batch[0][0].query_id == "q2":
-            raise KeyboardInterrupt
-        return ask(self, batch)
-
+    raises_at(monkeypatch, "q2", KeyboardInterrupt)
     knowing = TruthJudge(str(tmp_path / "truth.jsonl"))
     source, journal = str(tmp_path / "rows.jsonl"), tmp_path / "journal.sqlite"
-    monkeypatch.setattr(TruthJudge, "judge", interrupted)
     with pytest.raises(JudgingStopped, match="interrupted") as stopped:
         judge_all(source, knowing, journal, progress=False)
     assert stopped.value.interrupted

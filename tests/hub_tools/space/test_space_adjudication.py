@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 
+from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.audit.sample import draw
 from hf_relabel.builders.audit.strata import AUDITED, JudgedCandidate
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.hub_tools.releases.diff import diff
 from hf_relabel.hub_tools.space.data.browsing import Browser
-from hf_relabel.hub_tools.space.people.adjudication import CHOICES, Adjudication
+from hf_relabel.hub_tools.space.people.adjudication import Adjudication
 from hf_relabel.hub_tools.space.people.drawing import draw_blind
 from hf_relabel.hub_tools.space.people.event_files import events_in_parquet
 from tests import forked
