@@ -103,13 +103,11 @@ class BuildReport(Shown):
 
     Attributes:
         manifest: the content of manifest.json.
-        replaced: whether an earlier build was in the folder.
         gone: configs and files of other formats that the earlier build had, and this one does not.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
-    replaced: bool
     gone: tuple[str, ...] = ()
 
     @property
@@ -240,8 +238,7 @@ def write_configs(
 
 def build_report(building: NewFolder, folder: Path, manifest: Mapping[str, Any]) -> BuildReport:
     """What is told of a new folder, while the one that it replaces is still there."""
-    replaced = building.earlier_text(MANIFEST_NAME) is not None
-    return BuildReport(folder, manifest, replaced, gone_configs(building.target, manifest))
+    return BuildReport(folder, manifest, gone_configs(building.target, manifest))
 
 
 def folder_of_configs(folder: Path) -> AbstractContextManager[NewFolder]:

@@ -118,10 +118,8 @@ class _ModelPusher(Pusher):
 
     def _tell_license(self) -> None:
         """Warn where the card names none. The model is released all the same: the license may be told elsewhere."""
-        card = self._card.decode("utf-8", "replace") if isinstance(self._card, bytes) else None
-        if self._card is not None and card is None:
-            card = Path(str(self._card)).read_text(encoding="utf-8", errors="replace")
-        if not front_matter(card).get("license"):
+        card = self._card.read_bytes() if isinstance(self._card, Path) else self._card
+        if not front_matter(None if card is None else card.decode("utf-8", "replace")).get("license"):
             how = "`license: apache-2.0` in its README.md" if self.render is None else argument("license", "apache-2.0")
             _logger.warning("%s: the card names no license. Give one with %s.", self.repo_id, how)
 
