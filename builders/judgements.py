@@ -84,8 +84,7 @@ class Verdict:
 
     Attributes:
         reason: why, in a word: `judged`, `calibrated` (thresholds of an audit decided), `same-text`, `same-docid`,
-            `near-duplicate`, `empty`, `exempt`, `failed`, `unparsable`, `unknown` (the judge does not know
-            the row), `not-reached`.
+            `empty`, `exempt`, `failed`, `unparsable`, `unknown` (the judge does not know the row), `not-reached`.
         stages: per stage of the cascade its judgement of this candidate, None where the stage did not see it.
     """
 

@@ -36,7 +36,6 @@ COMMON = (
         "yaml",
         "pydantic",
         "orjson",
-        "rapidfuzz",
         "tabulate",
         "tqdm",
     ),

@@ -1,7 +1,8 @@
 """What can be said of a negative before any model is asked.
 
-A negative that copies a positive is a false negative for free, and a passage without text needs no judge. Anything less
-certain is left to the judges.
+A copy of a positive is no negative, and a passage without text needs no judge. Neither is ever added to the positives.
+Anything less certain is left to the judges: one word in a long text ("did lower", "did not lower"; Vienna, Geneva)
+turns an answer into its opposite, so nearly the text of a positive is a candidate like any other, judged and audited.
 """
 
 from __future__ import annotations
@@ -17,12 +18,6 @@ from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.messages.expecting import expect
 from hf_relabel.builders.rows import Passage, Row
 
-NEAR_DUPLICATE_RATIO = 0.95
-"""Least similarity of near-duplicates: 1 is equal, 0 has nothing in common (normalised insertions and deletions)."""
-
-NEAR_DUPLICATE_CHARACTERS = 100
-"""Near-duplicates have at least this many characters: in a short text one word changes everything."""
-
 # With a sign only where it is no hyphen: -5 is not 5, but covid-19 is covid 19.
 _NUMBER = re.compile(r"(?:(?<!\w)[-−+])?\d+(?:[.,]\d+)*")
 # Two texts whose first letters differ are not equal. Normalising only the first of them is what keeps this fast.
@@ -34,8 +29,6 @@ def free_findings(row: Row) -> dict[int, tuple[Outcome, str]]:
 
     - `empty`: neither title nor text. Outcome `EMPTY`.
     - `same-docid`, `same-text`: the text of a positive, but for case, punctuation and white space. Outcome `DUPLICATE`.
-    - `near-duplicate`: at least 0.95 similar to a positive, both 100 characters or longer, with the same numbers in
-      the same order. Outcome `FALSE_NEGATIVE`.
 
     A docid on both sides with different texts is not a finding about the negative, since one of the two is wrong and
     nobody knows which: see `ids_with_two_texts`.
@@ -145,13 +138,10 @@ class _Text:
 
 def _compare(negative: _Text, positives: list[_Text]) -> tuple[Outcome, str] | None:
     equal = [positive for positive in positives if _same(negative, positive)]
-    if equal:
-        same_docid = any(positive.passage.docid == negative.passage.docid for positive in equal)
-        return Outcome.DUPLICATE, "same-docid" if same_docid else "same-text"
-    for positive in positives:
-        if _nearly_same(negative, positive):
-            return Outcome.FALSE_NEGATIVE, "near-duplicate"
-    return None
+    if not equal:
+        return None
+    same_docid = any(positive.passage.docid == negative.passage.docid for positive in equal)
+    return Outcome.DUPLICATE, "same-docid" if same_docid else "same-text"
 
 
 def _same(one: _Text, other: _Text) -> bool:
@@ -175,43 +165,6 @@ def _same_but_for_title(one: _Text, other: _Text) -> bool:
     if titled.text == bare.text:
         return numbers(titled.passage.text) == numbers(bare.passage.text)
     return titled.title + titled.text == bare.text and numbers(titled.whole) == numbers(bare.whole)
-
-
-def _nearly_same(one: _Text, other: _Text) -> bool:
-    if one.passage.title and other.passage.title and one.title != other.title:
-        return False
-    both_titled = bool(one.passage.title) == bool(other.passage.title)
-    first, second = (one.whole, other.whole) if both_titled else (one.passage.text, other.passage.text)
-    shorter, longer = sorted((len(first), len(second)))
-    # Even if all of the shorter text were found in the longer one, the ratio would be at most this.
-    if shorter < NEAR_DUPLICATE_CHARACTERS or 2 * shorter / (shorter + longer) < NEAR_DUPLICATE_RATIO:
-        return False
-    if _begin_differently(first, second):
-        return False
-    from rapidfuzz import fuzz
-
-    if fuzz.ratio(first, second, score_cutoff=100 * NEAR_DUPLICATE_RATIO) == 0:
-        return False
-    return numbers(first) == numbers(second)
-
-
-def _begin_differently(one: str, other: str) -> bool:
-    """Whether the first third shows that two texts are no near-duplicates, at a ninth of what comparing all costs.
-
-    Where n insertions and deletions turn one text into the other, at most n turn the beginning of one into some
-    beginning of the other, and as many more give it the length that is looked at.
-    """
-    allowed = 2 * int((1 - NEAR_DUPLICATE_RATIO) * (len(one) + len(other)) + 1)
-    looked_at = min(len(one), len(other)) // 3
-    return _distance()(one[:looked_at], other[:looked_at], score_cutoff=allowed) > allowed
-
-
-@cache
-def _distance() -> Callable[..., int]:
-    """Insertions and deletions between two texts. An import statement of its own for each pair would cost a third."""
-    from rapidfuzz.distance import Indel
-
-    return Indel.distance
 
 
 @cache

@@ -30,7 +30,6 @@ ROUNDED_ID = "rounded-id"
 _MEANINGS = {
     "same-docid": "negatives with the docid and the text of a positive",
     "same-text": "negatives with the text of a positive",
-    "near-duplicate": "negatives with nearly the text of a positive",
     "empty": "negatives without text",
     EMPTY_POSITIVE: "positives without text",
     ID_WITH_TWO_TEXTS: "docids on both sides, with different texts",

@@ -29,9 +29,9 @@ Examples:
 def command(as_json: bool, **options: Any) -> None:
     """Show what SOURCE holds: its schema, rows and passages per subset, and what is wrong with it.
 
-    Also finds the false negatives that need no judge: negatives equal or nearly equal to a positive. What the negatives
-    mean is not looked at: that takes `hf relabel judge`, which calls each of them better (relevant, at least as good as
-    the positive), worse (relevant, but less so) or irrelevant.
+    Also finds the negatives that need no judge: copies of a positive. What the negatives mean is not looked at:
+    that takes `hf relabel judge`, which calls each of them better (relevant, at least as good as the positive),
+    worse (relevant, but less so) or irrelevant.
 
     \b
     Formats of a row, with the columns they are known by:

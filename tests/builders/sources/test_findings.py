@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rapidfuzz import fuzz
 
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.rows import Passage, Row
@@ -37,13 +35,11 @@ def reason(positive: Passage | str, negative: Passage | str) -> str | None:
 
 
 def test_each_finding_has_its_outcome() -> None:
-    changed_a_little = LONG.replace("four years of work", "four years of hard work")
-    found = free_findings(row(LONG, "something else", LONG.upper(), Passage("p", "", LONG), changed_a_little, " \n"))
+    found = free_findings(row(LONG, "something else", LONG.upper(), Passage("p", "", LONG), " \n"))
     assert found == {
         1: (Outcome.DUPLICATE, "same-text"),
         2: (Outcome.DUPLICATE, "same-docid"),
-        3: (Outcome.FALSE_NEGATIVE, "near-duplicate"),
-        4: (Outcome.EMPTY, "empty"),
+        3: (Outcome.EMPTY, "empty"),
     }
 
 
@@ -73,6 +69,9 @@ def test_the_same_text_however_it_is_written(positive: Passage | str, negative: 
         ("कि", "का"),
         (Passage("p", "Paris", "A city."), Passage("n", "Rome", "A city.")),
         (LONG, LONG.replace("1937", "1938")),
+        (LONG, LONG.replace("was opened", "was not opened")),
+        (LONG, LONG.replace("Pacific", "Atlantic")),
+        (f"if depth > 3: {LONG}", f"if depth < 3: {LONG}"),
         (LONG, LONG[: len(LONG) // 2]),
         ("How do I get a refund?", "How do I get a refund now?"),
         (Passage("p", "One", LONG), Passage("n", "Other", LONG)),
@@ -98,16 +97,7 @@ def test_any_texts_can_be_compared(positive: str, negative: str) -> None:
     both = row(positive, negative, positive)
     found = free_findings(both)
     assert found[1][0] is (Outcome.DUPLICATE if positive.strip() else Outcome.EMPTY)
-    assert 0 not in found or found[0][0] in (Outcome.DUPLICATE, Outcome.EMPTY, Outcome.FALSE_NEGATIVE)
-
-
-def test_a_hundred_long_negatives_take_milliseconds() -> None:
-    # Near-equal lengths and equal starts: nothing can be told without looking at the whole texts.
-    texts = [LONG * 5 + "".join(chr(97 + (i * j) % 26) for j in range(200)) for i in range(101)]
-    crowded = row(texts[0], *texts[1:])
-    start = time.thread_time()  # what others do on this machine does not count
-    free_findings(crowded)
-    assert time.thread_time() - start < 0.5
+    assert {outcome for outcome, _ in found.values()} <= {Outcome.DUPLICATE, Outcome.EMPTY}  # never added unasked
 
 
 @needs_shared_data
@@ -123,19 +113,6 @@ def test_what_is_found_in_real_sets_is_a_known_false_negative(name: str) -> None
         negatives = numbered.row.negative_passages
         for position, (outcome, _) in free_findings(numbered.row).items():
             assert outcome is Outcome.EMPTY or negatives[position].docid in truth[numbered.row.query_id]
-
-
-@given(
-    st.text("abc ", min_size=100, max_size=200), st.lists(st.tuples(st.integers(0, 250), st.text("abxy", max_size=3)))
-)
-def test_looking_at_the_beginning_first_misses_no_near_duplicate(text: str, edits: list[tuple[int, str]]) -> None:
-    other = text
-    for place, put_in in edits:
-        other = other[:place] + put_in + other[place + len(put_in) % 2 :]
-    texts = [content.strip() for content in (text, other)]
-    lengths = sorted(map(len, texts))
-    is_near = lengths[0] >= 100 and fuzz.ratio(*texts) >= 95 and "".join(texts[0].split()) != "".join(texts[1].split())
-    assert (reason(*texts) == "near-duplicate") == is_near
 
 
 @given(st.text(st.characters(codec="ascii")))
