@@ -137,7 +137,7 @@ class Facade:
             self.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
             self._ready.set()
             await self._stop.wait()
-            # No more are accepted, and who was just accepted gets its transport: a closed listener would leave it unclosed.
+            # No more are accepted, and who was just accepted gets its transport: a closed listener leaves it unclosed.
             self._loop.remove_reader(listener.sockets[0])
             await asyncio.sleep(0.01)
             listener.close()
