@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME, manifest_text, read_manifest
-from hf_relabel.builders.disk.atomic_file import written_whole
+from hf_relabel.builders.disk.atomic_folder import new_folder
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.readme.configs_readme import readme_text
 
@@ -41,6 +41,8 @@ def with_evidence(
 def write_evidence(folder: Path, kind: str, evidence: Mapping[str, Any], *, default: str | None = None) -> bool:
     """Put evidence into the manifest and the README.md of a built folder. Returns whether anything changed.
 
+    The folder is replaced by one that has both anew and all else as it was, so that the two never disagree.
+
     Raises:
         BuildError: it is no built folder, or cannot be written.
         CardError: its README.md cannot be merged with.
@@ -51,15 +53,13 @@ def write_evidence(folder: Path, kind: str, evidence: Mapping[str, Any], *, defa
     path = folder / README_NAME
     readme = path.read_bytes().decode("utf-8") if path.is_file() else None
     contents = {README_NAME: readme_text(manifest, readme).encode(), MANIFEST_NAME: manifest_text(manifest)}
-    changed = {
-        name: content
-        for name, content in contents.items()
-        if not (folder / name).is_file() or (folder / name).read_bytes() != content
-    }
-    for name, content in changed.items():
-        with written_whole(folder / name) as file:
-            file.write(content)
-    return bool(changed)
+    if all((folder / name).is_file() and (folder / name).read_bytes() == new for name, new in contents.items()):
+        return False
+    with new_folder(folder, is_ours=lambda _: True) as building, building.disk_errors():
+        for name, content in contents.items():
+            building.write(name, content)
+        building.keep_others(ours=())
+    return True
 
 
 LEAST_PRECISION = 0.95

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.suspects import Suspect, suspects_schema
@@ -476,7 +476,6 @@ class _ConfigWriter:
                 entries.append(replace(self._given[index], path=name))
                 continue
             path = self._path(index).rename(self.building.path / name)
-            self.building.sync(path)
             entries.append(file_entry(path, name, rows))
         return entries
 
@@ -491,7 +490,7 @@ class _ConfigWriter:
         self._shard_bytes = 0
 
 
-def parquet_writer(path: Path, schema: pa.Schema) -> Any:
+def parquet_writer(place: Path | BinaryIO, schema: pa.Schema) -> Any:
     """A writer whose every setting is fixed here, because equal inputs must give equal bytes.
 
     Chunk boundaries follow the content, with the sizes that `datasets` uses, so that the Hub stores pages that configs
@@ -500,7 +499,7 @@ def parquet_writer(path: Path, schema: pa.Schema) -> Any:
     import pyarrow.parquet as pq
 
     return pq.ParquetWriter(
-        path,
+        place,
         schema,
         compression="zstd",
         compression_level=1,

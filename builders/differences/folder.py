@@ -120,7 +120,6 @@ def _write_changes(building: NewFolder, changes: Iterable[Difference]) -> None:
         raise
     with building.disk_errors():
         writer.close()
-        building.sync(path)
 
 
 def _readme(counts: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_relabel.builders.disk.atomic_file import sync_folder
+from hf_relabel.builders.disk.atomic_file import sync_file, sync_folder
 from hf_relabel.builders.errors import BuildError
 
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
@@ -36,20 +36,7 @@ class NewFolder:
     progress: str = ""
 
     def write(self, name: str, content: bytes) -> None:
-        path = self.path / name
-        path.write_bytes(content)
-        self.sync(path)
-
-    def sync(self, path: Path) -> None:
-        """Make sure that a file, or the list of files in a folder, is on the disk."""
-        if path.is_dir():
-            sync_folder(path)
-            return
-        descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        (self.path / name).write_bytes(content)
 
     def earlier_text(self, name: str) -> str | None:
         """The text of a file of the folder that will be replaced, None if there is none."""
@@ -119,10 +106,8 @@ def new_folder(target: Path, *, is_ours: Callable[[Path], bool]) -> Iterator[New
         stack.callback(shutil.rmtree, building.path, ignore_errors=True)
         yield building
         with building.disk_errors():
-            for folder in [building.path, *(path for path in building.path.iterdir() if path.is_dir())]:
-                building.sync(folder)
+            sync_all(building.path)
             _put_in_place(building.path, target)
-            building.sync(target.parent)
 
 
 def _beside(target: Path, what: str) -> Path:
@@ -171,10 +156,23 @@ def check_place(target: Path, is_ours: Callable[[Path], bool]) -> None:
         )
 
 
+def sync_all(folder: Path) -> None:
+    """Make sure that all in a folder is on the disk."""
+    for root, _, files in os.walk(folder):
+        for path in (Path(root) / name for name in files):
+            if path.is_file() and not path.is_symlink():
+                with contextlib.suppress(PermissionError):  # a file of others, taken over as it was
+                    sync_file(path)
+        sync_folder(Path(root))
+
+
 def _put_in_place(new: Path, target: Path) -> None:
+    """What was there goes only when it is on the disk that the new folder has its name."""
     if not target.exists():
         new.rename(target)
+        sync_folder(target.parent)
     elif _exchange(new, target):
+        sync_folder(target.parent)
         shutil.rmtree(new)
     else:
         # Without an exchange the place is empty for a moment; a build killed then is undone by the next (`_recover`).
@@ -185,6 +183,7 @@ def _put_in_place(new: Path, target: Path) -> None:
         except OSError:
             old.rename(target)
             raise
+        sync_folder(target.parent)
         # It is the new build that counts now: what cannot be removed yet is left to the next build.
         shutil.rmtree(old, ignore_errors=True)
 

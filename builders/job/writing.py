@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.disk.atomic_file import write_whole
+from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.builders.messages.program import program
@@ -36,12 +37,11 @@ def write_new_job(
     text = new_job(source, judge, endpoints, columns, name=Path(path).name)
     job = parse_job(text, name=str(path))
     try:
-        with Path(path).open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_whole(Path(path), text.encode(), replaces=False)
     except FileExistsError:
         raise ConfigError(f"{path} is there already and stays as it is. Give another name, or remove it.") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+    except BuildError as error:
+        raise ConfigError(str(error)) from None
     return job
 
 

@@ -1,8 +1,8 @@
 """Journals of parts of a source become one.
 
-Each part is taken over in one transaction and its file removed afterwards, so that a process killed at any moment loses
-nothing; taking a part over again changes nothing. What is known already stays: an answer is never replaced, and a
-failure gives way to an answer.
+Each part is taken over in one transaction, and its file removed when that is on the disk: nothing is lost when the
+process is killed or the machine loses its power. Taking a part over again changes nothing. What is known already stays:
+an answer is never replaced, and a failure gives way to an answer.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def merge_journals(target: Journal, parts: Iterable[Path], *, progress: Callable
             with Journal(path) as part:
                 part.checkpoint()
                 take_over(target, path)
+            target.put_on_disk()
         remove_journal(path)
         if progress is not None:
             progress(done)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.disk.atomic_file import sync_file
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
 from hf_relabel.builders.journal.keys import JudgeIdentity, storable
@@ -330,9 +331,25 @@ class Journal:
                 self._has_failures = True
 
     def checkpoint(self) -> None:
-        """Put everything that was written into the file itself, so that it can be read where only the file is."""
+        """Put everything that was written into the file itself, so that it can be read where only the file is.
+
+        Raises:
+            JournalError: another process has been reading for half a minute, and holds the file as it was.
+        """
         with self._errors():
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            is_held, *_ = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_held:
+            raise JournalError(f"{self.path}: another process reads it. Wait for that process to end.")
+
+    def put_on_disk(self) -> None:
+        """Make sure that everything that was written outlasts a power cut, whoever reads meanwhile.
+
+        SQLite waits for the disk where it moves what was written ahead into the file, not after each transaction.
+        """
+        with self._errors():
+            _, ahead, moved = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if moved < ahead:  # for a reader of the file as it was, some of it stays where it was written ahead
+            sync_file(self.path.with_name(f"{self.path.name}-wal"))
 
     def discard_if_empty(self) -> None:
         """Delete the file if it holds no judgement. It is closed then."""

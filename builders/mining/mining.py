@@ -54,24 +54,25 @@ def mine_source(
                 f"{source.name}: no negatives were found for any of the {counts.rows:,} rows, and nothing was written. "
                 f"{len(candidates):,} passages were searched: give a larger corpus, or wider limits."
             )
-    report = MiningReport(
-        path=out,
-        source={name: value for name, value in source.record().items() if name != "mined_negatives"},
-        method=settings.method,
-        settings=_told(settings),
-        models=miner.models(),
-        rows=counts.rows,
-        rows_read=pairs.read,
-        rows_without_negatives=counts.without,
-        negatives=counts.negatives,
-        passages=len(candidates),
-        copies=candidates.copies,
-        blank=candidates.blank,
-        negatives_left_out=pairs.left_out,
-        scores=pairs.scores,
-        versions=library_versions(settings.method),
-    )
-    _write_record(report)
+        report = MiningReport(
+            path=out,
+            source={name: value for name, value in source.record().items() if name != "mined_negatives"},
+            method=settings.method,
+            settings=_told(settings),
+            models=miner.models(),
+            rows=counts.rows,
+            rows_read=pairs.read,
+            rows_without_negatives=counts.without,
+            negatives=counts.negatives,
+            passages=len(candidates),
+            copies=candidates.copies,
+            blank=candidates.blank,
+            negatives_left_out=pairs.left_out,
+            scores=pairs.scores,
+            versions=library_versions(settings.method),
+        )
+        # First: a record of rows that are missing is overwritten, rows without a record would look like the user's.
+        _write_record(report)
     return report
 
 

@@ -20,6 +20,7 @@ from hf_relabel.builders.configs.writing import (
     parquet_writer,
     write_row_group,
 )
+from hf_relabel.builders.disk.atomic_file import written_beside
 from hf_relabel.builders.disk.atomic_folder import NewFolder
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.rows import NumberedRow, Row
@@ -243,11 +244,11 @@ class Files:
         rows = 0
         with folder.disk_errors():
             path.parent.mkdir(exist_ok=True)
-            with parquet_writer(path, config.schema) as writer:
+            # A writer ends its file even where it fails: what is not all of it must not get the name.
+            with written_beside(path) as file, parquet_writer(file, config.schema) as writer:
                 for table in self._tables(task, config):
                     write_row_group(writer, table, config.schema)
                     rows += table.num_rows
-            folder.sync(path)
             return file_entry(path, name, rows)
 
     def _tables(self, task: FileTask, config: ConfigTable) -> Iterator[pa.Table]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from hf_relabel.builders.disk.atomic_file import sync_folder
+from hf_relabel.builders.disk.atomic_file import sync_folder, write_whole
 from hf_relabel.hub_tools.local_hub.errors import HubError
 
 MAX_PATH_BYTES = 1024
@@ -37,17 +37,6 @@ def check_path(path: Any) -> str:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, and is on the disk afterwards."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -108,7 +108,6 @@ def pull(
             texts = {name: remote.fetch(name) for name in remote.texts()}
             for name, path in {**texts, **files}.items():
                 _link_or_copy(path, building.path / name)
-                building.sync(building.path / name)
             building.write(MANIFEST_NAME, _narrowed(remote, manifest, wanted, configs))
             building.keep_others(ours=_earlier_files(target))
     shutil.rmtree(partial, ignore_errors=True)

@@ -10,10 +10,10 @@ and .225 with all of length 1.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.model_loading import PACKAGED_MODEL, load_model
 from hf_relabel.hub_tools.calls.progress_bars import bar
@@ -114,10 +114,8 @@ def _cached_vectors(model: Any, dimensions: int) -> npt.NDArray[np.float32]:
     except (OSError, ValueError):
         vectors = _token_vectors(model, dimensions)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside its place first, so that another run never reads half of it.
-    temporary = path.with_suffix(f".{os.getpid()}.npy")
-    np.save(temporary, vectors)
-    temporary.replace(path)
+    with written_whole(path) as file:  # another run never reads half of it
+        np.save(file, vectors)
     return vectors
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from hf_relabel.builders.disk.atomic_file import write_whole
+from hf_relabel.builders.disk.atomic_folder import new_folder
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.messages.program import program
 from hf_relabel.cards.model_card import ModelFacts, model_figures, render_model_card
@@ -75,7 +77,9 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
         if value > self.best_value:
             self.best_value, self.best_step = value, state.global_step
             if self.best is not None:
-                model.save_pretrained(str(self.best), create_model_card=False)
+                with new_folder(self.best, is_ours=lambda _: True) as building:
+                    model.save_pretrained(str(building.path), create_model_card=False)
+                    building.keep_others(ours=())
 
 
 class CardCallback(TrainerCallback):  # type: ignore[misc]
@@ -118,10 +122,10 @@ class CardCallback(TrainerCallback):  # type: ignore[misc]
         facts = ModelFacts(self.repo_id, None, report, license=self.license)
         readme = folder / README_NAME
         earlier = readme.read_text(encoding="utf-8") if readme.is_file() else None
-        readme.write_text(render_model_card(facts, earlier), encoding="utf-8")
+        write_whole(readme, render_model_card(facts, earlier).encode())
         for name, content in model_figures(report).items():
             (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
+            write_whole(folder / name, content)
 
     def _report(self, args: Any, state: Any, model: Any) -> TrainingReport:
         kind = kind_of(model)

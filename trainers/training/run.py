@@ -18,6 +18,7 @@ from typing import Any
 from transformers import TrainerCallback, set_seed
 
 from hf_relabel.builders.disk.atomic_file import written_whole
+from hf_relabel.builders.disk.atomic_folder import sync_all
 from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import PATH, expects
@@ -280,6 +281,8 @@ class _Run:
         if self.options.merge_adapters and self.recipe.lora is not None:
             merge_adapters(model)
         model.save_pretrained(str(self.out), create_model_card=False)
+        if self.options.checkpoints:  # where the report says that the run is over, the model outlasts a power cut
+            sync_all(self.out)
 
     def _report(
         self,

@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from hf_relabel.builders.configs.evidence import write_evidence
 from hf_relabel.builders.configs.manifest import read_manifest
 from hf_relabel.builders.configs.writing import verdicts_from_records, write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique, apply
+from tests.disk_watch import failing_ever_later
 from tests.shared_data import SHARED, needs_shared_data, truth_of
 
 JudgedRow = tuple[NumberedRow, list[Verdict]]
@@ -345,6 +347,29 @@ def test_a_failure_leaves_the_earlier_folder_as_it_was(folder: Path) -> None:
     with pytest.raises(RuntimeError, match="broke off"):
         write_configs(breaks_off(), folder, stage_names=STAGES, row_group_bytes=500)
     assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["cleaned"]
+
+
+def test_evidence_is_in_the_manifest_and_on_the_card_or_on_neither(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_configs(judged_rows(3), folder, stage_names=STAGES)
+    (folder / "figures").mkdir()
+    (folder / "figures" / "plot.svg").write_text("<svg/>")
+    earlier = contents(folder)
+
+    def write() -> None:
+        write_evidence(folder, "looked at", {"rows": 3}, default="relabel")
+
+    changed = {name: contents(folder)[name] for name in ("manifest.json", "README.md")}
+    for _ in failing_ever_later(monkeypatch, write):
+        now = contents(folder)
+        found = {name: now[name] != content for name, content in changed.items()}
+        assert len(set(found.values())) == 1, f"{found}: the two do not agree"
+        assert {name: now[name] for name in now if name not in changed} == {
+            name: earlier[name] for name in earlier if name not in changed
+        }
+    assert all(found.values())
     assert [path.name for path in folder.parent.iterdir()] == ["cleaned"]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -190,6 +192,24 @@ def test_a_job_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'listwise'"):
         write_new_job(tmp_path / "new.yaml", "a", {"kind": "lstwise"}, ["http://a"])
     assert not (tmp_path / "new.yaml").exists()
+
+
+def test_a_job_file_that_cannot_be_written_to_its_end_leaves_none(tmp_path: Path) -> None:
+    def write() -> None:
+        write_new_job(tmp_path / "job.yaml", "a", {"kind": "listwise"}, ["http://a"])
+
+    # A limit on the size of files stands in for a full disk.
+    limits, earlier = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"job.yaml cannot be written: File too large"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, earlier)
+    assert list(tmp_path.iterdir()) == []
+    write()
+    assert list(tmp_path.iterdir()) == [tmp_path / "job.yaml"]
 
 
 def test_the_command_writes_a_job_that_it_runs(

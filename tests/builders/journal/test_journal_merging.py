@@ -21,6 +21,7 @@ from hf_relabel.builders.journal.merging import merge_journals, take_over
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import Passage, Row
+from tests.disk_watch import disk_watch
 from tests.examples import drawn
 
 FIRST, SECOND = (JudgeIdentity(kind, "model", None, {}) for kind in ("listwise", "pointwise"))
@@ -128,6 +129,46 @@ def test_a_damaged_part_is_said_to_be_and_kept(tmp_path: Path) -> None:
     with Journal(tmp_path / "merged.sqlite") as merged, pytest.raises(JournalError, match=r"part\.sqlite.*damaged"):
         merge_journals(merged, [part])
     assert part.is_file()
+
+
+def test_a_part_goes_only_when_the_disk_has_what_was_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not in the file itself, or in a synced file beside it, is gone after a power cut."""
+    parts = [written(tmp_path / f"part-{number}.sqlite", [(FIRST, number, YES)]) for number in range(3)]
+    merged_path, left = tmp_path / "merged.sqlite", tmp_path / "left.sqlite"
+    seen: list[int] = []
+    unlink = Path.unlink
+
+    def lose_power(path: Path, missing_ok: bool = False) -> None:
+        if path in parts:
+            left.write_bytes(merged_path.read_bytes())
+            seen.append(len(content(left)["answers"]))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", lose_power)
+    with Journal(merged_path) as merged:
+        merge_journals(merged, parts)
+    assert seen == [3, 6, 9]
+
+
+def test_for_a_reader_of_the_journal_as_it_was_what_is_written_ahead_is_put_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = written(tmp_path / "part.sqlite", [(FIRST, 1, YES)])
+    path = written(tmp_path / "merged.sqlite", [(FIRST, 0, YES)])
+    with Journal(path) as merged, sqlite3.connect(path, isolation_level=None) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT COUNT(*) FROM answers").fetchone() == (3,)
+        calls = disk_watch(monkeypatch)
+        merge_journals(merged, [part])
+        assert calls.index(("synced", tmp_path / "merged.sqlite-wal")) < calls.index(("removed", part))
+        merged._database.execute("PRAGMA busy_timeout=0")
+        with pytest.raises(JournalError, match="another process reads it"):
+            merged.checkpoint()
+        reader.execute("COMMIT")
+        merged.checkpoint()
+    reader.close()
 
 
 def test_killed_at_any_moment_it_is_finished_by_doing_it_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import unicodedata
@@ -15,8 +16,10 @@ from hf_relabel import BadRow, ConfigError, MiningReport, SourceError, mine, ope
 from hf_relabel.builders.mining import dense
 from hf_relabel.builders.mining.dense import DenseMiner
 from hf_relabel.builders.mining.pairs import Candidates
+from hf_relabel.builders.mining.report import record_path
 from hf_relabel.builders.mining.settings import MiningSettings
 from hf_relabel.builders.rows import Passage, Row
+from tests.disk_watch import failing_ever_later
 
 WORDS = ["sky", "sea", "blue", "green", "grass", "light", "water", "air", "moon", "night", "stone", "river", "rain"]
 
@@ -373,6 +376,15 @@ def test_where_no_row_gets_a_negative_nothing_is_written(tmp_path: Path) -> None
     with pytest.raises(SourceError, match="no negatives were found for any of the 2 rows"):
         mine([pair("blue", "sky"), pair("green", "grass")], tmp_path / "rows.jsonl")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_there_are_no_rows_without_their_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = itertools.count()
+    for _ in failing_ever_later(monkeypatch, lambda: mine(many(3), tmp_path / f"rows-{next(numbers)}.jsonl")):
+        found = {path.name for path in tmp_path.iterdir()}
+        rows = {name for name in found if name.endswith(".jsonl")}
+        assert {record_path(tmp_path / name).name for name in rows} <= found
+    assert rows
 
 
 def test_an_interruption_leaves_no_file(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from datasets import Dataset
@@ -45,6 +48,39 @@ def test_a_plain_trainer_is_evaluated_keeps_its_best_and_gets_a_card(tmp_path: P
     assert best["ndcg@10"] == pytest.approx(watching.best_value)
     assert report.evaluations[0].metrics["ndcg@10"] == pytest.approx(measured[6])
     assert "user/data" in (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
+
+
+class _HalfSaved:
+    """A model whose saving breaks off between two files, the second time."""
+
+    training, saved = False, 0
+
+    def eval(self) -> None: ...
+
+    def train(self, mode: bool) -> None: ...
+
+    def save_pretrained(self, folder: str, **_: Any) -> None:
+        self.saved += 1
+        Path(folder, "model-1").write_text(str(self.saved))
+        if self.saved == 2:
+            raise RuntimeError("broken off")
+        Path(folder, "model-2").write_text(str(self.saved))
+
+
+class _EverBetter:
+    primary_metric = "ndcg@10"
+
+    def __call__(self, model: Any, epoch: float, steps: int) -> dict[str, float]:
+        return {"ndcg@10": steps / 10}
+
+
+def test_the_best_model_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    model, evaluator = _HalfSaved(), _EverBetter()
+    watching = EvaluationCallback(evaluator, every=1, best=tmp_path / "best")  # type: ignore[arg-type]
+    for step, kept in [(1, "11"), (2, "11"), (3, "33")]:
+        with pytest.raises(RuntimeError) if step == 2 else nullcontext():
+            watching.on_step_end(None, SimpleNamespace(global_step=step, epoch=0, log_history=[]), None, model=model)
+        assert "".join(path.read_text() for path in sorted((tmp_path / "best").iterdir())) == kept
 
 
 RELEASE = """
