@@ -38,6 +38,8 @@ class Judgement:
         place: 1-based place of the candidate among those its prompt showed, None where there was no order. Not part of
             what was said, so judgements that differ in it alone are equal.
         cut: whether the query or the passage was too long and only a part of it was shown.
+        reply: number of the reply in its journal that holds this judgement, None where none is kept. Not part of what
+            was said either.
     """
 
     label: Label
@@ -47,6 +49,7 @@ class Judgement:
     completion_tokens: float | None = None
     place: int | None = field(default=None, compare=False)
     cut: bool = field(default=False, compare=False)
+    reply: int | None = field(default=None, compare=False)
 
     @property
     def is_unknown(self) -> bool:

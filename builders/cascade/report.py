@@ -2,24 +2,26 @@
 
 All of it is worked out offline from the judgements of one run, on the same replies.
 
-- Positions: how often a judge of lists calls the candidate at each place of its prompt relevant. Places are drawn by a
-  hash of the texts, so a judge that looks at candidates only has the same rate everywhere. Tested by chi-squared over
-  the places, and by the correlation of place and label.
+- Positions: how often a judge of lists calls the candidate at each place of its prompt relevant, and how often it would
+  if places played no part. See hf_relabel.builders.cascade.positions.
 - Agreement: Cohen's kappa between the judges of a stage and between stages, on the candidates that both answered for.
-- Escalation: for each rule, the tokens it would have taken and the false negatives it would have found. A rule that
-  needs an answer that the journal does not have is left out, and it is said how many are missing.
+- Escalation: for each rule, the tokens it would have taken and the false negatives it would have found. What a cheap
+  judge calls relevant is no find until the judge that decides says so, so ways are compared only with those in which
+  the same stages have the last word. A rule that needs an answer that the journal does not have is not compared, and it
+  is said how many are missing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
 from hf_relabel.builders.cascade.judge_weights import MEMBER_MARK
-from hf_relabel.builders.cascade.rules import RELEVANT, Rule, candidates_of_stage, conclude
+from hf_relabel.builders.cascade.positions import PlaceCounts, PositionBias
+from hf_relabel.builders.cascade.rules import RELEVANT, Escalate, Rule, candidates_of_stage, conclude
 from hf_relabel.builders.cascade.verdicts import JudgedRow, RunStage
 from hf_relabel.builders.errors import MissingExtra
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
@@ -29,41 +31,6 @@ from hf_relabel.builders.messages.extras import require
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.rows import Row
-
-SIGNIFICANT = 0.01
-"""Level of the test of positions. There is one for each judge."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The candidates shown at one place of a prompt (1-based): how many answers, and of how many labels."""
-
-    place: int
-    answers: int
-    better: int
-    relevant: int
-
-
-@dataclass(frozen=True, slots=True)
-class PositionBias:
-    """What a judge says at each place.
-
-    Attributes:
-        p_value: of equal rates of relevant labels at all places (chi-squared), None where there is too little to test.
-        trend: correlation of place and relevance: below 0 the first places are called relevant more often.
-        spread: rate of the place with the highest minus that of the place with the lowest, places with fewer than 20
-            answers aside.
-    """
-
-    judge: str
-    places: tuple[Place, ...]
-    p_value: float | None
-    trend: float | None
-    spread: float | None
-
-    @property
-    def is_biased(self) -> bool:
-        return self.p_value is not None and self.p_value < SIGNIFICANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +53,10 @@ class Escalation:
         tokens: prompt and completion tokens of those judgements; each has its share of the prompt it came in.
         false_negatives: candidates that come out as false negatives, findings without a judge aside.
         missing: answers it needs that the journal does not have; above 0 the counts are lower bounds.
-        lost: false negatives of the most thorough rule that this one does not find.
-        on_front: no other complete rule finds as many for fewer tokens.
+        decided_by: the stages whose word makes a false negative: the last, and those that accept `better`.
+        lost: false negatives that other complete ways decided by the same stages find and this one does not. None where
+            there is none to compare with, or where answers are missing.
+        on_front: no other complete way decided by the same stages finds as many for fewer tokens, and there is one.
     """
 
     name: str
@@ -95,7 +64,8 @@ class Escalation:
     tokens: int
     false_negatives: int
     missing: int
-    lost: int = 0
+    decided_by: tuple[str, ...]
+    lost: int | None = None
     on_front: bool = False
 
 
@@ -123,12 +93,17 @@ class JudgingReport(Shown):
         """Plain tables."""
         parts = [f"{counted(self.rows, 'row')}, {counted(self.candidates, 'candidate')} for the judges."]
         if self.positions:
-            lines = [[bias.judge, bias.spread, bias.trend, bias.p_value, _bias_note(bias)] for bias in self.positions]
+            lines = [
+                [bias.judge, bias.spread, bias.trend, bias.p_value, "biased" if bias.is_biased else ""]
+                for bias in self.positions
+            ]
             header = ["judge of lists", "spread", "trend", "p", "note"]
             table = text_table(lines, header, floatfmt=".3f")
             parts.append(f"Bias of position\n{table}\n{_WHAT_BIAS_MEANS}")
             header = ["place", *(bias.judge for bias in self.positions)]
-            parts.append("Share called relevant, by place in the prompt\n" + text_table(self._by_place(), header))
+            parts.append(
+                "Share called relevant, by place in the prompt (expected)\n" + text_table(self._by_place(), header)
+            )
         if self.agreement:
             pairs = [[pair.first, pair.second, pair.both, pair.same_label, pair.kappa] for pair in self.agreement]
             header = ["judge", "judge", "both answered", "same label", "kappa"]
@@ -156,18 +131,13 @@ class JudgingReport(Shown):
         """A line for each place: for each judge the share and how many answers it is of."""
         shares = [
             {
-                each.place: f"{each.relevant / each.answers:.3f} of {each.answers}"
+                each.place: f"{each.relevant / each.answers:.3f} of {each.answers} ({each.expected / each.answers:.3f})"
                 for each in bias.places
-                if each.answers
             }
             for bias in self.positions
         ]
         places = sorted({place for share in shares for place in share})
         return [[place, *(share.get(place, "") for share in shares)] for place in places]
-
-
-def _bias_note(bias: PositionBias) -> str:
-    return "biased" if bias.is_biased else ""
 
 
 def _note(way: Escalation) -> str:
@@ -177,7 +147,8 @@ def _note(way: Escalation) -> str:
 
 
 _WHAT_BIAS_MEANS = """\
-spread: the largest share called relevant at a place, minus the smallest.
+expected: if places played no part, each prompt with what is relevant in it.
+spread: share called relevant beyond that, at its largest minus its smallest.
 trend: below 0 the first places are called relevant more often, 0 is best.
 p: how likely so much is by chance; biased: below 0.01."""
 _WHAT_AGREEMENT_MEANS = """\
@@ -185,8 +156,9 @@ both answered: candidates that both judged. same label: how many of them alike.
 kappa: agreement beyond chance on better against the rest, 1 at best."""
 _WHAT_WAYS_MEAN = """\
 judged: candidates that each stage judges. tokens: of prompts and replies.
-false negatives: how many are found. lost: how many more another way finds."""
-_BEST_VALUE = "best value: no other finds as many for fewer tokens."
+false negatives: how many are found. lost: how many that are found by others
+that leave the last word to the same stages, and not by this."""
+_BEST_VALUE = "best value: no other of those finds as many for fewer tokens."
 
 
 @expects(judged=Iterable, stages=Sequence)
@@ -223,10 +195,10 @@ class _Counting:
     def __init__(self, stages: Sequence[RunStage]) -> None:
         self.stages, self.names = stages, member_names(stages)
         self.rows = self.candidates = 0
-        self.places: dict[str, Counter[tuple[int, Label]]] = {}
+        self.places: dict[str, PlaceCounts] = {}
         self.pairs: dict[tuple[str, str], Counter[tuple[Label, Label]]] = {}
         self.cut: Counter[str] = Counter()
-        self.ways = [_Way(name, rules, depth) for name, rules, depth in _ways(stages)]
+        self.ways = list(_ways(stages))
 
     def add(self, judged: JudgedRow) -> None:
         self.rows += 1
@@ -236,19 +208,19 @@ class _Counting:
         self.candidates += len(row.negative_passages) - len(judged.findings)
         answers = self._answers(judged)
         for name, said in answers.items():
-            for judgement in said.values():
-                self.cut[name] += judgement.cut
-                if judgement.place is not None and judgement.label.is_answer:
-                    self.places.setdefault(name, Counter())[judgement.place, judgement.label] += 1
+            self.cut[name] += sum(judgement.cut for judgement in said.values())
+            self.places.setdefault(name, PlaceCounts()).add_row(said)
         for first, second in combinations(answers, 2):
             shared = answers[first].keys() & answers[second].keys()
             found = Counter((answers[first][position].label, answers[second][position].label) for position in shared)
             self.pairs.setdefault((first, second), Counter()).update(found)
         words = [view.word for view in judged.views]
         found_by = [way.add(row, judged.findings, words) for way in self.ways]
-        most = max(found_by, key=len, default=set())
+        found_by_any: dict[tuple[str, ...], set[int]] = {}
         for way, found_here in zip(self.ways, found_by, strict=True):
-            way.lost += len(most - found_here)
+            found_by_any.setdefault(way.decided_by, set()).update(found_here)
+        for way, found_here in zip(self.ways, found_by, strict=True):
+            way.lost += len(found_by_any[way.decided_by] - found_here)
 
     def _answers(self, judged: JudgedRow) -> dict[str, Mapping[int, Judgement]]:
         answers: dict[str, Mapping[int, Judgement]] = {}
@@ -259,15 +231,17 @@ class _Counting:
         return answers
 
     def report(self) -> JudgingReport:
-        lacking = _lacking() if self.places or self.pairs else None
+        lacking = _lacking() if self.pairs or any(counts.prompts for counts in self.places.values()) else None
         whole = lacking is None
         ways = [way.result() for way in self.ways]
         return JudgingReport(
             rows=self.rows,
             candidates=self.candidates,
-            positions=tuple(_bias(name, counts, tested=whole) for name, counts in self.places.items()),
+            positions=tuple(
+                counts.result(name, tested=whole) for name, counts in self.places.items() if counts.prompts
+            ),
             agreement=tuple(_agreement(*names, counts, with_kappa=whole) for names, counts in self.pairs.items()),
-            escalation=tuple(_with_front(ways)),
+            escalation=tuple(_compared(ways)),
             cut={name: number for name, number in self.cut.items() if number},
             lacking=lacking,
         )
@@ -279,7 +253,7 @@ class _Way:
 
     name: str
     rules: Sequence[Rule]
-    depth: int
+    decided_by: tuple[str, ...]
     judged: list[int] = field(default_factory=list)
     tokens: float = 0.0
     found: int = 0
@@ -288,9 +262,9 @@ class _Way:
 
     def add(self, row: Row, findings: Mapping[int, Any], words: Sequence[Mapping[int, Judgement]]) -> set[int]:
         """Returns the positions of the false negatives it finds in this row."""
-        self.judged = self.judged or [0] * self.depth
+        self.judged = self.judged or [0] * len(self.rules)
         said: list[dict[int, Judgement]] = []
-        for stage, word in enumerate(words[: self.depth]):
+        for stage, word in enumerate(words[: len(self.rules)]):
             asked = candidates_of_stage(row, findings, self.rules, said)
             said.append({position: word[position] for position in asked if position in word})
             answered = sum(judgement.label.is_answer for judgement in said[-1].values())
@@ -305,44 +279,48 @@ class _Way:
         return found
 
     def result(self) -> Escalation:
-        return Escalation(self.name, tuple(self.judged), round(self.tokens), self.found, self.missing, self.lost)
+        counts = (tuple(self.judged), round(self.tokens), self.found, self.missing)
+        return Escalation(self.name, *counts, self.decided_by, self.lost)
 
 
-def _ways(stages: Sequence[RunStage]) -> list[tuple[str, list[Rule], int]]:
+def _ways(stages: Sequence[RunStage]) -> Iterator[_Way]:
     """The ways to run the stages: each cut short, and each by candidate, by row and by what is called better."""
-    ways: list[tuple[str, list[Rule], int]] = []
     for depth in range(1, len(stages) + 1):
         own = [stage.rule for stage in stages[:depth]]
+        accepting = [stage.name for stage in stages[: depth - 1] if Label.BETTER in stage.rule.accepts]
+        decided_by = (*accepting, stages[depth - 1].name)
         upto = " > ".join(stage.name for stage in stages[:depth])
         if depth == 1:
-            ways.append((f"{upto} alone", own, depth))
+            yield _Way(f"{upto} alone", own, decided_by)
             continue
-        ways.append((f"{upto}, as it ran", own, depth))
-        for name, escalate, passes in (
-            ("by candidate", "candidate", RELEVANT),
-            ("by row", "row", RELEVANT),
-            ("by candidate, better only", "candidate", frozenset({Label.BETTER})),
-        ):
-            rules = [Rule(escalate, passes) for _ in own]  # type: ignore[arg-type]
-            if rules[:-1] != own[:-1]:
-                ways.append((f"{upto}, {name}", rules, depth))
-    return ways
+        yield _Way(f"{upto}, as it ran", own, decided_by)
+        for name, escalate, passes in _OTHER_WAYS:
+            rules = [Rule(escalate, passes, rule.accepts) for rule in own]
+            if rules[:-1] != own[:-1] and all(passes - rule.accepts for rule in own[:-1]):
+                yield _Way(f"{upto}, {name}", rules, decided_by)
 
 
-def _with_front(ways: Sequence[Escalation]) -> list[Escalation]:
-    from dataclasses import replace
+_OTHER_WAYS: tuple[tuple[str, Escalate, frozenset[Label]], ...] = (
+    ("by candidate", "candidate", RELEVANT),
+    ("by row", "row", RELEVANT),
+    ("by candidate, better only", "candidate", frozenset({Label.BETTER})),
+)
 
-    whole = [way for way in ways if not way.missing]
 
-    def beaten(way: Escalation) -> bool:
-        return any(
+def _compared(ways: Sequence[Escalation]) -> Iterator[Escalation]:
+    """The ways with what follows from the others that leave the last word to the same stages."""
+    for way in ways:
+        whole = [other for other in ways if other.decided_by == way.decided_by and not other.missing]
+        if way.missing or len(whole) < 2:
+            yield replace(way, lost=None)
+            continue
+        beaten = any(
             other.tokens <= way.tokens
             and other.false_negatives >= way.false_negatives
             and (other.tokens, other.false_negatives) != (way.tokens, way.false_negatives)
             for other in whole
         )
-
-    return [replace(way, on_front=not way.missing and not beaten(way)) for way in ways]
+        yield replace(way, on_front=not beaten)
 
 
 def _lacking() -> str | None:
@@ -352,42 +330,6 @@ def _lacking() -> str | None:
     except MissingExtra as missing:
         return str(missing)
     return None
-
-
-def _bias(name: str, counts: Counter[tuple[int, Label]], *, tested: bool) -> PositionBias:
-    places = []
-    for place in sorted({place for place, _ in counts}):
-        better, worse = counts[place, Label.BETTER], counts[place, Label.WORSE]
-        places.append(Place(place, better + worse + counts[place, Label.IRRELEVANT], better, better + worse))
-    p_value, trend = _tested(places) if tested else (None, None)
-    rates = [place.relevant / place.answers for place in places if place.answers >= 20]
-    spread = max(rates) - min(rates) if rates else None
-    return PositionBias(name, tuple(places), p_value, trend, spread)
-
-
-def _tested(places: Sequence[Place]) -> tuple[float | None, float | None]:
-    """(p of equal rates, correlation of place and relevance), None where all labels are equal or places too few."""
-    import numpy as np
-    from scipy.stats import chi2_contingency
-
-    # The test needs about 5 expected answers in each cell; the last places of long lists are pooled to get there.
-    relevant = sum(place.relevant for place in places)
-    answers = sum(place.answers for place in places)
-    if not 0 < relevant < answers or len(places) < 2:
-        return None, None
-    share = min(relevant, answers - relevant) / answers
-    cells, pooled = [], [0, 0]
-    for place in places:
-        pooled = [pooled[0] + place.relevant, pooled[1] + place.answers - place.relevant]
-        if sum(pooled) * share >= 5:
-            cells.append(pooled)
-            pooled = [0, 0]
-    if cells and sum(pooled):
-        cells[-1] = [cells[-1][0] + pooled[0], cells[-1][1] + pooled[1]]
-    p_value = float(chi2_contingency(np.array(cells)).pvalue) if len(cells) > 1 else None
-    numbers = np.repeat([place.place for place in places], [place.answers for place in places])
-    labels = np.concatenate([np.arange(place.answers) < place.relevant for place in places])
-    return p_value, float(np.corrcoef(numbers, labels)[0, 1])
 
 
 def _agreement(first: str, second: str, counts: Counter[tuple[Label, Label]], *, with_kappa: bool) -> Agreement:

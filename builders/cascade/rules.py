@@ -35,7 +35,8 @@ class Rule:
         escalate: "candidate" passes on the doubted candidates, "row" all of a row that has a doubted one.
         passes: the labels that count as doubt.
         accepts: labels that are the final word when this stage says them, without asking the next: a cheap judge that
-            is sure (`better` makes a false negative, `irrelevant` a negative). They are not passed on by "candidate".
+            is sure (`better` makes a false negative, `irrelevant` a negative). Such candidates are never passed on, not
+            with their row either.
     """
 
     escalate: Escalate = "candidate"
@@ -44,10 +45,10 @@ class Rule:
 
     def passed_on(self, asked: Sequence[int], answers: StageAnswers) -> list[int]:
         """The candidates of one row that go to the next stage, in order."""
-        passes = self.passes - self.accepts
-        doubted = [position for position in asked if (answer := answers.get(position)) and answer.label in passes]
-        if self.escalate == "row":
-            return list(asked) if doubted else []
+        labels = {position: answer.label for position in asked if (answer := answers.get(position))}
+        doubted = [position for position, label in labels.items() if label in self.passes - self.accepts]
+        if self.escalate == "row" and doubted:
+            return [position for position in asked if labels.get(position) not in self.accepts]
         return doubted
 
 

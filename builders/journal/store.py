@@ -138,12 +138,14 @@ class Journal:
         return found
 
     def _look_up(self, table: str, keys: Sequence[bytes], found: dict[bytes, Judgement]) -> None:
-        columns = "key, label, score, rationale, prompt_tokens, completion_tokens, place, cut"
+        columns = "key, label, score, rationale, prompt_tokens, completion_tokens, place, cut, reply"
         for start in range(0, len(keys), _MOST_KEYS_PER_QUERY):
             part = keys[start : start + _MOST_KEYS_PER_QUERY]
             query = f"SELECT {columns} FROM {table} WHERE key IN ({','.join('?' * len(part))})"  # noqa: S608 - all ours
-            for key, label, score, rationale, prompt, completion, place, cut in self._database.execute(query, part):
-                found[key] = Judgement(_LABELS[label], score, rationale, prompt, completion, place, bool(cut))
+            for key, label, score, rationale, prompt, completion, place, cut, reply in self._database.execute(
+                query, part
+            ):
+                found[key] = Judgement(_LABELS[label], score, rationale, prompt, completion, place, bool(cut), reply)
 
     def record(
         self,

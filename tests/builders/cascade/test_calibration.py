@@ -189,6 +189,18 @@ def test_the_signal_is_the_last_word_and_later_stages_lie_higher() -> None:
     assert signal(verdict(reason="exempt")) is None
 
 
+def test_what_an_early_stage_accepts_lies_where_the_last_stage_would_put_it() -> None:
+    """Else the surest candidates of a cascade lie below what its last stage calls irrelevant."""
+    better, irrelevant = Judgement(Label.BETTER, 0.97), Judgement(Label.IRRELEVANT, 0.02)
+    accepted = verdict(better, None, outcome=Outcome.FALSE_NEGATIVE)
+    denied = verdict(Judgement(Label.WORSE, 0.4), irrelevant)
+    undoubted = verdict(irrelevant, None)
+
+    assert signal(accepted) == signal(verdict(Judgement(Label.WORSE), better))
+    assert signal(undoubted) < signal(denied) < signal(accepted)  # type: ignore[operator]
+    assert signal(zoned([accepted], lambda _: "clear")[0]) == signal(accepted)
+
+
 def test_zones_decide_in_place_of_labels_and_leave_the_rest_alone() -> None:
     unsure = [
         verdict(Judgement(Label.BETTER, 0.3)),

@@ -67,6 +67,20 @@ def test_with_row_escalation_stage_two_can_find_what_stage_one_missed() -> None:
     ]
 
 
+@pytest.mark.parametrize("escalate", ["row", "candidate"])
+def test_what_a_stage_accepts_is_asked_of_no_other(escalate: str) -> None:
+    rule = Rule(escalate, accepts=frozenset({Label.BETTER, Label.IRRELEVANT}))  # type: ignore[arg-type]
+    first, row = {0: BETTER, 1: WORSE, 2: IRRELEVANT, 3: FAILED}, row_of(4)
+    assert candidates_of_stage(row, {}, [rule], [first]) == ([1, 3] if escalate == "row" else [1])
+    # The next stage's word on them, from another run, changes nothing.
+    second = dict.fromkeys(range(3), IRRELEVANT) | {1: BETTER, 2: BETTER}
+    assert outcomes(row, [rule, Rule()], [first, second])[:3] == [
+        "false_negative/judged",
+        "false_negative/judged",
+        "negative/judged",
+    ]
+
+
 def test_a_stage_that_has_not_run_leaves_its_candidates_unjudged() -> None:
     assert outcomes(row_of(2), [Rule(), Rule()], [{0: BETTER, 1: IRRELEVANT}, {}]) == [
         "unjudged/not-reached",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from pydantic import ValidationError
+from scipy.stats import chi2_contingency
 
 from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.cascade.report import JudgingReport, judging_report
@@ -29,6 +31,7 @@ from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
 from hf_relabel.hub_tools.judging.assemble import stages_of
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stages import Member, Stage
+from tests.benchmarks.coverage_positions import JUDGES, share_called_biased
 from tests.facade.prompt_format import read_prompt, write_reply
 
 Says = Callable[[int, str], Label]
@@ -65,6 +68,10 @@ class ScriptedEndpoint:
         return None
 
 
+TEN = {10: 0.15}
+FOUR_AND_SIXTEEN = {4: 0.7, 16: 0.1}
+
+
 def honest(place: int, text: str) -> Label:
     """`relevant …` is better, wherever it stands."""
     return Label.BETTER if text.startswith("relevant") else Label.IRRELEVANT
@@ -75,10 +82,11 @@ def fond_of_the_first(place: int, text: str) -> Label:
     return Label.BETTER if place <= 2 else honest(place, text)
 
 
-def write_rows(path: Path, rows: int, *, negatives: int = 10, relevant: float = 0.15, seed: int = 0) -> Source:
+def write_rows(path: Path, rows: int, *, sizes: Mapping[int, float] = TEN, seed: int = 0) -> Source:
+    """Rows with so many negatives in turn; each size with the share of them that is relevant."""
     chance = random.Random(seed)
     lines = []
-    for number in range(rows):
+    for number, (negatives, relevant) in zip(range(rows), cycle(sizes.items()), strict=False):
         passages = [
             {
                 "docid": f"{number}-{place}",
@@ -133,7 +141,7 @@ def relevant_docids(source: Source) -> set[str]:
 
 
 def test_the_report_finds_a_judge_that_prefers_the_first_places(tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", 200)
+    source = write_rows(tmp_path / "rows.jsonl", 80)
 
     report, found = report_on(source, [permuted(fond_of_the_first, 1)], tmp_path)
 
@@ -141,16 +149,18 @@ def test_the_report_finds_a_judge_that_prefers_the_first_places(tmp_path: Path) 
     assert bias.is_biased
     assert bias.trend is not None
     assert bias.trend < -0.3
-    assert bias.places[0].relevant == bias.places[0].answers == 200
+    assert bias.places[0].relevant == bias.places[0].answers == 80
     assert bias.places[-1].relevant / bias.places[-1].answers < 0.3
     assert len(found) > 2 * len(relevant_docids(source)) / 1.5
     shown = [line.split() for line in report.to_text().splitlines()]
-    assert ["1", "1.000", "of", "200"] in shown
-    assert sum(line[-2:] == ["of", "200"] for line in shown) == 10, "a line for each place"
+    by_place = [line for line in shown if line[2:4] == ["of", "80"]]
+    assert [line[0] for line in by_place] == [str(place) for place in range(1, 11)]
+    assert by_place[0][1] == "1.000"
+    assert float(by_place[0][4].strip("()")) == pytest.approx(bias.places[0].expected / 80, abs=0.001)
 
 
 def test_two_permutations_take_the_bias_out(tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", 200)
+    source = write_rows(tmp_path / "rows.jsonl", 80)
 
     report, found = report_on(source, [permuted(fond_of_the_first, 2)], tmp_path)
 
@@ -164,13 +174,32 @@ def stages_description(folder: Path) -> str:
         return stages_of_run(journal.last_run())[0].describe()
 
 
-def test_an_honest_judge_is_not_called_biased(tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", 200)
+def test_a_prompt_is_compared_with_itself(tmp_path: Path) -> None:
+    """Short lists have more that is relevant, and no late places: that is no bias, and hides none."""
+    source = write_rows(tmp_path / "rows.jsonl", 120, sizes=FOUR_AND_SIXTEEN)
 
     report, found = report_on(source, [permuted(honest, 1)], tmp_path)
-
-    assert not report.positions[0].is_biased
     assert found == relevant_docids(source)
+    (blind,) = report.positions
+    pooled = [[place.relevant, place.answers - place.relevant] for place in blind.places]
+    assert chi2_contingency(pooled).pvalue < 1e-6, "what a test over all prompts together would say"
+    assert not blind.is_biased
+    assert blind.p_value is not None
+    assert blind.p_value > 0.05
+    assert blind.trend == pytest.approx(0, abs=0.1)
+
+    def fond_of_the_last(place: int, text: str) -> Label:
+        return Label.BETTER if place >= 13 and text.endswith("1") else honest(place, text)
+
+    (folder := tmp_path / "biased").mkdir()
+    (biased,) = report_on(source, [permuted(fond_of_the_last, 1)], folder)[0].positions
+    assert biased.is_biased
+    assert biased.trend is not None
+    assert biased.trend > 0.05
+
+
+def test_a_blind_judge_is_called_biased_as_rarely_as_the_level_says() -> None:
+    assert share_called_biased(JUDGES["blind to places"], rows=60, draws=60, most=8) <= 0.04
 
 
 def test_permutations_in_a_job_file(tmp_path: Path) -> None:
@@ -195,12 +224,12 @@ def test_one_order_more_asks_only_for_that_order(tmp_path: Path) -> None:
 
 
 def two_stages(rule: Rule) -> list[Stage]:
-    """A cheap judge that finds all and raises one false alarm in twenty, and an honest one."""
+    """A cheap judge that doubts all that is relevant, calls one other in twenty better, and an honest one."""
 
     def wary(place: int, text: str) -> Label:
         if text.startswith("relevant"):
             return Label.WORSE
-        return Label.WORSE if text.endswith("7") and text[-2] in "02468" else Label.IRRELEVANT
+        return Label.BETTER if text.endswith(("2-7", "4-7", "6-7", "8-7", "0-7")) else Label.IRRELEVANT
 
     cheap, accurate = ScriptedEndpoint(wary, "some/cheap"), ScriptedEndpoint(honest, "some/accurate")
     return [
@@ -210,7 +239,7 @@ def two_stages(rule: Rule) -> list[Stage]:
 
 
 def test_candidate_escalation_judges_a_third_at_most_and_loses_nothing(tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", 300)
+    source = write_rows(tmp_path / "rows.jsonl", 100)
 
     report, found = report_on(source, two_stages(Rule("row")), tmp_path)
 
@@ -222,7 +251,27 @@ def test_candidate_escalation_judges_a_third_at_most_and_loses_nothing(tmp_path:
     assert not row.on_front
     assert candidate.tokens < row.tokens
     assert found == relevant_docids(source)
-    assert ways["cheap alone"].false_negatives == 0
+    assert ways["cheap > accurate, by candidate, better only"].lost == len(found)
+
+
+def test_what_a_cheap_judge_calls_better_is_no_find_that_others_lose(tmp_path: Path) -> None:
+    """Ways are compared only with those that leave the last word to the same stages."""
+    report, found = report_on(write_rows(tmp_path / "rows.jsonl", 100), two_stages(Rule("row")), tmp_path)
+
+    ways = {way.name: way for way in report.escalation}
+    alone, row, candidate, better = ways.values()
+    assert alone.false_negatives > 0, "false alarms"
+    assert (alone.lost, alone.on_front, alone.decided_by) == (None, False, ("cheap",))
+    assert (row.lost, candidate.lost, better.lost) == (0, 0, len(found))
+    assert candidate.on_front
+    assert "best value" not in next(line for line in report.to_text().splitlines() if line.startswith("cheap alone"))
+
+    (folder := tmp_path / "accepting").mkdir()
+    accepting = two_stages(Rule("candidate", frozenset({Label.WORSE}), frozenset({Label.BETTER})))
+    sure, _ = report_on(write_rows(folder / "rows.jsonl", 100), accepting, folder)
+    decided = {way.name: way.decided_by for way in sure.escalation}
+    assert decided.pop("cheap alone") == ("cheap",)
+    assert set(decided.values()) == {("cheap", "accurate")}
 
 
 def test_what_was_never_asked_is_counted_as_missing_and_not_guessed(tmp_path: Path) -> None:
@@ -305,8 +354,8 @@ def test_every_column_of_a_report_has_a_name(tmp_path: Path, monkeypatch: pytest
     ruled = [number for number, line in enumerate(lines) if line.startswith("--")]
     assert len(ruled) == 4, text
     assert all(len(lines[number - 1].rstrip()) > lines[number].rindex(" ") for number in ruled), text
-    assert "best value: no other finds as many for fewer tokens." in text
-    assert all(meaning in text for meaning in ("\nspread: ", "\nkappa: ", "\njudged: ", " lost: how many more"))
+    assert "best value: no other of those finds as many for fewer tokens." in text
+    assert all(meaning in text for meaning in ("\nspread: ", "\nkappa: ", "\njudged: ", " lost: how many "))
     assert (
         "best value"
         not in report_on(write_rows(tmp_path / "few.jsonl", 5), [permuted(honest, 1)], tmp_path)[0].to_text()
