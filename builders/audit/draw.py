@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from hf_relabel.builders.audit.sample import AuditSample, draw
+from hf_relabel.builders.audit.sample import AuditSample
+from hf_relabel.builders.audit.selection import draw
 from hf_relabel.builders.audit.strata import JudgedCandidate
 from hf_relabel.builders.cascade.report import member_names
 from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
@@ -14,11 +16,13 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import Source
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.report import AuditReport
     from hf_relabel.builders.cascade.calibration import Calibration
+    from hf_relabel.builders.cascade.suspects import Rows
 
 
 def draw_audit(
@@ -43,17 +47,32 @@ def draw_audit(
         JournalError: the journal holds no run.
     """
 
-    def counted() -> Iterator[JudgedCandidate]:
-        for number, candidate in enumerate(judged_candidates(source, journal, calibration), start=1):
+    def read(wanted: frozenset[int] | None) -> Iterator[JudgedCandidate]:
+        rows = source if wanted is None else _Only(source, wanted)
+        for number, candidate in enumerate(judged_candidates(rows, journal, calibration), start=1):
             yield candidate
-            if progress is not None:
+            if progress is not None and wanted is None:
                 progress(number)
 
-    return draw(counted(), size, seed=seed, calibrated=calibration is not None)
+    return draw(read, size, seed=seed, calibrated=calibration is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Only:
+    """The rows of a source with these numbers: no others are looked up in the journal."""
+
+    source: Rows
+    numbers: frozenset[int]
+
+    def rows(self) -> Iterator[NumberedRow]:
+        return (numbered for numbered in self.source.rows() if numbered.number in self.numbers)
+
+    def record(self) -> dict[str, Any]:
+        return self.source.record()
 
 
 def judged_candidates(
-    source: Source, journal: Journal, calibration: Calibration | None = None
+    source: Rows, journal: Journal, calibration: Calibration | None = None
 ) -> Iterator[JudgedCandidate]:
     """Every candidate of the last run with its verdict and what each judge says of it."""
     run = journal.last_run()
@@ -74,6 +93,7 @@ def judged_candidates(
                 judges=said,
                 settled_by=asked[-1] if asked else "",
                 signal=signal(verdict),
+                number=judged.numbered.number,
             )
 
 
@@ -105,7 +125,7 @@ def calibrate(
     from hf_relabel.builders.cascade.calibration import LabelledScore, fit
 
     labelled = [
-        LabelledScore(item.signal, report.truth[item.id], item.weight)
+        LabelledScore(item.signal, report.truth[item.id], report.weights[item.id])
         for item in sample.items
         if item.signal is not None and item.id in report.truth
     ]

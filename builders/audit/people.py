@@ -9,53 +9,80 @@ from itertools import combinations
 from typing import Any
 
 from hf_relabel.builders.audit.answers import Answer
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
 
 GRADES = (Label.IRRELEVANT, Label.WORSE, Label.BETTER)
 """From least to most relevant."""
 
+CONFIDENT = 0.9
+"""How probable Dawid and Skene's estimate must find one side of a tie to decide it."""
 MOST_DISAGREEMENTS = 1_000
 
 
 def by_item(answers: Sequence[Answer]) -> dict[str, dict[str, Label]]:
-    """The answers by item and person, without those who cannot tell."""
-    found: dict[str, dict[str, Label]] = defaultdict(dict)
+    """The answers by item and person, without those who cannot tell.
+
+    Raises:
+        ConfigError: somebody answers an item in two ways.
+    """
+    said: dict[str, dict[str, Label | None]] = defaultdict(dict)
     for answer in answers:
-        if answer.value is not None:
-            found[answer.id][answer.person] = answer.value
-    return dict(found)
+        if said[answer.id].setdefault(answer.person, answer.value) is not answer.value:
+            raise ConfigError(
+                f"{ascii(answer.person)[:60]} answers item {answer.id} in two ways. If these are two people, give each"
+                " a name of their own; else keep one of the two answers."
+            )
+    told = {item: {person: value for person, value in each.items() if value is not None} for item, each in said.items()}
+    return {item: each for item, each in told.items() if each}
 
 
 def consensus(answers: Sequence[Answer]) -> tuple[dict[str, Label], list[str]]:
-    """What people say together: the majority; ties by Dawid and Skene's estimate of who errs how (crowd-kit).
+    """What people say together: a vote on whether the candidate is better or not.
+
+    More than half make it better. Where it is not, it is worse if at least half of them find it relevant. Where the
+    vote is tied and three people or more took part in the audit, Dawid and Skene's estimate of who errs how decides
+    (crowd-kit) if it is clear; of two people who differ, nothing tells who errs.
 
     Returns:
-        The label by item, and the items without one (a tie, and crowd-kit is not installed or undecided).
+        The label by item, and the items that are undecided.
+
+    Raises:
+        ConfigError: somebody answers an item in two ways.
     """
-    labels: dict[str, Label] = {}
-    ties: list[str] = []
-    for item, said in by_item(answers).items():
-        ranked = Counter(said.values()).most_common(2)
-        if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
-            ties.append(item)
-        else:
-            labels[item] = ranked[0][0]
-    if ties:
-        settled = _dawid_skene(answers)
-        labels |= {item: settled[item] for item in ties if item in settled}
-    return labels, [item for item in ties if item not in labels]
+    found = by_item(answers)
+    votes = {item: _better(list(said.values())) for item, said in found.items()}
+    people = {person for said in found.values() for person in said}
+    if len(people) > 2 and None in votes.values():
+        settled = _dawid_skene(found)
+        votes |= {item: settled.get(item) for item, vote in votes.items() if vote is None}
+    labels = {item: _label(list(found[item].values()), vote) for item, vote in votes.items() if vote is not None}
+    return labels, [item for item, vote in votes.items() if vote is None]
 
 
-def _dawid_skene(answers: Sequence[Answer]) -> dict[str, Label]:
+def _better(said: Sequence[Label]) -> bool | None:
+    """The vote; None where it is tied."""
+    better = 2 * said.count(Label.BETTER) - len(said)
+    return None if better == 0 else better > 0
+
+
+def _label(said: Sequence[Label], better: bool) -> Label:
+    if better:
+        return Label.BETTER
+    return Label.IRRELEVANT if 2 * said.count(Label.IRRELEVANT) > len(said) else Label.WORSE
+
+
+def _dawid_skene(found: Mapping[str, Mapping[str, Label]]) -> dict[str, bool]:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
     from crowdkit.aggregation import DawidSkene
 
-    said = [(each.id, each.person, str(each.value)) for each in answers if each.value is not None]
+    said = [(item, person, label is Label.BETTER) for item, each in found.items() for person, label in each.items()]
     frame = pd.DataFrame(said, columns=["task", "worker", "label"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pandas, about how crowd-kit uses it
-        found = DawidSkene(n_iter=100).fit_predict(frame)
-    return {str(item): Label(str(label)) for item, label in found.items()}
+        shares = DawidSkene(n_iter=100).fit_predict_proba(frame)
+    better = dict(zip(map(str, shares.index), shares[True] if True in shares else (0.0,) * len(shares), strict=True))
+    return {item: share > 0.5 for item, share in better.items() if max(share, 1 - share) >= CONFIDENT}
 
 
 def agreement(answers: Sequence[Answer]) -> dict[str, Any]:

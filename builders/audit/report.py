@@ -1,21 +1,21 @@
 """What the answers to an audit say of the judges.
 
 A judge's positives are the candidates it calls better (of the verdict: the false negatives); the truth is what people
-say together. Figures are of the whole set, not of the sample, in which hits are over-represented: each stratum counts
-with its size. In a stratum of N candidates of which n were answered and k found relevant, the number of relevant ones
-is drawn from its posterior: the share from Beta(k + 1/2, n - k + 1/2) (Jeffreys' prior), the candidates that nobody
-looked at from a binomial. Intervals are the 2.5th and 97.5th percentile of 4,000 such draws, point estimates weigh each
-answer by what it stands for (Horvitz and Thompson). Strata that nobody answered take the answers to all strata of their
-verdict. Judges are measured on the candidates that they were asked about.
+say together. Figures are of the whole set, not of the sample, in which hits are over-represented. How many candidates
+are relevant among the positives and among the rest is estimated apart, see `hf_relabel.builders.audit.estimation`;
+intervals of what depends on both are percentiles of 4,000 pairs of draws. Judges are measured on the candidates that
+they were asked about. `python -m tests.benchmarks.bench_coverage` shows how often the intervals hold the truth.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.audit.answers import Answer
+from hf_relabel.builders.audit.estimation import Answered, Number
 from hf_relabel.builders.audit.figures import DIGITS, Estimate, Measured, Settled, count, line
 from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
 from hf_relabel.builders.audit.sample import AuditSample, Item
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Values = npt.NDArray[np.float64]
+    Mask = npt.NDArray[np.bool_]
 
 VERDICT = "verdict"
-DRAWS = 4_000
+_NOISE = 1e-6
+"""Of floats, which must not move an end by a digit."""
 LEAST_ANSWERS = 20
 """A subset has figures of its own from so many answers on."""
 WHAT_COLUMNS_MEAN = """\
@@ -57,8 +59,9 @@ class AuditReport(Shown):
 
     Attributes:
         truth: by item, whether people find it relevant and at least as good as the ground truth.
-        prevalence: share of the candidates that are.
-        undecided: items on which people are tied.
+        weights: by item of `truth`, how many candidates its answer stands for.
+        prevalence: share of the candidates that are relevant.
+        undecided: items on which people are tied; intervals hold whichever way they would be decided.
         unanswered_strata: strata without an answer, and `unanswered_candidates` in them.
         calibrated: whether the verdicts follow the thresholds of an earlier audit.
     """
@@ -70,6 +73,7 @@ class AuditReport(Shown):
     prevalence: Estimate
     people: Mapping[str, Any]
     truth: Mapping[str, bool]
+    weights: Mapping[str, float]
     drawn: int
     undecided: int
     unanswered_strata: int
@@ -153,141 +157,132 @@ def audit_report(sample: AuditSample, answers: Sequence[Answer], *, seed: int = 
         ConfigError: nobody answered, or a library is missing.
     """
     labels, undecided = consensus(answers)
-    if not labels:
+    if not labels and not undecided:
         raise ConfigError("There is no answer yet: the column `answer` is empty, or nothing was submitted.")
-    return _Reporting(sample, labels, seed).report(agreement(answers), len(undecided))
+    return Reporting(sample, labels, undecided, seed).report(agreement(answers))
 
 
-class _Reporting:
-    def __init__(self, sample: AuditSample, labels: Mapping[str, Label], seed: int) -> None:
-        import numpy as np
+class Reporting:
+    """Works out the figures. `audit_report` puts them together."""
 
-        self.sample, self.labels = sample, labels
-        self.answered = [item for item in sample.items if item.id in labels]
-        count = len(sample.strata)
-        self.sizes = np.array([stratum.size for stratum in sample.strata])
-        self.asked, self.relevant = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-        for item in self.answered:
-            self.asked[item.stratum] += 1
-            self.relevant[item.stratum] += labels[item.id] is Label.BETTER
-        self.shares, self.draws = self._posterior(np.random.default_rng(seed))
+    def __init__(self, sample: AuditSample, labels: Mapping[str, Label], undecided: Sequence[str], seed: int) -> None:
+        self.sample, self.labels, self.undecided = sample, labels, undecided
+        self.answered = Answered(sample, labels, undecided, seed)
+        self.weights = self.answered.weights()
+        self.everything = self._mask([True] * len(sample.cells))
+        self.verdicts = [_OUTCOME_LABELS[sample.strata[cell.stratum].outcome] for cell in sample.cells]
 
-    def _posterior(self, chance: np.random.Generator) -> tuple[Values, Values]:
-        """The share of relevant candidates in each stratum, and draws (draws × strata) of their number."""
-        import numpy as np
-
-        known, asked = self.relevant.astype(float), self.asked.astype(float)
-        for number, stratum in enumerate(self.sample.strata):
-            if not self.asked[number]:
-                alike = [other.outcome is stratum.outcome for other in self.sample.strata]
-                known[number], asked[number] = self.relevant[alike].sum(), self.asked[alike].sum()
-        shares = np.divide(known, asked, out=np.full(len(known), 0.5), where=asked > 0)
-        drawn = chance.beta(known + 0.5, asked - known + 0.5, size=(DRAWS, len(known)))
-        found = self.relevant + chance.binomial(self.sizes - self.asked, drawn)
-        return shares, found.astype(np.float64)
-
-    def report(self, people: Mapping[str, Any], undecided: int) -> AuditReport:
+    def report(self, people: Mapping[str, Any]) -> AuditReport:
         strata = self.sample.strata
-        everything = [True] * len(strata)
-        verdicts = [_OUTCOME_LABELS[stratum.outcome] for stratum in strata]
-        silent = [stratum for stratum, asked in zip(strata, self.asked, strict=True) if not asked]
+        silent = [stratum for stratum, is_silent in zip(strata, self.answered.silent(), strict=True) if is_silent]
+        labelled = [item for item in self.sample.items if item.id in self.labels]
         return AuditReport(
-            verdict=self._measured(VERDICT, everything, verdicts),
+            verdict=self.verdict(),
             judges=tuple(self._judges()),
-            subsets=tuple(self._subsets(verdicts)),
-            settled=tuple(self._settled(verdicts)),
-            prevalence=self._ratio(everything, everything),
+            subsets=tuple(self._subsets()),
+            settled=tuple(self._settled()),
+            prevalence=self.prevalence(),
             people=people,
-            truth={item.id: self.labels[item.id] is Label.BETTER for item in self.answered},
+            truth={item.id: self.labels[item.id] is Label.BETTER for item in labelled},
+            weights={item.id: self._weight(item) for item in labelled},
             drawn=len(self.sample.items),
-            undecided=undecided,
+            undecided=len(self.undecided),
             unanswered_strata=len(silent),
             unanswered_candidates=sum(stratum.size for stratum in silent),
             seed=self.sample.seed,
             calibrated=self.sample.calibrated,
         )
 
+    def verdict(self) -> Measured:
+        return self._measured(VERDICT, self.everything, self.verdicts)
+
+    def prevalence(self) -> Estimate:
+        """The share of all candidates that is relevant."""
+        hits, missed = map(self.answered.number, self._parted(self.everything, self.verdicts))
+        size = hits.size + missed.size
+        point, low, high = hits.point + missed.point, hits.low + missed.low, hits.high + missed.high
+        return _estimate(point / size, low / size, high / size)
+
+    def _mask(self, values: Sequence[bool]) -> Mask:
+        import numpy as np
+
+        return np.array(values, dtype=bool)
+
     def _judges(self) -> Iterator[Measured]:
         for name in self.sample.judges:
-            said = [stratum.labels.get(name) for stratum in self.sample.strata]
+            said = [cell.labels.get(name) for cell in self.sample.cells]
             labels = [None if label is None else Label(label) for label in said]
-            yield self._measured(name, [label is not None for label in labels], labels)
+            yield self._measured(name, self._mask([label is not None for label in labels]), labels)
 
-    def _subsets(self, verdicts: Sequence[Label]) -> Iterator[Measured]:
-        names = sorted({stratum.subset for stratum in self.sample.strata})
+    def _subsets(self) -> Iterator[Measured]:
+        names = sorted({cell.subset for cell in self.sample.cells})
         for name in names if len(names) > 1 else []:
-            inside = [stratum.subset == name for stratum in self.sample.strata]
-            if self.asked[inside].sum() >= LEAST_ANSWERS:
-                yield self._measured(name, inside, verdicts)
+            inside = self._mask([cell.subset == name for cell in self.sample.cells])
+            if self.answered.answers[inside].sum() >= LEAST_ANSWERS:
+                yield self._measured(name, inside, self.verdicts)
 
-    def _settled(self, verdicts: Sequence[Label]) -> Iterator[Settled]:
-        for name in dict.fromkeys(stratum.settled_by for stratum in self.sample.strata):
-            inside = [stratum.settled_by == name for stratum in self.sample.strata]
-            found = [here and label is Label.BETTER for here, label in zip(inside, verdicts, strict=True)]
-            rest = [here and label is not Label.BETTER for here, label in zip(inside, verdicts, strict=True)]
-            missed = self.draws[:, rest].sum(axis=1)
+    def _settled(self) -> Iterator[Settled]:
+        stages = [self.sample.strata[cell.stratum].settled_by for cell in self.sample.cells]
+        for name in dict.fromkeys(stages):
+            found, rest = self._parted(self._mask([stage == name for stage in stages]), self.verdicts)
+            hits, missed = self.answered.number(found), self.answered.number(rest)
             yield Settled(
                 name=name,
-                candidates=int(self.sizes[inside].sum()),
-                false_negatives=int(self.sizes[found].sum()),
-                precision=self._ratio(found, found),
-                missed=_estimate(float((self.sizes * self.shares)[rest].sum()), missed),
+                candidates=hits.size + missed.size,
+                false_negatives=hits.size,
+                precision=_share(hits),
+                missed=_estimate(missed.point, missed.low, missed.high),
             )
 
-    def _ratio(self, relevant_of: Sequence[bool], among: Sequence[bool]) -> Estimate:
-        """Share of relevant candidates in the strata."""
-        size = int(self.sizes[list(among)].sum())
-        if not size:
-            return Estimate(None, None, None)
-        point = float((self.sizes * self.shares)[list(relevant_of)].sum() / size)
-        return _estimate(point, self.draws[:, list(relevant_of)].sum(axis=1) / size)
+    def _parted(self, inside: Mask, labels: Sequence[Label | None]) -> tuple[Mask, Mask]:
+        """The cells that are called better, and the others."""
+        better = self._mask([label is Label.BETTER for label in labels])
+        return inside & better, inside & ~better
 
-    def _measured(self, name: str, inside: Sequence[bool], labels: Sequence[Label | None]) -> Measured:
-        found = [here and label is Label.BETTER for here, label in zip(inside, labels, strict=True)]
-        rest = [here and label is not Label.BETTER for here, label in zip(inside, labels, strict=True)]
-        said, all_of = float(self.sizes[found].sum()), float(self.sizes[list(inside)].sum())
-        expected = self.sizes * self.shares
-        point = _figures(expected[found].sum(), expected[rest].sum(), said, all_of)
-        drawn = _figures(self.draws[:, found].sum(axis=1), self.draws[:, rest].sum(axis=1), said, all_of)
-        estimates = {key: _estimate(float(value), drawn[key]) for key, value in point.items()}
-        answered = [item for item in self.answered if inside[item.stratum]]
-        if not said:
-            estimates["precision"] = Estimate(None, None, None)
+    def _measured(self, name: str, inside: Mask, labels: Sequence[Label | None]) -> Measured:
+        hits, missed = map(self.answered.number, self._parted(inside, labels))
+        said, candidates = hits.size, hits.size + missed.size
+        # All four rise with the hits and fall with what was missed.
+        point, low, high = (
+            _figures(one, other, said, candidates)
+            for one, other in ((hits.point, missed.point), (hits.low, missed.high), (hits.high, missed.low))
+        )
+        estimates = {key: _estimate(float(point[key]), low[key], high[key]) for key in ("recall", "f1", "kappa")}
         return Measured(
             name=name,
-            candidates=int(all_of),
-            positives=int(said),
-            answers=len(answered),
-            kappa_graded=self._graded(answered, labels),
+            candidates=candidates,
+            positives=said,
+            answers=int(self.answered.answers[inside].sum()),
+            precision=_share(hits),
+            kappa_graded=self._graded(inside, labels),
             confusion=self._confusion(inside, labels),
             **estimates,
         )
 
-    def _graded(self, answered: Sequence[Item], labels: Sequence[Label | None]) -> float | None:
+    def _graded(self, inside: Mask, labels: Sequence[Label | None]) -> float | None:
         pairs, weights = [], []
-        for item in answered:
-            label = labels[item.stratum]
-            if label in GRADES:
+        for item in self.sample.items:
+            label = labels[item.cell]
+            if inside[item.cell] and item.id in self.labels and label in GRADES:
                 pairs.append((GRADES.index(label), GRADES.index(self.labels[item.id])))
-                weights.append(self._weight(item.stratum))
+                weights.append(self._weight(item))
         found = kappa(pairs, weights=weights, graded=True)
         return None if found is None else round(found, DIGITS)
 
-    def _weight(self, stratum: int) -> float:
-        return float(self.sizes[stratum] / self.asked[stratum])
+    def _weight(self, item: Item) -> float:
+        return float(self.weights[self.sample.cells[item.cell].stratum])
 
-    def _confusion(self, inside: Sequence[bool], labels: Sequence[Label | None]) -> dict[str, dict[str, float]]:
-        table = {str(label): {"relevant": 0.0, "other": 0.0} for label in reversed(GRADES)}
-        for number, (here, label) in enumerate(zip(inside, labels, strict=True)):
-            if here and label is not None:
-                relevant = float(self.sizes[number] * self.shares[number])
-                table[str(label)]["relevant"] += relevant
-                table[str(label)]["other"] += float(self.sizes[number]) - relevant
-        return {label: {name: round(value, 2) for name, value in row.items()} for label, row in table.items()}
+    def _confusion(self, inside: Mask, labels: Sequence[Label | None]) -> dict[str, dict[str, float]]:
+        table = {}
+        for label in reversed(GRADES):
+            here = inside & self._mask([each is label for each in labels])
+            relevant, size = self.answered.expected(here), float(self.answered.sizes[here].sum())
+            table[str(label)] = {"relevant": round(relevant, 2), "other": round(size - relevant, 2)}
+        return table
 
 
 def _figures(hits: Any, missed: Any, said: float, candidates: float) -> dict[str, Any]:
-    """Precision, recall, F1 and kappa of one or many tables: `hits` of `said` are relevant, `missed` of the rest."""
+    """Recall, F1 and kappa of one or many tables: `hits` of `said` are relevant, `missed` of the rest."""
     import numpy as np
 
     hits, missed = np.asarray(hits, dtype=float), np.asarray(missed, dtype=float)
@@ -296,15 +291,27 @@ def _figures(hits: Any, missed: Any, said: float, candidates: float) -> dict[str
     chance = (said * real + (candidates - said) * (candidates - real)) / candidates**2
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
-            "precision": hits / said if said else np.zeros_like(hits),
             "recall": np.where(real > 0, hits / real, 0.0),
             "f1": np.where(said + real > 0, 2 * hits / (said + real), 0.0),
             "kappa": np.where(chance < 1, (agreed - chance) / (1 - chance), 0.0),
         }
 
 
-def _estimate(point: float, draws: Values) -> Estimate:
+def _share(number: Number) -> Estimate:
+    if not number.size:
+        return Estimate(None, None, None)
+    return _estimate(number.point / number.size, number.low / number.size, number.high / number.size)
+
+
+def _estimate(point: float, low: Values, high: Values) -> Estimate:
+    """From draws for the lower end and draws for the upper one. Ends are rounded outwards."""
     import numpy as np
 
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(*(round(float(value), DIGITS) for value in (point, min(low, point), max(high, point))))
+    lower = min(float(np.percentile(low, 2.5)), point)
+    upper = max(float(np.percentile(high, 97.5)), point)
+    scale = 10**DIGITS
+    return Estimate(
+        round(point, DIGITS),
+        math.floor(lower * scale + _NOISE) / scale,
+        math.ceil(upper * scale - _NOISE) / scale,
+    )

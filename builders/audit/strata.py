@@ -1,10 +1,17 @@
-"""Strata of judged candidates, and how many are drawn from each."""
+"""Strata and cells of judged candidates, and how many are drawn from each stratum.
+
+A stratum holds the candidates with one verdict on which one stage had the last word: few strata, so that each has
+answers enough to say something of it. A cell holds those of a stratum that are of one subset and have the same label
+from every judge; nothing is drawn by cells, but their sizes are known, so each judge's and each subset's figures can be
+of all candidates.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,9 +19,21 @@ from hf_relabel.builders.judgements import Judgement, Outcome
 from hf_relabel.builders.rows import Row
 
 AUDITED = (Outcome.FALSE_NEGATIVE, Outcome.DOUBTFUL, Outcome.NEGATIVE)
-LEAST_PER_STRATUM = 2
-StratumKey = tuple[str, Outcome, str, tuple[tuple[str, str | None], ...]]
-"""Subset, verdict, the stage that had the last word, and each judge's label by its name."""
+
+
+class StratumKey(NamedTuple):
+    """The verdict, and the stage that had the last word."""
+
+    outcome: Outcome
+    settled_by: str
+
+
+class CellKey(NamedTuple):
+    """A stratum, a subset, and each judge's label by its name."""
+
+    stratum: StratumKey
+    subset: str
+    labels: tuple[tuple[str, str | None], ...]
 
 
 class Stored(BaseModel):
@@ -30,6 +49,7 @@ class JudgedCandidate:
         judges: by name, what each judge said; None where it was not asked.
         settled_by: the stage that had the last word.
         signal: see hf_relabel.builders.cascade.zones.
+        number: of the row in its source.
     """
 
     row: Row
@@ -38,17 +58,25 @@ class JudgedCandidate:
     judges: Mapping[str, Judgement | None]
     settled_by: str = ""
     signal: float | None = None
+    number: int = 0
 
 
 class Stratum(Stored):
-    """Candidates of one subset with the same verdict and labels: how many there are, and how many were drawn."""
+    """How many candidates have this verdict by this stage, and how many were drawn."""
 
-    subset: str
     outcome: Outcome
     settled_by: str
-    labels: dict[str, str | None]
     size: int = Field(ge=1)
     drawn: int = Field(ge=0)
+
+
+class Cell(Stored):
+    """How many candidates of a stratum (index into `AuditSample.strata`) are of one subset and have these labels."""
+
+    stratum: int = Field(ge=0)
+    subset: str
+    labels: dict[str, str | None]
+    size: int = Field(ge=1)
 
 
 def is_audited(candidate: JudgedCandidate) -> bool:
@@ -57,31 +85,35 @@ def is_audited(candidate: JudgedCandidate) -> bool:
     return candidate.outcome in AUDITED and bool(said) and all(judgement.label.is_answer for judgement in said)
 
 
-def stratum_key(candidate: JudgedCandidate, by_subset: bool) -> StratumKey:
+def cell_key(candidate: JudgedCandidate) -> CellKey:
     labels = tuple(
         (name, None if judgement is None else str(judgement.label)) for name, judgement in candidate.judges.items()
     )
-    return candidate.row.subset if by_subset else "", candidate.outcome, candidate.settled_by, labels
+    return CellKey(StratumKey(candidate.outcome, candidate.settled_by), candidate.row.subset, labels)
 
 
-def allocate(
-    sizes: Mapping[StratumKey, int], outcomes: Mapping[StratumKey, Outcome], size: int
-) -> dict[StratumKey, int]:
-    """How many to draw from each stratum: at most its size, together `size` or all there are."""
-    by_outcome: dict[Outcome, list[StratumKey]] = {}
-    for key, outcome in outcomes.items():
-        by_outcome.setdefault(outcome, []).append(key)
-    totals = {outcome: sum(sizes[key] for key in keys) for outcome, keys in by_outcome.items()}
-    budgets = _filled(dict.fromkeys(by_outcome, 1), totals, size)
+def stratum_sizes(cells: Mapping[CellKey, int]) -> Counter[StratumKey]:
+    sizes: Counter[StratumKey] = Counter()
+    for key, size in cells.items():
+        sizes[key.stratum] += size
+    return sizes
+
+
+def allocated(cells: Mapping[CellKey, int], size: int) -> dict[StratumKey, int]:
+    """How many to draw from each stratum: at most its size, together `size` or all there are.
+
+    A third to each verdict; within one in proportion to the square root of the stratum's size, between equal numbers
+    (which compare the stages best) and proportional ones (which measure the whole best).
+    """
+    sizes = dict(sorted(stratum_sizes(cells).items()))
+    totals: Counter[Outcome] = Counter()
+    for key, number in sizes.items():
+        totals[key.outcome] += number
+    budgets = _filled(dict.fromkeys(totals, 1), totals, size)
     taken: dict[StratumKey, int] = {}
-    for outcome, keys in by_outcome.items():
-        budget = budgets[outcome]
-        least: dict[StratumKey, int] = {}
-        for key in sorted(keys, key=lambda key: (-sizes[key], repr(key))):
-            least[key] = min(LEAST_PER_STRATUM, sizes[key], budget - sum(least.values()))
-        rest = {key: sizes[key] - least[key] for key in keys}
-        more = _filled({key: sizes[key] for key in keys}, rest, budget - sum(least.values()))
-        taken |= {key: least[key] + more[key] for key in keys}
+    for outcome, budget in budgets.items():
+        inside = {key: number for key, number in sizes.items() if key.outcome is outcome}
+        taken |= _filled({key: number**0.5 for key, number in inside.items()}, inside, budget)
     return taken
 
 
@@ -101,8 +133,3 @@ def _filled(shares: Mapping[Any, float], room: Mapping[Any, int], amount: int) -
             given[key] += number
         left -= sum(added.values())
     return given
-
-
-def stratum_of(key: StratumKey, size: int, drawn: int) -> Stratum:
-    subset, outcome, settled_by, labels = key
-    return Stratum(subset=subset, outcome=outcome, settled_by=settled_by, labels=dict(labels), size=size, drawn=drawn)

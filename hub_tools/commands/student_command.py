@@ -90,13 +90,13 @@ def audited_examples(source: Source, audit: str, answers: Iterable[str]) -> Iter
     from hf_relabel.trainers.students.judge_student import StudentExample
 
     sample = AuditSample.read(Path(audit))
-    truth = audit_report(sample, read_all_answers(sample, tuple(answers), None)).truth
+    found = audit_report(sample, read_all_answers(sample, tuple(answers), None))
     wanted: dict[tuple[str, str], Any] = {(item.query_id, item.docid): item for item in sample.items}
     for numbered in source.rows():
         for position, passage in enumerate(numbered.row.negative_passages):
             item = wanted.get((numbered.row.query_id, passage.docid))
-            if item is not None and item.id in truth and item.position == position:
-                yield StudentExample(numbered.row, position, truth[item.id], item.weight)
+            if item is not None and item.id in found.truth and item.position == position:
+                yield StudentExample(numbered.row, position, found.truth[item.id], found.weights[item.id])
 
 
 def known_examples(source: Source, truth: str) -> Iterator[StudentExample]:

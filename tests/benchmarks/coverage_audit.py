@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tabulate import tabulate
 
 from hf_relabel.builders.audit.answers import Answer
-from hf_relabel.builders.audit.report import AuditReport, audit_report
-from hf_relabel.builders.audit.sample import AuditSample, sample_of
-from hf_relabel.builders.audit.strata import JudgedCandidate, StratumKey, stratum_key
+from hf_relabel.builders.audit.people import consensus
+from hf_relabel.builders.audit.report import Reporting
+from hf_relabel.builders.audit.sample import AuditSample, Item
+from hf_relabel.builders.audit.selection import sample_of
+from hf_relabel.builders.audit.strata import CellKey, JudgedCandidate, StratumKey, allocated, cell_key
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.rows import Passage, Row
 
@@ -56,23 +58,31 @@ class Population:
     def __init__(self, subsets: int, size: int = 12_000, seed: int = 0) -> None:
         chance = np.random.default_rng(seed)
         self.strata: dict[StratumKey, list[JudgedCandidate]] = {}
+        self.cells: Counter[CellKey] = Counter()
+        self._census: AuditSample | None = None
+        self._items: dict[StratumKey, list[Item]] = {}
         self.relevant: set[str] = set()
         shares = 1 / np.arange(1, subsets + 1)
         numbers = np.maximum(20, size * shares / shares.sum()).astype(int)
         for subset, number in enumerate(numbers):
             prevalence, precise = chance.uniform(0.03, 0.15), chance.uniform(0.6, 0.98)
-            for place, relevant in enumerate(chance.random(number) < prevalence):
-                self._add(f"{subset}-{place}", f"s{subset}", bool(relevant), precise, chance)
+            flagged = (precise, 0.7 * (1 - precise), 0.3 * (1 - precise))
+            relevant = chance.random(number) < prevalence
+            cheap = _said(chance, relevant, (0.6, 0.3, 0.1), (0.05, 0.1, 0.85))
+            accurate = _said(chance, relevant, flagged, (0.04, 0.26, 0.7))
+            for place in range(number):
+                self._add(f"{subset}-{place}", f"s{subset}", bool(relevant[place]), cheap[place], accurate[place])
 
-    def _add(self, name: str, subset: str, relevant: bool, precise: float, chance: np.random.Generator) -> None:
-        cheap = _said(chance, [0.6, 0.3, 0.1] if relevant else [0.05, 0.1, 0.85])
-        flagged = [precise, 0.7 * (1 - precise), 0.3 * (1 - precise)]
-        accurate = None if cheap is Label.IRRELEVANT else _said(chance, flagged if relevant else [0.04, 0.26, 0.7])
-        last = accurate or cheap
+    def _add(self, name: str, subset: str, relevant: bool, cheap: Label, accurate: Label) -> None:
+        """The accurate judge is asked about what the cheap one does not call irrelevant."""
+        asked = cheap is not Label.IRRELEVANT
         row = Row(name, "query", _POSITIVE, (Passage(name, "", "text"),), subset)
-        said = {"cheap": Judgement(cheap), "accurate": None if accurate is None else Judgement(accurate)}
-        candidate = JudgedCandidate(row, 0, _OUTCOMES[last], said, "accurate" if accurate else "cheap")
-        self.strata.setdefault(stratum_key(candidate, by_subset=True), []).append(candidate)
+        said = {"cheap": Judgement(cheap), "accurate": Judgement(accurate) if asked else None}
+        outcome = _OUTCOMES[accurate if asked else cheap]
+        candidate = JudgedCandidate(row, 0, outcome, said, "accurate" if asked else "cheap")
+        key = cell_key(candidate)
+        self.cells[key] += 1
+        self.strata.setdefault(key.stratum, []).append(candidate)
         if relevant:
             self.relevant.add(name)
 
@@ -88,18 +98,29 @@ class Population:
         }
 
     def sample(self, size: int, chance: np.random.Generator) -> AuditSample:
-        """Another one each time."""
+        """Another one each time, of items that are made once."""
+        if self._census is None:
+            everything = [candidate for stratum in self.strata.values() for candidate in stratum]
+            self._census = sample_of(self.cells, everything, seed=0, left_out={})
+            for item in self._census.items:
+                self._items.setdefault(StratumKey(item.outcome, item.settled_by), []).append(item)
+        drawn = [
+            self._items[key][place]
+            for key, number in allocated(self.cells, size).items()
+            for place in chance.choice(len(self._items[key]), number, replace=False)
+        ]
+        return replace(self._census, items=tuple(drawn))
 
-        def drawn(key: StratumKey, number: int) -> list[JudgedCandidate]:
-            stratum = self.strata[key]
-            return [stratum[place] for place in chance.choice(len(stratum), number, replace=False)]
 
-        sizes = {key: len(stratum) for key, stratum in self.strata.items()}
-        return sample_of(sizes, drawn, size, seed=0, left_out={})
-
-
-def _said(chance: np.random.Generator, shares: Sequence[float]) -> Label:
-    return _LABELS[int(chance.choice(3, p=shares))]
+def _said(
+    chance: np.random.Generator,
+    relevant: npt.NDArray[np.bool_],
+    of_relevant: Sequence[float],
+    of_other: Sequence[float],
+) -> list[Label]:
+    """A judge's labels, of what is relevant with one set of shares and of the rest with others."""
+    ends = np.where(relevant[:, None], np.cumsum(of_relevant), np.cumsum(of_other))
+    return [_LABELS[place] for place in (chance.random(len(relevant))[:, None] > ends[:, :2]).sum(axis=1)]
 
 
 def answers(population: Population, sample: AuditSample, cell: Cell, chance: np.random.Generator) -> list[Answer]:
@@ -115,25 +136,23 @@ def answers(population: Population, sample: AuditSample, cell: Cell, chance: np.
     return given
 
 
-def covered(cell: Cell, repetitions: int, seed: int = 0) -> dict[str, dict[str, float]]:
-    """How often each interval holds the truth (`held`), and how wide it is on average (`width`)."""
-    population = Population(cell.subsets)
+def covered(cell: Cell, repetitions: int, size: int = 12_000, seed: int = 0) -> dict[str, dict[str, float]]:
+    """How often each interval holds the truth of `size` candidates (`held`), and how wide it is on average."""
+    population = Population(cell.subsets, size)
     truth = population.truth()
     chance = np.random.default_rng(seed)
     held: Counter[str] = Counter()
     width: Counter[str] = Counter()
     for _ in range(repetitions):
         sample = population.sample(cell.labels, chance)
-        report = audit_report(sample, answers(population, sample, cell, chance))
-        for name in FIGURES:
-            found = _estimate(report, name)
-            held[name] += found.low <= truth[name] <= found.high
-            width[name] += found.high - found.low
+        found = Reporting(sample, *consensus(answers(population, sample, cell, chance)), seed=0)
+        verdict = found.verdict()
+        for name, estimate in zip(FIGURES, (verdict.precision, verdict.recall, found.prevalence()), strict=True):
+            assert estimate.low is not None
+            assert estimate.high is not None
+            held[name] += estimate.low <= truth[name] <= estimate.high
+            width[name] += estimate.high - estimate.low
     return {name: {"held": held[name] / repetitions, "width": width[name] / repetitions} for name in FIGURES}
-
-
-def _estimate(report: AuditReport, name: str) -> Any:
-    return report.prevalence if name == "prevalence" else getattr(report.verdict, name)
 
 
 def report(quick: bool) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Blind adjudication: people answer for a sample of the candidates, without seeing what the judges said.
 
-The sample is that of an audit (builders/audit/sampling): stratified and seeded, so a release, a size and a seed always
+The sample is that of an audit (builders/audit/selection): stratified and seeded, so a release, a size and a seed always
 give the same one. Each person has an order of their own. An answer is on the disk before `answer` returns, and goes to
 the config `human` of the data set in the background.
 """

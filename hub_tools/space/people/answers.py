@@ -52,7 +52,7 @@ class Event:
         person: the name on the Hub of who answered.
         time: UTC, ISO 8601 with microseconds.
         action: `answer` or `undo`.
-        item: of the sample, see `builders.audit.sampling.Item`.
+        item: of the sample, see `builders.audit.sample.Item`.
         answer: better, worse, irrelevant or cannot tell; "" for an undo.
         undoes: the event that is taken back; "" for an answer.
         query_id, subset, docid, position: the candidate.

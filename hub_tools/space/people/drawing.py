@@ -1,8 +1,7 @@
 """The blind sample of a release, drawn from its verdicts alone; only the rows that were drawn are read.
 
-It has the strata of `builders.audit.sampling`: one for each subset, verdict and labels of the stages. Of a stratum, the
-candidates with the smallest hashes of seed, row and position are drawn, so a release, a size and a seed always give the
-same sample.
+It has the strata of `builders.audit.strata`. Of a stratum, the candidates with the smallest hashes of seed, row and
+position are drawn, so a release, a size and a seed always give the same sample.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.audit.sample import AuditSample, sample_of
-from hf_relabel.builders.audit.strata import AUDITED, JudgedCandidate, StratumKey
+from hf_relabel.builders.audit.sample import AuditSample
+from hf_relabel.builders.audit.selection import sample_of
+from hf_relabel.builders.audit.strata import AUDITED, CellKey, JudgedCandidate, StratumKey, allocated
 from hf_relabel.builders.cascade.zones import signal
 from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError
@@ -62,7 +62,7 @@ def draw_blind(browser: Browser, size: int, *, seed: int = 0, progress: Progress
             done += table.num_rows
             if progress is not None:
                 progress(done, everything)
-    if not drawing.sizes:
+    if not drawing.cells:
         raise ConfigError("There is nothing to answer for: no candidate has a verdict of a judge.")
     return _with_rows(
         browser, drawing, lambda rows: progress(done + rows, everything) if progress is not None else None
@@ -88,7 +88,7 @@ class _Drawing:
     stages: tuple[str, ...]
     size: int
     seed: int
-    sizes: Counter[StratumKey] = field(default_factory=Counter)
+    cells: Counter[CellKey] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     _smallest: dict[StratumKey, tuple[Any, Any, Any]] = field(default_factory=dict)
 
@@ -104,7 +104,7 @@ class _Drawing:
         for code, number in zip(*np.unique(outcomes[~audited], return_counts=True), strict=True):
             self.left_out[OUTCOMES[code]] += int(number)
         rows, positions = table["row"].to_numpy()[audited], table["position"].to_numpy()[audited]
-        # The stratum as one number: its digits are the label of each stage, the outcome and the subset.
+        # The cell as one number: its digits are the label of each stage, the outcome and the subset.
         kinds = subsets.indices.to_numpy()[audited].astype(np.int64) * len(OUTCOMES) + outcomes[audited]
         for stage in range(len(self.stages)):
             kinds = kinds * _DIGITS + labels[audited, stage] + 1
@@ -113,8 +113,9 @@ class _Drawing:
         _, first, inverse = np.unique(kinds, return_index=True, return_inverse=True)
         for number, place in enumerate(first.tolist()):
             here = inverse == number
-            key = self._key(names, int(kinds[place]))
-            self._take(key, hashes[here], rows[here], positions[here])
+            cell = self._key(names, int(kinds[place]))
+            self.cells[cell] += int(here.sum())
+            self._take(cell.stratum, hashes[here], rows[here], positions[here])
 
     def _labels(self, stages: pa.Array, lines: int) -> Any:
         """The label of each stage for each line, -1 where it was not asked."""
@@ -131,7 +132,7 @@ class _Drawing:
         labels[line, stage] = codes
         return labels
 
-    def _key(self, subsets: list[str], kind: int) -> StratumKey:
+    def _key(self, subsets: list[str], kind: int) -> CellKey:
         said: dict[str, str | None] = {}
         for name in reversed(self.stages):
             kind, digit = divmod(kind, _DIGITS)
@@ -139,62 +140,52 @@ class _Drawing:
         labels = tuple((name, said[name]) for name in self.stages)
         subset, outcome = divmod(kind, len(OUTCOMES))
         settled = [name for name, label in labels if label is not None][-1]
-        return subsets[subset], Outcome(OUTCOMES[outcome]), settled, labels
+        return CellKey(StratumKey(Outcome(OUTCOMES[outcome]), settled), subsets[subset], labels)
 
     def _take(self, key: StratumKey, hashes: Any, rows: Any, positions: Any) -> None:
         import numpy as np
 
-        self.sizes[key] += len(hashes)
         if key in self._smallest:
             parts = zip(self._smallest[key], (hashes, rows, positions), strict=True)
             hashes, rows, positions = (np.concatenate(part) for part in parts)
         smallest = np.argsort(hashes, kind="stable")[: self.size]
         self._smallest[key] = (hashes[smallest], rows[smallest], positions[smallest])
 
-    def drawn(self, key: StratumKey, number: int) -> list[_Place]:
-        _, rows, positions = self._smallest[key]
-        return [
-            _Place(int(row), int(position)) for row, position in zip(rows[:number], positions[:number], strict=True)
-        ]
+    def drawn(self) -> list[_Place]:
+        places = []
+        for key, number in allocated(self.cells, self.size).items():
+            _, rows, positions = self._smallest[key]
+            places += [
+                _Place(*place) for place in zip(rows[:number].tolist(), positions[:number].tolist(), strict=True)
+            ]
+        return places
 
 
 def _with_rows(browser: Browser, drawing: _Drawing, progress: Callable[[int], None]) -> AuditSample:
-    """The sample with the texts of what was drawn: which rows these are is known once all strata are."""
-    places: list[tuple[StratumKey, _Place]] = []
-
-    def note(key: StratumKey, number: int) -> list[JudgedCandidate]:
-        places.extend((key, place) for place in drawing.drawn(key, number))
-        return []
-
-    # Drawn twice: first to know the places, so that their rows can be read side by side.
-    sample_of(drawing.sizes, note, drawing.size, seed=drawing.seed, left_out=drawing.left_out)
+    """The sample with the texts of what was drawn, whose rows are read side by side."""
+    places = drawing.drawn()
     rows: dict[int, tuple[Row, list[Verdict]]] = {}
     with ThreadPoolExecutor(_ROW_READERS, "space-sample-rows") as pool:
-        wanted = sorted({place.row for _, place in places})
+        wanted = sorted({place.row for place in places})
         for number, found in zip(wanted, pool.map(browser.judged_row, wanted), strict=True):
             rows[number] = found
             progress(len(rows))
-
-    def drawn(key: StratumKey, number: int) -> list[JudgedCandidate]:
-        return [_candidate(key, *rows[place.row], place) for place in drawing.drawn(key, number)]
-
     return sample_of(
-        drawing.sizes,
-        drawn,
-        drawing.size,
+        drawing.cells,
+        [_candidate(drawing.stages, *rows[place.row], place) for place in places],
         seed=drawing.seed,
         left_out=drawing.left_out,
         calibrated="zones" in (browser.release.manifest.get("evidence") or {}),
     )
 
 
-def _candidate(key: StratumKey, row: Row, verdicts: list[Verdict], place: _Place) -> JudgedCandidate:
+def _candidate(stages: tuple[str, ...], row: Row, verdicts: list[Verdict], place: _Place) -> JudgedCandidate:
     if place.position >= len(verdicts):
         raise BuildError(f"`verdicts` speaks of negative {place.position} of row {place.row}, which has fewer.")
     verdict = verdicts[place.position]
-    _, outcome, settled, labels = key
-    judges = dict.fromkeys(name for name, _ in labels) | dict(zip((n for n, _ in labels), verdict.stages, strict=False))
-    return JudgedCandidate(row, place.position, outcome, judges, settled, signal(verdict))
+    judges = dict.fromkeys(stages) | dict(zip(stages, verdict.stages, strict=False))
+    settled = [name for name, judgement in judges.items() if judgement is not None][-1]
+    return JudgedCandidate(row, place.position, verdict.outcome, judges, settled, signal(verdict), place.row)
 
 
 def _codes(column: Any, names: tuple[str, ...]) -> Any:

@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from sklearn.metrics import cohen_kappa_score
-from statsmodels.stats.inter_rater import fleiss_kappa
 
-from hf_relabel.builders.audit.answers import Answer, answers_from_truth, read_answers
+from hf_relabel.builders.audit import selection
+from hf_relabel.builders.audit.answers import Answer, read_answers
 from hf_relabel.builders.audit.exports import (
     ANSWER_COLUMN,
     COLUMNS,
@@ -27,9 +26,7 @@ from hf_relabel.builders.audit.exports import (
     export_csv,
     export_label_studio,
 )
-from hf_relabel.builders.audit.people import agreement, consensus
-from hf_relabel.builders.audit.report import audit_report
-from hf_relabel.builders.audit.sample import AuditSample, draw
+from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.audit.strata import JudgedCandidate
 from hf_relabel.builders.errors import BadRow, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
@@ -65,7 +62,15 @@ def candidate(
     )
     said = {"cheap": Judgement(W if label is B else label, 0.5), "accurate": None if label is I else Judgement(label)}
     settled = "cheap" if label is I else "accurate"
-    return JudgedCandidate(row, 0, outcome or OUTCOMES[label], said, settled, 0.5)
+    return JudgedCandidate(row, 0, outcome or OUTCOMES[label], said, settled, 0.5, number)
+
+
+def draw(candidates: Iterable[JudgedCandidate], size: int, *, seed: int = 0) -> AuditSample:
+    """The sample of candidates in memory."""
+    known = list(candidates)
+    return selection.draw(
+        lambda wanted: [each for each in known if wanted is None or each.number in wanted], size, seed=seed
+    )
 
 
 def population(size: int = 4000, seed: int = 0) -> tuple[list[JudgedCandidate], dict[str, frozenset[str]]]:
@@ -334,105 +339,3 @@ def test_the_last_of_several_annotations_by_one_person_counts(tmp_path: Path) ->
     (tmp_path / "out.json").write_text(json.dumps([task]))
 
     assert read_answers(tmp_path / "out.json", sample) == [Answer(sample.items[0].id, "a@b.c", B)]
-
-
-def test_intervals_hold_the_truth_and_the_plain_shares_of_the_sample_do_not() -> None:
-    """Over 60 audits of one population whose precision and recall are known."""
-    candidates, truth = population(3000, seed=5)
-    positives = [c for c in candidates if c.outcome is Outcome.FALSE_NEGATIVE]
-    hits = sum(c.row.negative_passages[0].docid in truth[c.row.query_id] for c in positives)
-    real = sum(map(len, truth.values()))
-    held: Counter[str] = Counter()
-    plain = []
-    for seed in range(60):
-        sample = draw(candidates, 300, seed=seed)
-        found = audit_report(sample, answers_from_truth(truth, sample))
-        for name, value in (("precision", hits / len(positives)), ("recall", hits / real)):
-            estimate = getattr(found.verdict, name)
-            held[name] += estimate.low <= value <= estimate.high
-        relevant = [item for item in sample.items if found.truth[item.id]]
-        plain.append(sum(item.outcome is Outcome.FALSE_NEGATIVE for item in relevant) / len(relevant))
-    assert held["precision"] >= 54
-    assert held["recall"] >= 54
-    assert np.mean(plain) > 1.3 * hits / real
-
-
-def test_a_census_is_exact() -> None:
-    candidates, truth = population(400)
-    sample = draw(candidates, 10_000)
-
-    verdict = audit_report(sample, answers_from_truth(truth, sample)).verdict
-
-    positives = [c for c in candidates if c.outcome is Outcome.FALSE_NEGATIVE]
-    hits = sum(bool(truth[c.row.query_id]) for c in positives)
-    assert verdict.precision.low == verdict.precision.value == verdict.precision.high
-    assert verdict.precision.value == pytest.approx(hits / len(positives), abs=1e-4)
-    labels = [(c.outcome is Outcome.FALSE_NEGATIVE, bool(truth[c.row.query_id])) for c in candidates]
-    assert verdict.kappa.value == pytest.approx(cohen_kappa_score(*zip(*labels, strict=True)), abs=1e-4)
-
-
-def test_judges_subsets_and_stages_have_figures_of_their_own() -> None:
-    candidates, truth = population(3000)
-    sample = draw(candidates, 600)
-
-    found = audit_report(sample, answers_from_truth(truth, sample))
-
-    assert [judge.name for judge in found.judges] == ["cheap", "accurate"]
-    cheap, accurate = found.judges
-    assert cheap.precision.value is None  # it calls nothing better
-    assert accurate.candidates < cheap.candidates == len(candidates)
-    assert [subset.name for subset in found.subsets] == ["a", "b"]
-    (by_cheap,) = [each for each in found.settled if each.name == "cheap"]
-    missed = sum(bool(truth[c.row.query_id]) for c in candidates if c.settled_by == "cheap")
-    assert by_cheap.missed.low is not None
-    assert by_cheap.missed.high is not None
-    assert by_cheap.missed.low <= missed <= by_cheap.missed.high
-    total = sum(sum(row.values()) for row in accurate.confusion.values())
-    assert total == pytest.approx(accurate.candidates, abs=0.1)
-    json.dumps(found.to_dict(), allow_nan=False)
-    shown = found.to_text()
-    assert "missed" in shown  # the table of what each stage had the last word on
-    assert max(map(len, shown.splitlines())) <= 80
-    for word in ("graded:", "called better:", "kappa:"):
-        assert word in shown
-
-
-def test_people_who_disagree() -> None:
-    ids = [f"i{n}" for n in range(40)]
-    chance = random.Random(0)
-    said = {person: [chance.choice([B, B, W, I]) for _ in ids] for person in ("anna", "ben", "cleo")}
-    said["ben"][:25] = said["anna"][:25]
-    answers = [
-        Answer(item, person, label) for person, labels in said.items() for item, label in zip(ids, labels, strict=True)
-    ]
-    answers.append(Answer("i99", "anna", None))
-
-    found = agreement(answers)
-
-    grade = {I: 0, W: 1, B: 2}
-    pair = next(each for each in found["pairs"] if each["people"] == ["anna", "ben"])
-    one, other = ([grade[label] for label in said[person]] for person in ("anna", "ben"))
-    assert pair["graded"] == pytest.approx(cohen_kappa_score(one, other, weights="quadratic"))
-    assert pair["binary"] == pytest.approx(cohen_kappa_score([v == 2 for v in one], [v == 2 for v in other]))
-    table = [[[said[p][n] for p in said].count(label) for label in (I, W, B)] for n in range(40)]
-    assert found["fleiss"]["graded"] == pytest.approx(fleiss_kappa(table))
-    assert (found["answered_by_all"], found["cannot_tell"]) == (40, 1)
-    assert found["disagreements"] == sum(len({said[p][n] for p in said}) > 1 for n in range(40))
-
-
-def test_the_majority_speaks_and_ties_go_to_those_who_err_less() -> None:
-    good = [Answer(f"i{n}", person, B if n % 2 else I) for n in range(30) for person in ("anna", "ben")]
-    wild = [Answer(f"i{n}", "carl", random.Random(n).choice([B, I])) for n in range(30)]
-    tie = [Answer("tie", "anna", B), Answer("tie", "carl", I)]
-
-    labels, undecided = consensus([*good, *wild, *tie])
-
-    assert all(labels[f"i{n}"] is (B if n % 2 else I) for n in range(30))
-    assert labels["tie"] is B
-    assert not undecided
-
-
-def test_without_an_answer_there_is_nothing_to_report() -> None:
-    sample = draw([candidate(n, B) for n in range(3)], 3)
-    with pytest.raises(ConfigError, match="no answer yet"):
-        audit_report(sample, [Answer(sample.items[0].id, "anna", None)])

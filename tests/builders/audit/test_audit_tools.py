@@ -15,9 +15,9 @@ import pytest
 
 from hf_relabel.builders.audit.answers import read_answers
 from hf_relabel.builders.audit.exports import export_argilla, export_label_studio
-from hf_relabel.builders.audit.sample import AuditSample, draw
+from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.judgements import Label
-from tests.builders.audit.test_audit import HOSTILE, B, candidate
+from tests.builders.audit.test_audit import HOSTILE, B, candidate, draw
 
 CHOICES = ["better", "worse", "irrelevant", "cannot tell"]
 
