@@ -58,7 +58,8 @@ class Judgement:
 
 
 ANSWERS_BY = "answers_by"
-"""The setting of a judge whose answers hang on more than the texts: on `ids`, which its journal keys then hold too."""
+"""The setting of a judge whose answers hang on more than query, ground truths and candidate: on `ids`, or on the other
+candidates of the `row`. Its journal keys then hold those too."""
 
 UNKNOWN_ROW = "The judge does not know this row"
 """How the rationale begins of a judge that has no answer because it knows some rows only."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -121,3 +122,9 @@ def arrow_schema(*, scores: bool = False) -> pa.Schema:
 def folded(text: str) -> str:
     """A text whatever its case and blanks, to tell whether two queries or passages are the same."""
     return " ".join(text.split()).casefold()
+
+
+@lru_cache(maxsize=1024)
+def subset_key(name: str) -> str:
+    """A subset's name without case and punctuation: `SciDocsRR`, `scidocs-rr` and `scidocs_rr` are one subset."""
+    return "".join(char for char in name.casefold() if char.isalnum())

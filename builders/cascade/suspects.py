@@ -161,7 +161,6 @@ def _reason(kind: str, judgement: Judgement, opinion: Opinion, several: int) -> 
 def suspect_finder(journal: Journal, run: Mapping[str, Any]) -> Callable[[NumberedRow], list[Suspect]]:
     """What finds the suspects of a row from a run over hidden ground truths, as the journal remembers it."""
     identities = [JudgeIdentity(**judge) for judge in run["judges"]]
-    keys_of = [identity.keys() for identity in identities]
     names = [identity.describe() for identity in identities]
     several = int(run["several"])
 
@@ -169,10 +168,8 @@ def suspect_finder(journal: Journal, run: Mapping[str, Any]) -> Callable[[Number
         row = hidden(numbered.row)
         positions = range(len(row.negative_passages))
         judges = {}
-        for number, (identity, of_judge) in enumerate(zip(identities, keys_of, strict=True)):
-            keys = of_judge(row, positions)
-            known = journal.look_up(keys)
-            said = {position: known[key] for position, key in zip(positions, keys, strict=True) if key in known}
+        for number, identity in enumerate(identities):
+            ((_, said),) = journal.known(identity, [(row, positions)])
             name = names[number] if names.count(names[number]) == 1 else f"{names[number]} #{number + 1}"
             judges[name] = (identity.kind, said)
         return suspects_of(numbered, judges, several=several)

@@ -17,10 +17,9 @@ from hf_relabel.builders.cascade.zones import zoned
 from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label, Verdict
-from hf_relabel.builders.rows import NumberedRow, Row
+from hf_relabel.builders.rows import NumberedRow, Row, subset_key
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.findings import free_findings
-from hf_relabel.builders.sources.subsets import subset_key
 
 if TYPE_CHECKING:
     from hf_relabel.builders.cascade.calibration import Calibration
@@ -128,21 +127,20 @@ def stage_views(
 ) -> list[list[StageView]]:
     """For each row and stage, what the stage is asked about the row and what the journal knows of it.
 
-    The journal is asked once per stage for all rows: a question for each row would cost as much as the rest of the work
+    The journal is asked once per judge for all rows: a question for each row would cost as much as the rest of the work
     on it.
     """
     rules = [stage.rule for stage in stages]
     views: list[list[StageView]] = [[] for _ in rows]
     for stage in stages:
-        keys_of = [judge.keys() for judge in stage.judges]
-        keys: list[tuple[dict[int, bytes], ...]] = []
-        for (row, findings), before in zip(rows, views, strict=True):
-            asked = candidates_of_stage(row, findings, rules, [view.word for view in before])
-            keys.append(tuple(dict(zip(asked, of_judge(row, asked), strict=True)) for of_judge in keys_of))
-        known = journal.look_up([key for of_row in keys for of_judge in of_row for key in of_judge.values()])
-        for of_row, before in zip(keys, views, strict=True):
-            said = tuple({place: known[key] for place, key in of_judge.items() if key in known} for of_judge in of_row)
-            before.append(StageView(of_row, said, stage.combined(said)))
+        asked = [
+            (row, candidates_of_stage(row, findings, rules, [view.word for view in before]))
+            for (row, findings), before in zip(rows, views, strict=True)
+        ]
+        of_judges = [journal.known(judge, asked) for judge in stage.judges]
+        for before, *of_row in zip(views, *of_judges, strict=True):
+            keys, said = zip(*of_row, strict=True)
+            before.append(StageView(keys, said, stage.combined(said)))
     return views
 
 

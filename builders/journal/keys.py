@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from hf_relabel.builders.ground_truth import shown_positives
 from hf_relabel.builders.judgements import ANSWERS_BY
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import Passage, Row, subset_key
 
 KEY_BYTES = 16
+KeysOf = Callable[[Row, Sequence[int]], list[bytes]]
+"""Gives the journal keys of some candidates of a row, `KEY_BYTES` each."""
+
+MAX_TOKENS = "max_tokens"
+"""The setting that decides nothing but whether a reply was cut off, which is no answer."""
+_BY_ROW = frozenset({"wording", "wordings", "max_positives", "max_positive_tokens"})
+"""Settings that decide on some rows only: there the key holds what they come to."""
+_SINCE_0_2 = frozenset({"max_positives", "max_positive_tokens"})
+_YEAR = re.compile(r"[-_.]?\d{4}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +35,9 @@ class JudgeIdentity:
     revision: str | None
     settings: dict[str, Any]
 
-    def to_json(self) -> str:
-        parts = {"kind": self.kind, "model": self.model, "revision": self.revision, "settings": self.settings}
+    def to_json(self, without: frozenset[str] = frozenset()) -> str:
+        settings = {name: value for name, value in self.settings.items() if name not in without}
+        parts = {"kind": self.kind, "model": self.model, "revision": self.revision, "settings": settings}
         return json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     def describe(self) -> str:
@@ -33,25 +45,63 @@ class JudgeIdentity:
         revision = f"@{self.revision[:12]}" if self.revision else ""
         return f"{self.kind} {self.model}{revision}"
 
-    def digest(self) -> bytes:
-        return hashlib.blake2b(self.to_json().encode(), digest_size=KEY_BYTES).digest()
+    def says_the_same_as(self, other: JudgeIdentity) -> bool:
+        """Whether the answers of one are those of the other."""
+        return self.to_json(frozenset({MAX_TOKENS})) == other.to_json(frozenset({MAX_TOKENS}))
 
-    def keys(self) -> Callable[[Row, Sequence[int]], list[bytes]]:
-        """What gives the journal keys of some candidates of a row, see `candidate_keys`."""
-        return partial(candidate_keys, self.digest(), by_ids=self.settings.get(ANSWERS_BY) == "ids")
+    def keys(self) -> KeysOf:
+        """What gives the journal keys of some candidates of a row.
+
+        They hold what the judge is shown: the wording that the row's subset gets but not the name of the subset, the
+        ground truths that fit the prompt, ids where it answers by them (`answers_by`), and all candidates where its
+        answer depends on them. Not how long a reply may be.
+        """
+        return partial(_keys, _digest("2" + self.to_json(_BY_ROW | {MAX_TOKENS})), self.settings)
+
+    def old_keys(self) -> list[KeysOf]:
+        """The same as version 0.1 made them, with the row's subset: under the name it has, and under that which the
+        file `trec-2019.jsonl` gave it."""
+        digest, by_ids = _digest(self.to_json(_SINCE_0_2)), self.settings.get(ANSWERS_BY) == "ids"
+
+        def under_short_name(row: Row, positions: Sequence[int]) -> list[bytes]:
+            return _old_keys(digest, by_ids, replace(row, subset=_YEAR.sub("", row.subset)), positions)
+
+        return [partial(_old_keys, digest, by_ids), under_short_name]
 
 
-def candidate_keys(judge_digest: bytes, row: Row, positions: Sequence[int], *, by_ids: bool = False) -> list[bytes]:
-    """The journal keys of some candidates of a row, 16 bytes each. Ids play no part, since they say nothing of the
-    text, unless `by_ids`: for a judge that answers by them.
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
-    The first half is the row's, so that the answers of one reply lie side by side in the file: writing them touches one
-    page of it, and reading them too, however many millions there are. The second half is of row and candidate.
-    """
-    row_hash = hashlib.blake2b(judge_digest, digest_size=KEY_BYTES // 2)
+
+def _keys(digest: bytes, settings: Mapping[str, Any], row: Row, positions: Sequence[int]) -> list[bytes]:
+    # The first half is the row's, so that the answers of one reply lie side by side in the file: writing them touches
+    # one page of it, and reading them too, however many millions there are. The second half is of row and candidate.
+    by = settings.get(ANSWERS_BY)
+    positives: Sequence[Passage] = row.positive_passages
+    if (most := settings.get("max_positives")) is not None:
+        bounds = settings.get("max_positive_tokens"), settings.get("max_passage_chars")
+        positives = shown_positives(positives, most, *bounds)
+    row_hash = hashlib.blake2b(digest, digest_size=KEY_BYTES // 2)
+    _feed(row_hash, _wording(settings, row), row.query, str(len(positives)), *((row.query_id,) if by == "ids" else ()))
+    for passage in (*positives, *(row.negative_passages if by == "row" else ())):
+        _feed(row_hash, passage.title, passage.text)
+    return _of_candidates(row_hash, row, positions, by == "ids")
+
+
+def _wording(settings: Mapping[str, Any], row: Row) -> str:
+    wordings = settings.get("wordings")
+    return str(wordings.get(subset_key(row.subset), settings["wording"])) if wordings is not None else ""
+
+
+def _old_keys(digest: bytes, by_ids: bool, row: Row, positions: Sequence[int]) -> list[bytes]:
+    row_hash = hashlib.blake2b(digest, digest_size=KEY_BYTES // 2)
     _feed(row_hash, row.subset, row.query, str(len(row.positive_passages)), *((row.query_id,) if by_ids else ()))
     for passage in row.positive_passages:
         _feed(row_hash, passage.title, passage.text)
+    return _of_candidates(row_hash, row, positions, by_ids)
+
+
+def _of_candidates(row_hash: hashlib.blake2b, row: Row, positions: Sequence[int], by_ids: bool) -> list[bytes]:
     prefix = row_hash.digest()
     return [prefix + _candidate_hash(row_hash, row.negative_passages[position], by_ids) for position in positions]
 

@@ -72,11 +72,12 @@ class PartJournal(Journal):
     def __init__(self, path: str | Path, whole: Journal) -> None:
         self._whole = whole
         super().__init__(path)
+        self.has_old_keys = self.has_old_keys or whole.has_old_keys
 
-    def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
-        found = super().look_up(keys)
+    def look_up(self, keys: Sequence[bytes], *, max_tokens: int = 0) -> dict[bytes, Judgement]:
+        found = super().look_up(keys, max_tokens=max_tokens)
         left = [key for key in keys if key not in found]
-        return self._whole.look_up(left) | found if left else found
+        return self._whole.look_up(left, max_tokens=max_tokens) | found if left else found
 
     def close(self) -> None:
         super().close()

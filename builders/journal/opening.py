@@ -7,17 +7,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_relabel.builders.errors import JournalError
+from hf_relabel.builders.journal.schema import APPLICATION_ID, OF_EVERY_VERSION
 from hf_relabel.builders.messages.spelling import argument
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 ANOTHER = f"choose another {argument('journal')}"
+_NAMED = 3
+"""So many tables of another program are named."""
 
 
 def connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
     # In a notebook another thread writes than the one that opened the journal and runs a loop; never two at once.
     return sqlite3.connect(database, uri=uri, isolation_level=None, timeout=30, check_same_thread=False)
+
+
+def is_new(database: sqlite3.Connection) -> bool:
+    """Whether the file is empty, and to become a journal."""
+    return not _tables(database) and not _application_id(database)
+
+
+def is_old(database: sqlite3.Connection, path: Path) -> bool:
+    """Whether this is a journal of version 0.1, whose keys are old ones.
+
+    Raises:
+        JournalError: the file is another program's.
+    """
+    application_id, tables = _application_id(database), _tables(database)
+    is_unmarked = application_id == 0 and (not tables or tables >= OF_EVERY_VERSION)
+    if application_id != APPLICATION_ID and not is_unmarked:
+        holds = ", ".join(sorted(tables)[:_NAMED]) or f"the mark {application_id:#x}"
+        raise JournalError(f"{path} is an SQLite file of another program (it holds {holds}), not a journal: {ANOTHER}.")
+    return is_unmarked and bool(tables)
+
+
+def _application_id(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA application_id").fetchone()[0])
+
+
+def _tables(database: sqlite3.Connection) -> set[str]:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    return {str(name) for (name,) in database.execute(query)}
 
 
 def explain(error: sqlite3.Error) -> str:

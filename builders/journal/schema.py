@@ -31,4 +31,9 @@ def _m003_places(database: sqlite3.Connection) -> None:
         database.execute(f"ALTER TABLE {table} ADD COLUMN cut INTEGER NOT NULL DEFAULT 0")
 
 
+APPLICATION_ID = int.from_bytes(b"HFRL", "big")
+"""Marks a file as a journal, in the place that SQLite has for it. Journals of version 0.1 lack it: their keys are those
+of `JudgeIdentity.old_keys`, beside those that were added since."""
+OF_EVERY_VERSION = frozenset({"judges", "replies", "answers", "failures"})
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_m001_judgements, _m002_runs, _m003_places)

@@ -1,9 +1,10 @@
 """The journal: every judgement with the raw reply behind it, in one SQLite file.
 
 A judgement is stored under a hash of everything that decides it (judge kind, model id and revision, prompt version,
-sampling settings, query, positives, candidate), so a run that starts again finds what it already knows, and a changed
-prompt or model asks afresh. Each reply is one transaction in WAL mode: a process killed at any moment loses at most the
-requests in flight. `unparsable` and `failed` are kept apart from the answers, so they can be listed and asked again.
+wording, sampling settings, query, positives, candidate), so a run that starts again finds what it already knows, and a
+changed prompt or model asks afresh. Each reply is one transaction in WAL mode: a process killed at any moment loses at
+most the requests in flight. `unparsable` and `failed` are kept apart from the answers, so they can be listed and asked
+again.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.disk.atomic_file import sync_file
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
-from hf_relabel.builders.journal.keys import JudgeIdentity, storable
-from hf_relabel.builders.journal.opening import connected, explain, lock_for_writing
-from hf_relabel.builders.journal.schema import MIGRATIONS
+from hf_relabel.builders.journal.keys import MAX_TOKENS, JudgeIdentity, storable
+from hf_relabel.builders.journal.opening import connected, explain, is_new, is_old, lock_for_writing
+from hf_relabel.builders.journal.schema import APPLICATION_ID, MIGRATIONS
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.rows import Row
@@ -96,6 +97,7 @@ class Journal:
     def _connect(self) -> sqlite3.Connection:
         if self._writes:
             database = connected(str(self.path))
+            self.has_old_keys = is_old(database, self.path)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
@@ -103,7 +105,9 @@ class Journal:
             return database
         if not self.path.is_file():
             raise JournalError(f"There is no journal at {self.path}. Run `{program()} judge` first, or check the path.")
-        return connected(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True)
+        database = connected(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True)
+        self.has_old_keys = is_old(database, self.path)
+        return database
 
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -116,6 +120,8 @@ class Journal:
             raise JournalError(f"{self.path} has an older schema ({version}). Run `{program()} judge` on it once.")
         for number in range(version, len(MIGRATIONS)):
             with self._transaction():
+                if is_new(self._database):
+                    self._database.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 MIGRATIONS[number](self._database)
                 self._database.execute(f"PRAGMA user_version={number + 1}")
 
@@ -129,12 +135,45 @@ class Journal:
             self._judges[text] = int(found[0])
         return self._judges[text]
 
-    def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
-        """What is known under these keys: answers, and failures where there is no answer."""
+    def known(
+        self, judge: JudgeIdentity, asked: Sequence[tuple[Row, Sequence[int]]]
+    ) -> list[tuple[dict[int, bytes], dict[int, Judgement]]]:
+        """What a judge said of some candidates of some rows.
+
+        Args:
+            asked: rows with positions in their `negative_passages`.
+
+        Returns:
+            For each row the keys of those candidates, and what is known of them, both by position. A reply that could
+            not be read is not known to who allows longer ones.
+        """
+        makers = [judge.keys(), *(judge.old_keys() if self.has_old_keys else ())]
+        most = int(judge.settings.get(MAX_TOKENS) or 0)
+        keys: list[dict[int, bytes]] = []
+        said: list[dict[int, Judgement]] = [{} for _ in asked]
+        for keys_of in makers:
+            tried = []
+            for (row, places), known in zip(asked, said, strict=True):
+                left = [place for place in places if place not in known]
+                tried.append(dict(zip(left, keys_of(row, left), strict=True)))
+            keys = keys or tried
+            found = self.look_up([key for of_row in tried for key in of_row.values()], max_tokens=most)
+            for of_row, known in zip(tried, said, strict=True):
+                known |= {place: found[key] for place, key in of_row.items() if key in found}
+        return list(zip(keys, said, strict=True))
+
+    def look_up(self, keys: Sequence[bytes], *, max_tokens: int = 0) -> dict[bytes, Judgement]:
+        """What is known under these keys: answers, and failures where there is no answer.
+
+        Args:
+            max_tokens: leaves out failures of judges that allowed less.
+        """
         found: dict[bytes, Judgement] = {}
         with self._errors():
             self._look_up("answers", keys, found)
-            self._look_up("failures", [key for key in keys if key not in found], found)
+            allowed = "COALESCE(json_extract(identity, '$.settings.max_tokens'), 0)"
+            table = f"failures JOIN judges ON judges.id = judge AND {allowed} >= {max_tokens:d}"
+            self._look_up(table, [key for key in keys if key not in found], found)
         return found
 
     def _look_up(self, table: str, keys: Sequence[bytes], found: dict[bytes, Judgement]) -> None:

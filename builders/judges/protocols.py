@@ -25,12 +25,14 @@ class Ask:
             truth was cut.
         ids: for prompts that show more than candidates: by id (1-based) the position of a candidate, or -1 for a text
             that is none.
+        positives_left_out: ground truths of the row that the prompt has no room for.
     """
 
     request: Request
     positions: tuple[int, ...]
     cut: frozenset[int] = frozenset()
     ids: tuple[int, ...] = ()
+    positives_left_out: int = 0
 
 
 class PromptJudge(Protocol):

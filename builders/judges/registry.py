@@ -103,7 +103,12 @@ def _settings_of(kind: str) -> tuple[list[str], list[str]]:
 
 MOST_PERMUTATIONS = 10
 _SPAN_ONLY = frozenset({"max_span_chars"})
-_RANKING_ONLY = frozenset({"candidates_per_prompt", "temperature", "seed", "reasoning", "max_thinking_chars"})
+_RANKING_ONLY = frozenset(
+    {
+        *("candidates_per_prompt", "temperature", "seed", "reasoning", "max_thinking_chars"),
+        *("max_positives", "max_positive_tokens"),
+    }
+)
 
 
 def expanded(judge: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -55,7 +55,9 @@ _PLAIN_NAMES = frozenset(
         "shard",
     ]
 )
-_SHARD = re.compile(r"[-_.]?\d{4,5}([-_.]of[-_.]\d{4,5})?$")
+# nq-00001, nq-00001-of-00002; trec-2019 is a name, train-2019 is not.
+_SHARD = re.compile(r"[-_.]?(?:0\d{3}|\d{5}|\d{4,5}[-_.]of[-_.]\d{4,5})$")
+_NUMBER = re.compile(r"[-_.]?\d{4,}$")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def subset_of(name: str) -> str:
         stem = PurePosixPath(stem).stem
     # fiqa.stage_1.gpt-4o-mini holds the saved replies for fiqa.
     stem = _SHARD.sub("", re.sub(r"\.stage_?\d.*$", "", stem))
-    if stem.casefold() not in _PLAIN_NAMES:
+    if _NUMBER.sub("", stem).casefold() not in _PLAIN_NAMES:
         return stem
     folder = path.parent.name
     return folder if folder.casefold() not in (*_PLAIN_NAMES, "..") else ""

@@ -222,7 +222,7 @@ class PieceSurvey:
     """What one piece holds.
 
     Attributes:
-        hashes: of its rows, of subset, query and positives (`row_hash`).
+        hashes: of its rows' queries (`row_hash`).
     """
 
     hashes: Hashes
@@ -247,13 +247,9 @@ def survey(source: Source, piece: Piece) -> PieceSurvey:
 
 
 def row_hash(row: Row) -> int:
-    """A 64-bit hash of what the candidates of a row are compared with. Only rows of one hash can share a question."""
-    digest = hashlib.blake2b(digest_size=8)
-    positives = (text for passage in row.positive_passages for text in (passage.title, passage.text))
-    for text in (row.subset, row.query, *positives):
-        data = text.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
+    """A 64-bit hash of the query: only rows of one hash can share a question. Of two that do the ground truths may
+    differ, in those that no prompt shows."""
+    digest = hashlib.blake2b(row.query.encode("utf-8", "surrogatepass"), digest_size=8)
     return int.from_bytes(digest.digest(), "little")
 
 

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
 from hf_relabel.builders.errors import ConfigError
-
-
-@lru_cache(maxsize=1024)
-def subset_key(name: str) -> str:
-    """The name without case and punctuation: `SciDocsRR`, `scidocs-rr` and `scidocs_rr` are one subset."""
-    return "".join(char for char in name.casefold() if char.isalnum())
+from hf_relabel.builders.rows import subset_key
 
 
 def subset_set(field: str, names: object) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from itertools import combinations
+
 from hf_relabel.builders.cascade.verdicts import RunStage
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
@@ -23,14 +26,17 @@ def identify(stage: Stage) -> RunStage:
         ConfigError: the servers of a judge serve different models.
     """
     judges = tuple(identified(stage.name, member) for member in stage.members)
-    if len(set(map(JudgeIdentity.digest, judges))) < len(judges):
+    if any(one.says_the_same_as(other) for one, other in combinations(judges, 2)):
         raise ConfigError(f"Stage {stage.name!r} has the same judge twice. Two that agree must differ in something.")
     return RunStage(stage.name, stage.rule, judges, stage.combine)
 
 
 def identified(name: str, member: Member) -> JudgeIdentity:
     judge_ = member.judge
-    if isinstance(judge_, SavedRepliesJudge) or is_batch(judge_):
+    if isinstance(judge_, SavedRepliesJudge):
+        content = "" if member.replies is None else member.replies.fingerprint()
+        return JudgeIdentity(judge_.kind, judge_.name, hashlib.sha256(content.encode()).hexdigest(), judge_.settings())
+    if is_batch(judge_):
         offline_model, digest = judge_.model()
         return JudgeIdentity(judge_.kind, offline_model, digest, judge_.settings())
     infos = run_coroutine(_infos(member))

@@ -176,6 +176,7 @@ def added(total: StageReport | None, more: StageReport) -> StageReport:
         "unknown",
         "requests",
         "cut",
+        "fewer_positives",
         "prompt_tokens",
         "completion_tokens",
         "seconds",

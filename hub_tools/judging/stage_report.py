@@ -17,6 +17,7 @@ ASIDE = {
     "repeated": "the same text again under its query, asked about once",
 }
 """Why a judge is not asked about a candidate, as tables say it."""
+FEWER_POSITIVES = "asked now beside the shortest ground truths of their row: all are too many or too long for a prompt"
 
 
 @dataclass(slots=True, repr=False)
@@ -27,6 +28,8 @@ class StageReport(Shown):
         asked, labels: new judgements.
         known, known_labels: judgements found in the journal.
         cut: how many of the new ones were made on a part of the text.
+        fewer_positives: how many of the new ones were made beside a part of the row's ground truths, which were too
+            many or too long for a prompt.
         unknown: of those that failed, new or known, the ones in rows that the judge does not know.
         exempt: rows that a judge leaves alone: they stay unjudged.
         candidates: negatives of the rows: those of `totals` and those of `aside`.
@@ -43,6 +46,7 @@ class StageReport(Shown):
     requests: int = 0
     labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
     cut: int = 0
+    fewer_positives: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None
@@ -54,10 +58,12 @@ class StageReport(Shown):
     aside: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASIDE, 0))
 
     def sums(self) -> str:
-        """How the candidates add up: `630 candidates: 629 in the table, 1 needing no judge …`."""
+        """How the candidates add up: `630 candidates: 629 in the table, 1 needing no judge …`; and which of them were
+        shown less than all ground truths."""
         judged = sum(self.totals.values())
         parts = [f"{judged:,} in the table", *(f"{n:,} {ASIDE[why]}" for why, n in self.aside.items() if n)]
-        return f"{counted(self.candidates, 'candidate')}: {', '.join(parts)}"
+        sums = f"{counted(self.candidates, 'candidate')}: {', '.join(parts)}"
+        return f"{sums}; {self.fewer_positives:,} {FEWER_POSITIVES}" if self.fewer_positives else sums
 
     @property
     def totals(self) -> dict[Label, int]:

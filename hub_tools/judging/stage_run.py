@@ -89,7 +89,6 @@ class StageRun:
         self.source, self.journal = source, journal
         self.number, self.run_stages = number, run_stages
         self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
-        self.keys_of = self.identity.keys()
         self.stages = stages
         self.retry_failed, self.progress, self.schedule = retry_failed, progress, schedule
         name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
@@ -217,17 +216,15 @@ class StageRun:
             row = numbered.row
             self.report.rows += 1
             judgements = judge.judgements(row, response, finish_reason)
-            positions = list(judgements)
-            keys = dict(zip(positions, self.keys_of(row, positions), strict=True))
-            found = self.journal.look_up(list(keys.values()))
+            ((keys, found),) = self.journal.known(self.identity, [(row, list(judgements))])
             new = {
                 position: judgement
                 for position, judgement in judgements.items()
-                if (known := found.get(keys[position])) is None or (self.retry_failed and not known.label.is_answer)
+                if (known := found.get(position)) is None or (self.retry_failed and not known.label.is_answer)
             }
             for position in judgements.keys() - new.keys():
                 self.report.known += 1
-                self.report.known_labels[found[keys[position]].label] += 1
+                self.report.known_labels[found[position].label] += 1
             self.report.candidates += len(row.negative_passages)
             self.report.aside["free"] += len(row.negative_passages) - len(judgements)
             if new:
@@ -306,6 +303,7 @@ class StageRun:
             raise
         for waiting, _, _ in answered:
             self.in_flight.difference_update(waiting.keys.values())
+            self.report.fewer_positives += len(waiting.keys) if waiting.ask.positives_left_out else 0
         self.count(*(judgements for _, judgements, _ in answered))
 
     def _keep_failures(self) -> None:

@@ -18,9 +18,8 @@ from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, kinds, make_judge
 from hf_relabel.builders.messages.expecting import told
 from hf_relabel.builders.messages.spelling import argument
-from hf_relabel.builders.rows import Row
+from hf_relabel.builders.rows import Row, subset_key
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.sources.subsets import subset_key
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 

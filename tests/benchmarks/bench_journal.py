@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.endpoint import Reply
-from hf_relabel.builders.journal.keys import JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.schema import MIGRATIONS
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
@@ -38,7 +38,7 @@ LABELS = {Label.BETTER: 0, Label.IRRELEVANT: 2}
 EARLY = 100_000
 """Judgements after which look-ups are measured for the first time."""
 JUDGE = JudgeIdentity("listwise", "bench/model", "0" * 40, {"temperature": 0.1})
-_DIGEST = JUDGE.digest()
+_KEYS = JUDGE.keys()
 _NEGATIVES = tuple(Passage(f"d{place}", "", f"text {place}") for place in range(PER_REPLY))
 _WORDS = [f"reason{number}" for number in range(300)]
 
@@ -50,7 +50,7 @@ def row_of(reply: int) -> Row:
 
 
 def keys_of(row: Row) -> list[bytes]:
-    return candidate_keys(_DIGEST, row, range(PER_REPLY))
+    return _KEYS(row, range(PER_REPLY))
 
 
 def items(replies: range) -> list[Item]:

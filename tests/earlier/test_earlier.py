@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from hf_relabel import Journal, build_configs, open_release, open_source, rebuild_configs, verdicts
+from hf_relabel.builders.journal.keys import JudgeIdentity
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 
 HERE = Path(__file__).parent
 ROWS, RELEASE = HERE / "rows.jsonl", HERE / "release"
@@ -38,6 +41,20 @@ def test_a_journal_gives_the_same_verdicts(journal: Path) -> None:
     with Journal(journal) as opened:
         assert sum(opened.counts().values()) == 66
     assert outcomes(journal) == expected
+
+
+def test_what_was_paid_for_is_not_asked_again(journal: Path, tmp_path: Path) -> None:
+    """By the listwise judge of today, whose keys are others."""
+    with Journal(journal) as opened:
+        (stage,) = opened.last_run()["stages"]
+        settings = stage["judge"]["settings"] | ListwiseJudge().settings()
+        judge = replace(JudgeIdentity(**stage["judge"]), settings=settings)
+        rows = [(numbered.row, range(len(numbered.row.negative_passages))) for numbered in open_source(ROWS).rows()]
+        said = [judgement for _, of_row in opened.known(judge, rows) for judgement in of_row.values()]
+        assert sum(judgement.label.is_answer for judgement in said) == 66
+        # A file of a year named its rows without it.
+        named = [(replace(row, subset=f"{row.subset}-2019"), places) for row, places in rows]
+        assert sum(len(of_row) for _, of_row in opened.known(judge, named)) == len(said)
 
 
 def test_what_is_built_of_it_is_what_was_built_then(journal: Path, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from hf_relabel.builders.judges.offline.model_loading import load_model
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text, check_yes_or_no
 from hf_relabel.builders.messages.extras import needs
-from hf_relabel.builders.rows import Passage, Row, joined_text
-from hf_relabel.builders.sources.subsets import subset_key, subset_set
+from hf_relabel.builders.rows import Passage, Row, joined_text, subset_key
+from hf_relabel.builders.sources.subsets import subset_set
 
 DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
 SCORE_DIGITS = 5
@@ -93,6 +93,7 @@ class CrossEncoderJudge(LocalModel):
             "better": self.better,
             "worse": self.worse,
             "max_chars": self.max_chars,
+            **({} if self.relative else {"max_positives": 0}),  # the score is of query and candidate alone
         }
 
     def exempt(self, row: Row) -> bool:

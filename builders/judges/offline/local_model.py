@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from fnmatch import fnmatch
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from hf_relabel.builders.judges.offline.model_folder import PACKAGE_PREFIX, model_folder
 
-_WEIGHTS = ("*.safetensors", "*.bin", "*.onnx", "*.pt")
+_NO_PART = (".*", "*.md", "*.csv", "*.png", "LICENSE*", "__pycache__", "checkpoint-*", "runs", "eval")
+"""What stands in a model's folder and decides nothing: pages, evaluations, what is left of a training."""
 
 
 class LocalModel:
@@ -37,7 +39,7 @@ class LocalModel:
         return self._loaded
 
     def model(self) -> tuple[str, str | None]:
-        """(name, revision): a digest of the weights for a folder or a package, the commit for a Hub model."""
+        """(name, revision): a digest of the folder or package, the commit for a Hub model."""
         folder = self._folder
         if folder is not None:
             return self.name if self.name.startswith(PACKAGE_PREFIX) else folder.resolve().name, self._digest
@@ -50,9 +52,8 @@ class LocalModel:
 
     @cached_property
     def _digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of the weight files in the model's folder."""
         assert self._folder is not None
-        return weights_digest(self._folder)
+        return folder_digest(self._folder)
 
     def _commit(self) -> str | None:
         """The commit of a Hub model in the local cache, loading the model if it is not there yet."""
@@ -68,11 +69,15 @@ class LocalModel:
         return commit or self.revision
 
 
-def weights_digest(folder: Path, patterns: tuple[str, ...] = _WEIGHTS) -> str:
-    """First 16 hex digits of the SHA-256 of the files in a folder, in the order of their paths."""
+def folder_digest(folder: Path) -> str:
+    """First 16 hex digits of the SHA-256 of the files in a model's folder and their names: its weights, its tokenizer,
+    how it pools, its prompts and templates."""
     digest = hashlib.sha256()
-    files = {file for pattern in patterns for file in folder.rglob(pattern)}
-    for file in sorted(files, key=lambda file: file.relative_to(folder).as_posix()):
-        with file.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    files = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
+    for name in sorted(files, key=PurePath.as_posix):
+        if any(fnmatch(part, pattern) for part in name.parts for pattern in _NO_PART):
+            continue
+        with files[name].open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+        digest.update(hashlib.sha256(name.as_posix().encode()).digest())
     return digest.hexdigest()[:16]

@@ -31,8 +31,8 @@ from hf_relabel.builders.judges.offline.vector_store import VectorStore
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.messages.extras import needs
-from hf_relabel.builders.rows import Passage, Row, joined_text
-from hf_relabel.builders.sources.subsets import subset_key, subset_set
+from hf_relabel.builders.rows import Passage, Row, joined_text, subset_key
+from hf_relabel.builders.sources.subsets import subset_set
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,16 +23,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hf_relabel.builders.cascade.calibration import Calibration
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.offline.local_model import weights_digest
+from hf_relabel.builders.judgements import ANSWERS_BY, Judgement, Label
+from hf_relabel.builders.judges.offline.local_model import folder_digest
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.offline.student_features import row_features, text_of
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.messages.problems import first_line
 from hf_relabel.builders.messages.program import program
-from hf_relabel.builders.rows import Row
-from hf_relabel.builders.sources.subsets import subset_key, subset_set
+from hf_relabel.builders.rows import Row, subset_key
+from hf_relabel.builders.sources.subsets import subset_set
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,11 +111,13 @@ class StudentJudge:
 
     def settings(self) -> dict[str, JSON]:
         better, worse = self._thresholds
-        return {"head": self._student.head, "better": better, "worse": worse}
+        settings = {"head": self._student.head, "better": better, "worse": worse}
+        # Its features tell how a candidate stands among all of its row.
+        return settings | ({ANSWERS_BY: "row"} if self._student.head == "scores" else {})
 
     def model(self) -> tuple[str, str | None]:
         """(name of the folder, digest of the student and of the encoder it uses)."""
-        own = weights_digest(self.folder, (STUDENT_NAME, "*.safetensors"))
+        own = folder_digest(self.folder)
         encoder = "" if self._student.encoder == BODY_NAME else f"-{self._encoder.model()[1] or ''}"
         return self.folder.resolve().name, own + encoder
 

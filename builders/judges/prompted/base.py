@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.ground_truth import shown_positives
 from hf_relabel.builders.judges.prompted.fencing import digest_of, fence_key
 from hf_relabel.builders.judges.prompted.passage_cutting import (
     CutRule,
@@ -18,8 +19,8 @@ from hf_relabel.builders.judges.prompted.passage_cutting import (
 from hf_relabel.builders.judges.prompted.prompt_files import in_language, prompt_sha256, versions, wordings
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text
-from hf_relabel.builders.rows import Passage, Row
-from hf_relabel.builders.sources.subsets import subset_key, subset_map, subset_set
+from hf_relabel.builders.rows import Passage, Row, subset_key
+from hf_relabel.builders.sources.subsets import subset_map, subset_set
 
 
 def scidocsrr_wording() -> dict[str, str]:
@@ -61,6 +62,8 @@ class PromptedJudge:
         exempt_subsets: subsets that are not judged at all. In ArguAna the right result contradicts the query.
         max_passage_chars: a longer query, title or passage is cut, with a mark for what was left out, and its
             judgements say so.
+        max_positives, max_positive_tokens: how many ground truths a prompt shows, and how many tokens of them,
+            estimated by length. Of more it shows the shortest, those first that are not cut; one in any case.
         cut: what is kept of a longer passage: its first characters (`head`) or the stretch that shares most with the
             query (`window`). Of a query and a title it is always the first characters.
 
@@ -74,12 +77,16 @@ class PromptedJudge:
     wordings: Mapping[str, str] = field(default_factory=scidocsrr_wording)
     exempt_subsets: Iterable[str] = ("arguana",)
     max_passage_chars: int = 8000
+    max_positives: int = 10
+    max_positive_tokens: int = 4000
     cut: CutRule = "head"
 
     def __post_init__(self) -> None:
         for name in ("prompt", "language", "wording"):
             check_text(name, getattr(self, name))
         check_number("max_passage_chars", self.max_passage_chars, 1, 10_000_000, whole=True)
+        check_number("max_positives", self.max_positives, 1, 1000, whole=True)
+        check_number("max_positive_tokens", self.max_positive_tokens, 1, 10_000_000, whole=True)
         check_cut_rule(self.cut)
         family = self.prompt.partition("-")[0]
         own = [version for version in versions() if version.partition("-")[0] == family]
@@ -112,6 +119,8 @@ class PromptedJudge:
             "wording": self.wording,
             "wordings": dict(self.wordings),
             "max_passage_chars": self.max_passage_chars,
+            "max_positives": self.max_positives,
+            "max_positive_tokens": self.max_positive_tokens,
             "cut": self.cut,
         }
 
@@ -121,6 +130,13 @@ class PromptedJudge:
     def wording_of(self, row: Row) -> str:
         """The wording for the row's subset."""
         return self.wordings.get(subset_key(row.subset), self.wording)
+
+    def fitting(self, row: Row) -> tuple[Row, int]:
+        """The row with the ground truths that its prompts show, and how many they leave out."""
+        bounds = self.max_positives, self.max_positive_tokens, self.max_passage_chars
+        shown = shown_positives(row.positive_passages, *bounds)
+        left_out = len(row.positive_passages) - len(shown)
+        return (replace(row, positive_passages=shown), left_out) if left_out else (row, 0)
 
     def shown(self, row: Row, positions: Sequence[int], row_digest: bytes, *, positives: bool = True) -> ShownRow:
         """The row's texts, made harmless and cut, and a key for the fences that none of them contains."""

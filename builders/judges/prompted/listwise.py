@@ -94,6 +94,7 @@ class ListwiseJudge(PromptedJudge):
 
     def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
         """Prompts that together cover each of `positions` exactly once, in an order drawn from the row's texts."""
+        row, left_out = self.fitting(row)
         digest = row_digest(row, str(self.seed))
         order = shuffled(row, positions, digest, self.permutation)
         shown = self.shown(row, order, digest)
@@ -111,7 +112,7 @@ class ListwiseJudge(PromptedJudge):
                 seed=(int.from_bytes(digest[:4], "big") + index) & 0x7FFFFFFF,
                 json_schema=self._schema(len(chunk)) if constrained else None,
             )
-            asks.append(Ask(request, chunk, shown.cut_of(chunk)))
+            asks.append(Ask(request, chunk, shown.cut_of(chunk), positives_left_out=left_out))
         return asks
 
     def read(self, ask: Ask, reply: Reply) -> dict[int, Judgement]:

@@ -70,6 +70,7 @@ class PointwiseJudge(PromptedJudge):
 
     def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
         """One prompt for each position. They differ after the ground truth only."""
+        row, left_out = self.fitting(row)
         digest = row_digest(row)
         # All negatives decide on the key of the fences, so that it does not depend on which of them are asked about.
         shown = self.shown(row, range(len(row.negative_passages)), digest)
@@ -85,7 +86,7 @@ class PointwiseJudge(PromptedJudge):
                 temperature=0.0,
                 top_logprobs=TOP_LOGPROBS,
             )
-            asks.append(Ask(request, (position,), shown.cut_of([position])))
+            asks.append(Ask(request, (position,), shown.cut_of([position]), positives_left_out=left_out))
         return asks
 
     def read(self, ask: Ask, reply: Reply) -> dict[int, Judgement]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from hf_relabel.builders.judges.settings import check_number, check_yes_or_no
 from hf_relabel.builders.rows import Row
 
 MOST_POSITIVES = 5
-"""Ground truths shown in each prompt: the first of them."""
+"""Most ground truths in each prompt."""
 
 NO_CANDIDATE = -1
 SCORE_DIGITS = 6
@@ -53,6 +53,7 @@ class RankingJudge(PromptedJudge):
     """
 
     prompt: str = "ranking-v1"
+    max_positives: int = MOST_POSITIVES
     candidates_per_prompt: int = 16
     temperature: float = 0.0
     max_tokens: int = 1024
@@ -68,6 +69,7 @@ class RankingJudge(PromptedJudge):
         check_number(
             "candidates_per_prompt", self.candidates_per_prompt, 1, MAX_CANDIDATES - MOST_POSITIVES, whole=True
         )
+        check_number("max_positives", self.max_positives, 1, MOST_POSITIVES, whole=True)
         check_number("temperature", self.temperature, 0, 2)
         check_number("max_tokens", self.max_tokens, 1, 1_000_000, whole=True)
         check_number("seed", self.seed, 0, 2**63 - 1, whole=True)
@@ -92,10 +94,11 @@ class RankingJudge(PromptedJudge):
 
     def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
         """Prompts that together cover each of `positions` exactly once, each with the ground truths."""
+        row, left_out = self.fitting(row)
         digest = row_digest(row, str(self.seed))
         order = shuffled(row, positions, digest)
-        truth = row.positive_passages[:MOST_POSITIVES]
-        shown = self.shown(replace(row, positive_passages=truth), order, digest)
+        truth = row.positive_passages
+        shown = self.shown(row, order, digest)
         system = _system_prompt(self.version, self.wording_of(row), self.reasoning, constrained)
         user = template(f"{self.version}.user.jinja")
         asks = []
@@ -121,7 +124,7 @@ class RankingJudge(PromptedJudge):
                 else None,
             )
             asked = tuple(position for position in ids if position != NO_CANDIDATE)
-            asks.append(Ask(request, asked, shown.cut_of(asked), ids))
+            asks.append(Ask(request, asked, shown.cut_of(asked), ids, left_out))
         return asks
 
     def read(self, ask: Ask, reply: Reply) -> dict[int, Judgement]:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from hf_relabel.builders.endpoint import FinishReason
-from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judgements import ANSWERS_BY, Judgement, Label
 from hf_relabel.builders.judges.prompted.reply_parsing import judgements_of, parse_reply
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_text
@@ -82,10 +82,7 @@ class SavedRepliesJudge:
         self.name = stage[1] if stage else stem
 
     def settings(self) -> dict[str, JSON]:
-        return {"format": "rlhn"}
-
-    def model(self) -> tuple[str, str | None]:
-        return self.name, None
+        return {"format": "rlhn", ANSWERS_BY: "ids"}
 
     def exempt(self, row: Row) -> bool:
         return False

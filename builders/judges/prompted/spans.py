@@ -63,7 +63,9 @@ class SpanJudge(PromptedJudge):
 
     def settings(self) -> dict[str, JSON]:
         bounds = {"max_span_chars": self.max_span_chars, "max_tokens": self.max_tokens}
-        return {**PromptedJudge.settings(self), **bounds}
+        shared = PromptedJudge.settings(self)
+        del shared["max_positive_tokens"]
+        return {**shared, **bounds, "max_positives": 0}  # it is shown none
 
     def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
         """One prompt for each position."""

@@ -9,12 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
-from hf_relabel.builders.journal.keys import JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.schema import MIGRATIONS
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
@@ -31,7 +29,7 @@ def row_of(*negatives: str, query: str = "what is a comet", positive: str = "A c
 
 def keys_of(row: Row, judge: JudgeIdentity = JUDGE) -> dict[int, bytes]:
     positions = range(len(row.negative_passages))
-    return dict(zip(positions, candidate_keys(judge.digest(), row, positions), strict=True))
+    return dict(zip(positions, judge.keys()(row, positions), strict=True))
 
 
 def test_what_is_recorded_is_found_again_after_reopening(tmp_path: Path) -> None:
@@ -66,37 +64,6 @@ def test_an_answer_is_never_replaced_by_a_later_one(tmp_path: Path) -> None:
         journal.record(JUDGE, row, keys, {0: Judgement(Label.IRRELEVANT)})
         journal.record(JUDGE, row, keys, {0: Judgement(Label.UNPARSABLE)})
         assert journal.look_up([keys[0]])[keys[0]].label is Label.BETTER
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        JudgeIdentity("pointwise", "some/model", "abc", {"temperature": 0.1}),
-        JudgeIdentity("listwise", "other/model", "abc", {"temperature": 0.1}),
-        JudgeIdentity("listwise", "some/model", "def", {"temperature": 0.1}),
-        JudgeIdentity("listwise", "some/model", "abc", {"temperature": 0.2}),
-    ],
-)
-def test_another_judge_has_other_keys(other: JudgeIdentity) -> None:
-    row = row_of("Comets are icy.")
-    assert keys_of(row)[0] != keys_of(row, other)[0]
-
-
-def test_another_query_positive_or_candidate_has_other_keys() -> None:
-    keys = {
-        keys_of(row_of("a"))[0],
-        keys_of(row_of("b"))[0],
-        keys_of(row_of("a", query="else"))[0],
-        keys_of(row_of("a", positive="else"))[0],
-    }
-    assert len(keys) == 4
-
-
-@given(st.text(), st.text(), st.text(), st.text())
-def test_keys_tell_title_from_text(title: str, text: str, other_title: str, other_text: str) -> None:
-    row = Row("q", "query", (), (Passage("a", title, text), Passage("b", other_title, other_text)))
-    first, second = candidate_keys(JUDGE.digest(), row, [0, 1])
-    assert (first == second) == ((title, text) == (other_title, other_text))
 
 
 def test_text_that_is_not_valid_unicode_is_kept(tmp_path: Path) -> None:
@@ -200,3 +167,25 @@ def test_errors_name_the_argument_in_python_and_the_option_on_the_command_line(t
     for message in (str(held.value), str(no_journal.value)):
         assert message.endswith("or choose another `journal=`.")
         assert as_options(message, {"journal": "--journal"}).endswith("or choose another --journal.")
+
+
+@pytest.mark.parametrize("write", [True, False])
+@pytest.mark.parametrize("making", ["CREATE TABLE songs (id INTEGER)", "PRAGMA application_id=252006674"])
+def test_the_file_of_another_program_is_left_as_it_is(tmp_path: Path, making: str, write: bool) -> None:
+    path = tmp_path / "music.sqlite"
+    database = sqlite3.connect(path)
+    database.execute(making)
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=r"SQLite file of another program \(it holds (songs|the mark 0xf055112)\)"):
+        Journal(path, write=write)
+    assert path.read_bytes() == before
+
+
+def test_a_journal_is_marked_as_one(tmp_path: Path) -> None:
+    (tmp_path / "empty.sqlite").touch()
+    for name in ("new.sqlite", "empty.sqlite"):
+        Journal(tmp_path / name).close()
+        Journal(tmp_path / name, write=False).close()
+        (found,) = sqlite3.connect(tmp_path / name).execute("PRAGMA application_id")
+        assert found == (0x4846524C,)

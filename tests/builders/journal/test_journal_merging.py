@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
-from hf_relabel.builders.journal.keys import JudgeIdentity, candidate_keys
+from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.merging import merge_journals, take_over
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
@@ -34,7 +34,7 @@ def row(number: int, negatives: int = 3) -> Row:
 
 def note(journal: Journal, judge: JudgeIdentity, number: int, *labels: Label, text: str = "reply") -> None:
     positions = range(len(labels))
-    keys = dict(zip(positions, candidate_keys(judge.digest(), row(number), positions), strict=True))
+    keys = dict(zip(positions, judge.keys()(row(number), positions), strict=True))
     said = {place: Judgement(label, 0.5, f"why {label}", 3.25, 1.5, place) for place, label in enumerate(labels)}
     reply = None if labels[0] is Label.FAILED else Reply(f"{text} {number}", "stop", 10, 5, "model", "server")
     journal.record(judge, row(number), keys, said, reply)

@@ -169,26 +169,6 @@ def test_a_reply_in_the_other_form_is_read_as_well() -> None:
     assert judgements[ask.positions[0]].prompt_tokens is None
 
 
-def test_settings_hold_everything_that_changes_an_answer() -> None:
-    base = ListwiseJudge().settings()
-    assert base == ListwiseJudge().settings()
-    assert base["prompt"] == "listwise-v1"
-    assert re.fullmatch(r"[0-9a-f]{64}", base["prompt_sha256"])
-    changes: list[dict[str, Any]] = [
-        {"candidates_per_prompt": 8},
-        {"temperature": 0},
-        {"max_tokens": 100},
-        {"seed": 1},
-        {"wording": "related"},
-        {"wordings": {}},
-        {"max_passage_chars": 100},
-        {"reasoning": False},
-        {"max_thinking_chars": 100},
-    ]
-    assert all(ListwiseJudge(**change).settings() != base for change in changes)
-    assert ListwiseJudge(exempt_subsets=()).settings() == base  # whom it is not asked about changes no answer
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

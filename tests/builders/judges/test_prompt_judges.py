@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
+from dataclasses import fields
+from typing import Any
 
 import jsonschema
 import pytest
@@ -14,8 +17,10 @@ from hypothesis import strategies as st
 from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.endpoint import Reply, TokenLogprob
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.ground_truth import shown_positives
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.prompted.label_probability import label_begun, label_masses
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.judges.prompted.pointwise import ANSWERS, PointwiseJudge
 from hf_relabel.builders.judges.prompted.ranking import NO_CANDIDATE, RankingJudge, read_order
 from hf_relabel.builders.judges.prompted.spans import SpanJudge, plain, read_span
@@ -283,16 +288,46 @@ def test_an_order_in_the_other_form_is_read_and_one_cut_off_is_not() -> None:
     assert read_order(Reply('{"order": [2, 1]}  ', "length"), 2, constrained=True) == [2, 1]
 
 
+@pytest.mark.parametrize("judge", [ListwiseJudge(), PointwiseJudge(), RankingJudge()])
+def test_400_ground_truths_are_shown_by_the_shortest(judge: Any) -> None:
+    truth = tuple(Passage(f"p{number}", "", f"truth {number:03} " + "x" * (2000 - number)) for number in range(400))
+    (ask,) = judge.asks(Row("q", "q", truth, ROW.negative_passages[:1]), [0], constrained=True)
+    shown = ask.request.messages[1].content
+    assert len(shown) < 20_000
+    numbers = [number for number in range(400) if f"truth {number:03} " in shown]
+    assert numbers == list(range(400 - len(numbers), 400))
+    assert ask.positives_left_out == 400 - len(numbers) >= 390
+    (ask,) = judge.asks(Row("q", "q", truth[:2], ROW.negative_passages[:1]), [0], constrained=True)
+    assert ask.positives_left_out == 0
+
+
+@pytest.mark.parametrize(
+    ("lengths", "most", "tokens", "shown"),
+    [
+        ([40, 40, 40], 3, 30, [0, 1, 2]),
+        ([40, 40, 40], 2, 30, [0, 1]),
+        ([40, 400, 40], 3, 30, [0, 2]),
+        ([4000], 3, 30, [0]),
+        ([200, 120, 300], 3, 60, [1]),  # what is shown whole before what is cut at 150
+        ([160, 200], 1, 60, [0]),
+        ([40], 0, 30, []),
+    ],
+)
+def test_the_shortest_ground_truths_come_first_those_that_are_whole(
+    lengths: list[int], most: int, tokens: int, shown: list[int]
+) -> None:
+    passages = [Passage(str(number), "", "x" * length) for number, length in enumerate(lengths)]
+    assert [int(passage.docid) for passage in shown_positives(passages, most, tokens, 150)] == shown
+
+
 def test_ground_truths_that_are_not_shown_cut_nothing() -> None:
     truth = tuple(Passage(f"p{number}", "", f"truth {number} ") for number in range(7))
     long = Passage("p7", "", "long " * 100)
     judge = RankingJudge(max_passage_chars=100)
     (ask,) = judge.asks(Row("q", "q", (*truth, long), ROW.negative_passages[:2]), range(2), constrained=True)
     assert ask.ids.count(NO_CANDIDATE) == 5
-    assert "truth 4 " in ask.request.messages[1].content
-    assert "truth 5 " not in ask.request.messages[1].content
     assert not ask.cut
-    (ask,) = judge.asks(Row("q", "q", (long, *truth), ROW.negative_passages[:2]), range(2), constrained=True)
+    (ask,) = judge.asks(Row("q", "q", (long, *truth[:3]), ROW.negative_passages[:2]), range(2), constrained=True)
     assert ask.cut == {0, 1}
 
 
@@ -305,24 +340,31 @@ def test_without_ground_truth_there_are_scores_only() -> None:
     assert {(found.prompt_tokens, found.completion_tokens) for found in said.values()} == {(10.0, 2.0)}
 
 
-def test_settings_hold_everything_that_changes_an_answer() -> None:
-    changes: dict[str, dict[str, object]] = {
-        "pointwise": {"better": 0.6, "worse": 0.1, "min_mass": 0.2, "wording": "related", "language": "de"},
-        "span": {"max_span_chars": 50, "max_tokens": 100, "max_passage_chars": 50, "cut": "window", "wordings": {}},
-        "ranking": {
-            "candidates_per_prompt": 5,
-            "temperature": 0.5,
-            "max_tokens": 99,
-            "seed": 1,
-            "permutation": 1,
-            "reasoning": True,
-            "max_thinking_chars": 99,
-        },
-    }
-    for kind, changed in changes.items():
-        base = make_judge(kind).settings()
-        assert all(make_judge(kind, **{name: value}).settings() != base for name, value in changed.items())
-        assert make_judge(kind, exempt_subsets=[]).settings() == base
+OTHER: dict[str, Any] = {
+    "language": "de",
+    "wording": "related",
+    "wordings": {},
+    "cut": "window",
+    "max_positives": 4,
+    "better": 0.6,
+    "worse": 0.1,
+    "min_mass": 0.2,
+    "temperature": 0.5,
+    "candidates_per_prompt": 5,
+    "permutation": 1,
+}
+
+
+@pytest.mark.parametrize("make", [ListwiseJudge, PointwiseJudge, SpanJudge, RankingJudge])
+def test_settings_hold_everything_that_changes_an_answer(make: type[Any]) -> None:
+    base = make().settings()
+    assert re.fullmatch(r"[0-9a-f]{64}", base["prompt_sha256"])
+    for field in fields(make):
+        if field.name in ("prompt", "exempt_subsets") or (make is SpanJudge and "positive" in field.name):
+            continue  # there is one version; whom it is not asked about, or what it is not shown, changes no answer
+        other = not field.default if isinstance(field.default, bool) else OTHER.get(field.name, 99)
+        assert make(**{field.name: other}).settings()[field.name] == other != base[field.name]
+    assert make(exempt_subsets=[]).settings() == base
 
 
 def test_arhn_joins_spans_and_orders() -> None:

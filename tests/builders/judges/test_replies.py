@@ -97,11 +97,11 @@ def test_more_negatives_than_one_prompt_holds_today_are_read() -> None:
     ],
 )
 def test_the_model_is_known_from_the_file_name(name: str, model: str) -> None:
-    assert SavedRepliesJudge(name).model() == (model, None)
+    assert SavedRepliesJudge(name).name == model
 
 
 def test_the_judge_reads_a_row_of_a_file() -> None:
     judge = SavedRepliesJudge("fiqa.stage_1.gpt-4o-mini.jsonl")
-    assert judge.settings() == {"format": "rlhn"}
+    assert judge.settings() == {"format": "rlhn", "answers_by": "ids"}
     assert not judge.exempt(ROW)
     assert judge.judgements(ROW, response("[Doc (2)]"), "stop")[1].label is Label.BETTER

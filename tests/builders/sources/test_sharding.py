@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.errors import BadRow, SourceError
+from hf_relabel.builders.journal.keys import JudgeIdentity
+from hf_relabel.builders.judges.prompted.spans import SpanJudge
 from hf_relabel.builders.quickstart import rows_path
-from hf_relabel.builders.rows import Row
+from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.builders.sources import pieces as sharding
 from hf_relabel.builders.sources.pieces import (
@@ -178,18 +181,13 @@ def test_rows_with_the_hash_of_an_earlier_piece_are_found(tmp_path: Path) -> Non
     assert repeated([]) == []
 
 
-def test_the_hash_is_of_query_subset_and_positives_only() -> None:
-    def row(**changes: Any) -> Row:
-        source = record(1) | changes
-        from hf_relabel.builders.rows import Passage
-
-        sides = (tuple(Passage(**one) for one in source[f"{side}_passages"]) for side in ("positive", "negative"))
-        positives, negatives = sides
-        return Row(source["query_id"], source["query"], positives, negatives, source["subset"])
-
-    assert row_hash(row()) == row_hash(row(query_id="other", negative_passages=[]))
-    for changes in ({"query": "x"}, {"subset": "x"}, {"positive_passages": [{"docid": "", "title": "", "text": "x"}]}):
-        assert row_hash(row()) != row_hash(row(**changes))
+def test_only_rows_of_one_hash_can_share_a_journal_key() -> None:
+    spans, wordings = SpanJudge().settings(), {"wordings": {}, "wording": "answer"}
+    for settings in (spans, wordings):
+        keys_of = JudgeIdentity("any", "model", None, settings).keys()
+        row = Row("q", "query", (Passage("p", "", "positive"),), (Passage("n", "", "negative"),), "one")
+        for other in (replace(row, subset="other"), replace(row, positive_passages=()), replace(row, query="other")):
+            assert keys_of(row, [0]) != keys_of(other, [0]) or row_hash(row) == row_hash(other)
 
 
 @drawn(20)

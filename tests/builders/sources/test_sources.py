@@ -16,6 +16,7 @@ import pytest
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.rows import Passage, Row, arrow_schema, text_docid
 from hf_relabel.builders.sources import FORMATS, Source, open_source
+from hf_relabel.builders.sources.files import subset_of
 from hf_relabel.builders.sources.inspection import inspect
 from tests.shared_data import SHARED, needs_shared_data
 
@@ -387,3 +388,16 @@ def test_a_record_for_publishing_names_no_local_folder_and_quotes_no_bad_row(tmp
     record = source.record()
     assert (record["name"], record["files"], record["skipped"]) == ("rows.jsonl", ["rows.jsonl"], 1)
     assert str(tmp_path) not in str(record)
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ("trec-2019.jsonl trec-2020.jsonl", ["trec-2019", "trec-2020"]),
+        ("nq-00000.jsonl nq-00001.jsonl nq_0002.jsonl", ["nq", "nq", "nq"]),
+        ("trec-2019-00000-of-00002.parquet trec-2020-0001-of-0002.parquet", ["trec-2019", "trec-2020"]),
+        ("train-2019.jsonl data/2020.jsonl part-1234.jsonl", ["", "", ""]),
+    ],
+)
+def test_a_year_is_part_of_a_name_and_the_number_of_a_shard_is_not(files: str, names: list[str]) -> None:
+    assert [subset_of(file) for file in files.split()] == names

@@ -16,8 +16,10 @@ from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Message, R
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
+from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import Ask
-from hf_relabel.builders.rows import Row
+from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
 from hf_relabel.hub_tools.judging.run import judge
@@ -129,6 +131,68 @@ def test_rows_that_repeat_are_asked_once(tmp_path: Path) -> None:
         judge(source, [stage], journal)
         assert endpoint.asked == ["better: a"]
         assert [found[0].outcome for _, found in verdicts(source, journal)] == [Outcome.FALSE_NEGATIVE] * 2
+
+
+def test_a_file_may_be_renamed_and_moved(tmp_path: Path) -> None:
+    named_after_file = list(write_rows(tmp_path / "nq.jsonl", [["better: a"]]).rows())
+    lines = [orjson.dumps({k: v for k, v in each.row.to_dict().items() if k != "subset"}) for each in named_after_file]
+    (tmp_path / "nq.jsonl").write_bytes(b"\n".join(lines))
+    (tmp_path / "elsewhere").mkdir()
+    stage, endpoint = stage_of()
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(tmp_path / "nq.jsonl", [stage], journal)
+        moved = (tmp_path / "nq.jsonl").rename(tmp_path / "elsewhere" / "questions-2019.jsonl")
+        assert outcomes(open_source(moved), journal) == {"0-0": Outcome.FALSE_NEGATIVE}
+        (report,) = judge(moved, [stage], journal)
+    assert (report.known, len(endpoint.asked)) == (1, 1)
+
+
+def test_ground_truths_that_no_prompt_holds_are_counted(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["a", "b"], ["c"]])
+    (first, second) = (numbered.row.to_dict() for numbered in source.rows())
+    first["positive_passages"] = [{"docid": str(n), "title": "", "text": f"positive {n}"} for n in range(12)]
+    (tmp_path / "rows.jsonl").write_bytes(orjson.dumps(first) + b"\n" + orjson.dumps(second))
+    endpoint = MemoryEndpoint(lambda _: '{"thinking": "", "better": [], "worse": []}')
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        stage = Stage("only", ListwiseJudge(), endpoints=(endpoint,), limits=FAST)
+        (report,) = judge(tmp_path / "rows.jsonl", [stage], journal, progress=False)
+    assert (report.asked, report.fewer_positives, report.to_dict()["fewer_positives"]) == (3, 2, 2)
+    assert "2 asked now beside the shortest ground truths of their row" in report.to_text()
+
+
+SAID = "<better>[{}]</better><worse>[]</worse>"
+
+
+def saved_replies(path: Path, said: Sequence[tuple[str, str]], subset: str | None = None) -> Source:
+    """Rows of the same texts under the ids given, with what was said of their only candidate."""
+    lines = []
+    for query_id, reply in said:
+        row = Row(query_id, "query", (Passage("p", "", "positive"),), (Passage("n", "", "negative"),))
+        values = {**row.to_dict(), "subset": subset, "response": SAID.format(reply), "finish_reason": "stop"}
+        lines.append(orjson.dumps({name: value for name, value in values.items() if value is not None}))
+    path.write_bytes(b"\n".join(lines))
+    return open_source(path, format="rlhn-replies")
+
+
+def read_saved(replies: Source, source: Source, journal: Path) -> list[list[Label]]:
+    stage = Stage("saved", SavedRepliesJudge("replies.jsonl"), replies=replies)
+    with Journal(journal) as opened:
+        judge(source, stage, opened, progress=False)
+        return [[v.stages[0].label for v in found if v.stages[0]] for _, found in verdicts(source, opened)]
+
+
+def test_rows_of_the_same_texts_have_saved_replies_of_their_own(tmp_path: Path) -> None:
+    replies = saved_replies(tmp_path / "replies.jsonl", [("q1", ""), ("q2", "Doc (1)")])
+    found = read_saved(replies, replies, tmp_path / "journal.sqlite")
+    assert found == [[Label.IRRELEVANT], [Label.BETTER]]
+
+
+def test_saved_replies_are_found_under_another_file_name_and_read_again_when_edited(tmp_path: Path) -> None:
+    rows = saved_replies(tmp_path / "rows.jsonl", [("q1", "")])
+    replies = saved_replies(tmp_path / "gpt.jsonl", [("q1", "")])
+    assert read_saved(replies, rows, tmp_path / "journal.sqlite") == [[Label.IRRELEVANT]]
+    edited = saved_replies(tmp_path / "gpt.jsonl", [("q1", "Doc (1)")])
+    assert read_saved(edited, rows, tmp_path / "journal.sqlite") == [[Label.BETTER]]
 
 
 def test_what_cannot_be_read_or_fails_is_unjudged_and_asked_again_only_on_request(tmp_path: Path) -> None:

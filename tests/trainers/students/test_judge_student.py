@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.offline.student import StudentJudge
@@ -69,6 +71,17 @@ def test_what_is_asked_with_a_candidate_does_not_change_its_score(student: Path)
     (alone,) = judge.judge([(row, [2])])
 
     assert alone[2] == all_of[2]
+
+
+def test_rows_whose_scores_differ_have_keys_that_differ(student: Path) -> None:
+    """How a candidate stands among those of its row is a part of what a student knows of it."""
+    judge, row = StudentJudge(str(student)), rows(1, first=50)[0]
+    fewer = replace(row, negative_passages=row.negative_passages[:2])
+    (of_all,), (of_fewer,) = judge.judge([(row, [0])]), judge.judge([(fewer, [0])])
+    assert of_all[0].score != of_fewer[0].score
+
+    keys_of = JudgeIdentity(judge.kind, *judge.model(), judge.settings()).keys()
+    assert keys_of(row, [0]) != keys_of(fewer, [0])
 
 
 def test_training_again_gives_the_same_student(student: Path, tmp_path: Path) -> None:
