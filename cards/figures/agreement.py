@@ -1,4 +1,4 @@
-"""Agreement as Cohen's kappa: of judges with people, of people with each other, and of the stages of a cascade."""
+"""Agreement as Cohen's kappa: of judges with people or a truth file, of people with each other, of stages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from hf_relabel.builders.audit.answers import TRUTH
 from hf_relabel.builders.readme.markdown import cut
 from hf_relabel.cards.style import BLUE, FAINT, MARGIN, RED, SMALL, TRACK, WIDTH, Axis, Sheet
 from hf_relabel.cards.tables import cohens_kappa
 
 AGREEMENT = "figures/agreement.png"
 PAPER = {"GPT-4o-mini": 0.320, "GPT-4o": 0.390}
-"""Against people on 670 pairs (RLHN, arXiv 2505.16967)."""
+"""Against people on 670 pairs (RLHN, arXiv 2505.16967): shown beside kappas of judges with people, and no others."""
 MOST_ROWS = 30
 WITH_PEOPLE, PEOPLE, STAGES = "Judges with people", "People with each other", "Stages with each other"
+WITH_TRUTH = "Judges with the truth file"
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _STEP, _GROUP, _GAP = 2.0, 1.34, 0.62, 0.66, 0.27, 0.29, 0.1
 
@@ -28,9 +30,10 @@ def agreement_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     evidence = manifest.get("evidence")
     audit = evidence.get("audit") if isinstance(evidence, Mapping) else None
     if audit:
+        with_whom = WITH_TRUTH if audit["people"]["people"] == [TRUTH] else WITH_PEOPLE
         judges = [(judge["name"], judge["kappa"]) for judge in (audit["verdict"], *audit["judges"])]
         rows += [
-            {"name": name, "kappa": kappa["value"], "lo": kappa["low"], "hi": kappa["high"], "group": WITH_PEOPLE}
+            {"name": name, "kappa": kappa["value"], "lo": kappa["low"], "hi": kappa["high"], "group": with_whom}
             for name, kappa in judges
         ]
         pairs = audit["people"].get("pairs") or ()
@@ -56,19 +59,25 @@ def agreement_png(data: Mapping[str, Any]) -> bytes:
     for tick in axis.ticks:
         pen.box(axis.at(tick) - 0.004, _BOTTOM - 0.04, 0.008, top - _BOTTOM + 0.04, TRACK)
         pen.text(axis.at(tick), _BOTTOM - 0.17, f"{tick:g}", align="center", size=SMALL, color=FAINT)
-    for value in PAPER.values():
-        pen.dashes(axis.at(value), _BOTTOM - 0.04, top - _BOTTOM + 0.04, RED)
     y = height - _TOP - 0.08
     for number, (row, group) in enumerate(zip(rows, groups, strict=True)):
         if group:
             y -= _GAP * bool(number)
             writer.write(MARGIN, y, group, width=WIDTH - 2 * MARGIN, bold=True)
             y -= _GROUP
+        if _is_with_people(row):
+            for value in PAPER.values():
+                pen.dashes(axis.at(value), y - _STEP / 2, _STEP, RED)
         _draw(sheet, row, y, axis)
         y -= _STEP
-    note = "dashed: GPT-4o-mini (.32) and GPT-4o (.39) with people, in the paper"
-    writer.write(MARGIN, 0.2, note, width=WIDTH - 2 * MARGIN, size=SMALL, color=RED)
+    if any(map(_is_with_people, rows)):
+        note = "dashed: GPT-4o-mini (.32) and GPT-4o (.39) with people, in the paper"
+        writer.write(MARGIN, 0.2, note, width=WIDTH - 2 * MARGIN, size=SMALL, color=RED)
     return sheet.png()
+
+
+def _is_with_people(row: Mapping[str, Any]) -> bool:
+    return row.get("group") == WITH_PEOPLE
 
 
 def _draw(sheet: Sheet, row: Mapping[str, Any], y: float, axis: Axis) -> None:
@@ -91,7 +100,8 @@ def agreement_alt(data: Mapping[str, Any]) -> str:
         parts.append(f"{f'{group}. ' if group else ''}{cut(str(row['name']), 100)}: {numbers}")
     more = len(data["rows"]) - len(rows)
     shown = "; ".join(parts) + (f"; {more} more are not shown" if more > 0 else "")
-    return f"Cohen's kappa. {shown}. In the paper, with people: GPT-4o-mini 0.32, GPT-4o 0.39."
+    paper = " In the paper, with people: GPT-4o-mini 0.32, GPT-4o 0.39." if any(map(_is_with_people, rows)) else ""
+    return f"Cohen's kappa. {shown}.{paper}"
 
 
 def _pair(name: str, kappa: float | None, group: str) -> dict[str, Any]:

@@ -154,9 +154,29 @@ def test_a_kappa_stands_where_it_belongs_with_its_interval() -> None:
     length = whole[-1] - whole[0]
     assert half[0] - whole[0] == pytest.approx(length / 4, abs=4)
     assert half[-1] - whole[0] == pytest.approx(3 * length / 4, abs=4)
-    paper = columns(picture(agreement_png({"rows": [{"name": "x", "kappa": 1.0, "lo": 0.0, "hi": 1.0}]}))[150:230], RED)
-    assert paper[0] - whole[0] == pytest.approx(0.32 * length, abs=5)
-    assert paper[-1] - whole[0] == pytest.approx(0.39 * length, abs=5)
+
+
+def test_kappas_of_the_paper_stand_beside_those_with_people_and_no_others() -> None:
+    one = {"name": "x", "kappa": 1.0, "lo": 0.0, "hi": 1.0}
+    pixels = picture(agreement_png({"rows": [{**one, "group": "Judges with people"}, {**one, "group": "Stages"}]}))
+    whole, length = columns(pixels, BLUE)[0], np.ptp(columns(pixels, BLUE))
+    is_red = np.abs(pixels - RED).sum(axis=2) < 12
+    above_the_note = is_red[: len(is_red) - 80]
+    paper = np.flatnonzero(above_the_note.any(axis=0))
+    assert paper[0] - whole == pytest.approx(0.32 * length, abs=5)
+    assert paper[-1] - whole == pytest.approx(0.39 * length, abs=5)
+    lines = np.flatnonzero((np.abs(pixels - BLUE).sum(axis=2) < 12).any(axis=1))
+    assert np.flatnonzero(above_the_note.any(axis=1))[-1] < np.mean([lines[0], lines[-1]]), "down to the stages"
+
+    stages = copy.deepcopy(manifest())
+    of_file = audited()
+    of_file["evidence"]["audit"]["people"] |= {"people": ["truth"], "pairs": []}
+    for found in (stages, of_file):
+        rows = agreement_rows(found)
+        assert rows
+        assert not columns(picture(agreement_png({"rows": rows})), RED).size
+        assert "paper" not in agreement_alt({"rows": rows})
+    assert rows[0]["group"] == "Judges with the truth file"
 
 
 def test_bins_lie_on_the_diagonal_where_the_probability_is_right() -> None:
