@@ -35,8 +35,8 @@ from hf_relabel.builders.job.steps import (
     TrainSettings,
 )
 from hf_relabel.builders.job.values import Settings, Texts, unknown
-from hf_relabel.builders.sources.columns import in_two_roles, no_such_role
 from hf_relabel.builders.sources.formats import FORMATS
+from hf_relabel.builders.sources.given_columns import in_two_roles, no_such_role
 from hf_relabel.builders.sources.samples import parse_sample
 from hf_relabel.builders.techniques import Technique, check_default
 

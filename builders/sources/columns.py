@@ -8,13 +8,11 @@ that looks like a query or a passage is left out without a word.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
-from hf_relabel.builders.errors import SourceError
-from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.sources.column_names import listed
 from hf_relabel.builders.sources.files import Record
@@ -81,8 +79,6 @@ METADATA = frozenset(
         "name",
     ]
 )
-_GUESSED = frozenset(["query", "positive", "passage"])
-"""Roles that a column may be guessed for. That a column holds negatives or labels is known or said."""
 
 _SIDE = re.compile(r"(?:hard[_-]?)?(neg|pos)(?:ative|itive)?s?(?:[_-]?\d+|[_-].*)?$")
 _OF_A_SIDE = re.compile(r"(?:ids?|scores?|ranks?|indices|labels?|logits?|prompts?)$")
@@ -299,69 +295,6 @@ def stem_of(name: str) -> str | None:
 # A file's first records
 
 
-def typical(records: Sequence[Record], given: Columns) -> Record:
-    """One record that stands for the first ones: the columns of most of them, and those given, with a usual value.
-
-    Where none is given, half of them are enough: of two rows, one lacks what the other has.
-    """
-    # No row has less than a query and a passage.
-    records = [record for record in records if sum(map(holds_text, record.values())) > 1] or records
-    values: dict[str, list[Any]] = {}
-    for record in records:
-        for name, value in record.items():
-            values.setdefault(name, []).append(value)
-    wanted = set(matching([column for columns in given.values() for column in columns], values))
-    enough = len(records) // 2 + 1 if given else (len(records) + 1) // 2
-    kept = {name: some for name, some in values.items() if len(some) >= enough or name in wanted}
-    return {name: _usual(some) for name, some in kept.items()}
-
-
-def _usual(values: Sequence[Any]) -> Any:
-    there = [value for value in values if value is not None]
-    filled = [value for value in there if not isinstance(value, (list, str)) or value] or there
-    kinds = [_plain_kind(value) for value in filled]
-    return filled[kinds.index(max(kinds, key=kinds.count))] if filled else None
-
-
-def _plain_kind(value: Any) -> str:
-    return type(value).__name__ if isinstance(value, (str, list, dict)) else "other"
-
-
-def guessed(roles: Mapping[str, Role], given: Columns, record: Record) -> dict[str, str]:
-    """The columns of the roles that no name fills, where for each just one column is left that may be it.
-
-    Raises:
-        Unbound: there is none, or there are several.
-    """
-    bound = filled(roles, given, record)
-    check_bound(roles, given, record, bound)
-    open_roles = [name for name, role in roles.items() if role.required and name not in bound.columns]
-    left = [name for name in bound.unread if holds_text(record[name])]
-    found = {role: [name for name in left if _may_be(roles[role].kind, record[name])] for role in open_roles}
-    certain = all(role in _GUESSED and len(names) == 1 and names[0] not in METADATA for role, names in found.items())
-    certain = certain and len({names[0] for names in found.values()}) == len(open_roles) == len(left)
-    if not open_roles or certain:
-        return {role: names[0] for role, names in found.items()}
-    some_are_known = any(role.required and name in bound.columns for name, role in roles.items())
-    still_open = len(open_roles) if some_are_known else 0
-    raise Unbound(open_roles[0], left, _question(open_roles, left), _answer(open_roles, left), True, still_open)
-
-
-def _may_be(kind: Kind, value: Any) -> bool:
-    return isinstance(value, list if kind == "list" else str)
-
-
-def _question(open_roles: Sequence[str], left: Sequence[str]) -> str:
-    known = f"Left are: {listed(left, 30)}" if left else "No column of text is left"
-    return f"no known name says which column is the {' and the '.join(open_roles)}. {known}"
-
-
-def _answer(open_roles: Sequence[str], left: Sequence[str]) -> str:
-    likely = [name for name in left if name not in METADATA] or list(left)
-    said = {role: likely[index] if index < len(likely) else "NAME" for index, role in enumerate(open_roles)}
-    return f"Say it, for example {argument('columns', said)}."
-
-
 def lost_prose(record: Record, bound: Bound) -> list[str]:
     """Columns of sentences, or of lists of them, that nobody reads, and whose names do not say they are no passages."""
     return [name for name in bound.unread if name not in METADATA and _is_prose(record.get(name))]
@@ -374,73 +307,3 @@ def _is_prose(value: Any) -> bool:
 
 
 # What the user gives
-
-
-def given_columns(columns: Mapping[str, str | Sequence[str]] | None, name: str) -> dict[str, tuple[str, ...]]:
-    """Roles and columns as they are given, checked as far as that can be done without the data.
-
-    Raises:
-        SourceError: there is no such role.
-    """
-    given: dict[str, tuple[str, ...]] = {}
-    for role, named in (columns or {}).items():
-        if (wrong := no_such_role(role, named)) is not None:
-            raise SourceError(f"{name}: {wrong}")
-        texts = [named] if isinstance(named, str) else list(named) if isinstance(named, (list, tuple)) else []
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise SourceError(f"{name}: columns: {role} takes the name of a column or a list of names, not {named!r}.")
-        given[role] = (named,) if isinstance(named, str) else tuple(named)
-    if (wrong := in_two_roles(given, [column for columns in given.values() for column in columns])) is not None:
-        raise SourceError(f"{name}: {wrong}")
-    return given
-
-
-def in_two_roles(given: Columns, names: Iterable[str]) -> str | None:
-    """What is wrong where one column is given two roles; None where none is. `ignore` with a `*` is all that is left.
-
-    Args:
-        names: the columns there are.
-    """
-    roles: dict[str, str] = {}
-    for role, columns in given.items():
-        if role == IGNORE:
-            columns = tuple(column for column in columns if "*" not in column)
-        for column in matching(columns, names):
-            if (other := roles.setdefault(column, role)) != role:
-                return f"the column {column!r} cannot be the {other} and the {role}. Give each role its own."
-    return None
-
-
-def no_such_role(role: str, named: str | Sequence[str]) -> str | None:
-    """What is wrong with a role that columns are given for; None where there is one of that name."""
-    if role in ROLES:
-        return None
-    turned = isinstance(named, str) and named in ROLES
-    hint = f" Did you mean {named}={role}?" if turned else did_you_mean(str(role), ROLES)
-    return f"columns play no role {role!r}.{hint} Roles are: {', '.join(ROLES)}."
-
-
-def check_given(given: Columns, records: Sequence[Record], file: str) -> None:
-    """Whether the columns that were given are there, each in one role.
-
-    Raises:
-        SourceError: one is not, with those there are, or has two roles.
-    """
-    there = list(dict.fromkeys(str(name) for record in records for name in record))
-    if (wrong := in_two_roles(given, there)) is not None:
-        raise SourceError(f"{file}: {wrong}")
-    for role, columns in given.items():
-        for column in columns:
-            if not matching([column], there):
-                hint, known = did_you_mean(column, there), listed(there, 30)
-                raise SourceError(f"{file}: there is no column {column!r} ({role}).{hint} There are: {known}.")
-
-
-def described(bound: Bound, given: Columns, guesses: Iterable[str]) -> Iterator[str]:
-    """`query ← question`, one for each role that has a column of another name, and for each guess."""
-    guesses = set(guesses)
-    for role, columns in bound.columns.items():
-        if role in guesses:
-            yield f"{role} ← {columns[0]} (guessed: the only text column left)"
-        elif role in given or columns[0].removesuffix("_passages") not in (role, f"query_{role}"):
-            yield f"{role} ← {', '.join(columns[:3])}{' …' if len(columns) > 3 else ''}"

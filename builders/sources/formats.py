@@ -9,18 +9,8 @@ from typing import Any, Literal
 
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import shapes
-from hf_relabel.builders.sources.columns import (
-    IGNORE,
-    Bound,
-    Columns,
-    Role,
-    Unbound,
-    bind,
-    check_bound,
-    filled,
-    suits,
-    typical,
-)
+from hf_relabel.builders.sources.column_guesses import typical
+from hf_relabel.builders.sources.columns import IGNORE, Bound, Columns, Role, Unbound, bind, check_bound, filled, suits
 from hf_relabel.builders.sources.fields import Context
 from hf_relabel.builders.sources.files import Record
 

@@ -9,6 +9,7 @@ from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.sources.column_guesses import guessed, typical
 from hf_relabel.builders.sources.column_names import listed
 from hf_relabel.builders.sources.columns import (
     ANY_ROLE,
@@ -17,17 +18,15 @@ from hf_relabel.builders.sources.columns import (
     Columns,
     Unbound,
     bind,
-    check_given,
-    guessed,
     holds_text,
     looks_like,
     lost_columns,
     lost_prose,
     stem_of,
-    typical,
 )
 from hf_relabel.builders.sources.files import Record, bare_name
 from hf_relabel.builders.sources.formats import FORMATS, Format
+from hf_relabel.builders.sources.given_columns import check_given
 
 Guesses = Mapping[str, str]
 _WORDS_OF_A_TEXT = 4

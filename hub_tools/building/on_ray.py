@@ -26,13 +26,8 @@ from hf_relabel.builders.configs.writing import (
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.sources.pieces import (
-    cuttable,
-    note_readings,
-    pieces_of,
-    pieces_wanted,
-    placed,
-)
+from hf_relabel.builders.sources.piece_surveys import note_readings
+from hf_relabel.builders.sources.pieces import cuttable, pieces_of, pieces_wanted, placed
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.building.on_ray_steps import (
     Batches,

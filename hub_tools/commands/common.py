@@ -301,7 +301,7 @@ def parse_parameters(given: Iterable[str]) -> dict[str, str]:
 
 def parse_columns(given: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """`ROLE=COLUMN` texts as the columns of each role."""
-    from hf_relabel.builders.sources.columns import no_such_role
+    from hf_relabel.builders.sources.given_columns import no_such_role
 
     columns: dict[str, tuple[str, ...]] = {}
     for text in given:

@@ -24,17 +24,15 @@ from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.piece_surveys import note_readings, repeated, row_hash
 from hf_relabel.builders.sources.pieces import (
     PIECES_PER_WORKER,
     Piece,
     cuttable,
-    note_readings,
     pieces_of,
     pieces_wanted,
     placed,
     plain_sources,
-    repeated,
-    row_hash,
     row_line,
 )
 from hf_relabel.hub_tools.judging.assemble import stages_of

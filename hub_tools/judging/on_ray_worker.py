@@ -16,7 +16,8 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.sources.pieces import Piece, PieceRows, PieceSurvey, row_hash, survey
+from hf_relabel.builders.sources.piece_surveys import PieceSurvey, row_hash, survey
+from hf_relabel.builders.sources.pieces import Piece, PieceRows
 from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Scheduler, Sends
 from hf_relabel.hub_tools.judging.on_ray_actor import StagesElsewhere, judge_name

@@ -28,7 +28,8 @@ from hf_relabel.builders.errors import CardError
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.readme.markdown import one_line
 from hf_relabel.builders.readme.markers import BEGIN, END, find_block
-from hf_relabel.cards.model_card import ModelFacts, eval_results_files, model_figures, render_model_card
+from hf_relabel.cards.model_card import eval_results_files, model_figures, render_model_card
+from hf_relabel.cards.model_facts import ModelFacts
 from hf_relabel.cards.training_report import (
     Comparison,
     CurvePoint,

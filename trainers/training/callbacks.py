@@ -15,7 +15,8 @@ from hf_relabel.builders.disk.atomic_file import write_whole
 from hf_relabel.builders.disk.atomic_folder import new_folder
 from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.messages.program import program
-from hf_relabel.cards.model_card import ModelFacts, model_figures, render_model_card
+from hf_relabel.cards.model_card import model_figures, render_model_card
+from hf_relabel.cards.model_facts import ModelFacts
 from hf_relabel.cards.training_report import DataUsed, ModelUsed, TrainingReport
 from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator
 from hf_relabel.trainers.loading import CLASSES

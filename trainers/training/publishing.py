@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.cards.licenses import check_license
-from hf_relabel.cards.model_card import ModelFacts, eval_results_files, model_figures, render_model_card
+from hf_relabel.cards.model_card import eval_results_files, model_figures, render_model_card
+from hf_relabel.cards.model_facts import ModelFacts
 from hf_relabel.cards.model_results import shown_name
 from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport, read_training_report
 from hf_relabel.hub_tools.releases.models import Render, push_model

@@ -22,18 +22,8 @@ from hf_relabel.builders.quickstart import rows_path
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.builders.sources import pieces as sharding
-from hf_relabel.builders.sources.pieces import (
-    Piece,
-    PieceRows,
-    can_be_cut,
-    cuttable,
-    note_readings,
-    pieces_of,
-    placed,
-    repeated,
-    row_hash,
-    survey,
-)
+from hf_relabel.builders.sources.piece_surveys import note_readings, repeated, row_hash, survey
+from hf_relabel.builders.sources.pieces import Piece, PieceRows, can_be_cut, cuttable, pieces_of, placed
 from hf_relabel.builders.sources.samples import Sample
 from tests.examples import drawn
 
