@@ -25,6 +25,7 @@ from hf_relabel.builders.readme.evidence_tables import audit_section, compare_se
 from hf_relabel.builders.readme.markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
 from hf_relabel.builders.readme.merging import config_values, has_foreign_default, merge_readme
 from hf_relabel.cards import tables
+from hf_relabel.cards.data_tables import _plain, judge_settings, packages, source_line
 from hf_relabel.cards.example import Example, ExampleFinder, example_of
 from hf_relabel.cards.figures.agreement import AGREEMENT, agreement_alt, agreement_png, agreement_rows
 from hf_relabel.cards.figures.forest import COMPARE, compare_alt, compare_png
@@ -186,9 +187,9 @@ def _context(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
         "figure": Markdown(FALSE_NEGATIVES),
         "alt": _alt(manifest),
         "example": None if facts.example is None else _example(facts.example, settings["stages"]),
-        "source": _source(manifest),
-        "judge_settings": _judge_settings(manifest),
-        "packages": _packages(manifest),
+        "source": source_line(manifest),
+        "judge_settings": judge_settings(manifest),
+        "packages": packages(manifest),
         "escalates_candidates": any(
             stage["escalate"] == "candidate" for stage in manifest.get("run", {}).get("stages", ())[:-1]
         ),
@@ -255,57 +256,6 @@ def _passage(passage: Any) -> dict[str, str]:
     title = one_line(passage.title)
     text = f"{title}: {passage.text}" if title else passage.text
     return {"docid": passage.docid, "text": cut(text, PASSAGE_LENGTH)}
-
-
-def _source(manifest: Mapping[str, Any]) -> Markdown | None:
-    """Where the rows came from, as a table of what is known."""
-    source = manifest.get("source")
-    if not source:
-        return None
-    names = (
-        "name",
-        "revision",
-        "fingerprint",
-        "config",
-        "split",
-        "format",
-        "columns",
-        "relevant_from",
-        "subset",
-        "sample",
-        "limit",
-        "skipped",
-    )
-    known = [(name, source[name]) for name in names if source.get(name) not in (None, "", [])]
-    return table(["source", ""], [[name, as_code(_plain(value))] for name, value in known])
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value, sort_keys=True)
-
-
-def _judge_settings(manifest: Mapping[str, Any]) -> Markdown | None:
-    """Every setting of every judge, long texts cut; the whole is in manifest.json."""
-    rows = [
-        [as_code(_judge_name(stage, number)), as_code(name), as_code(cut(_plain(value), 120))]
-        for stage in manifest.get("run", {}).get("stages", ())
-        for number, judge in enumerate(tables.judges_of(stage), start=1)
-        for name, value in sorted(judge["settings"].items())
-        if value is not None
-    ]
-    return table(["stage", "setting", "value"], rows) if rows else None
-
-
-def _judge_name(stage: Mapping[str, Any], number: int) -> str:
-    return f"{stage['name']} #{number}" if stage.get("judges") else str(stage["name"])
-
-
-def _packages(manifest: Mapping[str, Any]) -> Markdown:
-    tool = manifest.get("tool", {})
-    versions = {str(tool.get("name", "hf-relabel")): tool.get("version"), **manifest.get("packages", {})}
-    return Markdown(", ".join(f"{as_text(name)} {as_text(version)}" for name, version in versions.items() if version))
 
 
 def _agreement_figure(manifest: Mapping[str, Any]) -> Markdown | None:

@@ -6,6 +6,7 @@ from hf_relabel.builders.sources.fields import Context
 from hf_relabel.builders.sources.files import SourceFile
 from hf_relabel.builders.sources.formats import FORMATS, Format
 from hf_relabel.builders.sources.open_source import open_source, source_from_files
-from hf_relabel.builders.sources.source import Skipped, Source
+from hf_relabel.builders.sources.source import Source
+from hf_relabel.builders.sources.source_options import Skipped
 
 __all__ = ["FORMATS", "Context", "Format", "Skipped", "Source", "SourceFile", "open_source", "source_from_files"]

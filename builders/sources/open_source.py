@@ -21,7 +21,8 @@ from hf_relabel.builders.sources.objects import SourceObject, source_object
 from hf_relabel.builders.sources.reading import read_records
 from hf_relabel.builders.sources.recognition import named_format, recognised
 from hf_relabel.builders.sources.samples import Sample
-from hf_relabel.builders.sources.source import PEEKED, Options, Source
+from hf_relabel.builders.sources.source import PEEKED, Source
+from hf_relabel.builders.sources.source_options import Options
 from hf_relabel.builders.sources.split_documents import of_split
 from hf_relabel.builders.sources.splits import TRAIN
 

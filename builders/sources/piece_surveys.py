@@ -11,7 +11,7 @@ from hf_relabel.builders.errors import SourceError
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.pieces import Piece, PieceRows, Reading
-from hf_relabel.builders.sources.source import Skipped
+from hf_relabel.builders.sources.source_options import Skipped
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,7 +23,7 @@ from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import FORMATS, Source, SourceFile
 from hf_relabel.builders.sources.files import LONGEST_LINE, is_plain, opened
 from hf_relabel.builders.sources.reading import Kind, kind_of
-from hf_relabel.builders.sources.source import Skipped
+from hf_relabel.builders.sources.source_options import Skipped
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument, spelt_out
 from hf_relabel.builders.rows import NumberedRow
-from hf_relabel.builders.sources.beir import MINED_NEGATIVES, BeirFiles, BeirReader
+from hf_relabel.builders.sources.beir import BeirFiles, BeirReader
 from hf_relabel.builders.sources.class_names import check_classes
 from hf_relabel.builders.sources.column_guesses import typical
 from hf_relabel.builders.sources.columns import Bound, Columns
@@ -27,79 +26,19 @@ from hf_relabel.builders.sources.files import (
     file_digest,
 )
 from hf_relabel.builders.sources.formats import FORMATS, Format
-from hf_relabel.builders.sources.given_columns import described, given_columns
+from hf_relabel.builders.sources.given_columns import described
 from hf_relabel.builders.sources.grouping import Read, grouped
 from hf_relabel.builders.sources.objects import SourceObject
 from hf_relabel.builders.sources.reading import class_names_of, read_records
 from hf_relabel.builders.sources.recognition import Guesses
-from hf_relabel.builders.sources.samples import Sample
+from hf_relabel.builders.sources.source_options import Options, Skipped
 
 _Part: TypeAlias = SourceFile | SourceObject
 PEEKED = 20
-_MESSAGES_KEPT = 20
 _SHAPES_KEPT = 1_000
 """Combinations of fields that are remembered: rows with ever new fields would fill the memory."""
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Skipped:
-    """Bad rows that were left out: how many, and what was wrong with the first 20."""
-
-    count: int = 0
-    messages: list[str] = field(default_factory=list)
-
-    def add(self, bad: BadRow) -> None:
-        self.count += 1
-        if len(self.messages) < _MESSAGES_KEPT:
-            self.messages.append(str(bad))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"count": self.count, "messages": list(self.messages)}
-
-
-@dataclass(frozen=True)
-class Options:
-    """Which rows of a source to read. See `open_source`."""
-
-    subset: tuple[str, ...] | None = None
-    sample: Sample | None = None
-    skip_bad_rows: bool = False
-    limit: int | None = None
-    mined_negatives: int = MINED_NEGATIVES
-    columns: Columns = field(default_factory=dict)
-    relevant_from: float | None = None
-
-    @classmethod
-    def checked(
-        cls,
-        name: str,
-        subset: str | Sequence[str] | None,
-        sample: Sample | None,
-        skip_bad_rows: bool,
-        limit: int | None,
-        mined_negatives: int,
-        columns: Mapping[str, str | Sequence[str]] | None = None,
-        relevant_from: float | None = None,
-    ) -> Options:
-        """The options as `open_source` takes them.
-
-        Raises:
-            SourceError: one of them is out of range.
-        """
-        if limit is not None and (limit < 0 or isinstance(limit, bool)):
-            raise SourceError(f"{name}: the limit cannot be {limit}.")
-        if relevant_from is not None and not abs(relevant_from) < math.inf:
-            found = argument("relevant_from", relevant_from)
-            raise SourceError(f"{name}: {found} is no label. Give the least label of a relevant passage, such as 2.")
-        if mined_negatives < 1 or isinstance(mined_negatives, bool):
-            raise SourceError(f"{name}: at least one negative has to be mined for each query, not {mined_negatives}.")
-        if subset is not None and not isinstance(subset, str) and not subset:
-            raise SourceError(f"{name}: {argument('subset', [])} keeps no row. Name one, or leave it out to keep all.")
-        subsets = (subset,) if isinstance(subset, str) else None if subset is None else tuple(subset)
-        given = given_columns(columns, name)
-        return cls(subsets, sample, skip_bad_rows, limit, mined_negatives, given, relevant_from)
 
 
 @dataclass(repr=False)

@@ -23,7 +23,7 @@ from hf_relabel.builders.sources.files import DATA_FILES, data_files, exists, is
 from hf_relabel.builders.sources.objects import size_told
 from hf_relabel.builders.sources.paths import check_regular, did_you_mean_beside, without_secrets
 from hf_relabel.builders.sources.samples import Sample
-from hf_relabel.builders.sources.source import Options
+from hf_relabel.builders.sources.source_options import Options
 from hf_relabel.builders.sources.splits import files_of_split
 from hf_relabel.hub_tools.hub.errors import hub_errors
 from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
