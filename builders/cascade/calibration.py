@@ -282,7 +282,8 @@ def _zones(scores: Values, truth: Values, weights: Values, wanted: float, confid
     precision = recall = None
     if sure is not None:
         inside = scores >= sure
-        precision = _estimate(truth[inside], weights[inside])
+        # The labels chose this threshold: what they say of it beyond what the tests back is luck as well.
+        precision = _estimate(truth[inside], weights[inside]).model_copy(update={"low": wanted})
         recall = _estimate(inside[truth > 0].astype(np.float64), weights[truth > 0])
         unsure = min(unsure, sure)
         kept = float(np.average(scores[truth > 0] >= unsure, weights=weights[truth > 0]))
@@ -301,22 +302,21 @@ def _sure(scores: Values, truth: Values, weights: Values, wanted: float, confide
     """The lowest threshold whose precision is backed. See the module's text."""
     import numpy as np
 
-    levels = np.unique(scores)[::-1]
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     # Finer at the top, where few labels lie and most is at stake.
-    grid = levels[np.unique(np.geomspace(1, len(levels), min(_GRID, len(levels))).round().astype(int)) - 1]
+    grid = ends[np.unique(np.geomspace(1, len(ends), min(_GRID, len(ends))).round().astype(int)) - 1]
+    hits, sums, squares = (np.cumsum(of[order])[grid] for of in (weights * truth, weights, weights**2))
     each = 1 - (1 - confidence) / len(_STARTS)
+    lows, _ = _bounds(hits / sums, sums**2 / squares, each)
     # With fewer labels than these the bound fails though all of them are hits.
     least = math.log(1 - each) / math.log(wanted)
-    counts = len(scores) - np.searchsorted(np.sort(scores), grid)
-    found: float | None = None
-    for start in (np.searchsorted(counts, factor * least) for factor in _STARTS):
-        for threshold in grid[start:]:
-            inside = scores >= threshold
-            share, labels = _share(truth[inside], weights[inside])
-            if _bound(share, labels, each) < wanted:
-                break
-            found = float(threshold) if found is None else min(found, float(threshold))
-    return found
+    backed = -1
+    for factor in _STARTS:
+        start = int(np.searchsorted(grid + 1, factor * least))
+        run = int(np.argmin(np.append(lows[start:] >= wanted, False)))  # so many hold before the first that fails
+        backed = max(backed, start + run - 1) if run else backed
+    return None if backed < 0 else float(scores[order][grid[backed]])
 
 
 def _unsure(scores: Values, truth: Values, weights: Values, keep: float) -> tuple[float, float]:
@@ -337,19 +337,18 @@ def _share(values: Values, weights: Values) -> tuple[float, float]:
     return float(np.average(values, weights=weights)), float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def _bound(share: float, labels: float, confidence: float, *, upper: bool = False) -> float:
-    """One-sided bound of Clopper and Pearson."""
-    from scipy.stats import beta
+def _bounds(shares: Any, labels: Any, confidence: float) -> tuple[Any, Any]:
+    """One-sided lower and upper bounds of Clopper and Pearson, each with this confidence."""
+    import numpy as np
+    from statsmodels.stats.proportion import proportion_confint
 
-    hits = share * labels
-    if upper:
-        return 1.0 if labels - hits < 1e-9 else float(beta.ppf(1 - confidence, hits + 1, labels - hits))
-    return 0.0 if hits < 1e-9 else float(beta.ppf(1 - confidence, hits, labels - hits + 1))
+    hits = np.minimum(np.round(shares, 12) * labels, labels)
+    return proportion_confint(hits, labels, alpha=2 * (1 - confidence), method="beta")  # type: ignore[no-any-return]
 
 
 def _estimate(values: Values, weights: Values) -> ShareEstimate:
     share, labels = _share(values, weights)
-    low, high = _bound(share, labels, 0.975), _bound(share, labels, 0.025, upper=True)
+    low, high = _bounds(share, labels, 0.975)
     return ShareEstimate(value=_round(share), low=_round(low), high=_round(high))
 
 

@@ -1,0 +1,94 @@
+"""Thresholds fitted on the answers to an audit: does what they relabel have the precision that was wanted?
+
+A population of judged candidates with scores, of which an audit draws as many of each verdict. Not all items are
+answered, and of some verdicts fewer than of others. In each repetition another sample is drawn, thresholds are fitted,
+and the precision of the sure zone in the whole population is held against the wanted one. Thresholds that relabel
+nothing hold it too, and are counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+import numpy as np
+from tabulate import tabulate
+
+from hf_relabel.builders.cascade.calibration import Calibration, LabelledScore, fit
+
+ANSWERED = (0.95, 0.5, 0.8)
+"""Share of the items that is answered: of those drawn from the false negatives, the doubtful and the negatives."""
+SIZE = 20_000
+JUDGES = ("good", "too sure", "useless")
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Scores, truth, and verdicts (0 to 2: false negative, doubtful, negative) that follow the scores loosely."""
+
+    scores: np.ndarray
+    truth: np.ndarray
+    verdicts: np.ndarray
+
+
+@cache
+def population(judge: str, wanted: float) -> Population:
+    """A good judge's precision reaches 1 at its highest scores; one that is too sure never gets to the wanted
+    precision, if nearly; the scores of a useless one say nothing, and precision is nearly the wanted one everywhere."""
+    chance = np.random.default_rng(0)
+    scores = chance.beta(0.7, 1.6, SIZE).round(3)
+    share = 1 / (1 + np.exp(-12 * (scores - 0.55)))
+    shares = {
+        "good": share,
+        "too sure": np.minimum(share, wanted - 0.02),
+        "useless": np.full(SIZE, wanted - 0.02),
+    }
+    noisy = scores + chance.normal(0, 0.12, SIZE)
+    verdicts = np.select([noisy > 0.75, noisy > 0.45], [0, 1], 2)
+    return Population(scores, chance.random(SIZE) < shares[judge], verdicts)
+
+
+def audited(found: Population, labels: int, chance: np.random.Generator) -> list[LabelledScore]:
+    """The answers to an audit that drew as many as give about so many labels."""
+    items = []
+    for verdict, share in enumerate(ANSWERED):
+        stratum = np.flatnonzero(found.verdicts == verdict)
+        drawn = chance.choice(stratum, min(len(stratum), round(labels / sum(ANSWERED))), replace=False)
+        answered = drawn[chance.random(len(drawn)) < share]
+        weight = len(stratum) / max(len(answered), 1)
+        items += [LabelledScore(float(found.scores[each]), bool(found.truth[each]), weight) for each in answered]
+    return items
+
+
+def precision(found: Population, calibration: Calibration) -> float | None:
+    """Of the sure zone in the whole population; None where there is none."""
+    sure = calibration.zones.sure
+    return None if sure is None else float(found.truth[found.scores >= sure].mean())
+
+
+def held(judge: str, labels: int, wanted: float, repetitions: int, seed: int = 0) -> tuple[float, float, float]:
+    """How often the wanted precision is held, how often anything is sure, and what share of the false negatives is."""
+    found, chance = population(judge, wanted), np.random.default_rng(seed)
+    precisions, recalls = [], []
+    for _ in range(repetitions):
+        fitted = fit(audited(found, labels, chance), precision=wanted, method="platt")
+        if (reached := precision(found, fitted)) is not None:
+            precisions.append(reached)
+            sure = found.truth[found.scores >= (fitted.zones.sure or 0)].sum()
+            recalls.append(float(sure / found.truth.sum()))
+    missed = sum(each < wanted for each in precisions)
+    return 1 - missed / repetitions, len(precisions) / repetitions, float(np.mean(recalls)) if recalls else 0.0
+
+
+def report(quick: bool) -> Iterator[str]:
+    """The lines of the table."""
+    grid = product(JUDGES, (400,) if quick else (100, 400, 1000), (0.9,) if quick else (0.8, 0.9, 0.95))
+    lines = []
+    for judge, labels, wanted in grid:
+        kept, any_sure, recall = held(judge, labels, wanted, 60 if quick else 300)
+        lines.append([judge, labels, wanted, f"{kept:.3f}", f"{any_sure:.2f}", f"{recall:.2f}"])
+    yield "How often the sure zone has the wanted precision in the whole set (confidence .95), and what it finds:"
+    yield ""
+    yield tabulate(lines, ["judge", "labels", "wanted", "held", "any sure", "recall then"], tablefmt="github")
