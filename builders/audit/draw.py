@@ -12,10 +12,12 @@ from hf_relabel.builders.audit.strata import JudgedCandidate
 from hf_relabel.builders.cascade.report import member_names
 from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
 from hf_relabel.builders.cascade.zones import signal
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import Source
 
@@ -43,9 +45,15 @@ def draw_audit(
         progress: called with the candidates read so far.
 
     Raises:
-        ConfigError: nothing was judged, or the size is below 1.
+        ConfigError: nothing was judged, the size is below 1, or the calibration was fitted on a sample of this seed.
         JournalError: the journal holds no run.
     """
+
+    if calibration is not None and calibration.seed == seed:
+        raise ConfigError(
+            f"These thresholds were fitted on answers to a sample of seed {seed}, and labels do not say how good the"
+            f" thresholds are that they chose. Draw another sample: {argument('seed', seed + 1)}."
+        )
 
     def read(wanted: frozenset[int] | None) -> Iterator[JudgedCandidate]:
         rows = source if wanted is None else _Only(source, wanted)
@@ -129,4 +137,4 @@ def calibrate(
         for item in sample.items
         if item.signal is not None and item.id in report.truth
     ]
-    return fit(labelled, method=method, precision=precision)
+    return fit(labelled, method=method, precision=precision).model_copy(update={"seed": sample.seed})

@@ -74,7 +74,8 @@ class Zones(_Stored):
 
     Attributes:
         wanted: the precision that `sure` was chosen for, with this confidence.
-        precision, recall: of the sure zone on the labels, None where there is no such zone.
+        precision, recall: of the sure zone on the labels, None where there is no such zone. The lower end of the
+            precision is the wanted one: that much is backed, more would come from the labels that chose the threshold.
         kept: share of the false negatives at or above `unsure`.
     """
 
@@ -116,6 +117,8 @@ class Calibration(_Stored):
         slope, intercept: of Platt's curve, 1 / (1 + exp(-(slope * score + intercept))).
         labels, relevant: how many labels, and how many of them false negatives.
         brier: weighted mean squared error of the probabilities on the labels, and of the raw scores.
+        seed: of the audit's sample that the labels are of; None where they are of none. Another audit, of what the
+            thresholds relabel, has to draw by another.
     """
 
     version: Literal[1] = 1
@@ -129,6 +132,7 @@ class Calibration(_Stored):
     relevant: int = Field(ge=0)
     brier: float
     brier_before: float
+    seed: int | None = None
 
     @model_validator(mode="after")
     def _points_ascend(self) -> Calibration:

@@ -87,9 +87,13 @@ def relabelled_precision(zones: Mapping[str, Any] | None, audit: Mapping[str, An
     """The audited precision of what is relabelled, `{value, low, high}`; None where nothing is, or nobody answered.
 
     It is that of the verdict, unless thresholds decide and the audited verdict is still that of the judges' labels:
-    then it is that of the sure zone.
+    then it is that of the sure zone. Of that no more is believed than the precision that was wanted: the labels chose
+    the threshold, and what they say beyond that is luck as well.
     """
     if zones is None or audit.get("calibrated"):
         precision: Mapping[str, float | None] = audit["verdict"]["precision"]
         return precision
-    return zones["zones"]["precision"] or {"value": None, "low": None, "high": None}
+    sure = zones["zones"]["precision"]
+    if sure is None:
+        return {"value": None, "low": None, "high": None}
+    return {**sure, "low": min(sure["low"], zones["zones"]["wanted"])}

@@ -15,6 +15,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.similarity import DEFAULT_MODEL, SimilarityJudge
 from hf_relabel.builders.judges.offline.student import (
     BODY_NAME,
+    RAW_DIGITS,
     STUDENT_NAME,
     Head,
     StudentSettings,
@@ -146,10 +147,10 @@ def train_student(
     strength, left_out = _chosen(inputs, truth, groups, weights / weights.mean(), folds, seed)
     fitted = _logistic(inputs, truth, weights / weights.mean(), strength)
     scores = [
-        LabelledScore(min(max(float(score), 0.0), 1.0), bool(label), float(weight))
+        LabelledScore(round(float(score), RAW_DIGITS), bool(label), float(weight))
         for score, label, weight in zip(left_out, truth, weights, strict=True)
     ]
-    # Not isotonic regression, which would give equal scores to candidates that the student can tell apart.
+    # Of isotonic regression, candidates that the student can tell apart would get equal scores.
     calibration = fit(scores, method="platt", precision=precision)
     settings = StudentSettings(
         head=head,

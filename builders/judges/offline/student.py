@@ -8,13 +8,14 @@ encoder in `body/`. There is nothing in it that runs code when it is read. Two h
 - `setfit`: an encoder fine-tuned by SetFit (arXiv 2209.11055) on texts of query, ground truth and candidate, with a
   logistic model over its vectors.
 
-The score is the calibrated probability that the candidate is a false negative.
+The score is the calibrated probability that the candidate is a false negative. The student's own thresholds lie on what
+its logistic model gives, before calibration: calibrated, candidates that it can tell apart may have equal scores, and
+more would be called better than was backed.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 STUDENT_NAME = "student.json"
 BODY_NAME = "body"
 SCORE_DIGITS = 6
+RAW_DIGITS = 9
 Head = Literal["scores", "setfit"]
 
 
@@ -78,8 +80,8 @@ class StudentJudge:
 
     Args:
         model: the student's folder.
-        better, worse: scores from which a candidate is labelled so; the student's own when not given. A student that
-            could not back its `better` at training calls nothing better.
+        better, worse: scores from which a candidate is labelled so; the student's own thresholds when not given. A
+            student that could not back its `better` at training calls nothing better.
         batch_rows: rows the judge likes to get at once.
         device: torch device, None for the library's choice.
         exempt_subsets: subsets that are not judged.
@@ -110,8 +112,11 @@ class StudentJudge:
         self.exempt_subsets = subset_set("exempt_subsets", exempt_subsets)
 
     def settings(self) -> dict[str, JSON]:
-        better, worse = self._thresholds
-        settings = {"head": self._student.head, "better": better, "worse": worse}
+        calibration = self._student.calibration
+        own = (calibration.zones.sure, calibration.zones.unsure)
+        shown = (None if raw is None else round(calibration.probability(raw), SCORE_DIGITS) for raw in own)
+        better, worse = (mine if given is None else given for given, mine in zip(self._given, shown, strict=True))
+        settings = {"head": self._student.head, "labels": "by raw score/1", "better": better, "worse": worse}
         # Its features tell how a candidate stands among all of its row.
         return settings | ({ANSWERS_BY: "row"} if self._student.head == "scores" else {})
 
@@ -129,34 +134,27 @@ class StudentJudge:
         student, found = self._student, []
         rows = [row for row, _ in batch]
         for (_, positions), inputs in zip(batch, inputs_of(rows, student.head, self._encoder), strict=True):
-            scores = self._scores(inputs)
-            found.append({position: self._judged(scores[position]) for position in positions})
+            said = [self._judged(raw, score) for raw, score in self._scores(inputs)]
+            found.append({position: said[position] for position in positions})
         return found
 
-    def _scores(self, inputs: Values) -> list[float]:
+    def _scores(self, inputs: Values) -> Iterator[tuple[float, float]]:
+        """Of each candidate what the logistic model gives, and that calibrated. Rounded, because the last bits of an
+        encoding depend on what else is in its batch."""
         import numpy as np
 
         student = self._student
         if not len(inputs):
-            return []
+            return
         standard = (inputs - np.array(student.mean)) / np.array(student.scale)
-        raw = 1 / (1 + np.exp(-(standard @ np.array(student.weights) + student.bias)))
-        return [round(float(score), SCORE_DIGITS) for score in student.calibration.probabilities(raw)]
+        raw = (1 / (1 + np.exp(-(standard @ np.array(student.weights) + student.bias)))).round(RAW_DIGITS)
+        yield from zip(raw.tolist(), student.calibration.probabilities(raw).round(SCORE_DIGITS).tolist(), strict=True)
 
-    def _judged(self, score: float) -> Judgement:
-        better, worse = self._thresholds
-        label = Label.BETTER if better is not None and score >= better else None
-        return Judgement(label or (Label.WORSE if score >= worse else Label.IRRELEVANT), score=score)
-
-    @cached_property
-    def _thresholds(self) -> tuple[float | None, float]:
-        """On the calibrated probability; the student keeps them on its raw scores."""
-        zones, calibration = self._student.calibration.zones, self._student.calibration
-        sure = None if zones.sure is None else round(calibration.probability(zones.sure), SCORE_DIGITS)
-        unsure = round(calibration.probability(zones.unsure), SCORE_DIGITS)
-        better, worse = self._given
-        better = sure if better is None else better
-        return better, min(unsure if worse is None else worse, math.inf if better is None else better)
+    def _judged(self, raw: float, score: float) -> Judgement:
+        zones, (better, worse) = self._student.calibration.zones, self._given
+        sure = zones.zone(raw) == "sure" if better is None else score >= better
+        doubtful = raw >= zones.unsure if worse is None else score >= worse
+        return Judgement(Label.BETTER if sure else Label.WORSE if doubtful else Label.IRRELEVANT, score=score)
 
     @cached_property
     def _student(self) -> StudentSettings:

@@ -308,7 +308,11 @@ def test_what_follows_thresholds_is_audited_as_what_it_is(
     assert run(["run", write_job(folder, tmp_path, audit=audit, build={"out": str(tmp_path / "built")})]) == 0
     calibration = str(tmp_path / "audit" / "calibration.json")
     again = ["--journal", str(tmp_path / "journal.sqlite"), "--out", str(tmp_path / "again"), "--size", "900"]
-    assert run(["audit", "sample", str(folder / "rows.jsonl"), *again, "--calibration", calibration]) == 0
+    sample = ["audit", "sample", str(folder / "rows.jsonl"), *again, "--calibration", calibration]
+    capfd.readouterr()
+    assert run(sample) == 2
+    assert "labels do not say how good the thresholds are that they chose" in capfd.readouterr().err
+    assert run([*sample, "--seed", "1"]) == 0
     capfd.readouterr()
     assert run(["audit", "report", str(tmp_path / "again"), "--truth", truth, "--json"]) == 0
     by_thresholds = json.loads(capfd.readouterr().out)

@@ -64,6 +64,25 @@ def test_a_student_judges_rows_it_never_saw(student: Path) -> None:
     assert {found[0].label for found in said} == {Label.BETTER}
 
 
+def test_a_student_calls_no_more_better_than_its_threshold_backs(student: Path, tmp_path: Path) -> None:
+    """Though isotonic regression gives candidates on both sides of the threshold the same probability."""
+    unseen = [(row, range(4)) for row in rows(6, first=100)]
+    labels = [[said[place].label for place in range(4)] for said in StudentJudge(str(student)).judge(unseen)]
+    assert {Label.BETTER, Label.IRRELEVANT} <= {label for of_row in labels for label in of_row}
+    values = json.loads((student / "student.json").read_text())
+    values["calibration"] |= {"method": "isotonic", "points": [[0.0, 0.9], [1.0, 0.9]]}
+    (tmp_path / "student.json").write_text(json.dumps(values))
+
+    flat = StudentJudge(str(tmp_path)).judge(unseen)
+
+    assert {said[place].score for said in flat for place in range(4)} == {0.9}
+    assert [[said[place].label for place in range(4)] for said in flat] == labels
+    given = StudentJudge(str(tmp_path), better=0.95, worse=0.9).judge(unseen)
+    assert {said[place].label for said in given for place in range(4)} == {Label.WORSE}, (
+        "thresholds given are on scores"
+    )
+
+
 def test_what_is_asked_with_a_candidate_does_not_change_its_score(student: Path) -> None:
     judge, row = StudentJudge(str(student)), rows(1, first=50)[0]
 
