@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,30 @@ def read_answers(path: str | Path, sample: AuditSample) -> list[Answer]:
         raise ConfigError(f"{path} cannot be read as text in UTF-8: {error}.") from None
     found = _from_json(path, text) if text.lstrip()[:1] in ("[", "{") else _from_csv(path, text)
     return _checked(path, found, sample)
+
+
+def read_all_answers(paths: Sequence[str | Path], sample: AuditSample) -> list[Answer]:
+    """The answers in several files, see `read_answers`.
+
+    One person may have answered in several files, but not an item in two ways; and where a file names nobody, the name
+    of the file stands for one person only.
+
+    Raises:
+        ConfigError, BadRow: as `read_answers`.
+        ConfigError: two files have a person in common who cannot be one person.
+    """
+    first: dict[tuple[str, str], tuple[Path, Answer]] = {}
+    for path in map(Path, dict.fromkeys(paths)):
+        for answer in read_answers(path, sample):
+            earlier, known = first.setdefault((answer.person, answer.id), (path, answer))
+            if earlier != path and (known != answer or answer.person == path.stem == earlier.stem):
+                how = "differently" if known != answer else "too"
+                raise ConfigError(
+                    f"{path}: {_short(answer.person)} answers item {answer.id}, which {earlier} answers {how} under the"
+                    " same name. If these are two people, write their names into the column `person`; if it is one,"
+                    " keep one answer."
+                )
+    return [answer for _, answer in first.values()]
 
 
 _Raw = tuple[int, str, str, str | None]

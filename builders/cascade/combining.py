@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from hf_relabel.builders.errors import ConfigError
@@ -88,6 +88,7 @@ class Combine:
     Attributes:
         rule: see the module's text.
         confusions: for `weighted`, one for each judge, in order.
+        names: of the judges that the confusions are of; empty where they are of the stage's judges in their order.
         prior: for `weighted`, the share of candidates that are relevant before anybody is asked.
 
     Raises:
@@ -97,6 +98,7 @@ class Combine:
     rule: CombineRule = "agreement"
     confusions: tuple[Confusion, ...] = field(default=())
     prior: float = 0.15
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.rule not in COMBINE_RULES:
@@ -112,6 +114,23 @@ class Combine:
             raise ConfigError(f"combine: there are weights of {len(self.confusions)} judges, the stage has {judges}")
         if self.rule == "arhn" and judges < 2:
             raise ConfigError("combine: `arhn` needs a judge of spans and at least one that ranks")
+
+    def of_judges(self, judges: Sequence[str]) -> Combine:
+        """The same with the weights of these judges, found by their names.
+
+        Raises:
+            ConfigError: there are no weights of one of them.
+        """
+        if not self.names:
+            return self
+        known = dict(zip(self.names, self.confusions, strict=True))
+        for name in judges:
+            if name not in known:
+                raise ConfigError(
+                    f"weights: there are none of the judge {name!r}, only of {', '.join(map(repr, known))}. Audit a run"
+                    " of the judges that are to be combined."
+                )
+        return replace(self, confusions=tuple(known[name] for name in judges), names=())
 
     def combined(self, said: Sequence[Judgement | None]) -> Judgement | None:
         """One judgement from those of all judges, None while one has not been asked."""
@@ -171,12 +190,13 @@ class Combine:
     def from_dict(cls, values: Mapping[str, Any]) -> Combine:
         """Raises ConfigError."""
         weights = values.get("weights") or ()
-        if isinstance(weights, str | Mapping):
-            raise ConfigError("combine: `weights` must be a list with one entry for each judge")
+        if isinstance(weights, str):
+            raise ConfigError("combine: `weights` must be a list with one entry for each judge, or a mapping by name")
         return cls(
             values.get("rule", "agreement"),
-            tuple(Confusion.counted(counts) for counts in weights),
+            tuple(map(Confusion.counted, weights.values() if isinstance(weights, Mapping) else weights)),
             values.get("prior", 0.15),
+            tuple(map(str, weights)) if isinstance(weights, Mapping) else (),
         )
 
 

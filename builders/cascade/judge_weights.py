@@ -12,8 +12,8 @@ MEMBER_MARK = " · "
 """Between the name of a stage and one of its several judges."""
 
 
-def audited_weights(report: Path, stage: str) -> tuple[list[dict[str, dict[str, float]]], float]:
-    """The confusions of a stage's judges in their order, and the share of candidates that are relevant.
+def audited_weights(report: Path, stage: str) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
+    """The confusions of a stage's judges by their names, and the share of candidates that are relevant.
 
     Args:
         report: what `hf relabel audit report --json` printed of a run in which the stage had the same judges.
@@ -24,14 +24,16 @@ def audited_weights(report: Path, stage: str) -> tuple[list[dict[str, dict[str, 
     """
     try:
         judges = json.loads(report.read_text(encoding="utf-8"))["judges"]
-        found = [judge["confusion"] for judge in judges if str(judge["name"]).startswith(stage + MEMBER_MARK)]
+        named = {str(judge["name"]): judge["confusion"] for judge in judges}
     except FileNotFoundError:
         raise ConfigError(f"weights: there is no file {report}.") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ConfigError(f"weights: {report} is not the JSON report of an audit ({error}).") from None
+    mark = stage + MEMBER_MARK
+    found = {name.removeprefix(mark): confusion for name, confusion in named.items() if name.startswith(mark)}
     if not found:
         raise ConfigError(f"weights: {report} has no audited judges of a stage {stage!r} with several judges.")
-    relevant, other = (_total(found[0], column) for column in ("relevant", "other"))
+    relevant, other = (_total(next(iter(found.values())), column) for column in ("relevant", "other"))
     share = relevant / (relevant + other) if relevant + other else 0.15
     return found, min(max(share, 0.001), 0.999)
 

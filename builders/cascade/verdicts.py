@@ -56,8 +56,11 @@ class RunStage:
         names = list(dict.fromkeys(judge.describe() for judge in self.judges))
         if self.combine is None:
             return names[0]
-        orders = f" in {len(self.judges)} orders" if len(names) == 1 else ""
-        return f"{' + '.join(names)}{orders} ({self.combine.rule})"
+        return f"{' + '.join(names)}{self._times() if len(names) == 1 else ''} ({self.combine.rule})"
+
+    def _times(self) -> str:
+        orders, samples = (len({judge.settings.get(name) for judge in self.judges}) for name in ("permutation", "seed"))
+        return (f" in {orders} orders" if orders > 1 else "") + (f", {samples} times" if samples > 1 else "")
 
     def judge_names(self) -> list[str]:
         """A name for each judge that no other judge of the stage has."""

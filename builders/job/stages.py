@@ -79,8 +79,8 @@ class CombineSettings(Settings):
 
     rule: Literal["agreement", "majority", "weighted", "arhn"] = "agreement"
     """All agree, most agree, weighted by what an audit says of each, or as in ARHN."""
-    weights: tuple[dict[str, dict[str, float]], ...] | str = ()
-    """For `weighted`: counts {label: {relevant: …, other: …}} per judge, or the report of an audit that holds them."""
+    weights: tuple[dict[str, dict[str, float]], ...] | dict[str, dict[str, dict[str, float]]] | str = ()
+    """For `weighted`: counts {label: {relevant: …, other: …}} per judge, by name or in order, or an audit's report."""
     prior: float = Field(default=0.15, gt=0, lt=1)
     """For `weighted`: the share of false negatives among candidates that is expected beforehand."""
 
@@ -91,13 +91,14 @@ class StageSettings(Settings):
     name: str = ""
     """In reports and on the card; `stage-1` and so on when not given."""
     judge: JudgeEntry
-    """Its `kind` and settings. `permutations: 2` asks a judge of lists in that many orders and combines the answers."""
+    """Its `kind` and settings. `permutations: 2` asks a judge of lists in that many orders, `samples: 3` that many
+    times; the answers are combined."""
     endpoints: Endpoints = ()
     """Servers that answer for it; an offline judge has none."""
     others: tuple[MemberSettings, ...] = ()
     """Further judges, asked about the same candidates."""
     combine: CombineSettings = CombineSettings()
-    """For several judges or permutations; by name alone where it needs no settings (`combine: majority`)."""
+    """For several judges, orders or samples; by name alone where it needs no settings (`combine: majority`)."""
     escalate: Literal["candidate", "row"] = "candidate"
     """What goes on to the next stage: the candidates that were flagged, or all of a row that has one."""
     passes: tuple[AnswerLabel, ...] = ("better", "worse")

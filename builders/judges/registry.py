@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
@@ -81,7 +82,7 @@ def judge_problems(judge: Mapping[str, Any]) -> Iterator[str]:
         yield _no_kind(kind, kinds())
         return
     valid, required = _settings_of(kind)
-    for name in sorted(set(judge) - {"kind", "permutations"} - set(valid)):
+    for name in sorted(set(judge) - {"kind", *REPEATING} - set(valid)):
         yield f"A {kind} judge has no setting {name!r}.{nearest_or_all(name, valid, 'It has')}"
     if not set(required) <= set(judge):
         yield f"A {kind} judge needs {_NEEDED[kind].format(program=program())}."
@@ -98,10 +99,12 @@ def _settings_of(kind: str) -> tuple[list[str], list[str]]:
     makers = (SpanJudge, RankingJudge) if kind == ANSWER else (JUDGES[kind],)
     parameters = {name: each for make in makers for name, each in inspect.signature(make).parameters.items()}
     required = [name for name, each in parameters.items() if each.default is inspect.Parameter.empty]
-    return [*parameters, *(["permutations"] if kind in (ANSWER, *ORDERED) else [])], required
+    return [*parameters, *(REPEATING if kind in (ANSWER, *ORDERED) else [])], required
 
 
-MOST_PERMUTATIONS = 10
+REPEATING = ("permutations", "samples")
+"""Settings by which one entry stands for a judge that is asked several times."""
+MOST_TIMES = 10
 _SPAN_ONLY = frozenset({"max_span_chars"})
 _RANKING_ONLY = frozenset(
     {
@@ -114,23 +117,32 @@ _RANKING_ONLY = frozenset(
 def expanded(judge: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Kinds and settings of the judges that one entry of a job file stands for.
 
-    An entry with `permutations` stands for the same judge in that many orders, an `answer` judge for the `span` judge
-    followed by the `ranking` judge in each order (2 unless said otherwise).
+    An entry with `permutations` stands for the same judge in that many orders, one with `samples` for it with so many
+    seeds, an `answer` judge for the `span` judge followed by the `ranking` judge in each order (2 unless said
+    otherwise).
 
     Raises:
-        ConfigError: permutations of a judge that shows no order, or a number out of range.
+        ConfigError: several orders or samples of a judge that has none, or a number out of range.
     """
     settings = dict(judge)
     kind = settings.pop("kind")
     permutations = settings.pop("permutations", 2 if kind == ANSWER else 1)
-    check_number("permutations", permutations, 1, MOST_PERMUTATIONS, whole=True)
+    samples = settings.pop("samples", 1)
+    for name, number in zip(REPEATING, (permutations, samples), strict=True):
+        check_number(name, number, 1, MOST_TIMES, whole=True)
     if kind == ANSWER:
         spans = {name: value for name, value in settings.items() if name not in _RANKING_ONLY}
         ranking = {name: value for name, value in settings.items() if name not in _SPAN_ONLY}
-        orders = expanded({"kind": "ranking", "permutations": permutations, **ranking})
+        orders = expanded({"kind": "ranking", "permutations": permutations, "samples": samples, **ranking})
         return [("span", spans), *orders]
-    if permutations == 1:
+    if permutations == samples == 1:
         return [(kind, settings)]
     if kind not in ORDERED:
-        raise ConfigError(f"permutations: a {kind} judge shows no list; {' and '.join(ORDERED)} do")
-    return [(kind, {**settings, "permutation": number}) for number in range(permutations)]
+        name, why = ("samples", "says the same each time") if samples > 1 else ("permutations", "shows no list")
+        raise ConfigError(f"{name}: a {kind} judge {why}; {' and '.join(ORDERED)} {'do not' if samples > 1 else 'do'}")
+    several = []
+    for sample, number in product(range(samples), range(permutations)):
+        of_sample = {"seed": settings.get("seed", 0) + sample} if samples > 1 else {}
+        of_order = {"permutation": number} if permutations > 1 else {}
+        several.append((kind, {**settings, **of_sample, **of_order}))
+    return several

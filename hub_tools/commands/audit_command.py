@@ -217,18 +217,18 @@ def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | Non
     """The answers of all files, or of a truth file.
 
     Raises:
-        ConfigError: neither or both were given.
+        ConfigError: neither or both were given, or two people have one name.
         BadRow: a file cannot be read.
     """
-    from hf_relabel.builders.audit.answers import answers_from_truth, read_answers
+    from hf_relabel.builders.audit import answers
     from hf_relabel.builders.errors import ConfigError
     from hf_relabel.builders.judges.offline.truth import TruthJudge
 
     if bool(files) == bool(truth):
         raise ConfigError("Give the files with people's answers, or --truth FILE in place of people.")
     if truth:
-        return answers_from_truth(TruthJudge(truth).known, sample)
-    return [answer for file in files for answer in read_answers(Path(file), sample)]
+        return answers.answers_from_truth(TruthJudge(truth).known, sample)
+    return answers.read_all_answers(files, sample)
 
 
 def _calibrate(

@@ -142,7 +142,8 @@ def _judges() -> Iterator[str]:
     yield "## Judges and their settings"
     yield (
         "An entry `judge` has a `kind` and any of its settings. `permutations` (of listwise and ranking) asks in that"
-        " many orders. `answer` stands for `span` and then `ranking` in two orders, and takes the settings of both."
+        " many orders, `samples` that many times with seeds of their own (by majority unless `combine` says otherwise)."
+        " `answer` stands for `span` and then `ranking` in two orders, and takes the settings of both."
         " `saved-replies` takes `file`, replies that RLHN saved, and asks nobody."
     )
     for kind, make in sorted(JUDGES.items()):

@@ -87,11 +87,11 @@ def _rule(settings: StageSettings) -> Rule:
 
 
 def _combine(settings: StageSettings, name: str) -> Combine:
-    """How the stage's judges become one, `arhn` unless said otherwise for a judge of answers."""
+    """How the stage's judges become one: if nothing is said `arhn` for a judge of answers, `majority` for samples."""
     wanted = settings.combine
     rule = wanted.rule
-    if settings.judge["kind"] == ANSWER and "combine" not in settings.model_fields_set:
-        rule = "arhn"
+    if "combine" not in settings.model_fields_set:
+        rule = "arhn" if settings.judge["kind"] == ANSWER else "majority" if "samples" in settings.judge else rule
     weights: Any = wanted.weights
     prior = wanted.prior
     if isinstance(weights, str):

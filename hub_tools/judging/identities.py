@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from itertools import combinations
 
 from hf_relabel.builders.cascade.verdicts import RunStage
@@ -23,12 +24,13 @@ def identify(stage: Stage) -> RunStage:
 
     Raises:
         EndpointError: no server answered, and the stage names no model.
-        ConfigError: the servers of a judge serve different models.
+        ConfigError: the servers of a judge serve different models, or there are no weights of a judge.
     """
     judges = tuple(identified(stage.name, member) for member in stage.members)
     if any(one.says_the_same_as(other) for one, other in combinations(judges, 2)):
         raise ConfigError(f"Stage {stage.name!r} has the same judge twice. Two that agree must differ in something.")
-    return RunStage(stage.name, stage.rule, judges, stage.combine)
+    found = RunStage(stage.name, stage.rule, judges, stage.combine)
+    return found if stage.combine is None else replace(found, combine=stage.combine.of_judges(found.judge_names()))
 
 
 def identified(name: str, member: Member) -> JudgeIdentity:

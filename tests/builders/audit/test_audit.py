@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.audit import selection
-from hf_relabel.builders.audit.answers import Answer, read_answers
+from hf_relabel.builders.audit.answers import Answer, read_all_answers, read_answers
 from hf_relabel.builders.audit.exports import (
     ANSWER_COLUMN,
     COLUMNS,
@@ -339,3 +339,25 @@ def test_the_last_of_several_annotations_by_one_person_counts(tmp_path: Path) ->
     (tmp_path / "out.json").write_text(json.dumps([task]))
 
     assert read_answers(tmp_path / "out.json", sample) == [Answer(sample.items[0].id, "a@b.c", B)]
+
+
+def test_two_files_of_one_name_do_not_become_one_person(tmp_path: Path) -> None:
+    sample = draw([candidate(n, B) for n in range(4)], 4)
+    ids = [item.id for item in sample.items]
+
+    def file(name: str, said: str, column: str = "id,answer") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{column}\n{said}\n")
+        return path
+
+    anna = file("anna/answers.csv", f"{ids[0]},better")
+    for said in ("worse", "better"):
+        with pytest.raises(ConfigError, match=r"ben.answers.csv: 'answers' answers .*anna.answers.csv.*two people"):
+            read_all_answers([anna, file("ben/answers.csv", f"{ids[0]},{said}")], sample)
+
+    named = "id,answer,person"
+    one, two = file("1.csv", f"{ids[0]},better,eva", named), file("2.csv", f"{ids[1]},worse,eva", named)
+    assert {(each.person, each.value) for each in read_all_answers([one, two, one], sample)} == {("eva", B), ("eva", W)}
+    with pytest.raises(ConfigError, match=r"'eva' answers item .* differently"):
+        read_all_answers([one, file("3.csv", f"{ids[0]},irrelevant,eva", named)], sample)

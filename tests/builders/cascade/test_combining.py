@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.cascade.combining import COMBINE_RULES, Combine
+from hf_relabel.builders.cascade.judge_weights import audited_weights
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label
 
@@ -69,6 +73,20 @@ def test_an_audited_judge_that_errs_less_weighs_more() -> None:
     assert said.score == pytest.approx(odds / (1 + odds), abs=1e-4)
 
 
+def test_weights_go_with_the_names_of_judges_and_not_with_their_places(tmp_path: Path) -> None:
+    judges = [{"name": f"s · {name}", "confusion": counts} for name, counts in (("poor", POOR), ("good", GOOD))]
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"judges": [*judges, {"name": "s", "confusion": GOOD}]}))
+    weights, prior = audited_weights(report, "s")
+    combine = Combine.from_dict({"rule": "weighted", "weights": weights, "prior": prior})
+
+    for names, said in ((["good", "poor"], (B, I)), (["poor", "good"], (I, B))):
+        assert word(combine.of_judges(names), *said) is B, names
+    assert combine.of_judges(["good", "poor"]).to_dict()["weights"][0]["better"]["relevant"] > 0.8
+    with pytest.raises(ConfigError, match=r"none of the judge 'other', only of 'poor', 'good'"):
+        combine.of_judges(["good", "other"])
+
+
 def test_a_candidate_that_one_judge_has_not_seen_has_no_word_yet() -> None:
     assert Combine("majority").combined([Judgement(B), Judgement(B), None]) is None
 
@@ -118,7 +136,7 @@ def test_what_a_run_remembers_gives_the_same_rule() -> None:
         ({"rule": "weighted"}, "needs weights"),
         ({"rule": "majority", "weights": [GOOD]}, "no other rule has any"),
         ({"rule": "weighted", "weights": [{"better": {"relevant": -1}}]}, "expected counts"),
-        ({"rule": "weighted", "weights": "all"}, "must be a list"),
+        ({"rule": "weighted", "weights": "all"}, "must be a list with"),
         ({"rule": "majority", "prior": 1.0}, "between 0 and 1"),
     ],
 )

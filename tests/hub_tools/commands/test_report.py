@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import cycle
 from pathlib import Path
@@ -25,6 +26,7 @@ from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label, Outcome
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
+from hf_relabel.builders.judges.registry import expanded
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.commands import run as run_command
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
@@ -213,6 +215,41 @@ def test_permutations_in_a_job_file(tmp_path: Path) -> None:
     assert stage.combine == Combine("majority")
     with pytest.raises(ValidationError, match="a similarity judge shows no list"):
         Job.model_validate({**job, "stages": [{"judge": {"kind": "similarity", "permutations": 2}}]})
+
+
+def test_samples_of_one_judge_in_a_job_file_are_put_to_the_vote() -> None:
+    endpoint = {"url": "http://127.0.0.1:1", "chat_template": "plain"}
+    judged = {"kind": "listwise", "samples": 3, "seed": 5}
+    job = {"source": {"location": "x"}, "stages": [{"judge": judged, "endpoints": [endpoint]}]}
+
+    (stage,) = stages_of(Job.model_validate(job))
+
+    assert [member.judge.settings()["seed"] for member in stage.members] == [5, 6, 7]  # type: ignore[union-attr]
+    assert stage.combine == Combine("majority")
+    both = expanded({**judged, "permutations": 2})
+    assert len({(each["seed"], each["permutation"]) for _, each in both}) == 6
+    with pytest.raises(ValidationError, match="a pointwise judge says the same each time"):
+        Job.model_validate({**job, "stages": [{"judge": {"kind": "pointwise", "samples": 2}, "endpoints": [endpoint]}]})
+
+
+def test_the_majority_of_samples_is_right_where_one_of_them_is_not(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 20)
+    asked: Counter[str] = Counter()
+
+    def fickle(place: int, text: str) -> Label:
+        """Errs the second time it is asked about a candidate."""
+        asked[text] += 1
+        return Label.IRRELEVANT if asked[text] == 2 else honest(place, text)
+
+    endpoint = ScriptedEndpoint(fickle)
+    first, *others = [Member(ListwiseJudge(seed=number), (endpoint,)) for number in range(3)]
+    stage = Stage("one", first.judge, Rule(), (endpoint,), others=tuple(others), combine=Combine("majority"))
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(source, [stage], journal)
+        found = [verdict.outcome for _, said in verdicts(source, journal) for verdict in said]
+        assert stages_of_run(journal.last_run())[0].describe().endswith(", 3 times (majority)")
+    is_relevant = [each.text.startswith("relevant") for row in source.rows() for each in row.row.negative_passages]
+    assert [outcome is Outcome.FALSE_NEGATIVE for outcome in found] == is_relevant
 
 
 def test_one_order_more_asks_only_for_that_order(tmp_path: Path) -> None:
