@@ -18,9 +18,12 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 
-# A machine may be busy: no test is wrong because an example of it took long.
-hypothesis.settings.register_profile("busy", deadline=None)
-hypothesis.settings.load_profile("busy")
+def pytest_configure() -> None:
+    """A machine may be busy: no test is wrong because an example of it took long."""
+    from tests.examples import PLAIN, TIMES
+
+    hypothesis.settings.register_profile("busy", deadline=None, max_examples=PLAIN * TIMES)
+    hypothesis.settings.load_profile("busy")
 
 
 LONGEST = (
@@ -41,6 +44,7 @@ LONGEST = (
 """Files that take longest begin first, so that no worker is left alone with one of them at the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Names are the same in every worker and every run; a worker has a file to itself (`--dist loadfile`)."""
     tests = Path(__file__).parent
@@ -48,6 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     assert all(path.exists() for path in place), "a file of LONGEST is not there any longer"
     items.sort(key=lambda item: place.get(item.path, len(place)))
     for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("fuzz")
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: an address is no name. Give the parameters other `ids`.")
         if "\\x1f\\x8b" in item.nodeid:

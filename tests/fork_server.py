@@ -17,12 +17,15 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 import types
 from typing import Any, NoReturn
 
 LARGEST_REQUEST = 1 << 20
+READERS = ("huggingface_hub.constants", "datasets.config", "evaluate.config")
+"""Modules that read the environment when they are imported; all others ask these for what they read."""
 
 
 def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
@@ -115,10 +118,25 @@ def serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def load(modules: list[str]) -> None:
+    known = [sys.modules[name] for name in READERS if name in sys.modules]
     for name in modules:
         importlib.import_module(name)
+    for reader in known:
+        read_again(reader)
+    tempfile.tempdir = None  # it is found again when it is wanted
     gc.collect()
     gc.freeze()  # their pages stay shared
+
+
+def read_again(reader: types.ModuleType) -> None:
+    """As if it were imported now, in it and in those that imported single names of it."""
+    before = {name: value for name, value in vars(reader).items() if name.isupper()}
+    importlib.reload(reader)
+    package = reader.__name__.split(".")[0]
+    for module in [module for name, module in sys.modules.items() if name.split(".")[0] == package]:
+        for name in before.keys() & vars(module).keys():
+            if vars(module)[name] is before[name]:
+                setattr(module, name, vars(reader)[name])
 
 
 def next_program() -> str:

@@ -3,7 +3,7 @@
     done = forked.run("import sys; print(sys.argv[1:])", "one", env={**os.environ, "HF_ENDPOINT": url})
 
 They are forked from a process that has the large packages imported. What reads the environment when it is imported
-(huggingface_hub, datasets) is imported once for every environment, in it. A process is its own in all else: it has its
+(huggingface_hub, datasets) reads it again in every environment. A process is its own in all else: it has its
 descriptors, its folder and its environment, it can be killed, and it ends as Python ends.
 
 What must see an interpreter start (`-W error`, what is imported and when) is no case for this.
@@ -140,7 +140,7 @@ class _Server:
         return process
 
     def begin_in(self, parent: _Server, env: Mapping[str, str], modules: tuple[str, ...]) -> None:
-        """Another one, in an environment."""
+        """Another one, with more modules or in another environment."""
         parent.send({"env": dict(env), "modules": modules}, [self._far.fileno()])
         self._far.close()
 
@@ -167,6 +167,7 @@ class _Servers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_environment: OrderedDict[object, _Server] = OrderedDict()
+        self._by_modules: dict[tuple[str, ...], _Server] = {}
         self._first: _Server | None = None
 
     def first(self) -> _Server:
@@ -176,6 +177,13 @@ class _Servers:
             atexit.register(self._end, process)
         return self._first
 
+    def with_modules(self, modules: tuple[str, ...]) -> _Server:
+        if modules not in self._by_modules:
+            server = _Server()
+            server.begin_in(self.first(), os.environ, modules)
+            self._by_modules[modules] = server
+        return self._by_modules[modules]
+
     def of(self, env: Mapping[str, str], modules: tuple[str, ...]) -> _Server:
         read = {name: value for name, value in env.items() if name.startswith(READ_WHEN_IMPORTED)}
         read.pop("HF_TOKEN", None)  # it is read when it is used
@@ -183,7 +191,7 @@ class _Servers:
         with self._lock:
             if key not in self._by_environment:
                 server = _Server()
-                server.begin_in(self.first(), env, modules)
+                server.begin_in(self.with_modules(modules), env, ())
                 self._by_environment[key] = server
                 if len(self._by_environment) > KEPT:
                     self._by_environment.popitem(last=False)[1].close()
@@ -191,7 +199,7 @@ class _Servers:
             return self._by_environment[key]
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        for server in (*self._by_environment.values(), self.first()):
+        for server in (*self._by_environment.values(), *self._by_modules.values(), self.first()):
             server.close()
         try:
             process.wait(30)

@@ -6,7 +6,6 @@ import asyncio
 import builtins
 import ctypes
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from hf_relabel.builders.errors import BuildError, JournalError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
 from hf_relabel.trainers.training import machine
+from tests import forked
 
 _WITHOUT_UNIX_MODULES = """
 import sys, pathlib, warnings
@@ -46,8 +46,7 @@ with Journal(path):
 
 
 def test_without_the_modules_of_unix_everything_imports_and_the_journal_has_one_writer(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _WITHOUT_UNIX_MODULES, str(tmp_path / "journal.sqlite")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    done = forked.run(_WITHOUT_UNIX_MODULES, str(tmp_path / "journal.sqlite"), cwd=tmp_path, modules=())
     assert done.returncode == 0, done.stderr
     refused, again = done.stdout.strip().splitlines()
     assert "another process is writing to it" in refused

@@ -185,7 +185,7 @@ def intact_replies(draw: st.DrawFn) -> tuple[str, set[int], bool]:
     return f"<{tag}>\n{thinking}</{tag}>\n{verdict(str(sorted(better)), str(sorted(worse)))}", better, False
 
 
-@drawn(200)
+@drawn(60)
 @given(intact_replies())
 def test_an_intact_reply_means_what_was_written(reply: tuple[str, set[int], bool]) -> None:
     text, better, constrained = reply
@@ -194,7 +194,7 @@ def test_an_intact_reply_means_what_was_written(reply: tuple[str, set[int], bool
     assert set(parsed.better) == better
 
 
-@drawn(300)
+@drawn(60)
 @given(intact_replies(), st.floats(0, 1, exclude_max=True), st.sampled_from(["stop", "length", "other"]), st.booleans())
 def test_a_truncated_reply_invents_nothing(
     reply: tuple[str, set[int], bool], share: float, finish: str, constrained: bool
@@ -204,7 +204,7 @@ def test_a_truncated_reply_invents_nothing(
     assert parsed.problem, "a reply without its end has no verdict"
 
 
-@drawn(300)
+@drawn(60)
 @given(
     intact_replies(),
     st.floats(0, 1, exclude_max=True),
@@ -233,7 +233,7 @@ fragments = st.sampled_from(
 )
 
 
-@drawn(300)
+@drawn(60)
 @given(
     st.one_of(st.text(max_size=200), st.lists(fragments).map("".join)),
     st.sampled_from(["stop", "length", "other"]),

@@ -64,7 +64,7 @@ def spoiled(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@drawn(100)
+@drawn(40)
 @given(data=st.data())
 def test_a_row_or_a_bad_row_and_nothing_else(name: str, data: st.DataObject) -> None:
     format, record = FORMATS[name], data.draw(spoiled(name))

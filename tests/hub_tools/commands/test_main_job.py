@@ -246,7 +246,7 @@ def test_two_servers_of_which_one_dies_share_the_work(tmp_path: Path) -> None:
         assert report.labels[Label.FAILED] == 0
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.soak)])
 def test_killed_at_random_points_it_ends_as_an_undisturbed_run(tmp_path: Path, kills: int) -> None:
     backend = ScriptedBackend(rows_path(), truth_path(), recall=0.8, precision=0.8, worse=0.5)
     script = Path(__file__).parent.with_name("killing.py")

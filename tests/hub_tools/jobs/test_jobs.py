@@ -7,6 +7,7 @@ itself was not run. The script that a Job starts is run for real, as a process o
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -18,10 +19,11 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,6 +40,7 @@ from hf_relabel.hub_tools.jobs.keeping import Kept
 from hf_relabel.hub_tools.jobs.script import script_text
 from hf_relabel.hub_tools.jobs.submission import SubmitOptions
 from hf_relabel.hub_tools.jobs.submit import prepare, submit
+from hf_relabel.hub_tools.package_files import package_files, requirements
 from tests.hub_tools.jobs_service import TOKEN, JobsService
 from tests.hub_tools.release_clients import COMMAND_LINE, Client
 
@@ -69,6 +72,27 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch, running: JobsService) ->
     monkeypatch.setenv("HF_HOME", str(folder / "home"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     return running
+
+
+@functools.cache
+def packed() -> bytes:
+    return package_files().as_zip()
+
+
+@functools.cache
+def lines_for(extras: tuple[str, ...]) -> list[str]:
+    return requirements(extras)
+
+
+@pytest.fixture(autouse=True)
+def _packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package does not change while it is tested."""
+
+    def lines(extras: Iterable[str]) -> list[str]:
+        return lines_for(tuple(extras))
+
+    monkeypatch.setattr(submission, "package_files", lambda: SimpleNamespace(as_zip=packed))
+    monkeypatch.setattr(submission, "requirements", lines)
 
 
 def api_of(running: JobsService) -> HfApi:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,17 @@ from tests.trainers.runs import beir_folder, rows_file
 from tests.trainers.training.test_training import run
 
 REPO = "user/tiny-retriever"
+TEXTS = ["good 1 k 0", "bad 2 p 1"]
 LOAD = """
 import json, sys
 from sentence_transformers import SentenceTransformer
-model = SentenceTransformer(sys.argv[1], revision=sys.argv[2] or None, device="cpu")
-print(json.dumps(model.encode(["good 1 k 0", "bad 2 p 1"]).tolist()))
+model = SentenceTransformer(sys.argv[1], revision=sys.argv[2], device="cpu")
+print(json.dumps(model.encode(json.loads(sys.argv[3])).tolist()))
+"""
+DOWNLOAD = """
+import json, sys
+from huggingface_hub import snapshot_download
+print(json.dumps(snapshot_download(sys.argv[1], revision=sys.argv[2])))
 """
 FILE = """
 import json, sys
@@ -52,7 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHub, Client]]:
-    with hub_and_client(tmp_path_factory.mktemp("hub"), modules=MODELS) as pair:
+    with hub_and_client(tmp_path_factory.mktemp("hub")) as pair:
         yield pair
 
 
@@ -66,8 +73,15 @@ def push(client: Client, folder: Path, *options: str) -> Any:
     return client.command_json("push-model", str(folder), REPO, *options)
 
 
-def loaded(client: Client, name: str, revision: str = "") -> Any:
-    return client.python(LOAD, name, revision)
+def loaded(folder: Path) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(folder), device="cpu").encode(TEXTS).tolist()
+
+
+def downloaded(client: Client, revision: str) -> Path:
+    """What the client has of the model."""
+    return Path(client.python(DOWNLOAD, REPO, revision))
 
 
 def changed(folder: Path, place: Path) -> Path:
@@ -86,7 +100,7 @@ def test_a_model_loads_by_its_tag_with_the_same_embeddings(hub: Any, trained: Pa
     _, client = hub
     report = push(client, trained, "--license", "apache-2.0")
     assert (report["version"], report["changed"], report["tagged"]) == ("v1.0.0", True, True)
-    assert loaded(client, REPO, "v1.0.0") == loaded(client, str(trained))
+    assert loaded(downloaded(client, "v1.0.0")) == loaded(trained)
     card = ModelCard(client.python(FILE, REPO, "README.md", "v1.0.0"))
     assert card.data.license == "apache-2.0"
     assert card.data.library_name == "sentence-transformers"
@@ -114,8 +128,15 @@ def test_the_same_again_is_nothing_and_other_weights_are_a_version(hub: Any, tra
     assert (again["version"], again["changed"]) == ("v1.0.0", False)
     other = changed(trained, tmp_path / "other")
     assert push(client, other)["version"] == "v1.1.0"
-    assert loaded(client, REPO, "v1.1.0") == loaded(client, str(other))
-    assert loaded(client, REPO, "v1.0.0") == loaded(client, str(trained))
+    assert loaded(downloaded(client, "v1.1.0")) == loaded(other) != loaded(trained)
+    assert loaded(downloaded(client, "v1.0.0")) == loaded(trained)
+
+
+@pytest.mark.soak
+def test_sentence_transformers_itself_loads_a_model_by_its_tag(hub: Any, trained: Path) -> None:
+    client = replace(hub[1], modules=MODELS)
+    push(client, trained)
+    assert client.python(LOAD, REPO, "v1.0.0", json.dumps(TEXTS)) == loaded(trained)
 
 
 def test_what_others_wrote_stays(hub: Any, trained: Path, tmp_path: Path) -> None:
@@ -187,7 +208,7 @@ def test_the_token_is_in_no_output(hub: Any, trained: Path) -> None:
 def test_one_job_file_judges_compares_releases_trains_and_publishes(hub: Any, tmp_path: Path) -> None:
     import yaml
 
-    _, client = hub
+    client = replace(hub[1], modules=MODELS)
     rows = rows_file(tmp_path)
     made = [json.loads(line) for line in rows.read_text().splitlines()]
     truth = [{"query_id": row["query_id"], "false_negatives": [row["negative_passages"][0]["docid"]]} for row in made]

@@ -86,7 +86,7 @@ def figures(folder: Path, *stages: Stage, truth: dict[str, frozenset[str]] = TRU
     with Journal(folder / "journal.sqlite") as journal:
         judge(source, stages, journal)
         ran = journal.last_run()
-        found = judge_figures(judged_rows(source, journal, ran), stages_of_run(ran), truth)
+        found = judge_figures(judged_rows(source, journal, ran), stages_of_run(ran), truth, resamples=40)
     return {each.judge: each for each in found}
 
 
@@ -136,8 +136,8 @@ def test_two_judges_are_compared_on_the_same_candidates() -> None:
     good = np.clip(truth * 0.5 + chance.normal(0.3, 0.3, 2000), 0, 1)
     first, second = answers(poor, truth), answers(good, truth, skip=500)
 
-    gain = auc_gain(first, [second])
-    draws = auc_gain(first, [second, first])
+    gain = auc_gain(first, [second], resamples=40)
+    draws = auc_gain(first, [second, first], resamples=40)
 
     expected = roc_auc_score(truth[500:], good[500:]) - roc_auc_score(truth[500:], poor[500:])
     assert gain.value == pytest.approx(expected)
@@ -146,7 +146,7 @@ def test_two_judges_are_compared_on_the_same_candidates() -> None:
     assert 0 < gain.low < expected < gain.high < 2 * expected
     assert draws.value == pytest.approx(expected / 2)
     assert draws.low == 0, "an interval over draws holds the poorer of them"
-    assert auc_gain(first, [first]).high == 0
+    assert auc_gain(first, [first], resamples=2).high == 0
 
 
 def test_a_truth_of_other_rows_is_refused(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_command_prints_a_table_json_and_a_figure(tmp_path: Path, capfd: pyt
     }
     (tmp_path / "job.yaml").write_text(json.dumps(job), encoding="utf-8")
     arguments = ["judge-bench", str(tmp_path / "rows.jsonl"), "--truth", str(tmp_path / "truth.jsonl")]
-    arguments += ["--stages", str(tmp_path / "job.yaml")]
+    arguments += ["--stages", str(tmp_path / "job.yaml"), "--resamples", "20"]
 
     assert run([*arguments, "--figure", str(tmp_path / "kappa.png")]) == 0
     text = capfd.readouterr().out
