@@ -129,7 +129,7 @@ def load(modules: list[str]) -> None:
 
 
 def read_again(reader: types.ModuleType) -> None:
-    """As if it were imported now, in it and in those that imported single names of it."""
+    """As if it were imported now, in it and in those that imported single names of it or made a client by it."""
     before = {name: value for name, value in vars(reader).items() if name.isupper()}
     importlib.reload(reader)
     package = reader.__name__.split(".")[0]
@@ -137,6 +137,10 @@ def read_again(reader: types.ModuleType) -> None:
         for name in before.keys() & vars(module).keys():
             if vars(module)[name] is before[name]:
                 setattr(module, name, vars(reader)[name])
+    if package == "huggingface_hub" and "huggingface_hub.hf_file_system" in sys.modules:
+        from huggingface_hub import hf_api, hf_file_system
+
+        hf_api.api.endpoint = hf_file_system.hffs.endpoint = hf_file_system.hffs._api.endpoint = reader.ENDPOINT
 
 
 def next_program() -> str:

@@ -10,6 +10,7 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import Any
 
 from hf_relabel.hub_tools.local_hub import LocalHub
 from tests import forked
+from tests.fork_server import READERS, read_again
 
 COMMAND_LINE = "from hf_relabel.hub_tools.commands import main; main()"
 
@@ -63,6 +65,25 @@ class Client:
         done = self.command(*arguments, "--json")
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout)
+
+
+@contextmanager
+def in_this_process(client: Client) -> Iterator[None]:
+    """Inside, this process has the client's environment, and what was read of it is read again."""
+    before = dict(os.environ)
+    try:
+        _become(client.environment())
+        yield
+    finally:
+        _become(before)
+
+
+def _become(environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    for name in READERS:
+        if name in sys.modules:
+            read_again(sys.modules[name])
 
 
 @dataclass(frozen=True)

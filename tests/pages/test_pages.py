@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,9 @@ from markdown_it import MarkdownIt
 from hf_relabel.builders.messages.extras import EXTRAS
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from tests.facade import Facade, ScriptedBackend
-from tests.hub_tools.release_clients import hub_and_client
+from tests.hub_tools.release_clients import hub_and_client, in_this_process
 from tests.pages.reading import PAGES, ROOT, RUN, blocks, same_output
+from tests.pages.run import run_pages
 
 _BLOCKS = [block for page in PAGES for block in blocks(page)]
 _SLOW = frozenset({"train.md", "trust.md"})
@@ -25,20 +23,13 @@ _SLOW = frozenset({"train.md", "trust.md"})
 _OTHER = frozenset({"text", "json", "jsonl", "csv", "", "bibtex"})
 
 
-def _run(pages: Sequence[str], folder: Path) -> Mapping[str, Mapping[str, Any]]:
+def _run(names: Sequence[str], folder: Path) -> Mapping[str, Mapping[str, Any]]:
     backend = ScriptedBackend(rows_path(), truth_path(), recall=0.8, precision=0.9)
     with hub_and_client(folder) as (_, client), Facade(backend) as judge:
         _upload(client)
-        client.extra |= {"JUDGE_URL": judge.url, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"}
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "tests.pages.run", str(folder / "work"), *pages],
-            env=client.environment(),
-            capture_output=True,
-            text=True,
-            cwd=folder,
-        )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {line["block"]: line for line in map(json.loads, done.stdout.splitlines())}
+        client.extra |= {"COLUMNS": "100", "NO_COLOR": "1"}
+        with in_this_process(client):
+            return run_pages(folder / "work", [page for page in PAGES if page.name in names], judge.url)
 
 
 def _upload(client: Any) -> None:
@@ -51,6 +42,7 @@ def _upload(client: Any) -> None:
     client.python(script, str(rows_path()))
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["quick", "slow"])
 def test_what_stands_there_runs_and_prints_that(slow: bool, tmp_path: Path) -> None:
     """One test, not one for each block: all of them run in one process."""

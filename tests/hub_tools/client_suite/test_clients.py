@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,13 +29,8 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("clients")
     users = {"user": "hf_token_of_user", "other": "hf_token_of_other"}
     with hub_and_client(folder, xet=request.param, users=users) as (_, client):
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.hub_tools.client_suite.checks"],
-            env=client.environment() | {"OTHER_TOKEN": users["other"]},
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
+        client.extra["OTHER_TOKEN"] = users["other"]
+        done = client.run("from tests.hub_tools.client_suite.checks import main; main([])")
     assert done.returncode == 0, done.stderr[-3000:]
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
     return {result["check"]: result["error"] for result in results}

@@ -35,7 +35,7 @@ from tests.hub_tools.releases_data import built
 POINTS = int(os.environ.get("HF_RELABEL_KILL_POINTS", "4"))
 QUICK = 2
 """Points outside the soak tests: a client and a server are killed."""
-MEGABYTES = int(os.environ.get("HF_RELABEL_KILL_MB", "12"))
+MEGABYTES = int(os.environ.get("HF_RELABEL_KILL_MB", "6"))
 REPO = "user/set"
 PASSAGE_BYTES = 8000
 FIGURE = re.compile(r"\]\((figures/[^)]+)\)")
@@ -135,7 +135,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed") / "release"
     per_row = 5 * PASSAGE_BYTES // 2 * 5  # hexadecimal digits compress to half, and there are five configs
     rows = MEGABYTES * 1_000_000 // per_row
-    built(folder, rows, passage_bytes=PASSAGE_BYTES, max_shard_bytes=max(1_000_000, rows * 5 * PASSAGE_BYTES // 3))
+    built(folder, rows, passage_bytes=PASSAGE_BYTES, max_shard_bytes=max(500_000, rows * 5 * PASSAGE_BYTES // 3))
     return folder
 
 

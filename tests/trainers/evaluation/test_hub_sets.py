@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,68 +15,76 @@ from tests.hub_tools.release_clients import Client, hub_and_client
 
 USERS = {"sentence-transformers": "hf_nano", "AIR-Bench": "hf_air", "reader": "hf_reader"}
 
-UPLOAD = """
+WRITE = """
 import json
+from huggingface_hub import CommitOperationAdd, HfApi
+
+def put(token, repo, folder, tables):
+    '''A data set of JSON lines in one commit. `tables` are (config, split, path of the file, rows).'''
+    api = HfApi(token=token)
+    api.create_repo(repo, repo_type="dataset", exist_ok=True)
+    configs, files = {}, {}
+    for config, split, path, rows in tables:
+        configs.setdefault(config, []).append({"split": split, "path": f"{folder}{path}"})
+        files[f"{folder}{path}"] = "".join(json.dumps(row) + "\\n" for row in rows)
+    files["README.md"] = "---\\n" + json.dumps(
+        {"configs": [{"config_name": config, "data_files": paths} for config, paths in configs.items()]}) + "\\n---\\n"
+    api.create_commit(repo, [CommitOperationAdd(path, text.encode()) for path, text in files.items()],
+                      commit_message="data", repo_type="dataset")
+
+def put_nano(name, *splits):
+    tables = [(config, split, f"{config}/{split}.jsonl", rows)
+              for split, configs in splits for config, rows in configs.items()]
+    put("hf_nano", f"sentence-transformers/{name}", "", tables)
+"""
+UPLOAD = (
+    WRITE
+    + """
 from datasets import Dataset
-from huggingface_hub import HfApi
 
-def push(repo, config, split, rows, token="hf_nano"):
-    Dataset.from_list(rows).push_to_hub(repo, config_name=config, split=split, token=token)
+def texts(split):
+    corpus = [{"_id": f"d{number}", "text": f"{split} {number}"} for number in range(5)]
+    return {"corpus": [*corpus, {"_id": "empty", "text": ""}],
+            "queries": [{"_id": q, "text": f"{split} {q}"} for q in ("q1", "d2", "free")]}
 
-nano, listed, other = (f"sentence-transformers/{name}" for name in ("NanoBEIR-en", "listed", "other"))
 pairs = [{"query-id": query, "corpus-id": docid} for query, docid in (("q1", "d0"), ("q1", "d4"), ("d2", "d1"))]
 lists = [{"query-id": "q1", "corpus-id": ["d0", "d4"]}, {"query-id": "d2", "corpus-id": ["d1"]}]
-for repo, split, qrels in ((nano, "NanoMSMARCO", pairs), (nano, "NanoArguAna", pairs), (listed, "NanoArguAna", lists)):
-    corpus = [{"_id": f"d{number}", "text": f"{split} {number}"} for number in range(5)]
-    push(repo, "corpus", split, [*corpus, {"_id": "empty", "text": ""}])
-    push(repo, "queries", split, [{"_id": q, "text": f"{split} {q}"} for q in ("q1", "d2", "free")])
-    push(repo, "qrels", split, qrels)
-push(other, "corpus", "NanoNQ", [{"_id": "d", "text": "t"}])
-push(other, "qrels", "NanoNQ", [{"query-id": query, "corpus-id": "d"} for query in "qp"])
-push(other, "queries", "NanoNQ", [{"_id": "q", "text": "t"}])
-push("sentence-transformers/columns", "corpus", "NanoNQ", [{"_id": "d", "text": "t"}])
-push("sentence-transformers/columns", "qrels", "NanoNQ", [{"query-id": "q", "docs": "d"}])
-
-api = HfApi(token="hf_air")
-
-def lines(rows):
-    return "".join(json.dumps(row) + "\\n" for row in rows).encode()
-
-def texts(prefix, text, count):
-    return [{"id": f"{prefix}{number}", "text": f"{text} {number}"} for number in range(count)]
+one = [{"_id": "d", "text": "t"}]
+nano = "sentence-transformers/NanoBEIR-en"
+for config, rows in {**texts("NanoMSMARCO"), "qrels": pairs}.items():
+    Dataset.from_list(rows).push_to_hub(nano, config, split="NanoMSMARCO", token="hf_nano")
+Dataset.from_list(one).push_to_hub(nano, "corpus", split="NanoArguAna", token="hf_nano")
+put_nano("listed", ("NanoArguAna", {**texts("NanoArguAna"), "qrels": lists}))
+two = [{"query-id": query, "corpus-id": "d"} for query in "qp"]
+put_nano("other", ("NanoNQ", {"corpus": one, "qrels": two, "queries": [{"_id": "q", "text": "t"}]}))
+put_nano("columns", ("NanoNQ", {"corpus": one, "qrels": [{"query-id": "q", "docs": "d"}]}))
 
 def air(name, folder, part):
-    api.create_repo(f"AIR-Bench/{name}", repo_type="dataset")
-    api.create_repo(f"AIR-Bench/qrels-{name}-dev", repo_type="dataset")
     version = "AIR-Bench_24.05"
-    files = {
-        "corpus": (name, f"corpus_{part}", "corpus.jsonl", texts("doc-", "text", 300)),
-        "dev": (name, f"queries_{part}_dev", "dev_queries.jsonl", texts("q-", "query", 3)),
-        "test": (name, f"queries_{part}_test", "test_queries.jsonl", [{"id": "q-9", "text": "hidden"}]),
-        "qrels": (f"qrels-{name}-dev", f"qrels_{part}_dev", "dev_qrels.jsonl", [
+    numbered = lambda prefix, text, count: [{"id": f"{prefix}{n}", "text": f"{text} {n}"} for n in range(count)]
+    put("hf_air", f"AIR-Bench/{name}", f"{version}/{folder}/", [
+        (version, f"corpus_{part}", "corpus.jsonl", numbered("doc-", "text", 300)),
+        (version, f"queries_{part}_dev", "dev_queries.jsonl", numbered("q-", "query", 3)),
+        (version, f"queries_{part}_test", "test_queries.jsonl", [{"id": "q-9", "text": "hidden"}]),
+    ])
+    put("hf_air", f"AIR-Bench/qrels-{name}-dev", f"{version}/{folder}/", [
+        (version, f"qrels_{part}_dev", "dev_qrels.jsonl", [
             {"qid": "q-0", "docid": "doc-1", "relevance": 1},
             {"qid": "q-0", "docid": "doc-2", "relevance": 0},
             {"qid": "q-2", "docid": "doc-7", "relevance": 1},
         ]),
-    }
-    for repo in (name, f"qrels-{name}-dev"):
-        card = f"---\\nconfigs:\\n- config_name: {version}\\n  data_files:\\n"
-        for where, split, file, rows in files.values():
-            if where == repo:
-                card += f"  - split: {split}\\n    path: {version}/{folder}/{file}\\n"
-                api.upload_file(path_or_fileobj=lines(rows), path_in_repo=f"{version}/{folder}/{file}",
-                                repo_id=f"AIR-Bench/{repo}", repo_type="dataset")
-        api.upload_file(path_or_fileobj=(card + "---\\n").encode(), path_in_repo="README.md",
-                        repo_id=f"AIR-Bench/{repo}", repo_type="dataset")
+    ])
 
 air("qa_wiki_en", "default", "default")
 air("long-doc_healthcare_en", "pubmed_100K-200K_3", "pubmed_100K_200K_3")
+api = HfApi(token="hf_air")
 api.create_repo("AIR-Bench/qa_law_de", repo_type="dataset", private=True)
 air("qa_law_fr", "default", "default")
 api.update_repo_settings("AIR-Bench/qrels-qa_law_fr-dev", repo_type="dataset", gated="auto")
-names = (nano, listed, "AIR-Bench/qa_wiki_en")
+names = (nano, "sentence-transformers/listed", "AIR-Bench/qa_wiki_en")
 print(json.dumps({name.partition("/")[2]: api.dataset_info(name).sha for name in names}))
 """
+)
 
 READ = """
 import json, sys
@@ -106,7 +114,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict
     folder = tmp_path_factory.mktemp("hub")
     with hub_and_client(folder, users=USERS) as (_, client):
         shas = client.python(UPLOAD)
-        yield Client(client.url, "hf_reader", folder / "reader"), shas
+        yield replace(client, token="hf_reader"), shas
 
 
 def read(hub: tuple[Client, dict[str, str]], *calls: tuple[str, list[str], dict[str, Any]]) -> list[Any]:
@@ -192,24 +200,29 @@ def test_what_is_not_there_is_said_with_what_there_is(hub: tuple[Client, dict[st
     assert "NanoArguAna" in results[0]
 
 
-def test_a_set_stays_what_it_was_when_it_was_opened(tmp_path: Path) -> None:
-    code = """
-import json
-from datasets import Dataset
+MOVING = (
+    WRITE
+    + """
 from hf_relabel.trainers.evaluation.hub_sets import nano_beir
-def push(config, rows):
-    Dataset.from_list(rows).push_to_hub("user/nano", config_name=config, split="NanoNQ")
-push("corpus", [{"_id": "d", "text": "old"}])
-push("queries", [{"_id": "q", "text": "old"}])
-push("qrels", [{"query-id": "q", "corpus-id": "d"}])
-opened = nano_beir("nq", repo_id="user/nano")
-push("corpus", [{"_id": "d", "text": "new"}])
-again = nano_beir("nq", repo_id="user/nano", revision=opened.about.revision)
-latest = nano_beir("nq", repo_id="user/nano")
+
+def write(text):
+    qrels = [{"query-id": "q", "corpus-id": "d"}]
+    tables = {"corpus": [{"_id": "d", "text": text}], "queries": [{"_id": "q", "text": "q"}], "qrels": qrels}
+    put_nano("moving", ("NanoNQ", tables))
+
+options = {"repo_id": "sentence-transformers/moving"}
+write("old")
+opened = nano_beir("nq", **options)
+write("new")
+again = nano_beir("nq", revision=opened.about.revision, **options)
+latest = nano_beir("nq", **options)
 print(json.dumps([next(each.corpus()).text for each in (opened, again, latest)]))
 """
-    with hub_and_client(tmp_path) as (_, client):
-        assert client.python(code) == ["old", "old", "new"]
+)
+
+
+def test_a_set_stays_what_it_was_when_it_was_opened(hub: tuple[Client, dict[str, str]]) -> None:
+    assert hub[0].python(MOVING) == ["old", "old", "new"]
 
 
 def test_unknown_names_need_no_hub() -> None:
