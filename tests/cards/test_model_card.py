@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -40,6 +39,7 @@ from hf_relabel.cards.training_report import (
     ModelUsed,
     TrainingReport,
 )
+from tests import forked
 from tests.cards.card_data import HARD_TO_DRAW, HOSTILE, LINKED_AFTERWARDS, Page
 from tests.examples import drawn
 
@@ -769,15 +769,18 @@ def test_the_same_curve_gives_the_same_bytes_whatever_the_style() -> None:
 
 def test_no_state_of_matplotlib_is_touched() -> None:
     script = """
-import sys
+import sys, warnings
 import matplotlib
+warnings.simplefilter("error")
 before = dict(dict.items(matplotlib.rcParams))
-from tests.cards.test_model_card import model_figures, report
-model_figures(report())
+from hf_relabel.cards.model_card import model_figures
+from hf_relabel.cards.training_report import TrainingReport
+assert model_figures(TrainingReport.model_validate_json(sys.argv[1]))
 assert "matplotlib.pyplot" not in sys.modules
 assert dict(dict.items(matplotlib.rcParams)) == before
 """
-    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+    done = forked.run(script, report().model_dump_json(), modules=())
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_card_shows_the_curve_and_tells_it_in_words() -> None:

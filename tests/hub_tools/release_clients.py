@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import json
 import os
 import random
@@ -76,6 +77,16 @@ def in_this_process(client: Client) -> Iterator[None]:
         yield
     finally:
         _become(before)
+
+
+def command_here(client: Client, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`hf relabel …` in this process, where a test can replace parts of it."""
+    from hf_relabel.hub_tools.commands import run
+
+    out, errors = io.StringIO(), io.StringIO()
+    with in_this_process(client), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = run(list(arguments))
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
 
 def _become(environment: dict[str, str]) -> None:

@@ -15,7 +15,9 @@ from click.testing import CliRunner
 
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.hub_tools.commands import COMMANDS, cli, run
+from tests import forked
 from tests.facade import Facade, ScriptedBackend
+from tests.hub_tools.release_clients import COMMAND_LINE
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -107,9 +109,9 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path: Path
     backend = ScriptedBackend(rows_path(), truth_path())
     journal = tmp_path / "journal.sqlite"
     with Facade(backend, latency=0.2, max_concurrent_requests=8) as facade:
-        command = [SCRIPTS / "hf-relabel", "judge", rows_path(), "--endpoint", facade.url, "--dialect", "openai"]
-        command += ["--concurrency", "4", "--journal", journal, "--json"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = ["judge", str(rows_path()), "--endpoint", facade.url, "--dialect", "openai"]
+        command += ["--concurrency", "4", "--journal", str(journal), "--json"]
+        process = forked.start(COMMAND_LINE, *command)
         while facade.generated < 8:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
@@ -119,7 +121,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path: Path
         assert "Traceback" not in error
         assert f"What was judged is in {journal}: the same command again goes on from there." in error
         answered = facade.generated
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        result = forked.run(COMMAND_LINE, *command)
     (stage,) = json.loads(result.stdout)["stages"]
     # What is done is not asked again; an answer may have been sent to a process that was just ending.
     assert 60 - answered <= stage["requests"] <= 60 - answered + 4

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from hf_relabel.hub_tools.judging.assemble import stages_of
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stage_report import StageReport
 from hf_relabel.hub_tools.judging.stages import Stage
+from tests import forked
 from tests.facade import Facade, Faults, LlamaBackend, ScriptedBackend
 from tests.shared_data import SHARED, needs_shared_data, truth_of
 
@@ -246,13 +245,14 @@ def test_two_servers_of_which_one_dies_share_the_work(tmp_path: Path) -> None:
         assert report.labels[Label.FAILED] == 0
 
 
+KILLING = "from tests.hub_tools.killing import main; main()"
+
+
 @pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.soak)])
 def test_killed_at_random_points_it_ends_as_an_undisturbed_run(tmp_path: Path, kills: int) -> None:
     backend = ScriptedBackend(rows_path(), truth_path(), recall=0.8, precision=0.8, worse=0.5)
-    script = Path(__file__).parent.with_name("killing.py")
     with Facade(backend, latency=0.01) as facade:
-        command = [sys.executable, script, rows_path(), facade.url, tmp_path, str(kills)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
+        result = forked.run(KILLING, str(rows_path()), facade.url, str(tmp_path), str(kills), timeout=1200)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout.splitlines()[-1])
     assert report["killed"] == kills

@@ -42,7 +42,7 @@ from hf_relabel.hub_tools.jobs.submission import SubmitOptions
 from hf_relabel.hub_tools.jobs.submit import prepare, submit
 from hf_relabel.hub_tools.package_files import package_files, requirements
 from tests.hub_tools.jobs_service import TOKEN, JobsService
-from tests.hub_tools.release_clients import COMMAND_LINE, Client
+from tests.hub_tools.release_clients import COMMAND_LINE, Client, command_here
 
 REPO = "user/relabel-job-small"
 OFFLINE: dict[str, Any] = {
@@ -632,30 +632,36 @@ def test_the_commands(started: JobsService, tmp_path: Path) -> None:
     rows_on_hub(started)
     job_file(OFFLINE)
     client = client_of(started, tmp_path)
-    dry = client.command("jobs", "submit", "small.yaml", "--carry", "known", "--dry-run")
+
+    def told_by(*arguments: str) -> Any:
+        done = command_here(client, "jobs", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    dry = command_here(client, "jobs", "submit", "small.yaml", "--carry", "known", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "Nothing was sent" in dry.stdout
     assert "At most $0.07" in dry.stdout
     assert TOKEN not in dry.stdout + dry.stderr
     assert not started.jobs
-    told = client.command_json("jobs", "submit", "small.yaml", "--carry", "known", "--dry-run")
+    told = told_by("submit", "small.yaml", "--carry", "known", "--dry-run")
     assert told["job"]["secrets"] == ["HF_TOKEN"]
     assert all("==" in line for line in told["requirements"])
 
-    made = client.command_json("jobs", "submit", "small.yaml", "--carry", "known", "--detach")
+    made = told_by("submit", "small.yaml", "--carry", "known", "--detach")
     assert made["id"] == "job1"
-    (listed,) = client.command_json("jobs", "list")
+    (listed,) = told_by("list")
     assert (listed["id"], listed["stage"], listed["name"]) == ("job1", "RUNNING", "relabel-small")
     started.jobs["job1"].lines += ["one", f"\x1b[2Jtwo {TOKEN}"]
-    logs = client.command("jobs", "logs", "job1")
+    logs = command_here(client, "jobs", "logs", "job1")
     assert logs.stdout == "one\n?[2Jtwo [redacted]\n"
-    assert client.command_json("jobs", "status", "job1")["cost"] == pytest.approx(0.0003)
-    assert client.command_json("jobs", "cancel", "job1") == {"cancelled": ["job1"]}
-    assert client.command("jobs", "list").stdout.startswith("None is active")
-    followed = client.command("jobs", "logs", "job1", "--follow")
+    assert told_by("status", "job1")["cost"] == pytest.approx(0.0003)
+    assert told_by("cancel", "job1") == {"cancelled": ["job1"]}
+    assert command_here(client, "jobs", "list").stdout.startswith("None is active")
+    followed = command_here(client, "jobs", "logs", "job1", "--follow")
     assert followed.returncode == 9, "a Job that did not complete"
     assert "Job job1: CANCELED" in followed.stdout
-    wrong = client.command("jobs", "status", "job9")
+    wrong = command_here(client, "jobs", "status", "job9")
     assert (wrong.returncode, wrong.stdout) == (9, "")
     assert wrong.stderr.startswith("Error: job9: the Jobs service answered 404")
 

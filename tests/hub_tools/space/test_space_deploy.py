@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import re
@@ -20,11 +21,14 @@ from typing import Any
 import pytest
 
 from hf_relabel.builders.errors import CardError, ConfigError
-from hf_relabel.hub_tools.package_files import package_files
+from hf_relabel.hub_tools.package_files import package_files, requirements
+from hf_relabel.hub_tools.space import deployed_files
 from hf_relabel.hub_tools.space.deployed_files import PARTS, space_files, space_readme
 from hf_relabel.hub_tools.space.deploying import DeployOptions
-from tests.hub_tools.release_clients import Client, hub_and_client
+from tests.hub_tools.release_clients import Client, command_here, hub_and_client
 from tests.hub_tools.releases_data import built
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx2.*")  # how huggingface_hub sends files
 
 RELEASE = "user/set"
 SECRET = "hf_secret_of_the_space_1234567890"
@@ -68,8 +72,13 @@ class Space:
     client: Client
     id: str
 
+    def command(self, *options: str, release: str = RELEASE) -> subprocess.CompletedProcess[str]:
+        return command_here(self.client, "space", "deploy", release, self.id, *options)
+
     def deploy(self, *options: str, release: str = RELEASE) -> Any:
-        return self.client.command_json("space", "deploy", release, self.id, *options)
+        done = self.command(*options, "--json", release=release)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def state(self) -> Any:
         return self.client.python(STATE, self.id)
@@ -96,9 +105,22 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 @pytest.fixture
-def space(client: Client, request: pytest.FixtureRequest) -> Space:
+def whole_space(client: Client, request: pytest.FixtureRequest) -> Space:
     digest = hashlib.sha1(request.node.name.encode()).hexdigest()[:12]
     return Space(client, f"user/space-{digest}")
+
+
+@functools.cache
+def pins(extras: tuple[str, ...]) -> list[str]:
+    return requirements(extras)
+
+
+@pytest.fixture
+def space(whole_space: Space, monkeypatch: pytest.MonkeyPatch) -> Space:
+    """To which few files of the package are sent."""
+    monkeypatch.setattr(deployed_files, "PARTS", ("hub_tools.space.web",))
+    monkeypatch.setattr(deployed_files, "requirements", pins)
+    return whole_space
 
 
 def test_deploying_twice_gives_one_space_and_a_no_op(space: Space) -> None:
@@ -126,7 +148,7 @@ def test_deploying_twice_gives_one_space_and_a_no_op(space: Space) -> None:
         "HF_RELABEL_SEED": "0",
         "THEME": "calm",
     }
-    assert "nothing to do" in space.client.command("space", "deploy", RELEASE, space.id, *options).stdout
+    assert "nothing to do" in space.command(*options).stdout
 
 
 def test_the_front_matter_is_what_runs_the_space(space: Space) -> None:
@@ -183,12 +205,12 @@ def test_a_dry_run_sends_nothing(space: Space) -> None:
 
 def test_a_secret_is_sent_once_and_shown_never(space: Space, tmp_path: Path) -> None:
     assert "no secret HF_TOKEN" in space.deploy("--dry-run")["notes"][0]
-    said = space.client.command("space", "deploy", RELEASE, space.id, "--secret", "HF_TOKEN=SPACE_TOKEN")
+    said = space.command("--secret", "HF_TOKEN=SPACE_TOKEN")
     assert (said.returncode, "secrets HF_TOKEN" in said.stdout) == (0, True)
     again = space.deploy("--secret", "HF_TOKEN=SPACE_TOKEN")
     replaced = space.deploy("--secret", "HF_TOKEN=SPACE_TOKEN", "--replace-secrets")
     assert (again["secrets"], again["notes"], replaced["secrets"]) == ([], [], ["HF_TOKEN"])
-    missing = space.client.command("space", "deploy", RELEASE, space.id, "--secret", f"HF_TOKEN={SECRET}")
+    missing = space.command("--secret", f"HF_TOKEN={SECRET}")
     assert missing.returncode == 2
     shown = [said.stdout, said.stderr, missing.stdout, missing.stderr, json.dumps(again)]
     assert not any(SECRET in text for text in [*shown, *space.texts(tmp_path / "all").values()])
@@ -196,7 +218,7 @@ def test_a_secret_is_sent_once_and_shown_never(space: Space, tmp_path: Path) -> 
 
 def test_a_private_data_set_is_not_shown_to_everybody(space: Space) -> None:
     space.deploy()  # a public Space of another set
-    refused = space.client.command("space", "deploy", "user/private", space.id)
+    refused = space.command(release="user/private")
     assert refused.returncode == 7
     assert f"is private and the Space {space.id} is public" in refused.stderr
     hidden = Space(space.client, "user/hidden")
@@ -217,7 +239,7 @@ def test_a_private_data_set_is_not_shown_to_everybody(space: Space) -> None:
     ],
 )
 def test_what_cannot_be_deployed_is_said_in_a_line(arguments: list[str], code: int, said: str, client: Client) -> None:
-    done = client.command("space", "deploy", *arguments)
+    done = command_here(client, "space", "deploy", *arguments)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -270,7 +292,8 @@ def _shown(url: str, page: int) -> str:
 
 
 @pytest.mark.soak
-def test_the_deployed_files_start_in_a_fresh_environment(space: Space, tmp_path: Path) -> None:
+def test_the_deployed_files_start_in_a_fresh_environment(whole_space: Space, tmp_path: Path) -> None:
+    space = whole_space
     space.deploy()
     folder = tmp_path / "space"
     space.texts(folder)

@@ -35,8 +35,12 @@ KINDS = [
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*", "ignore::UserWarning:torch.*")
 
 
+STEPS = 4
+SHORT = {"max_steps": 1}
+
+
 def run(folder: Path, kind: str = "bi-encoder", name: str = "model", **options: Any) -> tuple[Path, TrainingReport]:
-    recipe_options = options.pop("recipe", {})
+    recipe_options = {"max_steps": STEPS, **options.pop("recipe", {})}
     out = folder / name
     rows = folder / "rows.jsonl"
     data = open_training_data(rows if rows.exists() else rows_file(folder))
@@ -53,8 +57,8 @@ def test_each_kind_trains_and_its_folder_loads(tmp_path: Path, kind: str) -> Non
     sets = [read_beir(beir_folder(tmp_path))]
     out, report = run(tmp_path, kind, sets=sets)
     assert report == read_training_report(out)
-    assert (report.steps, report.data.rows, report.data.config) == (8, 24, "original")
-    assert [point.step for point in report.curve if point.metrics] == list(range(1, 9))
+    assert (report.steps, report.data.rows, report.data.config) == (STEPS, 24, "original")
+    assert [point.step for point in report.curve if point.metrics] == list(range(1, STEPS + 1))
     assert 0 <= report.evaluations[0].metrics["ndcg@10"] <= 1
     model = load_model(str(out), device="cpu")
     if kind != "reranker":
@@ -75,8 +79,8 @@ def test_training_changes_the_model_and_the_best_evaluation_is_kept(
 
 
 def test_lora_is_kept_as_adapters_or_merged(tmp_path: Path) -> None:
-    kept, _ = run(tmp_path, "lora", "kept")
-    merged, _ = run(tmp_path, "lora", "merged", merge_adapters=True)
+    kept, _ = run(tmp_path, "lora", "kept", recipe=SHORT)
+    merged, _ = run(tmp_path, "lora", "merged", recipe=SHORT, merge_adapters=True)
     assert any(kept.rglob("adapter_config.json"))
     assert not any(merged.rglob("adapter_config.json"))
     texts = ["good 1 k 0", "bad 2 p 1"]
@@ -85,17 +89,18 @@ def test_lora_is_kept_as_adapters_or_merged(tmp_path: Path) -> None:
 
 
 def test_the_same_run_again_is_the_same_report_and_trains_nothing(tmp_path: Path) -> None:
-    out, report = run(tmp_path)
+    out, report = run(tmp_path, recipe=SHORT)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    assert run(tmp_path)[1] == report
+    assert run(tmp_path, recipe=SHORT)[1] == report
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
-    run(tmp_path)
+    run(tmp_path, recipe=SHORT)
+    other = {**SHORT, "learning_rate": 1e-4}
     with pytest.raises(ConfigError, match=r"holds another training run.*`overwrite=True`"):
-        run(tmp_path, recipe={"learning_rate": 1e-4})
-    assert run(tmp_path, recipe={"learning_rate": 1e-4}, overwrite=True)[1].recipe["learning_rate"] == 1e-4
+        run(tmp_path, recipe=other)
+    assert run(tmp_path, recipe=other, overwrite=True)[1].recipe["learning_rate"] == 1e-4
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     with pytest.raises(ConfigError, match="holds other files"):
@@ -112,7 +117,7 @@ def test_a_folder_where_another_process_trains_is_refused(tmp_path: Path) -> Non
     ):
         run(tmp_path)
     assert not (tmp_path / "model").exists()
-    run(tmp_path)
+    run(tmp_path, recipe=SHORT)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
@@ -127,7 +132,7 @@ class Slow(TrainerCallback):
         if state.global_step == 7:
             os.kill(os.getpid(), signal.SIGKILL)
 
-run(Path(sys.argv[1]), sys.argv[2], evaluate_every=3, callbacks=[Slow()])
+run(Path(sys.argv[1]), sys.argv[2], evaluate_every=3, callbacks=[Slow()], recipe={"max_steps": 8})
 """
 
 
@@ -136,11 +141,12 @@ run(Path(sys.argv[1]), sys.argv[2], evaluate_every=3, callbacks=[Slow()])
 def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, kind: str) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    whole, report = run(tmp_path / "a", kind, evaluate_every=3)
+    eight = {"max_steps": 8}
+    whole, report = run(tmp_path / "a", kind, evaluate_every=3, recipe=eight)
     done = forked.run(CODE, str(tmp_path / "b"), kind, modules=forked.MODELS)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert [path.name for path in (tmp_path / "b" / "model").glob("checkpoint-6")] == ["checkpoint-6"]
-    resumed, again = run(tmp_path / "b", kind, evaluate_every=3)
+    resumed, again = run(tmp_path / "b", kind, evaluate_every=3, recipe=eight)
     assert (report.resumed, again.resumed, again.steps) == (0, 1, 8)
     assert again.curve[-1].step == report.curve[-1].step
     for name, tensor in weights(whole).items():
@@ -151,7 +157,7 @@ def test_rows_that_cannot_be_trained_on_are_counted(tmp_path: Path) -> None:
     path = rows_file(tmp_path, 24)
     bare = {**json.loads(path.read_text().splitlines()[0]), "query_id": "x", "negative_passages": []}
     path.write_text(path.read_text() + "\n" + json.dumps(bare))
-    _, report = run(tmp_path, "reranker")
+    _, report = run(tmp_path, "reranker", recipe=SHORT)
     assert (report.data.rows, report.data.skipped) == (24, 1)
 
 
@@ -167,8 +173,8 @@ def test_a_config_of_a_release_names_what_it_was_built_from(tmp_path: Path) -> N
 @pytest.mark.parametrize("use", ["distillation", "perc-pos"])
 def test_baselines_train_with_a_teacher(tmp_path: Path, use: str) -> None:
     teacher = {"use": use, "model": tiny_bert(tmp_path / "teacher"), "kind": "bi-encoder"}
-    _, report = run(tmp_path, recipe={"teacher": teacher})
-    assert (report.technique, report.steps) == (use, 8)
+    _, report = run(tmp_path, recipe={"teacher": teacher, **SHORT})
+    assert (report.technique, report.steps) == (use, 1)
 
 
 def test_a_logger_that_is_not_installed_is_named(tmp_path: Path) -> None:
@@ -187,7 +193,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 
 def test_time_adds_up_over_sittings(tmp_path: Path) -> None:
     started = time.monotonic()
-    _, report = run(tmp_path)
+    _, report = run(tmp_path, recipe=SHORT)
     assert 0 < report.seconds <= time.monotonic() - started
 
 
