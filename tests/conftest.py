@@ -38,17 +38,18 @@ def _from_another_place(worker: str, files: list[str]) -> list[str]:
 LONGEST = (
     "hub_tools/releases/test_push.py",
     "trainers/training/test_training.py",
-    "hub_tools/judging/test_distributed.py",
     "pages/test_pages.py",
     "hub_tools/space/test_space_adjudication.py",
-    "hub_tools/commands/test_main_job.py",
-    "hub_tools/jobs/test_jobs.py",
     "cards/test_model_card.py",
     "trainers/comparing/test_compare.py",
-    "hub_tools/releases/test_push_model.py",
+    "hub_tools/jobs/test_jobs.py",
+    "hub_tools/endpoints/test_local_endpoint.py",
+    "hub_tools/releases/test_push_killed.py",
     "hub_tools/judging/test_planning.py",
-    "hub_tools/space/test_space_browsing.py",
-    "trainers/students/test_judge_bench.py",
+    "hub_tools/commands/test_main_job.py",
+    "hub_tools/releases/test_push_model.py",
+    "hub_tools/commands/test_extras.py",
+    "hub_tools/space/test_space_deploy.py",
 )
 """Files that take longest begin first, so that no worker is left alone with one of them at the end."""
 
