@@ -192,9 +192,17 @@ def _limits(facts: ModelFacts) -> Iterator[Markdown]:
     else:
         yield Markdown("Nothing was measured, on no task, field or language.")
     if names and report.best_step is not None:
+        dev = ", ".join(as_text(shown_name(each.name)) for each in report.dev)
         yield Markdown(
-            "The best step was chosen by evaluations during training. Where these were on a set above, its numbers are"
-            " a little too good."
+            f"The best step was chosen on {dev}."
+            if dev
+            else "The best step was chosen by evaluations during training. Where these were on a set above, its numbers"
+            " are a little too good."
+        )
+    for name, count in sorted(report.trained_queries.items()):
+        yield Markdown(
+            f"Of the queries of {as_text(shown_name(name))}, {count:,} were trained on: its numbers say little of other"
+            " queries."
         )
     if names and report.kind == "reranker":
         yield Markdown("Its numbers depend on the search that found what it put in order, too.")

@@ -110,7 +110,9 @@ class TrainingReport(_Part):
         recipe: all fields of the recipe as they were used.
         base: the model training started from. Of a static student: its teacher.
         steps: updates made; `seconds` is their time by the clock, over all sittings of a run that was resumed.
-        best_step: whose weights were kept, where an evaluation chose; None for the last.
+        best_step: whose weights were kept, where an evaluation on `dev` chose; None for the last.
+        dev: the sets that chose the step.
+        trained_queries: how many queries of each set of `evaluations` are in the rows that were trained on.
         before: the untrained model on the sets of `evaluations`; none where it was not evaluated.
         comparison: the same training on the config `original`.
         technique: how false negatives were treated beyond the config: "distillation", "perc-pos" or None.
@@ -128,6 +130,8 @@ class TrainingReport(_Part):
     steps: int
     epochs: float | None = None
     best_step: int | None = None
+    dev: tuple[EvaluationSet, ...] = ()
+    trained_queries: dict[str, int] = Field(default_factory=dict)
     seconds: float
     resumed: int = 0
     hardware: Hardware = Hardware()

@@ -118,7 +118,9 @@ class CompareSettings(Settings):
     arms: tuple[str, ...] = ()
     """Configs, or `config+distillation`; all that were built when not given."""
     runs: str | None = None
-    """Folder that keeps finished runs, so that the same job goes on from there."""
+    """Folder that keeps finished runs and their models, so that the same job goes on from there."""
+    drop_models: bool = False
+    """Delete each model once it is measured: less disk, but another set or metric trains anew."""
     device: str | None = None
     """torch device, such as cpu; found out when not given."""
 
@@ -136,6 +138,8 @@ class TrainSettings(Settings):
     """Fields of the recipe to set otherwise."""
     eval: tuple[str, ...] = ()
     """What to measure on, before, during and after."""
+    dev: tuple[str, ...] = ()
+    """Other sets, by which the best step is kept; the last one when not given."""
     compare_original: bool = False
     """Train on the original rows too, for the model's card."""
     seed: int | None = None

@@ -16,11 +16,13 @@ def compare_section(evidence: Mapping[str, Any]) -> str:
     student = evidence.get("student", {})
     seeds = len(evidence.get("seeds", ()))
     baseline = as_code(evidence["baseline"])
+    gone = [f"{count} more of {as_text(name)}" for name, count in sorted(evidence.get("left_out", {}).items())]
+    left_out = f" ({' and '.join(gone)} left out, being trained on)" if gone else ""
     return (
         f"A small student ({as_text(student.get('recipe', 'static'))}, {as_text(student.get('model', ''))}) was trained"
-        f" on each config, {seeds} {'seed' if seeds == 1 else 'seeds'}, and measured on {sets}. Differences to"
-        f" {baseline} are in points of {as_text(evidence['metric'])} × 100, with 95 % intervals over queries and seeds;"
-        f" p is Holm's correction of a paired test.\n\n{compare_table(evidence)}\n\n"
+        f" on each config, {seeds} {'seed' if seeds == 1 else 'seeds'}, and measured on {sets}{left_out}. Differences"
+        f" to {baseline} are in points of {as_text(evidence['metric'])} × 100, with 95 % intervals over queries and"
+        f" seeds; p has Holm's correction for the number of configs.\n\n{compare_table(evidence)}\n\n"
         f"{as_code(evidence['chosen'])} is what this speaks for: {as_text(evidence['reason'])}.\n"
     )
 
@@ -36,11 +38,11 @@ def compare_table(evidence: Mapping[str, Any]) -> Markdown:
 def _difference(arm: Mapping[str, Any]) -> list[Any]:
     if "difference" not in arm:
         return [None, None, None]
-    low, high = 100 * arm["low"], 100 * arm["high"]
+    difference, low, high, p = (arm[name] for name in ("difference", "low", "high", "p_holm"))
     return [
-        Markdown(f"{100 * arm['difference']:+.2f}"),
-        Markdown(f"{low:+.2f} to {high:+.2f}"),
-        Markdown(f"{arm['p_holm']:.4f}"),
+        Markdown(f"{100 * difference:+.2f}"),
+        "not known" if low is None else Markdown(f"{100 * low:+.2f} to {100 * high:+.2f}"),
+        None if p is None else Markdown(f"{p:.4f}"),
     ]
 
 

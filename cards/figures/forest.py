@@ -27,6 +27,7 @@ class ForestLine:
     """A difference, in points.
 
     Attributes:
+        low, high: None where they are not known: the line is a point then.
         weight: of a set in a summary, in [0, 1]: the size of its square; None for a usual one.
         group: lines of one group stand together, under its name; none for "" and None.
         is_summary: drawn as a diamond.
@@ -34,11 +35,18 @@ class ForestLine:
 
     name: str
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     weight: float | None = None
     group: str | None = ""
     is_summary: bool = False
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the line that is drawn."""
+        if self.low is None or self.high is None:
+            return self.difference, self.difference
+        return self.low, self.high
 
 
 def compare_lines(evidence: Mapping[str, Any]) -> list[ForestLine]:
@@ -49,13 +57,18 @@ def compare_lines(evidence: Mapping[str, Any]) -> list[ForestLine]:
             continue
         name = arm["name"]
         several = len(arm["differences"]) > 1
-        for each, (difference, low, high) in sorted(arm["differences"].items()):  # as a manifest has them
+        for each, values in sorted(arm["differences"].items()):  # as a manifest has them
             label, group = (each, name) if several else (name, "")
-            lines.append(ForestLine(label, 100 * difference, 100 * low, 100 * high, group=group))
+            lines.append(ForestLine(label, *points_of(*values), group=group))
         if several:
-            values = (100 * arm["difference"], 100 * arm["low"], 100 * arm["high"])
+            values = points_of(arm["difference"], arm["low"], arm["high"])
             lines.append(ForestLine("all", *values, group=name, is_summary=True))
     return lines
+
+
+def points_of(difference: float, low: float | None, high: float | None) -> tuple[float, float | None, float | None]:
+    """In points; a bound that is not known stays so."""
+    return 100 * difference, None if low is None else 100 * low, None if high is None else 100 * high
 
 
 def compare_png(evidence: Mapping[str, Any]) -> bytes:
@@ -90,7 +103,7 @@ def forest_png(lines: Sequence[ForestLine], *, title: str, unit: str = "nDCG@10,
     """
     shown = list(lines[:MOST_LINES])
     for line in shown:
-        if not all(map(math.isfinite, (line.difference, line.low, line.high))):
+        if not all(map(math.isfinite, (line.difference, *line.ends))):
             raise ConfigError(f"{one_line(line.name)}: {_numbers(line)} cannot be drawn, as a number is not finite.")
     below = _heights(shown)
     height = _TOP + _BOTTOM + sum(below) + len(shown) * _STEP
@@ -137,8 +150,8 @@ class _Scale:
 
     @classmethod
     def of(cls, lines: Sequence[ForestLine]) -> _Scale:
-        low = min([0.0, *(min(line.low, line.difference) for line in lines)])
-        high = max([0.0, *(max(line.high, line.difference) for line in lines)])
+        low = min([0.0, *(min(line.ends[0], line.difference) for line in lines)])
+        high = max([0.0, *(max(line.ends[1], line.difference) for line in lines)])
         if high - low < 1e-6:
             low, high = -1.0, 1.0
         rough = (high - low) / _TICKS
@@ -157,11 +170,12 @@ class _Scale:
 
 def _draw(writer: Writer, line: ForestLine, y: float, scale: _Scale) -> None:
     pen, bold = writer.pen, line.is_summary
-    color = _BETTER if line.low > 0 else _WORSE if line.high < 0 else _UNSURE
+    low, high = line.ends
+    color = _UNSURE if line.low is None else _BETTER if low > 0 else _WORSE if high < 0 else _UNSURE
     writer.write(_LEFT - 0.1, y, line.name, width=_LEFT - 0.1 - MARGIN, align="right", bold=bold)
-    pen.box(scale.at(line.low), y - 0.01, scale.at(line.high) - scale.at(line.low), 0.02, color)
-    if line.is_summary:
-        pen.diamond(scale.at(line.low), scale.at(line.difference), scale.at(line.high), y, 0.075, color)
+    pen.box(scale.at(low), y - 0.01, scale.at(high) - scale.at(low), 0.02, color)
+    if line.is_summary and line.low is not None:
+        pen.diamond(scale.at(low), scale.at(line.difference), scale.at(high), y, 0.075, color)
     else:
         side = 0.1 if line.weight is None else 0.05 + 0.12 * min(max(line.weight, 0.0), 1.0) ** 0.5
         pen.box(scale.at(line.difference) - side / 2, y - side / 2, side, side, color)
@@ -172,5 +186,6 @@ def _draw(writer: Writer, line: ForestLine, y: float, scale: _Scale) -> None:
 
 
 def _numbers(line: ForestLine, digits: int = 2) -> str:
-    difference, low, high = (round(value, digits) + 0.0 for value in (line.difference, line.low, line.high))
-    return f"{difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    difference, low, high = (round(value, digits) + 0.0 for value in (line.difference, *line.ends))
+    bounds = "" if line.low is None or line.high is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{difference:+.{digits}f}{bounds}"

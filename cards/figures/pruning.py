@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, table
-from hf_relabel.cards.figures.forest import ForestLine, forest_alt, forest_png
+from hf_relabel.cards.figures.forest import ForestLine, forest_alt, forest_png, points_of
 
 PRUNING = "figures/pruning.png"
 PRUNE, KEEP = "Better without", "Keep"
@@ -20,9 +20,7 @@ def pruning_lines(report: Mapping[str, Any]) -> list[ForestLine]:
     return [
         ForestLine(
             each["subset"] or "(none)",
-            100 * each["harm"],
-            100 * each["low"],
-            100 * each["high"],
+            *points_of(each["harm"], each["low"], each["high"]),
             weight=each["rows"] / most,
             group=KEEP if each["keep"] else PRUNE,
         )
@@ -59,8 +57,8 @@ def pruning_report(report: Mapping[str, Any], figure: str) -> str:
             each["rows"],
             Markdown(f"{report['with_all'] + each['harm']:.4f}"),
             Markdown(f"{100 * each['harm']:+.2f}"),
-            Markdown(f"{100 * each['low']:+.2f} to {100 * each['high']:+.2f}"),
-            Markdown(f"{each['p_holm']:.4f}"),
+            "not known" if each["low"] is None else Markdown(f"{100 * each['low']:+.2f} to {100 * each['high']:+.2f}"),
+            None if each["p_holm"] is None else Markdown(f"{each['p_holm']:.4f}"),
             "keep" if each["keep"] else "prune",
         ]
         for each in report["subsets"]

@@ -9,7 +9,7 @@ import click
 
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.completion import one_of, recipes
-from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_folder, runs_shown
+from hf_relabel.hub_tools.commands.kept_runs import DROP_MODELS_HELP, RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
     from hf_relabel.trainers.comparing.compare import CompareReport
@@ -25,7 +25,12 @@ Examples:
 @click.command("compare", epilog=EPILOG)
 @click.argument("release", metavar="RELEASE")
 @click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help="BEIR folder or nanobeir[:NAME] ….")
-@click.option("--arm", "arms", multiple=True, help="Config, or config+distillation, config+perc-pos. All configs.")
+@click.option(
+    "--arm",
+    "arms",
+    multiple=True,
+    help="Config, or config+distillation, config+perc-pos, beside original and remove-hn. All configs.",
+)
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="How many seeds.")
 @click.option(
     "--recipe",
@@ -36,6 +41,7 @@ Examples:
 @click.option("--teacher", help="Cross-encoder for +distillation and +perc-pos.")
 @click.option("--metric", default="ndcg@10", show_default=True)
 @click.option("--runs", metavar="FOLDER", help=RUNS_HELP)
+@click.option("--drop-models", is_flag=True, help=DROP_MODELS_HELP)
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
 @click.option("--figure", help="Write the forest plot to this PNG file.")
 @click.option("--no-write", is_flag=True, help="Only show the outcome; leave card and default config as they are.")
@@ -83,6 +89,7 @@ def run_comparison(
     teacher: str | None = None,
     metric: str = "ndcg@10",
     runs: str | None = None,
+    drop_models: bool = False,
     device: str | None = None,
 ) -> CompareReport:
     """Open what is named and compare."""
@@ -106,6 +113,7 @@ def run_comparison(
             metric=metric,
             folder=folder,
             device=device,
+            keep_models=not drop_models,
             progress=show,
         )
 

@@ -11,9 +11,11 @@ from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 RUNS_HELP = (
-    "Folder that keeps what every run measured, so that the same command goes on where it was stopped; one in the cache"
-    " of the Hub's client ($HF_HOME/hf-relabel/runs) when not given."
+    "Folder that keeps the model of every run and what it measured, so that the same command goes on where it was"
+    " stopped, and with another --eval trains nothing; one in the cache of the Hub's client ($HF_HOME/hf-relabel/runs)"
+    " when not given."
 )
+DROP_MODELS_HELP = "Delete each model once it is measured: less disk, but another --eval or --metric trains anew."
 
 
 def runs_folder(given: str | None) -> Path:
@@ -26,7 +28,11 @@ def runs_folder(given: str | None) -> Path:
 
 def kept_note(folder: Path) -> str:
     """What is said at the end."""
-    return f"Each run is kept in {folder}: more seeds or configs train only what is new."
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return (
+        f"Each run is kept in {folder} ({size / 1e6:,.0f} MB): more seeds or configs train only what is new, another"
+        " set or metric only measures."
+    )
 
 
 @contextmanager

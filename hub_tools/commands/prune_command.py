@@ -9,7 +9,7 @@ import click
 
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.completion import one_of, recipes
-from hf_relabel.hub_tools.commands.kept_runs import RUNS_HELP, kept_note, runs_folder, runs_shown
+from hf_relabel.hub_tools.commands.kept_runs import DROP_MODELS_HELP, RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
     from hf_relabel.trainers.comparing.prune import PruneReport
@@ -37,6 +37,7 @@ Then, without the subsets that harm:
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
 @click.option("--metric", default="ndcg@10", show_default=True)
 @click.option("--runs", metavar="FOLDER", help=RUNS_HELP)
+@click.option("--drop-models", is_flag=True, help=DROP_MODELS_HELP)
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
 @click.option("--figure", help="Write the plot to this PNG file.")
 @click.option(
@@ -52,6 +53,7 @@ def command(
     changes: tuple[str, ...],
     metric: str,
     runs: str | None,
+    drop_models: bool,
     device: str | None,
     figure: str | None,
     report_file: str | None,
@@ -81,6 +83,7 @@ def command(
             metric=metric,
             folder=folder,
             device=device,
+            keep_models=not drop_models,
             progress=show,
         )
     if figure:

@@ -27,6 +27,7 @@ Examples:
   hf relabel train --list
   hf relabel train user/train-relabeled@v1.0.0 --config relabel --recipe e5-base --out model
   hf relabel train cleaned --recipe static --eval beir/scifact --out model
+  hf relabel train cleaned --recipe e5-base --eval beir/scifact --dev beir/scifact:dev --out model
   hf relabel train cleaned --recipe my-recipe.yaml --set max_steps=500 --set loss.negatives=15 --out model"""
 
 
@@ -44,11 +45,11 @@ Examples:
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
 @click.option("--out", help="Folder of the run. The same command again goes on from its last checkpoint.")
 @click.option("--eval", "sets", multiple=True, metavar="SET", help="BEIR folder, nanobeir[:NAME] … May be repeated.")
+@click.option("--dev", multiple=True, metavar="SET", help="Other sets, by which the best step is kept; else the last.")
 @click.option("--seed", type=int, help="In place of the recipe's.")
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
 @click.option("--evaluate-every", type=click.IntRange(min=1), help="Steps between evaluations: a tenth of the run.")
 @click.option("--compare-original", is_flag=True, help="Train on the original rows too, for the model's card.")
-@click.option("--keep-last", is_flag=True, help="Keep the last weights, not those of the best evaluation.")
 @click.option("--merge-adapters", is_flag=True, help="Save LoRA merged into the model.")
 @click.option("--log-to", multiple=True, help="tensorboard, trackio or wandb, where it is installed.")
 @click.option("--overwrite", is_flag=True, help="Delete what another run left in the folder.")
@@ -62,7 +63,6 @@ def command(
     changes: tuple[str, ...],
     out: str | None,
     sets: tuple[str, ...],
-    keep_last: bool,
     list_recipes: bool,
     as_json: bool,
     **options: Any,
@@ -79,7 +79,7 @@ def command(
     with goes_on(lambda: f"The same command again goes on from the last checkpoint in {out}, if there is one."):
         report = run_training(
             data, out, config=config, revision=revision, recipe=recipe, changes=recipe_changes(changes), sets=sets,
-            keep_best=not keep_last, **options,
+            **options,
         )  # fmt: skip
     show_training(report, out, as_json)
 
@@ -93,6 +93,7 @@ def run_training(
     recipe: str,
     changes: dict[str, Any],
     sets: tuple[str, ...],
+    dev: tuple[str, ...] = (),
     compare_original: bool = False,
     **options: Any,
 ) -> TrainingReport:
@@ -107,14 +108,14 @@ def run_training(
 
     # The static student's teacher is taken out of a package where that is installed, so that it needs no network.
     base = default_student().model_dump(mode="json") if recipe == "static" else recipe
-    loaded, opened = load_recipe(base, **changes), open_sets(sets)
+    loaded, opened, chosen_on = load_recipe(base, **changes), open_sets(sets), open_sets(dev)
     with quiet_libraries():
         rows = open_training_data(data, config, revision=revision)
     # Names are known to be right by now; this takes seconds.
     from hf_relabel.trainers.training.run import train
 
     with _steps_told("training") as callbacks:
-        report = train(loaded, rows, out, sets=opened, callbacks=callbacks, **options)
+        report = train(loaded, rows, out, sets=opened, dev=chosen_on, callbacks=callbacks, **options)
     if not compare_original or report.comparison is not None or report.data.config == Technique.ORIGINAL:
         return report
     if not opened:
@@ -122,7 +123,9 @@ def run_training(
     with quiet_libraries():
         original = open_training_data(data, Technique.ORIGINAL, revision=revision)
     with _steps_told("training on the original rows") as callbacks:
-        other = train(loaded, original, Path(out) / COMPARISON, sets=opened, callbacks=callbacks, **options)
+        other = train(
+            loaded, original, Path(out) / COMPARISON, sets=opened, dev=chosen_on, callbacks=callbacks, **options
+        )
     return with_comparison(report, out, other)
 
 

@@ -32,7 +32,7 @@ _PLAIN_PATHS = re.compile(
     r"source\.location|build\.calibration|.*\.(judge\.(model|file)|recipe|teacher|weights|truth|answers\[\d+\]|eval\[\d+\])"
 )
 """Fields whose value may be a path however plain it looks."""
-_EVALUATIONS = re.compile(r".*\.eval\[\d+\]")
+_EVALUATIONS = re.compile(r".*\.(eval|dev)\[\d+\]")
 _ON_THE_HUB = re.compile(r"(nanobeir|air-bench)(:.*)?")
 _WITH_TORCH = {kind.kind for kind in (CrossEncoderJudge, SimilarityJudge, StudentJudge)}
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 
-SECTIONS = ("coverage_audit", "coverage_calibration", "coverage_positions")
+SECTIONS = ("coverage_audit", "coverage_calibration", "coverage_positions", "coverage_comparisons")
 """Modules beside this one."""
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.trainers.comparing.compare import Arm, measure, report_on
+from hf_relabel.trainers.comparing.compare import report_on
+from hf_relabel.trainers.comparing.measurements import measure
+from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import open_config
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe

@@ -629,6 +629,15 @@ def test_text_around_our_block_keeps_its_bytes(before: str, after: str) -> None:
     assert render_model_card(other, second) == second
 
 
+def test_who_chose_the_step_and_what_was_trained_on_is_said() -> None:
+    chosen = report(dev=(EvaluationSet(name="fiqa *dev*"),), trained_queries={"nq": 12})
+    card = render_model_card(facts(report=chosen), None)
+    assert r"The best step was chosen on fiqa &#42;dev&#42;." in card
+    assert "Of the queries of nq, 12 were trained on: its numbers say little of other queries." in card
+    assert "its numbers are a little too good" in render_model_card(facts(), None)  # of a report of before
+    assert "best step" not in render_model_card(facts(report=report(best_step=None)), None)
+
+
 def test_broken_markers_are_refused() -> None:
     with pytest.raises(CardError, match=r"README\.md, line 3: .* is never ended"):
         render_model_card(facts(), "# Mine\n\n<!-- hf-relabel:begin card -->\n")

@@ -44,7 +44,8 @@ def _beir(folder: Path, rows: list[dict[str, Any]], truth: Mapping[str, Mapping[
     _jsonl(
         folder / "corpus.jsonl", ({"_id": key, "title": "", "text": value["text"]} for key, value in passages.items())
     )
-    _jsonl(folder / "queries.jsonl", ({"_id": row["query_id"], "text": row["query"]} for row in rows))
+    # In other words than those that are trained on.
+    _jsonl(folder / "queries.jsonl", ({"_id": row["query_id"], "text": f"Tell me: {row['query']}"} for row in rows))
     lines = ["query-id\tcorpus-id\tscore"]
     for row in rows:
         relevant = [_positive(row)["docid"], *truth[row["query_id"]]["false_negatives"]]

@@ -19,8 +19,12 @@ def rows_file(folder: Path, rows: int = 24, *, positives: int = 2) -> Path:
     return path
 
 
-def beir_folder(folder: Path, rows: int = 24, name: str = "beir") -> Path:
-    """The same queries with their positives as a set to evaluate on."""
+def beir_folder(folder: Path, rows: int = 24, name: str = "beir", *, trained: int = 0, ask: str = "ask") -> Path:
+    """The same queries in other words, with their positives, as a set to evaluate on.
+
+    Args:
+        trained: so many of the queries are in the words of the rows.
+    """
     place = folder / name
     (place / "qrels").mkdir(parents=True)
     made = plain_rows(rows, positives=2, negatives=4)
@@ -28,7 +32,11 @@ def beir_folder(folder: Path, rows: int = 24, name: str = "beir") -> Path:
     write_lines(
         place / "corpus.jsonl", [{"_id": each["docid"], "title": "", "text": each["text"]} for each in passages]
     )
-    write_lines(place / "queries.jsonl", [{"_id": row["query_id"], "text": row["query"]} for row in made])
+    queries = [row["query"] if number < trained else f"{ask} {row['query']}" for number, row in enumerate(made)]
+    write_lines(
+        place / "queries.jsonl",
+        [{"_id": row["query_id"], "text": query} for row, query in zip(made, queries, strict=True)],
+    )
     qrels = [f"{row['query_id']}\t{each['docid']}\t1" for row in made for each in row["positive_passages"]]
     (place / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *qrels]), encoding="utf-8")
     return place

@@ -16,14 +16,9 @@ from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.calls.progress_bars import running
-from hf_relabel.trainers.comparing.compare import (
-    METRIC,
-    SEEDS,
-    CompareReport,
-    Progress,
-    measure,
-    report_on,
-)
+from hf_relabel.trainers.comparing.choosing import interval_text, p_text, undecided
+from hf_relabel.trainers.comparing.compare import CompareReport, report_on
+from hf_relabel.trainers.comparing.measurements import METRIC, SEEDS, Progress, measure
 from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import TrainingData
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
@@ -40,16 +35,17 @@ class PrunedSubset:
 
     Attributes:
         rows: of the subset.
-        harm: what was gained without it: above 0 where it harms; `low` and `high` bound it.
+        harm: what was gained without it: above 0 where it harms; `low` and `high` bound it, None where one seed or one
+            query leaves them unknown, as `p_holm` is then.
         keep: whether it should stay.
     """
 
     subset: str
     rows: int
     harm: float
-    low: float
-    high: float
-    p_holm: float
+    low: float | None
+    high: float | None
+    p_holm: float | None
     keep: bool
 
 
@@ -88,8 +84,8 @@ class PruneReport(Shown):
                 "rows": each.rows,
                 f"{self.metric} without it": f"{self.with_all + each.harm:.4f}",
                 "change": f"{100 * each.harm:+.2f}",
-                "95 % interval": f"[{100 * each.low:+.2f}, {100 * each.high:+.2f}]",
-                "p (Holm)": f"{each.p_holm:.4f}",
+                "95 % interval": interval_text(each.low, each.high),
+                "p (Holm)": p_text(each.p_holm),
                 "advice": "keep" if each.keep else "prune",
             }
             for each in self.subsets
@@ -98,7 +94,9 @@ class PruneReport(Shown):
         text = f"{table}\nWith all subsets {self.with_all:.4f}"
         if self.with_kept is not None:
             text += f"; with those kept {self.with_kept:.4f}"
-        return f"{text}. Keep: {', '.join(self.kept)}."
+        for name, count in self.comparison.measurements.left_out.items():
+            text += f". {name}: {count} {'query is' if count == 1 else 'queries are'} trained on, and left out"
+        return f"{text}. Keep: {', '.join(self.kept)}{undecided(self.comparison.differences)}."
 
 
 @needs("train", "Pruning")
@@ -112,6 +110,7 @@ def prune(
     metric: str = METRIC,
     folder: str | Path | None = None,
     device: str | None = None,
+    keep_models: bool = True,
     progress: Progress | bool | None = True,
 ) -> PruneReport:
     """Train without each subset in turn, and say which to keep: those whose removal does not help significantly.
@@ -122,10 +121,10 @@ def prune(
 
     Args:
         data: rows of at least two subsets.
-        sets: to measure on.
+        sets: to measure on. Queries that are trained on are left out, as in `compare`.
         recipe: of what is trained; None for the static student.
-        folder: where runs are kept; None keeps nothing.
-        progress: as for `compare`.
+        folder: where runs and their models are kept; None keeps nothing.
+        keep_models, progress: as for `compare`.
 
     Raises:
         ConfigError: there are fewer than two subsets, or a run cannot be made.
@@ -138,7 +137,14 @@ def prune(
     if len(counts) < 2:
         raise ConfigError(f"{data.used.location} has one subset: there is nothing to leave out.")
     with running(progress, "pruning") as tell:
-        settings = {"seeds": seeds, "metric": metric, "folder": folder, "device": device, "progress": tell}
+        settings = {
+            "seeds": seeds,
+            "metric": metric,
+            "folder": folder,
+            "device": device,
+            "keep_models": keep_models,
+            "progress": tell,
+        }
         return _pruned(data, sets, student, counts, settings)
 
 
@@ -163,7 +169,13 @@ def _pruned(
         found = report.differences[f"without {name or '(none)'}"]
         pruned.append(
             PrunedSubset(
-                name, counts[name], found.difference, found.low, found.high, found.p_holm, keep=not found.is_better
+                name,
+                counts[name],
+                found.difference,
+                found.overall.low,
+                found.overall.high,
+                found.known_p,
+                keep=not found.is_better,
             )
         )
     pruned.sort(key=lambda each: (-each.harm, each.subset))
@@ -171,7 +183,7 @@ def _pruned(
     kept = tuple(sorted(each.subset for each in pruned if each.keep))
     with_kept = None
     if gone and kept:
-        last = measure([_without(data, student, gone, KEPT)], sets, **settings)
+        last = measure([_without(data, student, gone, KEPT)], report.measurements.sets, **settings)
         with_kept = last.mean(KEPT)
     return PruneReport(report.measurements.metric, tuple(pruned), kept, report.means[EVERYTHING], with_kept, report)
 

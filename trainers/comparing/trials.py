@@ -1,4 +1,4 @@
-"""The runs of a comparison: each trained and measured once, and kept in a folder that several processes may share."""
+"""The runs of a comparison: each trained once, measured once on each set, and kept for other processes and sets."""
 
 from __future__ import annotations
 
@@ -6,18 +6,34 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.disk.one_process import one_process
+from hf_relabel.cards.training_report import DataUsed, TrainingReport
 from hf_relabel.trainers.data.training_data import TrainingData
-from hf_relabel.trainers.evaluation.evaluator import evaluate_model
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.recipes.recipe import Recipe
+
+ANY_CONFIG = "compared"
+"""Stands for the config in what is kept of a run: it is known by its recipe, rows and seed, whoever has these rows."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run measured.
+
+    Attributes:
+        rows: that it was trained on.
+        values: by set, the metric of each query, in the order of its judgements.
+    """
+
+    rows: int
+    values: Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -37,27 +53,36 @@ class Arm:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: one arm with one seed."""
+    """One run: one arm trained with one seed."""
 
     arm: Arm
     data: TrainingData
     seed: int
+
+    def key(self) -> str:
+        """What changes when the model would. Arms that train the same on the same rows share a run."""
+        return _key([self.arm.recipe.model_dump(mode="json"), self.data.fingerprint, self.seed])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What each run is measured by.
+
+    Attributes:
+        depth: documents of a ranking.
+        device: torch device, of training too; None for the library's choice.
+        keep_models: keep each model beside what it measured, so that another set or metric needs no training.
+    """
+
     sets: tuple[RetrievalSet, ...]
     metric: str
     depth: int
-    device: str | None
+    device: str | None = None
+    keep_models: bool = True
 
-    def key(self) -> str:
-        """What changes when the outcome would. Arms that train the same on the same rows share a run."""
-        values = [
-            self.arm.recipe.model_dump(mode="json"),
-            self.data.fingerprint,
-            self.seed,
-            self.metric,
-            self.depth,
-            [[each.about.model_dump(mode="json"), _digest(each)] for each in self.sets],
-        ]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    def key(self, data: RetrievalSet) -> str:
+        """What changes when the values on a set would."""
+        return _key([self.metric, self.depth, data.about.model_dump(mode="json"), _digest(data)])
 
 
 @contextmanager
@@ -72,45 +97,64 @@ def kept_in(folder: str | Path | None) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def outcome(trial: Trial, runs: Path, *, busy: Callable[[], None]) -> dict[str, Any]:
-    """What a run measured: as it was kept, else by running it.
+def outcome(trial: Trial, measure: Measure, runs: Path, *, busy: Callable[[], None]) -> Outcome:
+    """What a run measured: as it was kept, else by the model that was kept, else by training it.
 
     Args:
         busy: called where another process makes this very run; what it finds is waited for.
     """
-    kept = runs / f"{trial.key()}.json"
-    if not kept.is_file():
-        with one_process(kept.with_suffix(".lock"), busy):
-            if not kept.is_file():
-                _run(trial, kept)
-    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-    return found
+    files = {data.about.name: runs / f"{trial.key()}-{measure.key(data)}.json" for data in measure.sets}
+
+    def missing() -> list[RetrievalSet]:
+        return [data for data in measure.sets if not files[data.about.name].is_file()]
+
+    if missing():
+        with one_process(runs / f"{trial.key()}.lock", busy):
+            _run(trial, measure, runs / trial.key(), {data.about.name: files[data.about.name] for data in missing()})
+    found = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+    return Outcome(next(iter(found.values()))["rows"], {name: each["values"] for name, each in found.items()})
 
 
-def _run(trial: Trial, kept: Path) -> None:
+def _run(trial: Trial, measure: Measure, place: Path, files: Mapping[str, Path]) -> None:
+    """Measure on the sets that have no file yet; the model is trained if it is not there."""
+    from hf_relabel.trainers.evaluation.evaluator import evaluate_model
     from hf_relabel.trainers.loading import load_trained
+
+    if not files:
+        return
+    report = _trained(trial, place, measure.device)
+    model = load_trained(place, report, device=measure.device)
+    for data in measure.sets:
+        if data.about.name not in files:
+            continue
+        per_query = evaluate_model(model, data, metrics=(measure.metric,), top_k=measure.depth).per_query
+        values = [per_query[query_id][measure.metric] for query_id in data.qrels]
+        result = {"arm": trial.arm.name, "seed": trial.seed, "rows": report.data.rows, "values": values}
+        with written_whole(files[data.about.name]) as file:
+            file.write(json.dumps(result).encode())
+    if not measure.keep_models:
+        shutil.rmtree(place)
+
+
+def _trained(trial: Trial, place: Path, device: str | None) -> TrainingReport:
+    """The report of the run, whose model is in its folder from now on."""
     from hf_relabel.trainers.training.run import train
 
-    place = kept.with_suffix("")
-    report = train(
+    used = DataUsed(location=f"{trial.data.used.location} ({trial.arm.name})", config=ANY_CONFIG)
+    return train(
         trial.arm.recipe,
-        trial.data,
+        replace(trial.data, used=used),
         place,
         seed=trial.seed,
-        device=trial.device,
+        device=device,
         progress=False,
         # A student is trained again in less time than its checkpoints take.
         checkpoints=trial.arm.recipe.kind != "static",
     )
-    model = load_trained(place, report, device=trial.device)
-    values = {}
-    for each in trial.sets:
-        per_query = evaluate_model(model, each, metrics=(trial.metric,), top_k=trial.depth).per_query
-        values[each.about.name] = [per_query[query_id][trial.metric] for query_id in each.qrels]
-    result = {"arm": trial.arm.name, "seed": trial.seed, "rows": report.data.rows, "values": values}
-    with written_whole(kept) as file:
-        file.write(json.dumps(result).encode())
-    shutil.rmtree(place)
+
+
+def _key(values: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _digest(data: RetrievalSet) -> str:

@@ -18,7 +18,7 @@ from hf_relabel.trainers.evaluation.search import TOP_K, Progress, bm25, rerank,
 from hf_relabel.trainers.evaluation.sets import RetrievalSet, Run
 
 METRICS = ("ndcg@10", "map@100", "recall@100", "mrr@10")
-"""The first decides which checkpoint is best."""
+"""The first decides which step is best, where a dev set chooses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
     """Our evaluation as an evaluator of sentence-transformers: for `evaluator=` of any of its trainers.
 
     With several sets, the mean of the first metric over them decides which checkpoint is best
-    (`load_best_model_at_end=True`, `metric_for_best_model="eval_ndcg@10"`).
+    (`load_best_model_at_end=True`, `metric_for_best_model="eval_ndcg@10"`). Figures of the sets that decided are too
+    good: report those of others.
 
     Example:
             evaluator = RetrievalEvaluator([read_beir("beir/fiqa")])

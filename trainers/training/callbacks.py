@@ -49,7 +49,8 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
     """Evaluates as it goes, and keeps the best model in a folder.
 
     Args:
-        evaluator: what to measure; its first metric says which model is best.
+        evaluator: what to measure; its first metric says which model is best. Take other sets than those that are
+            reported (`CardCallback`): figures of the sets that chose the model are too good.
         every: steps between evaluations; None for the end of each epoch.
         best: folder for the best model so far; None keeps none.
     """

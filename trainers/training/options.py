@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hf_relabel.trainers.evaluation.sets import RetrievalSet
 
 LOGGERS = ("tensorboard", "trackio", "wandb")
 
@@ -17,7 +20,7 @@ class TrainOptions:
 
     device: str | None = None
     evaluate_every: int | None = None
-    keep_best: bool = True
+    dev: Sequence[RetrievalSet] = ()
     log_to: Sequence[str] = ()
     merge_adapters: bool = False
     overwrite: bool = False
@@ -32,6 +35,8 @@ class TrainOptions:
 
         if self.evaluate_every is not None and self.evaluate_every < 1:
             raise ConfigError(f"A run is evaluated every so many steps, 1 or more, not {self.evaluate_every}.")
+        if self.dev and not self.checkpoints:
+            raise ConfigError("The best step is kept as a checkpoint: a run without checkpoints takes no dev set.")
         for name in self.log_to:
             if name not in LOGGERS:
                 raise ConfigError(f"There is no logger {name!r}. There are: {', '.join(LOGGERS)}.")

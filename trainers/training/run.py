@@ -34,7 +34,7 @@ from hf_relabel.cards.training_report import (
 )
 from hf_relabel.trainers.data.training_data import TrainingData
 from hf_relabel.trainers.evaluation.evaluator import METRICS, RetrievalEvaluator
-from hf_relabel.trainers.evaluation.leaks import warn_of_shared_queries
+from hf_relabel.trainers.evaluation.leaks import Shared, shared_queries, warn_of
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
 from hf_relabel.trainers.quiet import quiet_libraries
@@ -64,7 +64,7 @@ def train(
     seed: int | None = None,
     device: str | None = None,
     evaluate_every: int | None = None,
-    keep_best: bool = True,
+    dev: Sequence[RetrievalSet] = (),
     log_to: Sequence[str] = (),
     merge_adapters: bool = False,
     overwrite: bool = False,
@@ -81,12 +81,14 @@ def train(
 
     Args:
         out: the run's folder. What another run left there is refused.
-        sets: evaluated on before, during and after training.
-        metrics: of the evaluation; the first one says which checkpoint is best.
+        sets: evaluated on before and after training, and during it where there is no `dev`.
+        dev: other sets, evaluated on during training: the weights of the step that is best on them by the first metric
+            are kept. Without any, those of the last step: a step chosen on the sets that are reported would make their
+            figures too good.
+        metrics: of the evaluation.
         seed: in place of the recipe's; None for that.
         device: torch device such as `cpu`; None for the library's choice.
         evaluate_every: steps between two evaluations, each with a checkpoint; None for a tenth of the run.
-        keep_best: of all evaluations keep the weights of the best; without sets always the last.
         log_to: `tensorboard`, `trackio`, `wandb`.
         merge_adapters: save a model with LoRA as one that needs no peft.
         overwrite: delete what an earlier run left in `out`.
@@ -103,7 +105,7 @@ def train(
     chosen = TrainOptions(
         device=device,
         evaluate_every=evaluate_every,
-        keep_best=keep_best,
+        dev=tuple(dev),
         log_to=log_to,
         merge_adapters=merge_adapters,
         overwrite=overwrite,
@@ -149,9 +151,10 @@ class _Run:
         self.state: dict[str, Any] = {}
 
     def start(self) -> TrainingReport:
+        self._check_dev()
         if self._is_over():
             return read_training_report(self.out)
-        warn_of_shared_queries(self.data.rows["query"] if self.sets else (), self.sets)
+        shared = self._trained_queries()
         set_seed(self.seed)
         model = build_model(self.recipe, device=self.options.device)
         used, trainer = self._trainer(model)
@@ -161,11 +164,38 @@ class _Run:
         self._keep_state()
         trained = _fit(trainer, checkpoint)
         self._finish(model)
-        report = self._report(model, used, trained, before, self._evaluate(model))
+        report = self._report(model, used, trained, before, self._evaluate(model), shared)
         report.write(self.out)
         for folder in self.out.glob(CHECKPOINTS):
             shutil.rmtree(folder)
         return report
+
+    def _check_dev(self) -> None:
+        """Tell of queries of the sets by which the step is chosen.
+
+        Raises:
+            ConfigError: all queries of a set are.
+        """
+        dev = self.options.dev
+        chosen = shared_queries((query for data in dev for query in data.queries.values()), self.sets)
+        for data in self.sets:
+            if len(chosen.get(data.about.name, ())) == len(data.queries):
+                raise ConfigError(
+                    f"{data.about.name} has the queries of a dev set: a step chosen on the set that is reported would"
+                    " make its figures too good. Take another set for one of them."
+                )
+        warn_of(chosen, self.sets, "The step is chosen on them too.", where="the dev sets")
+
+    def _trained_queries(self) -> Shared:
+        """The queries of the sets that are trained on too, which is told; of the dev sets, that alone."""
+        consequence = (
+            "What is measured there says little of other queries: take a set whose queries the rows do not have."
+        )
+        shared: Shared = {}
+        for sets in (self.options.dev, self.sets):
+            shared = shared_queries(self.data.rows["query"] if sets else (), sets)
+            warn_of(shared, sets, consequence)
+        return shared
 
     def _is_over(self) -> bool:
         """Look at what is in the folder. True where this run has ended already."""
@@ -199,7 +229,7 @@ class _Run:
             "seed": self.seed,
             "sets": [data.about.model_dump(mode="json") for data in self.sets],
             "evaluate_every": self.options.evaluate_every,
-            "keep_best": self.options.keep_best,
+            "dev": [data.about.model_dump(mode="json") for data in self.options.dev],
             "merge_adapters": self.options.merge_adapters,
             "metrics": self.metrics,
         }
@@ -212,21 +242,21 @@ class _Run:
 
     def _trainer(self, model: Any) -> tuple[DataUsed, Any]:
         rows, used = usable(self.recipe, self.data)
-        evaluator = self._evaluator()
+        evaluator = self._evaluator(self.options.dev or self.sets)
         arguments = self._arguments(len(rows), evaluate=evaluator is not None)
         callbacks = [Clock(self.state, self._keep_state), Watch(), *self.options.callbacks]
         trainer = make_trainer(self.recipe, model, rows, arguments, evaluator, callbacks)
         return used, trainer
 
-    def _evaluator(self) -> Any:
-        return RetrievalEvaluator(self.sets, metrics=self.metrics or METRICS) if self.sets else None
+    def _evaluator(self, sets: Sequence[RetrievalSet]) -> Any:
+        return RetrievalEvaluator(sets, metrics=self.metrics or METRICS) if sets else None
 
     def _arguments(self, rows: int, *, evaluate: bool) -> dict[str, Any]:
         recipe, options = self.recipe, self.options
         steps = total_steps(recipe, rows)
         every = options.evaluate_every or max(1, -(-steps // EVALUATIONS))
         progress = sys.stderr.isatty() if options.progress is None else options.progress
-        best = evaluate and options.keep_best and options.checkpoints
+        best = bool(options.dev)
         values: dict[str, Any] = {
             "output_dir": str(self.out),
             "per_device_train_batch_size": recipe.batch_size,
@@ -270,7 +300,7 @@ class _Run:
         return tuple(Measured.model_validate(each) for each in self.state["before"])
 
     def _evaluate(self, model: Any) -> tuple[Measured, ...]:
-        evaluator = self._evaluator()
+        evaluator = self._evaluator(self.sets)
         if evaluator is None:
             return ()
         evaluator(model)
@@ -291,6 +321,7 @@ class _Run:
         state: Any,
         before: tuple[Measured, ...],
         after: tuple[Measured, ...],
+        shared: Shared,
     ) -> TrainingReport:
         recipe, teacher = self.recipe, self.recipe.teacher
         best = state.best_model_checkpoint
@@ -309,6 +340,8 @@ class _Run:
             curve=curve_of(state.log_history),
             before=before,
             evaluations=after,
+            dev=tuple(data.about for data in self.options.dev),
+            trained_queries={name: len(keys) for name, keys in shared.items()},
             technique=None if teacher is None else teacher.use,
             teacher=None if teacher is None else ModelUsed(name=teacher.model, revision=teacher.revision),
             **facts_of(model, recipe.kind),

@@ -100,6 +100,14 @@ def columns(pixels: Any, color: tuple[int, int, int]) -> Any:
     return np.flatnonzero((np.abs(pixels - color).sum(axis=2) < 12).any(axis=0))
 
 
+def test_bounds_that_are_not_known_are_left_out_of_a_pruning() -> None:
+    unknown = {"low": None, "high": None, "p_holm": None, "keep": True}
+    pruned = {**PRUNED, "subsets": [{**each, **unknown} for each in PRUNED["subsets"]]}
+    assert columns(picture(pruning_png(pruned)), BLUE).size == 0
+    assert "fever: +1.23." in pruning_alt(pruned).replace(";", ".")
+    assert "| not known |" in pruning_report(pruned, "x.png")
+
+
 @pytest.mark.parametrize(("draw", "data"), EVERY)
 def test_the_same_data_gives_the_same_picture_whatever_the_users_settings(
     draw: object, data: dict[str, object]

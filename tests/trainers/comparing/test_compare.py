@@ -6,7 +6,7 @@ import io
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,16 @@ from hf_relabel.builders.configs.evidence import write_evidence
 from hf_relabel.builders.configs.manifest import read_manifest
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.readme.evidence_tables import compare_section
+from hf_relabel.cards.figures.forest import compare_alt, compare_png
 from hf_relabel.hub_tools.commands import run
-from hf_relabel.trainers.comparing.compare import Arm, CompareReport, Measurements, compare, measure, report_on
+from hf_relabel.trainers.comparing.compare import CompareReport, compare, report_on
+from hf_relabel.trainers.comparing.measurements import Measurements, measure
 from hf_relabel.trainers.comparing.prune import prune
+from hf_relabel.trainers.comparing.trials import Arm, Outcome
 from hf_relabel.trainers.data.training_data import open_training_data
 from hf_relabel.trainers.evaluation.beir import read_beir
+from hf_relabel.trainers.evaluation.leaks import without_queries
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.recipes.recipe import load_recipe
 from tests.hub_tools.commands.test_judge_command import job_file
@@ -36,12 +41,25 @@ from tests.trainers.training_rows import plain_rows
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
 
 
-def measurements(data: RetrievalSet, means: Mapping[str, float], seeds: int = 3) -> Measurements:
-    """Made-up values around these means."""
+def measurements(
+    data: RetrievalSet, means: Mapping[str, float], seeds: int = 3, *, noisy: str = "", names: Sequence[str] = ()
+) -> Measurements:
+    """Made-up values around these means.
+
+    Args:
+        noisy: an arm whose runs differ much.
+        names: of more sets, each with values of its own.
+    """
     chance = np.random.default_rng(0)
-    noise = chance.normal(0, 0.02, size=(seeds, len(data.queries)))
-    values = {name: mean + noise + chance.normal(0, 0.005, size=noise.shape) for name, mean in means.items()}
-    return Measurements("ndcg@10", tuple(range(seeds)), (data,), {data.about.name: values}, dict.fromkeys(means, 10))
+    values: dict[str, dict[str, Any]] = {}
+    sets = [data, *(replace(data, about=data.about.model_copy(update={"name": name})) for name in names)]
+    luck = {name: chance.normal(0, 0.05 if name == noisy else 0.002, size=(seeds, 1)) for name in means}
+    for each in sets:
+        noise = chance.normal(0, 0.02, size=(seeds, len(data.queries)))
+        values[each.about.name] = {
+            name: mean + luck[name] + noise + chance.normal(0, 0.005, size=noise.shape) for name, mean in means.items()
+        }
+    return Measurements("ndcg@10", tuple(range(seeds)), tuple(sets), values, dict.fromkeys(means, 10))
 
 
 @pytest.fixture
@@ -67,29 +85,140 @@ def test_without_a_difference_the_safe_config_is_chosen_unless_it_is_worse(data:
     assert report_on(measurements(data, {"original": 0.5, "remove-hn": 0.4, "relabel": 0.4})).chosen == "original"
 
 
+def test_relabel_must_be_shown_to_be_better_than_remove_hn(data: RetrievalSet) -> None:
+    """It took the greatest mean of what is better than the original, a coin toss between the two."""
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.55, "relabel": 0.551}))
+    assert report.differences["relabel"].difference > report.differences["remove-hn"].difference
+    assert report.differences["relabel"].is_better
+    assert report.chosen == "remove-hn"
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.53, "relabel": 0.56}, noisy="remove-hn"))
+    assert report.differences["relabel"].is_better
+    assert report.chosen == "remove-hn"
+    assert "relabel has +" in report.reason
+    assert "but is not shown to be better than remove-hn (" in report.reason
+    assert "3 seeds are too few to say, about " in report.reason
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.52, "relabel": 0.55}))
+    assert report.reason.endswith("points over remove-hn")
+    assert report_on(measurements(data, {"original": 0.5, "relabel": 0.55})).chosen == "relabel"
+
+
+def test_one_seed_says_nothing_of_other_runs(data: RetrievalSet) -> None:
+    report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.52, "relabel": 0.6}, seeds=1))
+    assert (report.chosen, report.differences["relabel"].is_better) == ("remove-hn", False)
+    assert "one seed says nothing of other runs" in report.reason
+    assert "not known" in report.to_text()
+    [arm] = [arm for arm in report.evidence()["arms"] if arm["name"] == "relabel"]
+    assert (arm["low"], arm["high"], arm["p_holm"]) == (None, None, None)
+    json.dumps(report.evidence(), allow_nan=False)
+    assert "not known" in compare_section(report.evidence())
+    assert compare_png(report.evidence()).startswith(b"\x89PNG")
+    assert compare_alt(report.evidence()).endswith("relabel&#58; +9.93.")  # no bounds
+
+
+def test_runs_that_are_lucky_on_all_sets_are_no_gain(data: RetrievalSet) -> None:
+    """One run of the two was lucky, on each of the sets alike, which were taken for independent witnesses."""
+    runs = measurements(data, {"original": 0.5, "relabel": 0.51}, seeds=2, noisy="relabel", names=["b", "c", "d", "e"])
+    report = report_on(runs)
+    found = report.differences["relabel"]
+    assert found.difference > 4 * found.overall.query_error  # which was all that counted
+    assert not found.is_better
+    assert report.chosen == "original"
+
+
 def test_an_arm_with_a_teacher_is_no_config(data: RetrievalSet) -> None:
     report = report_on(measurements(data, {"original": 0.5, "remove-hn": 0.501, "relabel+distillation": 0.6}))
     assert report.chosen == "remove-hn"
 
 
-def test_runs_are_kept_and_only_new_ones_are_made(tmp_path: Path, release: Release, data: RetrievalSet) -> None:
+def test_a_comparison_ends_where_a_set_has_equal_results(data: RetrievalSet) -> None:
+    """It was refused, after all training."""
+    runs = measurements(data, {"original": 0.5, "relabel": 0.6}, names=["same"])
+    runs.values["same"]["relabel"][:] = runs.values["same"]["original"]
+    assert report_on(runs).differences["relabel"].difference == pytest.approx(0.05, abs=0.02)
+
+
+def files_in(folder: Path, ending: str = "") -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name.endswith(ending)}
+
+
+def test_models_are_kept_and_only_what_is_new_is_trained_or_measured(
+    tmp_path: Path, release: Release, data: RetrievalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
     recipe = tiny_recipe(tmp_path, max_steps=2)
-    settings = {"recipe": recipe, "folder": tmp_path / "runs", "device": "cpu"}
-    first = compare(release, [data], arms=["relabel"], seeds=(0,), **settings)
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
-    assert len(kept) == 2
-    second = compare(release, [data], arms=["relabel"], seeds=(0, 1), **settings)
+    arm = Arm("a", "relabel", recipe, lambda: open_training_data(release.name, "relabel"))
+    first = measure([arm], [data], seeds=(0,), folder=runs, device="cpu")
+    kept = files_in(runs, ".json")
+    second = measure([arm], [data], seeds=(0, 1), folder=runs, device="cpu")
+    assert (len(kept), len(files_in(runs, ".json"))) == (1, 2)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert len(list((tmp_path / "runs").iterdir())) == 4
     name = data.about.name
-    assert np.array_equal(first.measurements.values[name]["relabel"][0], second.measurements.values[name]["relabel"][0])
-    assert json.dumps(second.evidence()) == json.dumps(
-        compare(release, [data], arms=["relabel"], seeds=(0, 1), **settings).evidence()
-    )
+    assert np.array_equal(first.values[name]["a"][0], second.values[name]["a"][0])
+
+    monkeypatch.setattr("hf_relabel.trainers.training.run._fit", lambda *_: pytest.fail("trained again"))
+    more = [data, read_beir(beir_folder(tmp_path, name="more", ask="tell"))]
+    same_rows = replace(arm, name="b", config="relabel too")
+    third = measure([same_rows], more, seeds=(0, 1), folder=runs, device="cpu")
+    assert len(files_in(runs, ".json")) == 4
+    assert np.array_equal(third.values[name]["b"], second.values[name]["a"])
+    measure([arm], [data], seeds=(0,), metric="mrr@10", folder=runs, device="cpu")
+    assert len(files_in(runs, ".json")) == 5
+
+
+def test_models_may_be_dropped(tmp_path: Path, release: Release, data: RetrievalSet) -> None:
+    recipe = tiny_recipe(tmp_path, max_steps=1)
+    arm = Arm("a", "relabel", recipe, lambda: open_training_data(release.name, "relabel"))
+    measure([arm], [data], seeds=(0,), folder=tmp_path / "runs", device="cpu", keep_models=False)
+    assert [path.suffix for path in (tmp_path / "runs").iterdir()] == [".json"]
+
+
+def made_up_outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs are made up: each query has the value of its place. Returns what is run."""
+    made: list[str] = []
+
+    def outcome(trial: Any, measure: Any, runs: Any, busy: Any) -> Outcome:
+        made.append(trial.arm.name)
+        return Outcome(9, {each.about.name: [place / 100 for place in range(len(each.qrels))] for each in measure.sets})
+
+    monkeypatch.setattr("hf_relabel.trainers.comparing.measurements.outcome", outcome)
+    return made
+
+
+def test_queries_that_are_trained_on_are_left_out_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made_up_outcomes(monkeypatch)
+    rows = open_training_data(rows_file(tmp_path))
+    sets = [read_beir(beir_folder(tmp_path, name="some", trained=5)), read_beir(beir_folder(tmp_path, name="none"))]
+    arms = [Arm(name, name, load_recipe("static"), lambda: rows) for name in ("original", "relabel")]
+    measured = measure(arms, sets, seeds=(0, 1))
+    assert measured.left_out == {"some": 5}
+    assert [len(each.queries) for each in measured.sets] == [19, 24]
+    assert measured.values["some"]["relabel"].tolist() == [[place / 100 for place in range(5, 24)]] * 2
+    assert "some: 5 of its 24 queries are in the rows that are trained on. They are left out" in caplog.text
+    report = report_on(measured)
+    assert "some (19 queries), none (24 queries)" in report.to_text()
+    assert "some: 5 more queries are trained on, and left out" in report.to_text()
+    assert "5 more of some left out, being trained on" in compare_section(report.evidence())
+
+
+def test_a_set_without_queries_of_its_own_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: RetrievalSet
+) -> None:
+    made = made_up_outcomes(monkeypatch)
+    rows = open_training_data(rows_file(tmp_path))
+    arm = Arm("original", "original", load_recipe("static"), lambda: rows)
+    for trained in (24, 23):
+        leaked = read_beir(beir_folder(tmp_path, name=f"leaked-{trained}", trained=trained))
+        with pytest.raises(ConfigError, match=f"{trained} of its 24 queries are in the rows that are trained on"):
+            measure([arm], [data, leaked], seeds=(0,))
+    with pytest.raises(ConfigError, match="has one query, which says nothing of others"):
+        measure([arm], [without_queries(data, list(data.queries)[1:])], seeds=(0,))
+    assert made == []
 
 
 def test_two_processes_with_one_folder_make_each_run_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: RetrievalSet, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: RetrievalSet
 ) -> None:
     """The second waits for what the first makes, says so, and has the same in the end."""
     waits = threading.Event()
@@ -109,7 +238,7 @@ def test_two_processes_with_one_folder_make_each_run_once(
     monkeypatch.setattr("hf_relabel.trainers.loading.load_trained", lambda *_, **__: None)
     per_query = {query_id: {"ndcg@10": 0.5} for query_id in data.queries}
     monkeypatch.setattr(
-        "hf_relabel.trainers.comparing.trials.evaluate_model", lambda *_, **__: SimpleNamespace(per_query=per_query)
+        "hf_relabel.trainers.evaluation.evaluator.evaluate_model", lambda *_, **__: SimpleNamespace(per_query=per_query)
     )
     rows = open_training_data(rows_file(tmp_path))
     arm = Arm("a", "original", load_recipe("static"), lambda: rows)
@@ -118,10 +247,9 @@ def test_two_processes_with_one_folder_make_each_run_once(
                 for _ in range(2)]  # fmt: skip
         one, other = (each.result() for each in made)
     assert len(trained) == 2
-    assert "24 of its 24 queries are in the rows that are trained on" in caplog.text
     assert one.rows == other.rows == {"a": 24}
     assert np.array_equal(one.values[data.about.name]["a"], other.values[data.about.name]["a"])
-    assert sorted(path.suffix for path in (tmp_path / "runs").iterdir()) == [".json", ".json"]
+    assert sorted(path.suffix for path in (tmp_path / "runs").iterdir()) == ["", "", ".json", ".json"]
 
 
 def test_evidence_goes_into_manifest_and_readme_and_sets_the_default(release: Release, data: RetrievalSet) -> None:
@@ -183,7 +311,7 @@ def test_relabelled_banking77_beats_the_original(tmp_path: Path) -> None:
     from tests.benchmarks.judged_sets import built_from_truth
 
     folder = SHARED / "banking77"
-    found = compare(built_from_truth(folder, tmp_path), [read_beir(folder / "beir")], arms=["relabel"], seeds=(0,))
+    found = compare(built_from_truth(folder, tmp_path), [read_beir(folder / "beir")], arms=["relabel"], seeds=(0, 1, 2))
     assert found.differences["relabel"].difference >= 0.015
     assert found.chosen == "relabel"
 
@@ -203,9 +331,7 @@ def test_a_call_draws_a_bar_of_its_runs_unless_it_is_not_wanted(
     rows = [{**row, "subset": f"s{number % 2}"} for number, row in enumerate(plain_rows(4, positives=1, negatives=2))]
     write_lines(tmp_path / "rows.jsonl", rows)
     training = open_training_data(tmp_path / "rows.jsonl")
-    monkeypatch.setattr("hf_relabel.trainers.comparing.compare.outcome", lambda trial, runs, busy: {
-        "rows": 1, "values": {each.about.name: [0.5] * len(each.qrels) for each in trial.sets}
-    })  # fmt: skip
+    made_up_outcomes(monkeypatch)
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # no thread of tqdm's own
     recipe = load_recipe("static")
     told: list[tuple[str, int, int]] = []
@@ -220,7 +346,7 @@ def test_a_call_draws_a_bar_of_its_runs_unless_it_is_not_wanted(
         drawn.append(terminal.getvalue())
     assert "0 runs" in drawn[0] or "0/" in drawn[0]
     assert drawn[1:] == ["", "", ""]
-    runs = {"compare": ["original", "relabel"], "prune": ["all", "without s0", "without s1"]}[name]
+    runs = {"compare": ["original", "remove-hn", "relabel"], "prune": ["all", "without s0", "without s1"]}[name]
     expected = [f"{run}, seed {seed}" for run in runs for seed in (0, 1)]
     assert told == [(run, place, len(expected)) for place, run in enumerate(expected)]
 

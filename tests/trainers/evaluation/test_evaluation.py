@@ -16,7 +16,7 @@ from sentence_transformers import CrossEncoder
 from hf_relabel.builders.errors import BadRow, BuildError, ConfigError, SourceError
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator, evaluate_model, evaluate_run
-from hf_relabel.trainers.evaluation.leaks import warn_of_shared_queries
+from hf_relabel.trainers.evaluation.leaks import shared_queries, without_queries
 from hf_relabel.trainers.evaluation.opening import open_sets
 from hf_relabel.trainers.evaluation.runs import read_run, write_run
 from hf_relabel.trainers.evaluation.search import bm25, rerank, search
@@ -56,17 +56,34 @@ def test_a_search_in_blocks_finds_what_one_over_all_finds(data: RetrievalSet, bl
         assert list(found[query_id].values()) == pytest.approx([by_docid[docid] for docid in found[query_id]], abs=1e-6)
 
 
-def test_queries_that_are_trained_on_too_are_told(data: RetrievalSet, caplog: pytest.LogCaptureFixture) -> None:
-    first, second, *_ = data.queries.values()
-    warn_of_shared_queries(["something else", f"  {first.upper()} ", first, second], [data])
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{data.about.name}: 2 of its {len(data.queries)} queries are in the rows that are trained on. What is measured"
-        " there says little of other queries: take a set whose queries the rows do not have."
-    ]
-    caplog.clear()
-    warn_of_shared_queries(["something else"], [data])
-    warn_of_shared_queries([first], [])
-    assert not caplog.records
+@pytest.mark.parametrize(
+    ("trained_on", "is_same"),
+    [
+        ("  ask QUERY\t0 aaa ", True),
+        ("Ask: query 0 - aaa?", True),
+        ("ａｓｋ query ０ aaa", True),  # letters of full width
+        ("ask query 0", False),
+        ("query 0 ask aaa", False),
+    ],
+)
+def test_a_query_that_is_trained_on_in_another_form_is_found(
+    data: RetrievalSet, trained_on: str, is_same: bool
+) -> None:
+    assert data.queries["q0"] == "ask query 0 aaa"
+    found = shared_queries(iter(["something else", trained_on]), [data])
+    assert found == ({data.about.name: {"q0"}} if is_same else {})
+
+
+def test_queries_of_signs_alone_are_told_apart(data: RetrievalSet) -> None:
+    signs = replace(data, queries={"q0": "++", "q1": "?"})
+    assert shared_queries(["?", "!"], [signs]) == {data.about.name: {"q1"}}
+    assert shared_queries(["?"], []) == {}
+
+
+def test_a_set_without_some_of_its_queries(data: RetrievalSet) -> None:
+    rest = without_queries(data, {"q0", "q3"})
+    assert (rest.about.queries, len(rest.queries), set(rest.qrels)) == (22, 22, set(data.qrels) - {"q0", "q3"})
+    assert without_queries(data, ()) is data
 
 
 def test_progress_is_told_and_a_small_corpus_is_found_whole(data: RetrievalSet) -> None:

@@ -1,8 +1,8 @@
-"""Comparing two systems: against scipy, statsmodels and calculations by hand."""
+"""Comparing two systems: against scipy, calculations by hand, and draws where the truth is known."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,218 +10,167 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.meta_analysis import combine_effects
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.trainers.evaluation import significance
-from hf_relabel.trainers.evaluation.significance import holm, paired_comparison, random_effects
+from hf_relabel.trainers.evaluation.significance import (
+    MeanDifference,
+    effect_size,
+    holm,
+    mean_difference,
+    seeds_needed,
+)
+from tests.benchmarks.coverage_comparisons import ALPHA, Cell, drawn, false_positives, power, welch
 
-EXACT = ("mean_system", "mean_baseline", "difference", "p_ttest", "effect_size", "hedges_g", "standard_error")
 
-
-def scores(seeds: int, queries: int, *, gain: float = 0.0, number: int = 0) -> tuple[Any, Any]:
-    """A system and a baseline, shape (seeds, queries) each."""
+def table(seeds: int, queries: int, *, gain: float = 0.0, run_sd: float = 0.0, number: int = 0) -> Any:
+    """Differences of shape (seeds, queries)."""
     chance = np.random.default_rng(number)
-    baseline = chance.uniform(0.2, 0.7, size=(seeds, queries))
-    return baseline + gain + chance.normal(0, 0.1, size=(seeds, queries)), baseline
+    runs = chance.normal(0, run_sd, size=(seeds, 1))
+    return gain + runs + chance.normal(0, 0.1, size=queries) + chance.normal(0, 0.02, size=(seeds, queries))
+
+
+def found_in(*tables: Any, **options: Any) -> Any:
+    return mean_difference(tables, [np.zeros(np.shape(each)) for each in tables], **options)
 
 
 def test_a_small_example_by_hand() -> None:
-    found = paired_comparison([0.6, 0.5, 0.9, 0.4], [0.5, 0.5, 0.6, 0.4 + 0.1])
-
-    # Differences 0.1, 0, 0.3, -0.1: mean 0.075, squared deviations 0.0875 in sum.
-    spread = (0.0875 / 3) ** 0.5
-    assert (found.queries, found.seeds, found.seed_sd) == (4, 1, None)
-    assert (found.wins, found.ties, found.losses) == (2, 1, 1)
-    assert found.mean_system == pytest.approx(0.6)
-    assert found.mean_baseline == pytest.approx(0.525)
-    assert found.difference == pytest.approx(0.075)
-    assert found.effect_size == pytest.approx(0.075 / spread)
-    assert found.hedges_g == pytest.approx(0.075 / spread * (1 - 3 / 11))
-    assert found.standard_error == pytest.approx(spread / 2)
+    # Two seeds, four queries: means over queries 2 and 4, over seeds 1, 2, 4, 5.
+    found = found_in([[0, 1, 3, 4], [2, 3, 5, 6]])
+    of_runs, of_queries = 2 / 2, (4 + 1 + 1 + 4) / 3 / 4
+    reach = (12.706205**2 * of_runs + 3.182446**2 * of_queries) ** 0.5
+    assert (found.difference, found.seeds, found.queries) == (3.0, 2, (4,))
+    assert (found.seed_error, found.query_error) == pytest.approx((of_runs**0.5, of_queries**0.5))
+    assert (found.low, found.high) == pytest.approx((3 - reach, 3 + reach), rel=1e-6)
 
 
-def test_the_interval_is_that_of_scipy() -> None:
-    system, baseline = scores(1, 120, gain=0.02)
-    found = paired_comparison(system, baseline)
-    expected = stats.bootstrap(
-        (system[0] - baseline[0],), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
+def test_without_a_difference_of_runs_it_is_the_paired_t_test_and_without_one_of_queries_that_of_runs() -> None:
+    queries = table(1, 60, gain=0.02)[0]
+    found = found_in(np.tile(queries, (3, 1)))
+    expected = stats.ttest_1samp(queries, 0.0)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p == pytest.approx(expected.pvalue)
 
-    tolerance = found.standard_error / 10
-    assert found.low == pytest.approx(expected.low, abs=tolerance)
-    assert found.high == pytest.approx(expected.high, abs=tolerance)
-    assert found.p_ttest == pytest.approx(stats.ttest_rel(system[0], baseline[0]).pvalue)
-    assert found.p_bootstrap == pytest.approx(found.p_ttest, abs=0.02)
-
-
-def test_the_t_test_is_over_queries_on_the_means_over_seeds() -> None:
-    system, baseline = scores(4, 60, gain=0.01)
-    found = paired_comparison(system, baseline, resamples=100)
-
-    assert found.p_ttest == pytest.approx(stats.ttest_rel(system.mean(axis=0), baseline.mean(axis=0)).pvalue)
-    assert found.seed_sd == pytest.approx((system - baseline).mean(axis=1).std(ddof=1))
+    runs = np.array([0.01, 0.03, 0.04])
+    found = found_in(np.tile(runs[:, None], (1, 50)), np.tile(runs[:, None], (1, 20)))
+    assert found.p == pytest.approx(stats.ttest_1samp(runs, 0.0).pvalue)
 
 
-def test_both_queries_and_seeds_are_drawn_anew() -> None:
-    seeds_differ = np.array([[-0.1], [0.0], [0.1]]) + np.zeros((3, 80))
-    found = paired_comparison(seeds_differ + 0.5, np.full((3, 80), 0.5))
-    # The mean of three draws out of three seeds is at an end in one of 27: more than 2.5 %.
-    assert (found.low, found.high) == pytest.approx((-0.1, 0.1))
-    assert found.p_bootstrap > 0.5
-
-    repeated = np.repeat(scores(1, 80)[0] - 0.4, 3, axis=0)
-    one = paired_comparison(repeated[0], np.zeros(80))
-    three = paired_comparison(repeated, np.zeros((3, 80)))
-    assert (three.low, three.high) == pytest.approx((one.low, one.high), abs=one.standard_error / 5)
+def test_the_luck_of_a_run_is_shared_by_all_sets() -> None:
+    """Were the sets taken as independent, five of them would halve the luck of three runs, and more."""
+    one = table(3, 400, run_sd=0.01)
+    assert found_in(*[one] * 5).seed_error == pytest.approx(found_in(one).seed_error)
+    assert found_in(*[one] * 5).query_error == pytest.approx(found_in(one).query_error / 5**0.5)
 
 
-def test_the_spread_of_the_bootstrap_is_that_of_the_theory() -> None:
-    system, baseline = scores(5, 40)
-    differences = system - baseline
-    of_queries, of_seeds = differences.mean(axis=0), differences.mean(axis=1, keepdims=True)
-    rest = differences - of_queries - of_seeds + differences.mean()
-    expected = of_queries.var() / 40 + of_seeds.var() / 5 + rest.var() / 200
-
-    # The draws themselves: with five seeds they are not normal, and an interval does not give their variance.
-    drawn = significance._bootstrap(differences, 40_000, np.random.default_rng(0))
-    assert drawn.var() == pytest.approx(expected, rel=0.03)
-    assert drawn.mean() == pytest.approx(differences.mean(), abs=expected**0.5 / 50)
+def test_each_set_counts_alike_however_many_queries_it_has() -> None:
+    assert found_in(np.full((2, 3), 0.1), np.full((2, 300), 0.3)).difference == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize(("seeds", "least"), [(1, 0.90), (5, 0.90)])
-def test_the_interval_covers_the_true_difference(seeds: int, least: float) -> None:
-    covered = significant = 0
-    for number in range(200):
-        system, baseline = scores(seeds, 50, gain=0.03, number=number)
-        found = paired_comparison(system, baseline, resamples=200)
-        covered += found.low <= 0.03 <= found.high
-        nothing = paired_comparison(system - 0.03, baseline, resamples=200)
-        significant += nothing.p_bootstrap < 0.05
-    assert covered / 200 >= least
-    assert significant / 200 <= 1 - least
+@pytest.mark.parametrize("cell", [Cell(7, 2, 0.01, 100), Cell(2, 3, 0.005, 100)], ids=str)
+def test_the_5_percent_test_fires_in_no_more_than_6_percent_where_there_is_nothing(cell: Cell) -> None:
+    found = drawn(cell, 400)
+    assert false_positives(found) <= 0.06
+    assert power(found, 0.1) > 0.7
 
 
-def test_swapped_systems_give_the_negated_difference() -> None:
-    system, baseline = scores(3, 50, gain=0.02)
-    one, other = paired_comparison(system, baseline), paired_comparison(baseline, system)
-
-    assert other.difference == -one.difference
-    assert (other.low, other.high) == pytest.approx((-one.high, -one.low))
-    assert (other.p_bootstrap, other.p_ttest) == pytest.approx((one.p_bootstrap, one.p_ttest))
-    assert (other.wins, other.ties, other.losses) == (one.losses, one.ties, one.wins)
-    assert other.effect_size == pytest.approx(-one.effect_size)
+def test_one_t_quantile_for_all_would_fire_too_often() -> None:
+    """Why the method is not the one of the textbooks."""
+    assert np.mean([welch(each) < ALPHA for each in drawn(Cell(7, 2, 0.01), 300)]) > 0.06
 
 
-def test_the_same_seed_gives_the_same_result() -> None:
-    system, baseline = scores(2, 30)
-    found = paired_comparison(system, baseline, resamples=1_700)
-    assert found == paired_comparison(system, baseline, resamples=1_700)
-    assert found != paired_comparison(system, baseline, resamples=1_700, seed=1)
+def test_the_chance_is_that_at_which_the_bounds_reach_0() -> None:
+    tables = [table(3, 40, gain=0.03, run_sd=0.01, number=number) for number in range(3)]
+    p = found_in(*tables).p
+    assert found_in(*tables, confidence=1 - p).low == pytest.approx(0, abs=1e-9)
+    swapped = mean_difference([np.zeros(each.shape) for each in tables], tables)
+    assert swapped.p == pytest.approx(p)
 
 
-def test_memory_is_bounded_with_many_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(significance, "_DRAWN_AT_ONCE", 90)
-    system, baseline = scores(2, 30, gain=0.05)
-    few_at_once = paired_comparison(system, baseline, resamples=1_000)
-    monkeypatch.undo()
-    usual = paired_comparison(system, baseline, resamples=1_000)
-    assert few_at_once.low == pytest.approx(usual.low, abs=usual.standard_error / 3)
-    monkeypatch.setattr(significance, "_DRAWN_AT_ONCE", 1)
-    assert paired_comparison(system, baseline, resamples=7).queries == 30
+def test_one_seed_or_one_query_says_nothing_of_others() -> None:
+    for tables in ([table(1, 50, gain=5)], [table(3, 50, gain=5), table(3, 1, gain=5)], [table(2, 1)]):
+        found = found_in(*tables)
+        assert (found.low, found.high, found.p) == (None, None, 1.0)
+    assert found_in(table(1, 50)).seed_error is None
+    assert found_in(table(3, 50), table(3, 1)).query_error is None
+
+
+def test_a_set_with_equal_results_counts_as_no_difference() -> None:
+    found = found_in(table(3, 50, gain=0.2), np.zeros((3, 50)))
+    assert found.difference == pytest.approx(0.1, abs=0.03)
+    assert found.low > 0
 
 
 def test_equal_systems_do_not_differ() -> None:
-    same = scores(2, 20)[0]
-    found = paired_comparison(same, same)
-    assert (found.difference, found.low, found.high, found.effect_size, found.standard_error) == (0, 0, 0, 0, 0)
-    assert (found.p_bootstrap, found.p_ttest, found.ties) == (1.0, 1.0, 20)
+    for shape in ((2, 20), (1, 20), (2, 1)):
+        same = np.full(shape, 0.3)
+        found = mean_difference([same], [same])
+        assert (found.difference, found.p) == (0.0, 1.0)
+    assert (found_in(np.zeros((2, 20))).low, found_in(np.zeros((2, 20))).high) == (0.0, 0.0)
 
 
-def test_a_gain_that_is_the_same_everywhere_is_sure() -> None:
-    baseline = scores(1, 50)[1]
-    found = paired_comparison(baseline + 0.1, baseline, resamples=999)
-    assert found.p_ttest == 0.0
-    assert found.p_bootstrap == pytest.approx(2 / 1_000)
-    assert (found.standard_error, found.effect_size) == (0.0, 0.0)
-    assert (found.low, found.high) == pytest.approx((0.1, 0.1))
+def test_a_difference_that_is_the_same_everywhere_shows_no_chance_to_judge_by() -> None:
+    baseline = np.random.default_rng(0).uniform(size=(2, 3))
+    found = mean_difference([baseline + 0.1], [baseline])
+    assert (found.low, found.p) == (None, 1.0)
 
 
-def test_errors_of_rounding_are_ties() -> None:
-    # The first query's differences are 0.3 - 0.2 and 0.1 - 0.2: their sum is not exactly 0.
-    found = paired_comparison([[0.3, 0.1], [0.1, 0.2]], [[0.2, 0.1], [0.2, 0.2]])
-    assert (found.wins, found.ties, found.losses) == (0, 2, 0)
-    assert (found.difference, found.p_ttest, found.p_bootstrap) == (0.0, 1.0, 1.0)
+def test_errors_of_rounding_are_no_differences() -> None:
+    # 0.3 - 0.2 and 0.1 - 0.2: their sum is not exactly 0.
+    found = mean_difference([[[0.3, 0.1], [0.1, 0.2]]], [[[0.2, 0.1], [0.2, 0.2]]])
+    assert (found.difference, found.p) == (0.0, 1.0)
 
 
-def test_one_query_says_nothing_of_others() -> None:
-    found = paired_comparison([0.9], [0.1])
-    assert (found.queries, found.p_bootstrap, found.p_ttest) == (1, 1.0, 1.0)
+def test_seeds_that_would_do_are_told() -> None:
+    found = MeanDifference(0.02, -0.2, 0.2, 0.3, seeds=2, queries=(50,), seed_error=0.01, query_error=0.0)
+    # A run's variance is .0002. With 4 seeds 3.18 ** 2 * .0002 / 4 > .02 ** 2, with 5 2.78 ** 2 * .0002 / 5 is less.
+    assert seeds_needed(found, 0.05) == 5
+    # Queries leave .02 ** 2 - (1.96 * .009) ** 2 = .0000888, where 2.23 ** 2 * .0002 / 11 is more; with 12 it is less.
+    assert seeds_needed(replace(found, query_error=0.009), 0.05) == 12
+    for hopeless in ({"query_error": 0.011}, {"seed_error": None}, {"query_error": None}, {"difference": 0.0}):
+        assert seeds_needed(replace(found, **hopeless), 0.05) is None
 
 
-def test_a_result_can_be_written_as_json() -> None:
-    found = paired_comparison(*scores(2, 10), resamples=50)
-    values = found.to_dict()
-    assert json.loads(json.dumps(values, allow_nan=False)) == values
-    assert values["queries"] == 10
-    assert {type(value) for value in values.values()} == {int, float}
+def test_effect_size_by_hand() -> None:
+    assert effect_size([[0.6, 0.5, 0.9, 0.4]], [[0.5, 0.5, 0.6, 0.5]]) == pytest.approx(0.075 / (0.0875 / 3) ** 0.5)
+    assert effect_size([[0.6, 0.5]], [[0.5, 0.4]]) == effect_size([[0.6]], [[0.5]]) == 0.0
 
 
 @pytest.mark.parametrize(
     ("system", "baseline", "settings_", "message"),
     [
-        ([0.1, 0.2], [0.1], {}, "cannot be paired"),
-        ([[0.1, 0.2]], [[0.1], [0.2]], {}, "cannot be paired"),
-        ([], [], {}, "at least one of each"),
-        (np.zeros((1, 2, 3)), np.zeros((1, 2, 3)), {}, r"\(seeds, queries\)"),
-        ([0.1, float("nan")], [0.1, 0.2], {}, "no number"),
-        ([0.1, 0.2], [0.1, float("inf")], {}, "no number"),
-        ([[0.1, 0.2], [0.1]], [[0.1, 0.2], [0.1]], {}, "as many queries"),
-        (["many"], [0.1], {}, "are numbers"),
-        ([0.1, 0.2], [0.1, 0.2], {"confidence": 1.0}, "between 0 and 1"),
-        ([0.1, 0.2], [0.1, 0.2], {"confidence": float("nan")}, "between 0 and 1"),
-        ([0.1, 0.2], [0.1, 0.2], {"resamples": 0}, "1 or more"),
+        ([[[0.1, 0.2]]], [[[0.1]]], {}, "cannot be paired"),
+        ([[[0.1]], [[0.1], [0.2]]], [[[0.1]], [[0.1], [0.2]]], {}, "cannot be paired"),
+        ([], [], {}, "cannot be paired"),
+        ([[0.1, 0.2]], [[0.1, 0.2]], {}, r"\(seeds, queries\)"),
+        ([[[]]], [[[]]], {}, "at least one of each"),
+        ([[[0.1, float("nan")]]], [[[0.1, 0.2]]], {}, "no number"),
+        ([[[0.1, 0.2], [0.1]]], [[[0.1, 0.2], [0.1]]], {}, "as many queries"),
+        ([[["many"]]], [[[0.1]]], {}, "are numbers"),
+        ([[[0.1, 0.2]]], [[[0.1, 0.2]]], {"confidence": 1.0}, "between 0 and 1"),
+        ([[[0.1, 0.2]]], [[[0.1, 0.2]]], {"confidence": float("nan")}, "between 0 and 1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(system: Any, baseline: Any, settings_: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        paired_comparison(system, baseline, **settings_)
+        mean_difference(system, baseline, **settings_)
 
 
-tables = st.integers(1, 3).flatmap(
-    lambda seeds: st.lists(
-        st.lists(st.floats(0, 1).map(lambda value: round(value, 3)), min_size=2 * seeds, max_size=2 * seeds),
-        min_size=2,
-        max_size=12,
-    ).map(lambda columns: np.array(columns).T.reshape(2, seeds, -1))
-)
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 4), st.lists(st.integers(1, 6), min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_every_result_is_in_its_range_whatever_the_order(seeds: int, sizes: list[int], chance: Any) -> None:
+    def values() -> list[Any]:
+        made = [[[chance.choice((0.0, 0.5, 1.0)) for _ in range(size)] for _ in range(seeds)] for size in sizes]
+        return list(map(np.array, made))
 
-
-@settings(deadline=None)
-@given(tables, st.randoms(use_true_random=False))
-def test_the_order_of_queries_and_seeds_does_not_matter(values: Any, chance: Any) -> None:
-    one = paired_comparison(*values, resamples=5)
-    queries, seeds = list(range(values.shape[2])), list(range(values.shape[1]))
-    chance.shuffle(queries)
-    chance.shuffle(seeds)
-    other = paired_comparison(*values[:, seeds][:, :, queries], resamples=5)
-
-    for name in EXACT:
-        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6, abs=1e-9)
-    assert (other.wins, other.ties, other.losses) == (one.wins, one.ties, one.losses)
-    assert other.wins + other.ties + other.losses == other.queries
-
-
-@settings(deadline=None)
-@given(tables)
-def test_every_result_is_in_its_range(values: Any) -> None:
-    found = paired_comparison(*values, resamples=50)
-    assert -1 <= found.low <= found.high <= 1
-    assert 0 < found.p_bootstrap <= 1
-    assert 0 <= found.p_ttest <= 1
-    assert abs(found.hedges_g) <= abs(found.effect_size)
-    swapped = paired_comparison(values[1], values[0], resamples=50)
-    assert swapped.p_bootstrap == found.p_bootstrap
+    one, other = values(), values()
+    found = mean_difference(one, other)
+    assert 0 < found.p <= 1
+    if found.low is not None and found.high is not None:
+        assert found.low <= found.difference <= found.high
+        assert (found.p < 0.0499) <= (found.low > 0 or found.high < 0) <= (found.p < 0.0501)
+    turned = mean_difference([each[::-1, ::-1] for each in one[::-1]], [each[::-1, ::-1] for each in other[::-1]])
+    assert (turned.difference, turned.p) == pytest.approx((found.difference, found.p), rel=1e-6)
 
 
 def test_holm_by_hand() -> None:
@@ -235,82 +184,3 @@ def test_holm_by_hand() -> None:
 def test_holm_refuses_what_is_no_p_value(value: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         holm([0.5, value])
-
-
-def test_random_effects_by_hand() -> None:
-    found = random_effects([1.0, 3.0], [0.5, 0.5])
-    # Fixed weights 4 and 4, mean 2: Q = 8, c = 8 - 32 / 8 = 4, tau² = (8 - 1) / 4.
-    error = ((0.25 + 1.75) / 2) ** 0.5
-    assert found.tau_squared == pytest.approx(1.75)
-    assert found.i_squared == pytest.approx(7 / 8)
-    assert (found.mean, found.weights) == (pytest.approx(2.0), pytest.approx((0.5, 0.5)))
-    assert (found.low, found.high) == pytest.approx((2 - 1.959964 * error, 2 + 1.959964 * error))
-    assert found.p == pytest.approx(0.0455003, rel=1e-5)
-
-
-def test_random_effects_are_those_of_statsmodels_where_sets_differ() -> None:
-    differences, errors = np.array([1.7, -0.4, 2.2, 0.1]), np.array([0.4, 0.3, 0.6, 0.2])
-    found = random_effects(differences.tolist(), errors.tolist(), confidence=0.9)
-    expected = combine_effects(differences, errors**2, method_re="dl", alpha=0.1)
-    interval = expected.conf_int(alpha=0.1)[1]
-
-    assert found.tau_squared == pytest.approx(expected.tau2)
-    assert found.i_squared == pytest.approx(expected.i2)
-    assert found.mean == pytest.approx(expected.mean_effect_re)
-    assert found.weights == pytest.approx(expected.weights_rel_re)
-    assert (found.low, found.high) == pytest.approx(interval)
-
-
-@pytest.mark.parametrize("differences", [(1.0, 1.02, 0.97), (1.0, 1.0, 1.0)])
-def test_sets_that_agree_have_no_variance_between_them(differences: tuple[float, ...]) -> None:
-    errors = (1.0, 1.0, 2.0)
-    found = random_effects(differences, errors)
-    weights = np.array(errors) ** -2 / (np.array(errors) ** -2).sum()
-
-    assert (found.tau_squared, found.i_squared) == (0.0, 0.0)
-    assert found.weights == pytest.approx(weights)
-    assert found.mean == pytest.approx(weights @ differences)
-    assert found.high - found.mean == pytest.approx(1.959964 * 2.25**-0.5)
-
-
-def test_one_set_keeps_its_own_interval() -> None:
-    found = random_effects([0.8], [0.2])
-    assert (found.mean, found.weights, found.tau_squared, found.i_squared) == (pytest.approx(0.8), (1.0,), 0.0, 0.0)
-    assert (found.low, found.high) == pytest.approx((0.8 - 1.959964 * 0.2, 0.8 + 1.959964 * 0.2))
-
-
-def test_systems_that_are_equal_on_every_set_do_not_differ() -> None:
-    found = random_effects([0.0, 0.0], [0.0, 0.0])
-    assert (found.mean, found.low, found.high, found.p, found.weights) == (0.0, 0.0, 0.0, 1.0, (0.5, 0.5))
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.05, 5)), min_size=1, max_size=8))
-def test_a_summary_lies_between_the_sets(sets: list[tuple[float, float]]) -> None:
-    differences, errors = zip(*sets, strict=True)
-    found = random_effects(differences, errors)
-    assert min(differences) - 1e-9 <= found.mean <= max(differences) + 1e-9
-    assert found.low < found.mean < found.high
-    assert sum(found.weights) == pytest.approx(1)
-    assert 0 <= found.i_squared <= 1
-    assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
-    turned = random_effects(differences[::-1], errors[::-1])
-    assert (turned.mean, turned.tau_squared) == pytest.approx((found.mean, found.tau_squared), rel=1e-6, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("differences", "errors", "confidence", "message"),
-    [
-        ([], [], 0.95, "cannot be summarised"),
-        ([0.1, 0.2], [0.1], 0.95, "cannot be summarised"),
-        ([[0.1]], [[0.1]], 0.95, "cannot be summarised"),
-        ([0.1, 0.2], [0.1, 0.0], 0.95, "above 0"),
-        ([0.1, 0.2], [0.1, -0.1], 0.95, "above 0"),
-        ([0.1, float("nan")], [0.1, 0.1], 0.95, "must be numbers"),
-        ([0.1, 0.2], [0.1, float("inf")], 0.95, "must be numbers"),
-        ([0.1, 0.2], [0.1, 0.1], 95.0, "between 0 and 1"),
-    ],
-)
-def test_what_cannot_be_summarised_is_refused(differences: Any, errors: Any, confidence: float, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        random_effects(differences, errors, confidence=confidence)

@@ -16,6 +16,8 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.cards.training_report import TrainingReport, read_training_report
 from hf_relabel.trainers.data.training_data import open_training_data
 from hf_relabel.trainers.evaluation.beir import read_beir
+from hf_relabel.trainers.evaluation.evaluator import evaluate_model
+from hf_relabel.trainers.evaluation.leaks import without_queries
 from hf_relabel.trainers.evaluation.search import search
 from hf_relabel.trainers.loading import load_model
 from hf_relabel.trainers.recipes.recipe import load_recipe, shipped_recipes
@@ -66,16 +68,43 @@ def test_each_kind_trains_and_its_folder_loads(tmp_path: Path, kind: str) -> Non
     assert not list(out.glob("checkpoint-*"))
 
 
-def test_training_changes_the_model_and_the_best_evaluation_is_kept(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    sets = [read_beir(beir_folder(tmp_path))]
-    _, report = run(tmp_path, sets=sets, evaluate_every=2, recipe={"max_steps": 12})
+def test_the_last_step_is_kept_unless_a_dev_set_chooses(tmp_path: Path) -> None:
+    sets, dev = [read_beir(beir_folder(tmp_path))], [read_beir(beir_folder(tmp_path, name="dev", ask="tell"))]
+    # So fast that it is worse at the end than on the way.
+    recipe = {"max_steps": 12, "learning_rate": 1e-2, "scheduler": "constant"}
+    _, report = run(tmp_path, sets=sets, evaluate_every=2, recipe=recipe)
     by_step = {point.step: point.metrics["ndcg@10"] for point in report.curve if point.metrics}
-    assert report.best_step == max(by_step, key=lambda step: (by_step[step], -step))
-    assert report.evaluations[0].metrics["ndcg@10"] == pytest.approx(by_step[report.best_step])
+    assert max(by_step.values()) > by_step[12]
+    assert (report.best_step, report.dev) == (None, ())
+    assert report.evaluations[0].metrics["ndcg@10"] == pytest.approx(by_step[12])
     assert report.evaluations[0].metrics["ndcg@10"] > report.before[0].metrics["ndcg@10"]
-    assert "24 of its 24 queries are in the rows that are trained on" in caplog.text
+
+    out, report = run(tmp_path, name="chosen", sets=sets, dev=dev, evaluate_every=2, recipe=recipe)
+    by_step = {point.step: point.metrics["ndcg@10"] for point in report.curve if point.metrics}
+    assert report.best_step == max(by_step, key=lambda step: (by_step[step], -step)) < 12
+    assert [each.set.name for each in report.evaluations] == [sets[0].about.name]
+    assert [each.name for each in report.dev] == [dev[0].about.name]
+    kept = evaluate_model(load_model(str(out), device="cpu"), dev[0], metrics=("ndcg@10",))
+    assert kept.measured.metrics["ndcg@10"] == pytest.approx(by_step[report.best_step])
+
+
+def test_no_step_is_chosen_on_the_set_that_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    same, partly = (read_beir(beir_folder(tmp_path, name=name)) for name in ("a", "b"))
+    with pytest.raises(ConfigError, match="a has the queries of a dev set"):
+        run(tmp_path, sets=[same], dev=[partly])
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(ConfigError, match="without checkpoints takes no dev set"):
+        run(tmp_path, dev=[same], checkpoints=False)
+    partly = without_queries(partly, list(partly.queries)[1:])
+    run(tmp_path, sets=[same], dev=[partly], recipe={"max_steps": 1})
+    assert "a: 1 of its 24 queries are in the dev sets. The step is chosen on them too." in caplog.text
+
+
+def test_queries_that_are_trained_on_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sets = [read_beir(beir_folder(tmp_path, trained=3))]
+    _, report = run(tmp_path, sets=sets, recipe={"max_steps": 1})
+    assert report.trained_queries == {sets[0].about.name: 3}
+    assert "3 of its 24 queries are in the rows that are trained on. What is measured there says little" in caplog.text
 
 
 def test_lora_is_kept_as_adapters_or_merged(tmp_path: Path) -> None:
