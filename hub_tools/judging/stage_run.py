@@ -18,6 +18,7 @@ from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judges.prompted.base import PromptedJudge
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.messages.counted import counted
@@ -25,6 +26,7 @@ from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources.findings import free_findings
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler, Sends
+from hf_relabel.hub_tools.endpoints.special_tokens import special_tokens
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
 from hf_relabel.hub_tools.judging.stages import (
     Stage,
@@ -173,7 +175,7 @@ class StageRun:
             if isinstance(judge, SavedRepliesJudge) or is_batch(judge):
                 self._work_here(judge)
             else:
-                run_coroutine(self._ask_servers(judge), on_interrupt=self._interrupt)
+                run_coroutine(self._ask_servers(self._warned(judge)), on_interrupt=self._interrupt)
         return self.report
 
     def _work_here(self, judge: SavedRepliesJudge | BatchJudge) -> None:
@@ -229,6 +231,13 @@ class StageRun:
             self.report.aside["free"] += len(row.negative_passages) - len(judgements)
             if new:
                 self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
+
+    def _warned(self, judge: PromptJudge) -> PromptJudge:
+        """The judge, told what the served model reads as control tokens."""
+        if not isinstance(judge, PromptedJudge):
+            return judge
+        found = special_tokens(self.member.endpoints, self.identity.model, self.identity.revision)
+        return replace(judge, special_tokens=(*judge.special_tokens, *sorted(found)))
 
     async def _ask_servers(self, judge: PromptJudge) -> None:
         scheduler = self.scheduler = (self.schedule or Scheduler)(self.member.endpoints, self.member.limits)

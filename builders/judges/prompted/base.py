@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.ground_truth import shown_positives
-from hf_relabel.builders.judges.prompted.fencing import digest_of, fence_key
+from hf_relabel.builders.judges.prompted.fencing import digest_of, fence_key, pattern_of
 from hf_relabel.builders.judges.prompted.passage_cutting import (
     CutRule,
     Shown,
@@ -66,6 +68,8 @@ class PromptedJudge:
             estimated by length. Of more it shows the shortest, those first that are not cut; one in any case.
         cut: what is kept of a longer passage: its first characters (`head`) or the stretch that shares most with the
             query (`window`). Of a query and a title it is always the first characters.
+        special_tokens: what the served model reads as control tokens, beside what looks like one. Where its tokenizer
+            is on this machine it need not be given.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -80,6 +84,7 @@ class PromptedJudge:
     max_positives: int = 10
     max_positive_tokens: int = 4000
     cut: CutRule = "head"
+    special_tokens: Iterable[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("prompt", "language", "wording"):
@@ -88,6 +93,10 @@ class PromptedJudge:
         check_number("max_positives", self.max_positives, 1, 1000, whole=True)
         check_number("max_positive_tokens", self.max_positive_tokens, 1, 10_000_000, whole=True)
         check_cut_rule(self.cut)
+        if isinstance(self.special_tokens, str):
+            raise ConfigError(f"special_tokens: expected a list of texts, found {self.special_tokens!r}")
+        for token in self.special_tokens:
+            check_text("special_tokens", token)
         family = self.prompt.partition("-")[0]
         own = [version for version in versions() if version.partition("-")[0] == family]
         if self.version not in own or family != self._family():
@@ -124,6 +133,10 @@ class PromptedJudge:
             "cut": self.cut,
         }
 
+    @cached_property
+    def _special(self) -> re.Pattern[str] | None:
+        return pattern_of(self.special_tokens)
+
     def exempt(self, row: Row) -> bool:
         return subset_key(row.subset) in self.exempt_subsets
 
@@ -142,9 +155,10 @@ class PromptedJudge:
         """The row's texts, made harmless and cut, and a key for the fences that none of them contains."""
 
         def showing(passage: Passage) -> tuple[Shown, bool]:
-            return shown_passage(passage, row.query, max_chars=self.max_passage_chars, rule=self.cut)
+            return shown_passage(passage, row.query, max_chars=self.max_passage_chars, rule=self.cut, special=special)
 
-        query, query_cut = shown_text(row.query, max_chars=self.max_passage_chars)
+        special = self._special
+        query, query_cut = shown_text(row.query, max_chars=self.max_passage_chars, special=special)
         truth = [showing(passage) for passage in row.positive_passages] if positives else []
         negatives = {position: showing(row.negative_passages[position]) for position in positions}
         everything = [*truth, *negatives.values()]

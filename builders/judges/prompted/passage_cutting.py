@@ -36,29 +36,35 @@ def check_cut_rule(value: object) -> None:
         raise ConfigError(f"cut: expected {' or '.join(CUT_RULES)}, found {value!r}")
 
 
-def shown_passage(passage: Passage, query: str, *, max_chars: int, rule: CutRule) -> tuple[Shown, bool]:
+def shown_passage(
+    passage: Passage, query: str, *, max_chars: int, rule: CutRule, special: re.Pattern[str] | None = None
+) -> tuple[Shown, bool]:
     """The passage as a prompt shows it, and whether any of it was cut. Titles are cut at their end in any case."""
-    title, title_cut = shown_text(passage.title, max_chars=max_chars) if passage.title else ("", False)
-    window = rule == "window" and len(passage.text) > max_chars
-    text, text_cut = (
-        (_window(passage.text, query, max_chars), True) if window else shown_text(passage.text, max_chars=max_chars)
-    )
+    title, title_cut = shown_text(passage.title, max_chars=max_chars, special=special) if passage.title else ("", False)
+    if rule == "window" and len(passage.text) > max_chars:
+        text, text_cut = _window(passage.text, query, max_chars, special), True
+    else:
+        text, text_cut = shown_text(passage.text, max_chars=max_chars, special=special)
     return Shown(" ".join(title.split()), text), title_cut or text_cut
 
 
-def shown_text(text: str, *, max_chars: int) -> tuple[str, bool]:
-    """The first `max_chars` characters, made harmless, with a mark for what was left out; and whether it was cut."""
+def shown_text(text: str, *, max_chars: int, special: re.Pattern[str] | None = None) -> tuple[str, bool]:
+    """The first `max_chars` characters, made harmless, with a mark for what was left out; and whether it was cut.
+
+    Args:
+        special: see `fencing.clean`.
+    """
     if len(text) <= max_chars:
-        return clean(text), False
-    return f"{clean(text[:max_chars])} {_mark(len(text) - max_chars)}", True
+        return clean(text, special), False
+    return f"{clean(text[:max_chars], special)} {_mark(len(text) - max_chars)}", True
 
 
-def _window(text: str, query: str, max_chars: int) -> str:
+def _window(text: str, query: str, max_chars: int, special: re.Pattern[str] | None) -> str:
     start = best_window(text, query, max_chars)
     end = min(start + max_chars, len(text))
     before = f"{_mark(start)} " if start else ""
     after = f" {_mark(len(text) - end)}" if end < len(text) else ""
-    return f"{before}{clean(text[start:end])}{after}"
+    return f"{before}{clean(text[start:end], special)}{after}"
 
 
 def best_window(text: str, query: str, length: int) -> int:

@@ -147,6 +147,10 @@ class LocalEndpoint:
     def __repr__(self) -> str:
         return f"LocalEndpoint({self.name!r})"
 
+    def file(self) -> Path:
+        """The model's file; downloads it where need be, so it blocks. Raises ConfigError."""
+        return self._model.find()[0]
+
     async def info(self) -> EndpointInfo:
         """Model and limits. The revision is a commit of the Hub or a digest of the file. Raises EndpointError."""
         info = await (await self._opened.get()).info()

@@ -160,6 +160,19 @@ def test_ground_truths_that_no_prompt_holds_are_counted(tmp_path: Path) -> None:
     assert "2 asked now beside the shortest ground truths of their row" in report.to_text()
 
 
+def test_what_the_served_tokenizer_calls_special_has_no_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    files = tmp_path / "hub" / "models--some--model" / "snapshots" / "abc"
+    files.mkdir(parents=True)
+    tokens = [{"content": "~~BEGIN~~", "special": True}, {"content": "ordinary-word", "special": False}]
+    (files / "tokenizer.json").write_bytes(orjson.dumps({"added_tokens": tokens}))
+    source = write_rows(tmp_path / "rows.jsonl", [["an ordinary-word ~~BEGIN~~ here"]])
+    endpoint = MemoryEndpoint(lambda _: '{"thinking": "", "better": [], "worse": []}')
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(source, Stage("only", ListwiseJudge(), endpoints=(endpoint,), limits=FAST), journal, progress=False)
+    assert "an ordinary-word ~ ~BEGIN~~ here" in endpoint.asked[0]
+
+
 SAID = "<better>[{}]</better><worse>[]</worse>"
 
 
