@@ -84,6 +84,7 @@ _STAGE_OPTIONS = [
         shell_complete=one_of(dialects),
         help="How to talk to it: auto, tgi, openai, …",
     ),
+    click.option("--token-env", metavar="NAME", help="Environment variable that holds the token for --endpoint."),
     click.option(
         "--chat-template",
         default="auto",
@@ -222,8 +223,19 @@ SCORING = ("similarity", "cross-encoder", "student")
 """Judges that label by thresholds on a score of their own."""
 
 _STAGE_NAMES = (
-    *("judge_kind", "endpoints", "dialect", "chat_template", "model", "better", "worse", "replies", "truth"),
-    *("concurrency", "max_cost", "price_prompt", "price_completion", "deadline", "stages_file", "parameters"),
+    *(
+        "judge_kind",
+        "endpoints",
+        "dialect",
+        "chat_template",
+        "token_env",
+        "model",
+        "better",
+        "worse",
+        "replies",
+        "truth",
+    ),
+    *("truth", "concurrency", "max_cost", "price_prompt", "price_completion", "deadline", "stages_file", "parameters"),
 )
 
 
@@ -242,7 +254,7 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
         if _thresholds(given):
             raise ConfigError("--better and --worse are for --judge. With --stages they stand in the job file's judge.")
         return load_job(given["stages_file"], parse_parameters(given["parameters"])).stages
-    told = {name: given[name] for name in ("dialect", "chat_template", "model")}
+    told = {name: given[name] for name in ("dialect", "chat_template", "token_env", "model")}
     endpoints = [{"url": url, **told} for url in given["endpoints"]]
     limits = {name: given[name] for name in ("concurrency", "max_cost", "price_prompt", "price_completion", "deadline")}
     settings = {"judge": _judge(given), "endpoints": endpoints, "limits": limits}

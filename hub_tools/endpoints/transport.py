@@ -39,7 +39,8 @@ _START_IT = (
     " check the URL."
 )
 
-_HF_HOSTS = ("huggingface.co", "hf.co", "hf.space", "huggingface.cloud")
+_HF_HOSTS = frozenset({"huggingface.co", "hf.co", "router.huggingface.co"})
+"""Below hf.space, endpoints.huggingface.cloud and hf.jobs anybody's containers answer."""
 _OPENAI_HOSTS = ("openai.com",)
 _NOT_THIS_REQUEST = frozenset({400, 413, 422})
 _LATER = frozenset({408, 409, 424, 425, 429})
@@ -62,9 +63,9 @@ class Transport:
     Args:
         url: http or https URL that paths are joined to. A user name and password in it are sent as basic
             authorization; a query is sent along with every request.
-        token: sent as `Authorization: Bearer`. None: HF_TOKEN (or the token of `hf auth login`) for Hugging Face hosts
-            and OPENAI_API_KEY for openai.com, both over https only; other servers get none, since a token is not for
-            whoever runs some server. "" sends none.
+        token: sent as `Authorization: Bearer`. None: HF_TOKEN (or the token of `hf auth login`) for huggingface.co,
+            hf.co and router.huggingface.co, and OPENAI_API_KEY for openai.com, all over https only. Other servers get
+            none, Spaces, Inference Endpoints and Jobs among them, which anybody may run. "" sends none.
         timeout: seconds for a whole request, connecting included.
         connections: most open at once; 0 for as many as there are requests in flight.
         proxy: use HTTP_PROXY, HTTPS_PROXY and ~/.netrc. Off by default: judge servers are mostly on the same network.
@@ -228,6 +229,8 @@ def error_of_status(
     message = f"{name}: HTTP {status}" + (f": {said}" if said else "")
     if status in (401, 403, 404):
         message += " (a token was sent)" if token_sent else " (no token was sent)"
+    if status in (401, 403) and not token_sent:
+        message += ". Name the environment variable that holds one: --token-env, or token_env in a job file"
     return EndpointError(
         message,
         retryable=status in _LATER or status >= 500,
@@ -268,7 +271,7 @@ def default_token(url: URL) -> str:
 
 def is_hugging_face(url: URL) -> bool:
     """Whether a server is Hugging Face's, and nobody can read along."""
-    return url.scheme == "https" and is_host(url.host, _HF_HOSTS)
+    return url.scheme == "https" and url.host in _HF_HOSTS
 
 
 def is_host(host: str | None, domains: tuple[str, ...]) -> bool:

@@ -136,3 +136,27 @@ def test_the_ready_job_files_are_listed(capfd: pytest.CaptureFixture[str]) -> No
 def test_the_version_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capfd.readouterr().out.startswith("hf-relabel ")
+
+
+def test_the_token_of_a_server_is_in_the_variable_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_ENDPOINT", "right-token")
+    backend = ScriptedBackend(rows_path(), truth_path())
+    with Facade(backend, openai_style=True, api_key="right-token") as server:
+        asked = [
+            "judge",
+            str(rows_path()),
+            "--limit",
+            "2",
+            "--journal",
+            str(tmp_path / "j.sqlite"),
+            "--dialect",
+            "openai",
+        ]
+        without = run([*asked, "--endpoint", server.url])
+        named = run([*asked, "--endpoint", server.url, "--token-env", "MY_ENDPOINT"])
+    printed = "".join(capfd.readouterr())
+    assert (without, named) == (3, 0)
+    assert "no token was sent). Name the environment variable that holds one: --token-env" in printed
+    assert "right-token" not in printed

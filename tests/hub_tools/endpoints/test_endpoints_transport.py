@@ -163,10 +163,14 @@ def test_what_is_no_url_is_a_config_error(url: str) -> None:
 def test_the_users_token_goes_only_where_it_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
-    assert default_token(URL("https://x.us-east-1.aws.endpoints.huggingface.cloud/v1")) == "hf_mine"
+    for of_hugging_face in ("https://huggingface.co/api", "https://hf.co", "https://router.huggingface.co/v1"):
+        assert default_token(URL(of_hugging_face)) == "hf_mine"
     assert default_token(URL("https://api.openai.com/v1")) == "sk-mine"
-    for other in ("http://api.openai.com", "https://huggingface.co.example", "https://nothf.co", "http://127.0.0.1:1"):
+    of_anybody = ("x.us-east-1.aws.endpoints.huggingface.cloud", "user-judge.hf.space", "a.hf.jobs", "x.huggingface.co")
+    for other in ("http://huggingface.co", "https://huggingface.co.example", "https://nothf.co", "http://127.0.0.1:1"):
         assert default_token(URL(other)) == ""
+    for host in of_anybody:
+        assert default_token(URL(f"https://{host}/v1")) == ""
 
 
 # Metrics
