@@ -123,6 +123,9 @@ def load(modules: list[str]) -> None:
         importlib.import_module(name)
     for reader in known:
         read_again(reader)
+    if "datasets.config" in sys.modules and "torch" not in sys.modules:
+        # datasets imports torch to stream, which takes seconds, for those who give a stream to torch.
+        sys.modules["datasets.config"].TORCH_AVAILABLE = False  # type: ignore[attr-defined]
     tempfile.tempdir = None  # it is found again when it is wanted
     gc.collect()
     gc.freeze()  # their pages stay shared

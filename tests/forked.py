@@ -42,7 +42,7 @@ COMMON = (
     *("click", "jinja2", "tabulate", "matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
 HUB = (
-    *("torch.utils.data", "scipy.io", "scipy.sparse"),  # datasets imports them to stream and to load
+    "scipy.io",  # datasets imports it to stream
     *("huggingface_hub", "huggingface_hub.hf_api", "datasets", "datasets.load", "hf_relabel.hub_tools.commands"),
     *("hf_relabel.hub_tools.releases.push", "hf_relabel.hub_tools.releases.pull", "hf_relabel.hub_tools.judging.run"),
 )
