@@ -18,21 +18,12 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """A machine may be busy: no test is wrong because an example of it took long."""
     from tests.examples import PLAIN, TIMES
 
     hypothesis.settings.register_profile("busy", deadline=None, max_examples=PLAIN * TIMES)
     hypothesis.settings.load_profile("busy")
-    worker, tests = os.environ.get("PYTEST_XDIST_WORKER"), Path(__file__).parent
-    if worker and [Path(each).resolve() for each in config.args] == [tests]:
-        config.args = _from_another_place(worker, [str(path) for path in sorted(tests.rglob("test_*.py"))])
-
-
-def _from_another_place(worker: str, files: list[str]) -> list[str]:
-    """Each worker begins to read the files elsewhere: what one has compiled, the others find compiled."""
-    first = int(worker.removeprefix("gw")) * len(files) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    return [*files[first:], *files[:first]]
 
 
 LONGEST = (
@@ -60,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     place = {tests / name: number for number, name in enumerate(LONGEST)}
     assert all(path.exists() for path in place), "a file of LONGEST is not there any longer"
-    items.sort(key=lambda item: (place.get(item.path, len(place)), item.path))
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("fuzz")
