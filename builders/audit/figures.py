@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Values = npt.NDArray[np.float64]
 
 DIGITS = 4
+ESTIMATES = ("precision", "recall", "f1", "kappa", "false_alarms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Measured:
     Attributes:
         candidates: how many it was asked about; `answers` of them were answered for.
         positives: how many of them it calls better.
+        false_alarms: share it calls better of what is not relevant.
         kappa: Cohen's, of better against the rest; `kappa_graded` with quadratic weights on the three labels.
         confusion: by label, how many candidates are relevant and how many are not.
     """
@@ -51,11 +53,12 @@ class Measured:
     recall: Estimate
     f1: Estimate
     kappa: Estimate
+    false_alarms: Estimate
     kappa_graded: float | None
     confusion: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        estimates = {name: getattr(self, name).to_dict() for name in ("precision", "recall", "f1", "kappa")}
+        estimates = {name: getattr(self, name).to_dict() for name in ESTIMATES}
         counts = {name: getattr(self, name) for name in ("name", "candidates", "positives", "answers")}
         confusion = {label: dict(row) for label, row in self.confusion.items()}
         return {**counts, **estimates, "kappa_graded": self.kappa_graded, "confusion": confusion}

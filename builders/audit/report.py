@@ -242,7 +242,7 @@ class Reporting:
     def _measured(self, name: str, inside: Mask, labels: Sequence[Label | None]) -> Measured:
         hits, missed = map(self.answered.number, self._parted(inside, labels))
         said, candidates = hits.size, hits.size + missed.size
-        # All four rise with the hits and fall with what was missed.
+        # Precision, recall, F1 and kappa rise with the hits and fall with what was missed.
         point, low, high = (
             _figures(one, other, said, candidates)
             for one, other in ((hits.point, missed.point), (hits.low, missed.high), (hits.high, missed.low))
@@ -254,6 +254,8 @@ class Reporting:
             positives=said,
             answers=int(self.answered.answers[inside].sum()),
             precision=_share(hits),
+            # These fall with the hits.
+            false_alarms=_estimate(float(point["false_alarms"]), high["false_alarms"], low["false_alarms"]),
             kappa_graded=self._graded(inside, labels),
             confusion=self._confusion(inside, labels),
             **estimates,
@@ -282,7 +284,7 @@ class Reporting:
 
 
 def _figures(hits: Any, missed: Any, said: float, candidates: float) -> dict[str, Any]:
-    """Recall, F1 and kappa of one or many tables: `hits` of `said` are relevant, `missed` of the rest."""
+    """Recall, F1, kappa and false alarms of one or many tables: `hits` of `said` are relevant, `missed` of the rest."""
     import numpy as np
 
     hits, missed = np.asarray(hits, dtype=float), np.asarray(missed, dtype=float)
@@ -293,6 +295,7 @@ def _figures(hits: Any, missed: Any, said: float, candidates: float) -> dict[str
         return {
             "recall": np.where(real > 0, hits / real, 0.0),
             "f1": np.where(said + real > 0, 2 * hits / (said + real), 0.0),
+            "false_alarms": np.where(candidates > real, (said - hits) / (candidates - real), 0.0),
             "kappa": np.where(chance < 1, (agreed - chance) / (1 - chance), 0.0),
         }
 

@@ -42,6 +42,7 @@ Examples:
   hf relabel audit report audit label-studio-export.json --json
   hf relabel audit report audit --truth truth.jsonl --calibrate calibration.json --precision 0.9
   hf relabel audit report audit anna.csv --write cleaned
+  hf relabel audit report again dora.csv --since cleaned      # what changed since the audit of that release
   hf relabel audit report user/my-set"""
 
 FORMATS = ("csv", "label-studio", "argilla")
@@ -164,6 +165,11 @@ def show_sample(sample: AuditSample, written: Sequence[str], then: str) -> None:
 @click.option(
     "--write", "built", metavar="FOLDER", help="Put the outcome into the manifest and card of a built folder."
 )
+@click.option(
+    "--since",
+    metavar="EARLIER",
+    help="Say what changed since an earlier audit: its --json, or the folder it is written in.",
+)
 @json_option
 def report_command(
     audit: str,
@@ -174,6 +180,7 @@ def report_command(
     method: str,
     figure: str | None,
     built: str | None,
+    since: str | None,
     as_json: bool,
 ) -> None:
     """Report what the answers say of the judges.
@@ -184,6 +191,7 @@ def report_command(
     JSON list of [record.serialize() for record in dataset.records] does.
     """
     command_needs("audit")
+    from hf_relabel.builders.audit.drift import drift, earlier_audit
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.audit.sample import AuditSample
     from hf_relabel.builders.errors import ConfigError
@@ -191,6 +199,7 @@ def report_command(
 
     if figure and not calibrate:
         raise ConfigError("--figure shows a calibration: give --calibrate too.")
+    earlier = None if since is None else earlier_audit(since)
     if not (answers or truth or Path(audit).exists()) and HubLocation.parse(audit) is not None:
         from hf_relabel.hub_tools.space.people.adjudication import audit_of
 
@@ -201,11 +210,15 @@ def report_command(
     found = audit_report(sample, given)
     fitted = _calibrate(sample, found, Path(calibrate), precision, method, figure) if calibrate else None
     written = None if built is None else write_audit(Path(built), found)
+    changed = None if earlier is None else drift(earlier, found.to_dict())
     if as_json:
         zones = {} if fitted is None else {"zones": fitted.zones.model_dump(mode="json")}
-        print_json({**found.to_dict(), **zones, "written_to": built if written else None})
+        drifted = {} if changed is None else {"drift": changed.to_dict()}
+        print_json({**found.to_dict(), **zones, **drifted, "written_to": built if written else None})
         return
     click.echo(found.to_text())
+    if changed is not None:
+        click.echo(f"\n{changed.to_text()}")
     if fitted is not None:
         click.echo(f"\nThresholds are in {calibrate}: {program()} build … --calibration {calibrate}")
         _tell_idle(fitted.idle_note())

@@ -13,7 +13,13 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 
-SECTIONS = ("coverage_audit", "coverage_calibration", "coverage_positions", "coverage_comparisons")
+SECTIONS = (
+    "coverage_audit",
+    "coverage_calibration",
+    "coverage_comparisons",
+    "coverage_positions",
+    "coverage_prevalence",
+)
 """Modules beside this one."""
 
 

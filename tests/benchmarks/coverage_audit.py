@@ -53,9 +53,9 @@ QUICK = (Cell(1, 100, PART), Cell(7, 400), Cell(20, 400, PART, 2))
 
 
 class Population:
-    """Judged candidates by stratum, and which of them are relevant."""
+    """Judged candidates by stratum, and which of them are relevant: `more` times as many as usual."""
 
-    def __init__(self, subsets: int, size: int = 12_000, seed: int = 0) -> None:
+    def __init__(self, subsets: int, size: int = 12_000, seed: int = 0, more: float = 1.0) -> None:
         chance = np.random.default_rng(seed)
         self.strata: dict[StratumKey, list[JudgedCandidate]] = {}
         self.cells: Counter[CellKey] = Counter()
@@ -67,7 +67,7 @@ class Population:
         for subset, number in enumerate(numbers):
             prevalence, precise = chance.uniform(0.03, 0.15), chance.uniform(0.6, 0.98)
             flagged = (precise, 0.7 * (1 - precise), 0.3 * (1 - precise))
-            relevant = chance.random(number) < prevalence
+            relevant = chance.random(number) < prevalence * more
             cheap = _said(chance, relevant, (0.6, 0.3, 0.1), (0.05, 0.1, 0.85))
             accurate = _said(chance, relevant, flagged, (0.04, 0.26, 0.7))
             for place in range(number):
@@ -155,12 +155,16 @@ def covered(cell: Cell, repetitions: int, size: int = 12_000, seed: int = 0) -> 
     return {name: {"held": held[name] / repetitions, "width": width[name] / repetitions} for name in FIGURES}
 
 
+def shown(held: float, width: float) -> str:
+    return f"{held:.3f} ({width:.3f})"
+
+
 def report(quick: bool) -> Iterator[str]:
     """The lines of the table."""
     lines = []
     for cell in QUICK if quick else GRID:
         found = covered(cell, 100 if quick else 500)
-        figures = [f"{found[name]['held']:.3f} ({found[name]['width']:.2f})" for name in FIGURES]
+        figures = [shown(found[name]["held"], found[name]["width"]) for name in FIGURES]
         lines.append([cell.subsets, cell.labels, f"{cell.answered:.0%}", cell.people, *figures])
     yield "How often the 95 % interval holds the truth (and how wide it is on average):"
     yield ""

@@ -132,6 +132,15 @@ def test_an_audit_from_the_sample_to_the_card(folder: Path, tmp_path: Path, capf
     manifest = read_manifest(Path(built))
     assert manifest["evidence"]["audit"]["verdict"]["precision"] == values["verdict"]["precision"]
     assert manifest["settings"]["default_config"] == "remove-hn"  # a precision of .7 backs no relabelling
+    for earlier in (built, str(tmp_path / "earlier.json")):
+        (tmp_path / "earlier.json").write_text(json.dumps(values))
+        assert run([*report, "--since", earlier, "--json"]) == 0
+        drift = json.loads(capfd.readouterr().out)["drift"]
+        assert {change["name"]: change["difference"]["value"] for change in drift["changes"]}["recall"] == 0
+        # By its own errors an audit's share is that which it found.
+        assert drift["expected"]["value"] == pytest.approx(values["prevalence"]["value"], abs=1e-3)
+    assert run([*report, "--since", built]) == 0
+    assert "(Rogan and Gladen)" in capfd.readouterr().out
     card = render_card(CardFacts("user/set", "v1.0.0", manifest), None)
     assert "drawn blind" in card
     assert "audited labels for a precision of 0.70" in card
