@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--recipe", help="of what is trained; the static student when not given")
     parser.add_argument("--set", dest="changes", action="append", default=[], help="NAME=VALUE, a field of the recipe")
+    parser.add_argument("--arm", dest="arms", action="append", help="config to compare; all when not given")
+    parser.add_argument("--runs", type=Path, help="folder that keeps models and what they measured")
     parser.add_argument("--device")
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -100,7 +102,9 @@ def main() -> None:
                     release,
                     [part_of(data, part)],
                     recipe=student,
+                    arms=options.arms,
                     seeds=range(options.seeds),
+                    folder=options.runs,
                     device=options.device,
                 )
                 for part in parts
