@@ -223,18 +223,7 @@ SCORING = ("similarity", "cross-encoder", "student")
 """Judges that label by thresholds on a score of their own."""
 
 _STAGE_NAMES = (
-    *(
-        "judge_kind",
-        "endpoints",
-        "dialect",
-        "chat_template",
-        "token_env",
-        "model",
-        "better",
-        "worse",
-        "replies",
-        "truth",
-    ),
+    *("judge_kind", "endpoints", "dialect", "chat_template", "token_env", "model", "better", "worse", "replies"),
     *("truth", "concurrency", "max_cost", "price_prompt", "price_completion", "deadline", "stages_file", "parameters"),
 )
 
