@@ -14,7 +14,7 @@ from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import FORMATS, Source
 from hf_relabel.builders.sources.findings import free_findings, ids_with_two_texts, is_blank, normalised
-from hf_relabel.builders.sources.samples import content_hash
+from hf_relabel.builders.sources.repeats import Repeats
 
 EXAMPLES_KEPT = 3
 ID_WITH_TWO_TEXTS = "id-with-two-texts"
@@ -204,19 +204,23 @@ def _place(example: Example) -> str:
 
 
 def inspect(source: Source, progress: Callable[[int], None] | None = None) -> Inspection:
-    """Read a whole source and say what is in it. In memory it holds some bytes per row, never the rows.
+    """Read a whole source and say what is in it, in as much memory for any number of rows: some 50 bytes of each go
+    into files in the system's folder for temporary files.
 
     Args:
         progress: called with the number of rows read so far, after each.
 
     Raises:
         BadRow: a row cannot be used, and the source was not opened with `skip_bad_rows`.
+        SourceError: there is no room for those files.
     """
-    inspector = _Inspector()
-    for numbered in source.rows():
-        inspector.add(numbered)
-        if progress is not None:
-            progress(numbered.number + 1)
+    with Repeats(EXAMPLES_KEPT) as repeats:
+        inspector = _Inspector(repeats)
+        for numbered in source.rows():
+            inspector.add(numbered)
+            if progress is not None:
+                progress(numbered.number + 1)
+        inspector.end()
     return Inspection(
         # Described last: reading is what finds ignored fields and bad rows.
         source=source.describe(),
@@ -229,12 +233,11 @@ def inspect(source: Source, progress: Callable[[int], None] | None = None) -> In
 
 
 class _Inspector:
-    def __init__(self) -> None:
+    def __init__(self, repeats: Repeats) -> None:
         self.subsets: dict[str, SubsetCounts] = {}
         self.findings: dict[str, Found] = {}
         self.rows_without_negatives = 0
-        self._rows_seen: set[int] = set()
-        self._ids_seen: set[int] = set()
+        self._repeats = repeats
 
     def add(self, numbered: NumberedRow) -> None:
         row = numbered.row
@@ -252,7 +255,13 @@ class _Inspector:
             self._note_odd(numbered, passage)
         if _ROUNDED.fullmatch(row.query_id):
             self._note(ROUNDED_ID, numbered)
-        self._note_repeated(numbered)
+        self._repeats.add(numbered)
+
+    def end(self) -> None:
+        """What can be said only when all rows were seen."""
+        for name, found in zip((REPEATED_ROW, REPEATED_QUERY_ID), self._repeats.found(), strict=True):
+            if found.count:
+                self.findings[name] = Found(found.count, [Example(*place) for place in found.first])
 
     def _note_queries(self, numbered: NumberedRow) -> None:
         """Passages that say what the query says: copies of it, or one column taken for two."""
@@ -270,17 +279,6 @@ class _Inspector:
             self._note(LIST_AS_TEXT, numbered, passage.docid)
         if _ROUNDED.fullmatch(passage.docid):
             self._note(ROUNDED_ID, numbered, passage.docid)
-
-    def _note_repeated(self, numbered: NumberedRow) -> None:
-        row_hash = content_hash(numbered.row)
-        # One id may name a query in each of two subsets.
-        id_hash = hash((numbered.row.subset, numbered.row.query_id))
-        if row_hash in self._rows_seen:
-            self._note(REPEATED_ROW, numbered)
-        elif id_hash in self._ids_seen:
-            self._note(REPEATED_QUERY_ID, numbered)
-        self._rows_seen.add(row_hash)
-        self._ids_seen.add(id_hash)
 
     def _note(self, name: str, numbered: NumberedRow, docid: str = "") -> None:
         self.findings.setdefault(name, Found()).add(Example(numbered.number, numbered.row.query_id, docid))

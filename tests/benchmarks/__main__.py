@@ -88,7 +88,11 @@ BENCHMARKS = (
     Benchmark("build", "bench_build", quick="--rows 200 --straightforward-rows 200 --rounds 1"),
     Benchmark("memory", "bench_memory", quick="--rows 300", full="--full"),
     Benchmark(
-        "growth", "bench_growth", quick="--rows 300 600", full="--rows 10000 30000 100000 300000 1000000", plots=True
+        "growth",
+        "bench_growth",
+        quick="--rows 300 600 --inspect 3000 6000",
+        full="--rows 10000 30000 100000 300000 1000000 --inspect 100000 1000000 10000000",
+        plots=True,
     ),
     Benchmark("release", "bench_release", quick="--mb 4 --rounds 1", full="--mb 2000 --rounds 3"),
     Benchmark("evaluation", "bench_evaluation", quick="--documents 20000 --rounds 1", full="--rounds 5"),

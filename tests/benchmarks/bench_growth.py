@@ -1,12 +1,13 @@
 """Whether time grows with the rows and memory does not: judging and building from ten thousand to a million rows.
 
-    python -m tests.benchmarks.bench_growth [--rows 10000 30000 100000] [--plot growth.png] [--json]
+    python -m tests.benchmarks.bench_growth [--rows 10000 30000 100000] [--inspect 100000 1000000] [--plot growth.png]
 
 Rows are made as they are read (8 negatives of 300 characters, two subsets, a twelfth of the negatives false). A judge
 in this process answers from the text, so that what is measured is ours: reading, findings, journal, verdicts, the five
 configs and their Parquet files. Each size is a process of its own. Seconds are of CPU time, which others who use the
 machine change little; the clock's are shown beside them. The exponent is the slope of a line through the logarithms of
-rows and seconds: 1 is linear.
+rows and seconds: 1 is linear. Inspecting, which must tell which rows there were before, is measured on more and shorter
+rows: one negative, and texts of a word.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source
-from hf_relabel.builders.sources.formats import FORMATS
+from hf_relabel.builders.sources.inspection import inspect
 from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stages import Stage
@@ -35,6 +36,19 @@ NEGATIVES = 8
 CHARACTERS = 300
 FALSE = "which answers it"
 ROWS = (10_000, 30_000, 100_000)
+
+
+@dataclass
+class ShortRows(Source):
+    """Rows that are made as they are read. Every thousandth is the one before it."""
+
+    count: int = 0
+
+    def rows(self) -> Iterator[NumberedRow]:
+        positives, negatives = (Passage("p", "", "positive"),), (Passage("n", "", "negative"),)
+        for number in range(self.count):
+            named = number - 1 if number % 1_000 == 999 else number
+            yield NumberedRow(number, Row(f"q{named}", f"query {named}", positives, negatives, f"subset{number % 2}"))
 
 
 @dataclass
@@ -93,7 +107,7 @@ def run(rows: int) -> dict[str, float]:
     """Seconds of judging and of building."""
     import datasets  # noqa: F401 - builds need it, and its import takes as long however many rows there are
 
-    source = Rows(Path("bench"), (), next(iter(FORMATS.values())), count=rows)
+    source = Rows(Path("bench"), (), "tevatron", count=rows)
     with tempfile.TemporaryDirectory() as folder:
         begin, clock = time.process_time(), time.perf_counter()
         with Journal(Path(folder) / "journal.sqlite") as journal:
@@ -105,6 +119,34 @@ def run(rows: int) -> dict[str, float]:
     if built.rows != rows or report.asked < rows * (NEGATIVES - 1):
         raise SystemExit(f"{rows - built.rows} rows were lost")
     return {"judge": judged - begin, "build": end - judged, "both": end - begin, "clock": clock, "disk_mb": size / 1e6}
+
+
+def inspected(rows: int) -> float:
+    """Seconds of CPU time of inspecting."""
+    begin = time.process_time()
+    found = inspect(ShortRows(Path("bench"), (), "tevatron", count=rows))
+    if found.total.rows != rows:
+        raise SystemExit(f"{rows - found.total.rows} rows were lost")
+    return time.process_time() - begin
+
+
+def inspect_figures(rows: Sequence[int]) -> Iterator[Figure]:
+    smallest: Called | None = None
+    for count in rows:
+        each = called(inspected, count)
+        smallest = smallest or each
+        yield Figure(
+            "inspect",
+            each.result,
+            "CPU s",
+            f"{count:,} rows",
+            beside=f"memory of the smallest size {smallest.peak_mb:.0f} MB",
+            ratio=each.peak_mb / smallest.peak_mb,
+            target="<= 1.1",
+            of="ratio",
+            peak_mb=each.peak_mb,
+            note="ratio: memory to that of the smallest size",
+        )
 
 
 def exponent(rows: Sequence[int], seconds: Sequence[float]) -> float:
@@ -181,12 +223,14 @@ def figures(rows: Sequence[int], runs: Sequence[Called]) -> list[Figure]:
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--inspect", type=int, nargs="*", default=[100_000, 1_000_000])
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the growth")
     options = parser.parse_args()
     runs = [called(run, count) for count in options.rows]
     if options.plot is not None:
         plot(options.rows, runs, options.plot)
-    emit("growth", figures(options.rows, runs), as_json=options.json)
+    found = [*figures(options.rows, runs), *inspect_figures(options.inspect)]
+    emit("growth", found, as_json=options.json)
 
 
 if __name__ == "__main__":
