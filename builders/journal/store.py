@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,7 +212,7 @@ class Journal:
         judge = self.judge_number(identity)
         with self._errors(), self._transaction():
             number = self._insert_reply(judge, reply) if reply is not None else None
-            self._insert_judgements(judge, [(*item, number) for item in items])
+            self._insert_judgements(identity, judge, [(*item, number) for item in items])
 
     def record_replies(
         self,
@@ -223,7 +223,7 @@ class Journal:
         judge = self.judge_number(identity)
         with self._errors(), self._transaction():
             numbered = [(row, keys, said, self._insert_reply(judge, reply)) for row, keys, said, reply in items]
-            self._insert_judgements(judge, numbered)
+            self._insert_judgements(identity, judge, numbered)
 
     def _insert_reply(self, judge: int, reply: Reply) -> int | None:
         body = zlib.compress(reply.text.encode("utf-8", "surrogatepass"), 6)
@@ -236,8 +236,9 @@ class Journal:
 
     def _insert_judgements(
         self,
+        identity: JudgeIdentity,
         judge: int,
-        items: Iterable[tuple[Row, Mapping[int, bytes], Mapping[int, Judgement], int | None]],
+        items: Sequence[tuple[Row, Mapping[int, bytes], Mapping[int, Judgement], int | None]],
     ) -> None:
         """Each item with the number of its reply, if it has one."""
         answers: list[tuple[Any, ...]] = []
@@ -265,6 +266,10 @@ class Journal:
         self._database.executemany(_INSERT_ANSWER, answers)
         if self._has_failures:
             self._database.executemany("DELETE FROM failures WHERE key = ?", [record[:1] for record in answers])
+        if self._has_failures and self.has_old_keys:
+            makers = identity.old_keys()
+            old = [key for row, _, said, _ in items for keys_of in makers for key in keys_of(row, list(said))]
+            self._database.executemany("DELETE FROM failures WHERE key = ?", [(key,) for key in old])
 
     def record_run(self, settings: Mapping[str, Any]) -> None:
         """Remember the settings of a run, so that `build` knows which judgements to read. The same settings again are

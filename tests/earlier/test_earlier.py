@@ -16,6 +16,7 @@ import pytest
 
 from hf_relabel import Journal, build_configs, open_release, open_source, rebuild_configs, verdicts
 from hf_relabel.builders.journal.keys import JudgeIdentity
+from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 
 HERE = Path(__file__).parent
@@ -55,6 +56,26 @@ def test_what_was_paid_for_is_not_asked_again(journal: Path, tmp_path: Path) -> 
         # A file of a year named its rows without it.
         named = [(replace(row, subset=f"{row.subset}-2019"), places) for row, places in rows]
         assert sum(len(of_row) for _, of_row in opened.known(judge, named)) == len(said)
+
+
+def test_what_failed_then_and_is_answered_now_is_no_failure_any_longer(journal: Path) -> None:
+    row = next(iter(open_source(ROWS).rows())).row
+    with Journal(journal) as opened:
+        (stage,) = opened.last_run()["stages"]
+        judge = JudgeIdentity(**stage["judge"])
+        old = dict(enumerate(judge.old_keys()[0](row, [0])))
+        opened._database.execute("DELETE FROM answers WHERE key = ?", (old[0],))
+        before = sum(opened.counts().values())
+        opened._database.execute(
+            "INSERT INTO failures (key, judge, label, rationale, query_id, docid) VALUES (?, 1, 4, 'gone', 'q', 'd')",
+            (old[0],),
+        )
+    with Journal(journal) as opened:
+        ((keys, said),) = opened.known(judge, [(row, [0])])
+        assert said[0].label is Label.FAILED
+        opened.record(judge, row, keys, {0: Judgement(Label.BETTER)})
+        assert list(opened.failures()) == []
+        assert sum(opened.counts().values()) == before + 1
 
 
 def test_what_is_built_of_it_is_what_was_built_then(journal: Path, tmp_path: Path) -> None:
