@@ -129,7 +129,12 @@ class Change:
 
 
 def apply(
-    technique: Technique | str, row: Row, verdicts: Sequence[Verdict], *, limit: int = DEFAULT_LIMIT
+    technique: Technique | str,
+    row: Row,
+    verdicts: Sequence[Verdict],
+    *,
+    limit: int = DEFAULT_LIMIT,
+    min_negatives: int = 0,
 ) -> Row | None:
     """Rewrite one row. None means the technique drops it.
 
@@ -148,27 +153,36 @@ def apply(
 
     Args:
         verdicts: at most one for each negative, in any order; a negative without one counts as unjudged.
-        limit: see `account`.
+        limit, min_negatives: see `account`.
 
     Raises:
         BuildError: a verdict names a position or a docid that the row does not have there.
     """
-    return account(technique, row, verdicts, limit=limit).carry_out(row)
+    return account(technique, row, verdicts, limit=limit, min_negatives=min_negatives).carry_out(row)
 
 
-def account(technique: Technique | str, row: Row, verdicts: Sequence[Verdict], *, limit: int = DEFAULT_LIMIT) -> Change:
+def account(
+    technique: Technique | str,
+    row: Row,
+    verdicts: Sequence[Verdict],
+    *,
+    limit: int = DEFAULT_LIMIT,
+    min_negatives: int = 0,
+) -> Change:
     """Say what becomes of every negative of a row, without rewriting it.
 
     Args:
         limit: with more false negatives than this the query counts as ambiguous and `remove-hn`, `relabel` and
             `relabel-filter` drop the row. Only distinct new passages count. A copy, of a positive or of another false
             negative, says that the corpus repeats itself, not that the query has many answers.
+        min_negatives: a row that `relabel-filter` would leave with fewer negatives keeps all its doubtful ones.
 
     Raises:
         BuildError: a verdict names a position or a docid that the row does not have there.
     """
     expect("row", row, Row)
-    return account_all([named(technique)], row, verdicts, limit=limit)[named(technique)]
+    whole = account_all([named(technique)], row, verdicts, limit=limit, min_negatives=min_negatives)
+    return whole[named(technique)]
 
 
 def named(technique: Technique | str) -> Technique:
@@ -187,7 +201,12 @@ def named(technique: Technique | str) -> Technique:
 
 
 def account_all(
-    techniques: Iterable[Technique], row: Row, verdicts: Sequence[Verdict], *, limit: int = DEFAULT_LIMIT
+    techniques: Iterable[Technique],
+    row: Row,
+    verdicts: Sequence[Verdict],
+    *,
+    limit: int = DEFAULT_LIMIT,
+    min_negatives: int = 0,
 ) -> dict[Technique, Change]:
     """`account` for several techniques, reading the verdicts once."""
     outcomes = _outcomes(row, verdicts)
@@ -200,7 +219,12 @@ def account_all(
     }
     distinct = _distinct_false_negatives(positives, names, outcomes)
     size = len(row.negative_passages)
-    return {technique: _account(technique, size, outcomes, distinct, limit) for technique in techniques}
+    found = {technique: _account(technique, size, outcomes, distinct, limit) for technique in techniques}
+    filtered = found.get(Technique.RELABEL_FILTER)
+    if filtered is not None and filtered.row_dropped is None and len(filtered.kept) < min_negatives:
+        # Without the filter it is `relabel`.
+        found[Technique.RELABEL_FILTER] = _account(Technique.RELABEL, size, outcomes, distinct, limit)
+    return found
 
 
 def _account(

@@ -57,7 +57,7 @@ class Confusion:
 
     def to_dict(self) -> dict[str, dict[str, float]]:
         return {
-            str(label): {"relevant": round(self.relevant[label], 6), "other": round(self.other[label], 6)}
+            str(label): {"relevant": self.relevant[label], "other": self.other[label]}  # rounded they move labels at .5
             for label in _ANSWERS
         }
 
@@ -70,7 +70,9 @@ def _shares(counts: Mapping[str, Mapping[str, float]], column: str) -> dict[Labe
     if not all(math.isfinite(value) and value >= 0 for value in found.values()):
         raise ConfigError("weights: expected counts {label: {relevant: …, other: …}} for each judge, as `audit` gives")
     total = sum(found.values())
-    smoothing = 0.5 if total > 1.5 else 0.0  # shares that sum to 1 are taken as they are
+    if math.isclose(total, 1):
+        return found  # shares already
+    smoothing = 0.5 if total > 1.5 else 0.0
     whole = total + smoothing * len(found)
     return {label: (value + smoothing) / whole if whole else 1 / len(found) for label, value in found.items()}
 
@@ -150,7 +152,7 @@ class Combine:
         if self.rule == "arhn":
             return _arhn(answers)
         if self.rule == "weighted":
-            probability = self._probability(asked)
+            probability = round(self._probability(asked), 6)
             label = Label.BETTER if probability >= 0.5 else Label.WORSE if probability >= 0.1 else Label.IRRELEVANT
             return label, probability
         better = sum(judgement.label is Label.BETTER for judgement in answers)

@@ -157,10 +157,12 @@ def batches(
     batch_bytes: int,
     batch_rows: int,
     scores: bool = False,
+    min_negatives: int = 0,
 ) -> Iterator[Batch]:
     """Read rows and verdicts into batches of at most `batch_rows` rows and, unless one row is larger, `batch_bytes`.
 
     Args:
+        limit, min_negatives: see `techniques.account`.
         scores: whether passages are written with their scores.
 
     Raises:
@@ -175,7 +177,7 @@ def batches(
                 "without gaps, so that the verdicts config can name them by number."
             )
         expected = numbered.number + 1
-        changes = account_all(techniques, numbered.row, verdicts, limit=limit)
+        changes = account_all(techniques, numbered.row, verdicts, limit=limit, min_negatives=min_negatives)
         judged = BuiltRow(numbered.number, numbered.row, complete(numbered.row, verdicts), changes)
         if batch.rows and _is_full(batch.size, len(batch.rows), judged.size, batch_bytes, batch_rows):
             yield batch

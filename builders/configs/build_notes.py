@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
 from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.techniques import Dropped, Technique
 
 
@@ -35,7 +36,9 @@ def build_notes(manifest: Mapping[str, Any], gone: Sequence[str]) -> Iterator[st
     totals = {name: manifest["configs"][name]["total"] for name in manifest["settings"]["techniques"]}
     without = {name: total["rows_without_negatives"] for name, total in totals.items()}
     if bare := [f"{counted(rows, 'row')} of {name}" for name, rows in without.items() if rows]:
-        yield f"Without any negative: {', '.join(bare)}."
+        emptied = without.get(Technique.RELABEL_FILTER, 0) - without.get(Technique.RELABEL, 0)
+        keep = f" {argument('min_negatives', 1)} keeps what is doubtful in those that the filter emptied."
+        yield f"Without any negative: {', '.join(bare)}.{keep if emptied > 0 else ''}"
     zones = ((manifest.get("evidence") or {}).get("zones") or {}).get("zones") or {}
     if zones and zones["sure"] is None:
         doubtful = totals.get(Technique.RELABEL_FILTER, {"dropped": {}})["dropped"].get(Dropped.DOUBTFUL, 0)

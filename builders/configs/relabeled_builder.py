@@ -176,10 +176,12 @@ class RelabeledBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             return
         config, view = self.config, self.config.view
         release = None if folder is None else release_from_folder(Path(folder))
+        settings = {"limit": config.limit} if release is None else release.manifest["settings"]
         read = batches(
             config.judged_rows() if release is None else release.judged_rows(),
             [config.technique],
-            limit=config.limit if release is None else int(release.manifest["settings"]["limit"]),
+            limit=int(settings["limit"]),
+            min_negatives=int(settings.get("min_negatives", 0)),
             batch_bytes=_BATCH_BYTES,
             batch_rows=_BATCH_ROWS,
             scores=config.has_scores,

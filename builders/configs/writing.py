@@ -152,6 +152,7 @@ def write_configs(
     *,
     techniques: Sequence[Technique] = tuple(Technique),
     limit: int = DEFAULT_LIMIT,
+    min_negatives: int = 0,
     stage_names: Sequence[str],
     stage_judges: Sequence[str] = (),
     split: str = "train",
@@ -178,6 +179,7 @@ def write_configs(
     Args:
         numbered_verdicts: rows in order and without gaps, each with the verdicts on its negatives. Read once.
         limit: most distinct false negatives in a row, see `techniques.account`.
+        min_negatives: rows that `relabel-filter` would leave with fewer keep their doubtful ones.
         stage_names: the names of the cascade's stages, in order.
         stage_judges: what judged at each stage, in order; none to leave that out of the verdicts config.
         max_shard_bytes: most bytes of Arrow (uncompressed) in a file, give or take a row.
@@ -212,6 +214,7 @@ def write_configs(
         suspects is not None,
         scores,
         tuple(views),
+        min_negatives,
     )
     layout.check()
     read = batches(
@@ -221,6 +224,7 @@ def write_configs(
         batch_bytes=layout.batch_bytes,
         batch_rows=MAX_ROW_GROUP_ROWS,
         scores=scores,
+        min_negatives=min_negatives,
     )
     with fewer_collections(), folder_of_configs(Path(folder)) as building:
         writers = [_ConfigWriter(building, layout, table, on_shard) for table in layout.tables(suspects)]
@@ -307,6 +311,7 @@ class Layout:
     has_suspects: bool
     has_scores: bool = False
     views: tuple[View, ...] = ()
+    min_negatives: int = 0
 
     @property
     def batch_bytes(self) -> int:
@@ -341,6 +346,7 @@ class Layout:
             "stages": list(self.stage_names),
             "max_shard_bytes": self.max_shard_bytes,
             "row_group_bytes": self.row_group_bytes,
+            **({"min_negatives": self.min_negatives} if self.min_negatives else {}),
             **({"suspects": True} if self.has_suspects else {}),
             **({"scores": True} if self.has_scores else {}),
             **({"views": [view.settings() for view in self.views]} if self.views else {}),

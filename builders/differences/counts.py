@@ -25,13 +25,14 @@ class Side:
             Read once.
         stages: for each stage of the cascade, in order, its name and who judged there (None if that is not known).
         techniques: the configs that were built.
-        limit: most distinct false negatives in a row, see `techniques.account`.
+        limit, min_negatives: see `techniques.account`.
     """
 
     judged_rows: Iterable[tuple[NumberedRow, Sequence[Verdict]]]
     stages: Sequence[tuple[str, str | None]] = ()
     techniques: Sequence[Technique] = tuple(Technique)
     limit: int = DEFAULT_LIMIT
+    min_negatives: int = 0
 
 
 @dataclass(frozen=True, slots=True)

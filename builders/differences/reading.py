@@ -86,7 +86,8 @@ class Reader:
             candidates = [
                 (verdict.docid, str(verdict.outcome), verdict.reason, labels(verdict, names)) for verdict in verdicts
             ]
-            changes = account_all(self.side.techniques, row, verdicts, limit=self.side.limit)
+            rules = {"limit": self.side.limit, "min_negatives": self.side.min_negatives}
+            changes = account_all(self.side.techniques, row, verdicts, **rules)
             self._count(row, verdicts, changes)
             yield self._sketch(numbered, candidates, changes)
 

@@ -60,6 +60,8 @@ class BuildSettings(Settings):
     """The configs to build."""
     limit: int = Field(default=7, ge=0)
     """Rows with more false negatives than this are left out of remove-hn, relabel and relabel-filter."""
+    min_negatives: int = Field(default=0, ge=0)
+    """Rows that relabel-filter would leave with fewer negatives keep their doubtful ones."""
     default: str = Field(default_factory=lambda given: default_of(given.get("techniques", ())))
     """The config that `load_dataset` takes when none is named, unless an audit or a comparison backs another:
     `remove-hn` where it is built, else the first of `techniques`."""

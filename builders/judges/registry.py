@@ -64,7 +64,10 @@ def make_judge(kind: str, **settings: Any) -> PromptJudge | BatchJudge:
     if problems := list(judge_problems({"kind": kind, **settings})):
         raise ConfigError(" ".join(problems))
     try:
-        return make(**settings)
+        made = make(**settings)
+        if isinstance(made, SimilarityJudge):
+            _ = made.thresholds  # before its model is fetched
+        return made
     except ConfigError as error:
         raise ConfigError(f"Judge {kind}: {error}") from None
 

@@ -125,14 +125,20 @@ class FormatCounts:
 
 
 def write_formats(
-    folder: Path, format: OutputFormat, originals: Originals, techniques: Sequence[Technique], *, limit: int
+    folder: Path,
+    format: OutputFormat,
+    originals: Originals,
+    techniques: Sequence[Technique],
+    *,
+    limit: int,
+    min_negatives: int = 0,
 ) -> dict[str, Any]:
     """Write a format for each technique into the folder of a build.
 
     Args:
         folder: holds the verdicts already.
         originals: the rows of the build, in order.
-        limit: see `techniques.account`.
+        limit, min_negatives: see `techniques.account`.
 
     Returns:
         What the manifest says of it: the format, and each file with its counts.
@@ -148,7 +154,7 @@ def write_formats(
     with ExitStack() as stack:
         files = {technique: stack.enter_context(_path(place, technique).open("wb")) for technique in techniques}
         for numbered, records, verdicts in _judged(originals, folder):
-            changes = account_all(techniques, numbered.row, verdicts, limit=limit)
+            changes = account_all(techniques, numbered.row, verdicts, limit=limit, min_negatives=min_negatives)
             for technique, change in changes.items():
                 written = format.records_of(numbered, records, change, counts[technique].fields)
                 if change.row_dropped is None:

@@ -232,7 +232,10 @@ def _assumed(
     survey: Survey, stages: Sequence[StageToPlan], number: int, counted: TokenSample | None, first: bool
 ) -> _Totals:
     """From what the prompts are and what replies mostly are."""
-    total, rule = survey.stages[number], stages[number - 1].rule
+    total, begin = survey.stages[number], number
+    while stages[begin].beside:
+        begin -= 1
+    rule = stages[begin - 1].rule  # of the stage before, however many judges this one has
     prompt = TokenEstimate(total.characters / CHARACTERS_PER_TOKEN, None)
     prompt_range, prompt_basis = None, _GUESSED_PROMPTS
     if counted is not None:

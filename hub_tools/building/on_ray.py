@@ -92,6 +92,7 @@ def build_on_ray(
         finder_of_suspects(journal, run) is not None,
         source.scored,
         views_of_settings(settings, scored=source.scored),
+        settings.min_negatives,
     )
     layout.check()
     calibration = calibration_of(settings)

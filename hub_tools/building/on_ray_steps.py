@@ -117,7 +117,8 @@ class Verdicts:
 
 
 def judged(layout: Layout, numbered: NumberedRow, said: Sequence[Verdict]) -> BuiltRow:
-    changes = account_all(layout.techniques, numbered.row, said, limit=layout.limit)
+    row, least = numbered.row, layout.min_negatives
+    changes = account_all(layout.techniques, row, said, limit=layout.limit, min_negatives=least)
     return BuiltRow(numbered.number, numbered.row, complete(numbered.row, said), changes)
 
 

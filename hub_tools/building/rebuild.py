@@ -68,6 +68,7 @@ def _rebuild(
         Path(settings.out),
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
+        min_negatives=settings.min_negatives,
         stage_names=stages,
         stage_judges=_judges_of(release, stages),
         split=release.manifest["settings"]["split"],
@@ -98,6 +99,7 @@ def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:
     values: dict[str, Any] = {
         "techniques": tuple(settings["techniques"]),
         "limit": settings["limit"],
+        "min_negatives": settings.get("min_negatives", 0),
         "default": settings["default_config"],
         "max_shard_bytes": settings["max_shard_bytes"],
         **_view_settings(settings.get("views", ())),

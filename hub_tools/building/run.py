@@ -118,6 +118,7 @@ def _build(
         Path(settings.out),
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
+        min_negatives=settings.min_negatives,
         stage_names=[stage.name for stage in stages],
         stage_judges=[stage.describe() for stage in stages],
         max_shard_bytes=settings.max_shard_bytes,
@@ -210,7 +211,8 @@ def formats_of(
     format = OutputFormat(settings.output_format, source)
     format.check()
     techniques = [Technique(name) for name in dict.fromkeys(settings.techniques)]
-    return lambda folder: write_formats(folder, format, originals(), techniques, limit=settings.limit)
+    rules = {"limit": settings.limit, "min_negatives": settings.min_negatives}
+    return lambda folder: write_formats(folder, format, originals(), techniques, **rules)
 
 
 def check_names(settings: BuildSettings) -> None:

@@ -36,7 +36,7 @@ Examples:
   hf relabel build train.jsonl --out cleaned --output-format same
 \b
 Then:
-  load_dataset("cleaned", "relabel")"""
+  load_dataset("cleaned", "remove-hn")   # or the default that the build names"""
 
 
 def view_options(command: Any) -> Any:
@@ -98,6 +98,11 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     help="Drop rows with more false negatives than this: 7, or as in the release.",
 )
 @click.option(
+    "--min-negatives",
+    type=click.IntRange(min=0),
+    help="Rows that relabel-filter would leave with fewer negatives keep their doubtful ones: 0, or as in the release.",
+)
+@click.option(
     "--calibration", metavar="FILE", help="Let the thresholds of an audit decide instead of the judges' labels."
 )
 @click.option(
@@ -128,6 +133,7 @@ def command(
     overwrite: bool,
     techniques: tuple[str, ...],
     max_false_negatives: int | None,
+    min_negatives: int | None,
     calibration: str | None,
     default_config: str | None,
     output_format: str | None,
@@ -140,7 +146,7 @@ def command(
     The folder is in Hub layout: load_dataset(folder, config) loads it. The same inputs give the same bytes.
     """
     given = {"techniques": techniques or None, "limit": max_false_negatives, "default": default_config}
-    given |= {"output_format": output_format, "overwrite": overwrite or None}
+    given |= {"output_format": output_format, "overwrite": overwrite or None, "min_negatives": min_negatives}
     chosen = {name: value for name, value in given.items() if value is not None} | view_settings(options)
     engine = engine_of(options)
     if release is not None:

@@ -208,15 +208,14 @@ def _run(environment: dict[str, str], code: str, *arguments: str) -> Any:
 def _show_score(score: Score) -> None:
     from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 
-    values = score.to_dict()
+    values, (better, _) = score.to_dict(), SimilarityJudge(JUDGE_MODEL).thresholds
     click.echo(
         f"\nAgainst the truth file: {values['found']} false negatives found, {values['missed']} missed,"
         f" {values['wrong']} wrong (precision {values['precision']}, recall {values['recall']})."
     )
     click.echo(
         "The similarity judge is a small bi-encoder, an offline stand-in for an LLM. Its threshold was picked on this"
-        f" set for show (`judge --better {BETTER}`; the default is {SimilarityJudge(JUDGE_MODEL).better}); expect"
-        " worse on your data."
+        f" set for show (`judge --better {BETTER}`; the default is {better}); expect worse on your data."
     )
 
 

@@ -132,7 +132,8 @@ def side_of(release: Release) -> Side:
     known = [str(technique) for technique in Technique]
     try:
         settings = release.manifest["settings"]
-        stages, techniques, limit = list(settings["stages"]), list(settings["techniques"]), int(settings["limit"])
+        stages, techniques = list(settings["stages"]), list(settings["techniques"])
+        limit, min_negatives = int(settings["limit"]), int(settings.get("min_negatives", 0))
     except (KeyError, TypeError, ValueError) as error:
         raise BuildError(f"{release.name}: its manifest.json does not say how it was built ({error}).") from error
     return Side(
@@ -140,6 +141,7 @@ def side_of(release: Release) -> Side:
         stages=_stages(release, stages),
         techniques=[Technique(name) for name in techniques if name in known],
         limit=limit,
+        min_negatives=min_negatives,
     )
 
 

@@ -65,6 +65,19 @@ def test_each_technique_on_one_row(technique: str, positives: str, negatives: st
     assert (rewritten.query_id, rewritten.query, rewritten.subset) == ("q1", "a query", "nq")
 
 
+def test_a_row_that_the_filter_would_empty_keeps_its_doubtful_negatives_where_that_is_wanted() -> None:
+    emptied = row_of("P", "abc")
+    found = verdicts_on(emptied, a=Outcome.FALSE_NEGATIVE, b=Outcome.DOUBTFUL, c=Outcome.DOUBTFUL)
+    kept = {least: account("relabel-filter", emptied, found, min_negatives=least).kept for least in (0, 1)}
+    assert kept == {0: (), 1: (1, 2)}
+    assert account("relabel-filter", emptied, found, min_negatives=1).moved == (0,)
+    # Where others are left the filter goes on, and no other technique changes.
+    assert account("relabel-filter", ROW, VERDICTS, min_negatives=2).kept == (2, 5)
+    assert account("relabel-filter", ROW, VERDICTS, min_negatives=3).kept == (1, 2, 5)
+    for technique in set(Technique) - {Technique.RELABEL_FILTER}:
+        assert account(technique, ROW, VERDICTS, min_negatives=9) == account(technique, ROW, VERDICTS)
+
+
 @pytest.mark.parametrize("outcome", [Outcome.FALSE_NEGATIVE, Outcome.DUPLICATE])
 def test_remove_drops_the_row_for_any_false_negative(outcome: Outcome) -> None:
     row = row_of("P", "ab")

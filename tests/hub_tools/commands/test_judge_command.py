@@ -311,7 +311,8 @@ def scored(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     monkeypatch.setattr(SimilarityJudge, "_encode", lambda *_: {})
     monkeypatch.setattr(SimilarityJudge, "_encoder", None)
     journal = ["--journal", str(folder / "journal.sqlite")]
-    return run(["judge", str(folder / "rows.jsonl"), "--judge", "similarity", "--model", "any", *journal, *options])
+    monkeypatch.setattr(SimilarityJudge, "model", lambda _: ("any", None))
+    return run(["judge", str(folder / "rows.jsonl"), "--judge", "similarity", *journal, *options])
 
 
 def test_the_thresholds_of_a_judge_that_scores_are_shown_and_set(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
+from hf_relabel.builders.configs.build_notes import build_notes
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
@@ -133,3 +134,9 @@ def test_rows_without_any_negative_are_counted(place: Path) -> None:
     judge("mined.jsonl")
     text = build_configs("mined.jsonl", "journal.sqlite", "mm", progress=False).to_text()
     assert "Without any negative: 1 row of remove-hn, 1 row of relabel, 1 row of relabel-filter." in text
+    assert "min_negatives" not in text, "the filter emptied none"
+    totals = {"relabel": {"total": {"rows_without_negatives": 2}}}
+    totals["relabel-filter"] = {"total": {"rows_without_negatives": 7}}
+    (note,) = build_notes({"settings": {"techniques": list(totals)}, "configs": totals}, ())
+    assert "7 rows of relabel-filter" in note
+    assert "--min-negatives 1 keeps what is doubtful in those that the filter emptied" in respelt(note, build)

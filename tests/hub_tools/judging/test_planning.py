@@ -402,6 +402,13 @@ def test_later_stages_are_assumed_to_get_what_was_said(tmp_path: Path) -> None:
     assert second(Rule(), escalated=0.5).basis["requests"] == "assumed: 50% of candidates are passed on"
     assert second(Rule(), escalated=0.0).requests == 0
 
+    first_stage = StageToPlan("one", ListwiseJudge(), Rule(escalate="row"))
+    twice = [StageToPlan("two", ListwiseJudge(seed=seed), Rule(), beside=seed == 1) for seed in (0, 1)]
+    _, *panel = plan(source, [first_stage, *twice])
+    assert {(each.rows, each.basis["requests"]) for each in panel} == {
+        (panel[0].rows, "assumed: 66% of rows are passed on")
+    }
+
 
 def test_rows_nobody_judges_take_nothing(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", 20)
