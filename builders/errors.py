@@ -12,6 +12,7 @@
     │   └── …                            see hf_relabel.builders.endpoint
     ├── JudgingStopped               4   a run stopped before its end; what was judged is kept
     ├── JournalError                 5   the journal cannot be read or written
+    │   └── NotJudged                    too little of a source was judged to build of it (a BuildError too)
     ├── BuildError                   6   configs cannot be written
     ├── ReleaseError                 7   the Hub would not take or give a release
     ├── TrainingError                8   a training run failed
@@ -115,6 +116,10 @@ class BuildError(RelabelError):
     """Configs cannot be written."""
 
     exit_code = 6
+
+
+class NotJudged(JournalError, BuildError):
+    """Too little of a source was judged, in the journal that was given, to build of it."""
 
 
 class ReleaseError(RelabelError):

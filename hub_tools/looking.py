@@ -58,7 +58,8 @@ def verdicts(
     Args:
         source: what `open_source` gives or takes.
         journal: a `Journal` or the path of one.
-        run: the settings of the run to read, as `Journal.last_run` gives them; None for the last one.
+        run: the settings of the run to read, as `Journal.last_run` gives them; None for the last one that judged this
+            source.
         calibration: its thresholds decide instead of the judges' labels, see hf_relabel.builders.cascade.zones.
 
     Yields:

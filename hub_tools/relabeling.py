@@ -167,7 +167,8 @@ def relabel(
         wanted = settings.model_copy(update={"out": str(folder), "overwrite": overwrite})
         check_place(wanted, source, kept)
         _judge(source, ready, kept, retry_failed, progress)
-        report = build_configs(source, kept, wanted, min_judged=min_judged, progress=progress is not False)
+        run = kept.newest_run().number
+        report = build_configs(source, kept, wanted, run=run, min_judged=min_judged, progress=progress is not False)
         lasting = folder if out is not None else _lasting(folder, report)
         if verbose:
             print(summary(report.manifest, kept.path))  # noqa: T201 - as sentence-transformers' mine_hard_negatives does

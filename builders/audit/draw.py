@@ -10,6 +10,7 @@ from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.audit.selection import draw
 from hf_relabel.builders.audit.strata import JudgedCandidate
 from hf_relabel.builders.cascade.report import member_names
+from hf_relabel.builders.cascade.run_choice import run_of
 from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
 from hf_relabel.builders.cascade.zones import signal
 from hf_relabel.builders.errors import ConfigError
@@ -83,7 +84,7 @@ def judged_candidates(
     source: Rows, journal: Journal, calibration: Calibration | None = None
 ) -> Iterator[JudgedCandidate]:
     """Every candidate of the last run with its verdict and what each judge says of it."""
-    run = journal.last_run()
+    run = run_of(source, journal).settings
     stages = stages_of_run(run)
     names = member_names(stages)
     for judged in judged_rows(source, journal, run, calibration=calibration):

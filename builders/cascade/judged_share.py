@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.errors import BuildError, NotJudged
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.messages.counted import counted, percent
@@ -20,6 +20,8 @@ from hf_relabel.builders.rows import NumberedRow
 
 ENOUGH = 0.9
 """With less a build warns, unless it was told how much is enough."""
+LITTLE = 0.5
+"""With less there is none, unless it was told how much is enough."""
 WITHOUT_ANSWER = ("failed", "unparsable", "not-reached")
 UNKNOWN = "unknown"
 """Of rows that the judge does not know, such as those that a truth file lacks."""
@@ -70,23 +72,33 @@ class JudgedShare:
         return ", ".join(f"{number:,} {WHY_UNJUDGED.get(reason, reason)}" for reason, number in self.unjudged.items())
 
     def to_dict(self) -> dict[str, Any]:
-        return {"needed": self.needed, "judged": self.judged, "without_answer": dict(self.unjudged)}
+        return {
+            "needed": self.needed,
+            "judged": self.judged,
+            "unjudged": self.needed - self.judged,
+            "without_answer": dict(self.unjudged),
+        }
 
-    def check(self, source: str, journal: Journal, min_judged: float | None) -> None:
+    def check(self, source: str, journal: Journal, min_judged: float | None, by: str = "") -> None:
         """Whether enough was judged to build.
 
         Args:
             source: its name.
-            min_judged: the share that must have been; None for any, and a warning where it is less than `ENOUGH`.
+            min_judged: the share that must have been; None for `LITTLE`, and a warning where it is less than `ENOUGH`.
+            by: the run that was looked at, as messages name it.
 
         Raises:
-            BuildError: too little was, or with None nothing of what needs a judge.
+            NotJudged: too little was.
+            BuildError: a share is wanted, and there is nothing to judge.
         """
-        if min_judged is not None:
-            self._check_share(journal, min_judged)
-        elif self.needed and not self.judged:
-            raise BuildError(self._nothing(source, journal))
-        elif self.share < ENOUGH:
+        if min_judged:
+            self._check_any()
+        least = LITTLE if min_judged is None else min_judged
+        if least and self.needed and not self.judged:
+            raise NotJudged(self._nothing(source, f"{journal.path} by {by}" if by else str(journal.path), journal))
+        if self.judged < least * self.needed:
+            raise NotJudged(self._too_little(f" by {by}" if by else "", journal, least))
+        if min_judged is None and self.share < ENOUGH:
             self.tell(source)
 
     def tell(self, source: str) -> None:
@@ -102,8 +114,8 @@ class JudgedShare:
                 self.reasons(),
             )
 
-    def _nothing(self, source: str, journal: Journal) -> str:
-        found = f"None of the {self.needed:,} candidates of {source} was judged in {journal.path}"
+    def _nothing(self, source: str, where: str, journal: Journal) -> str:
+        found = f"None of the {self.needed:,} candidates of {source} was judged in {where}"
         if self.unjudged["not-reached"] == self.needed:
             return f"{found}: run judge on it, or name another with {argument('journal')}."
         return f"{found} ({self.reasons()}).{_first_failure(journal)} {self._remedy()}."
@@ -119,30 +131,35 @@ class JudgedShare:
         first, *others = [step for step, number in steps.items() if number] or ["judge it"]
         return ", and ".join([f"{first[0].upper()}{first[1:]}", *others])
 
-    def _check_share(self, journal: Journal, min_judged: float) -> None:
-        if min_judged and not self.candidates:
+    def _check_any(self) -> None:
+        if not self.candidates:
             raise BuildError("There is nothing to judge: no row has a negative. Mine hard negatives first.")
-        if min_judged and self.exempt == self.candidates:
+        if self.exempt == self.candidates:
             raise BuildError(
                 f"Nothing was judged: all {self.exempt:,} candidates are of subsets that the judge leaves alone."
             )
-        if self.judged < min_judged * self.needed:
-            raise BuildError(
-                f"Only {self.judged:,} of {counted(self.needed, 'candidate')} were judged ({self.reasons()});"
-                f" {percent(min_judged)} must be.{_first_failure(journal)} {self._remedy()},"
-                f" or build with {argument('min_judged', 0)} to take it as it is."
-            )
+
+    def _too_little(self, by: str, journal: Journal, least: float) -> str:
+        return (
+            f"Only {self.judged:,} of {counted(self.needed, 'candidate')} were judged{by}: {self.reasons()};"
+            f" {percent(least)} must be.{_first_failure(journal)} {self._remedy()},"
+            f" or build with {argument('min_judged', 0)} to take it as it is."
+        )
 
 
 def judged_enough(
-    items: Iterable[tuple[NumberedRow, list[Verdict]]], source: str, journal: Journal, min_judged: float | None
+    items: Iterable[tuple[NumberedRow, list[Verdict]]],
+    source: str,
+    journal: Journal,
+    min_judged: float | None,
+    by: str = "",
 ) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
     """The rows, and an error after the last, before anything takes its place, where too little of them was judged."""
     outcomes: Counter[tuple[str, str]] = Counter()
     for item in items:
         outcomes.update((str(verdict.outcome), verdict.reason) for verdict in item[1])
         yield item
-    _share(outcomes).check(source, journal, min_judged)
+    share_of(outcomes).check(source, journal, min_judged, by)
 
 
 def check_any_judged(items: Iterable[tuple[NumberedRow, list[Verdict]]], source: str, journal: Journal) -> None:
@@ -154,12 +171,13 @@ def check_any_judged(items: Iterable[tuple[NumberedRow, list[Verdict]]], source:
     outcomes: Counter[tuple[str, str]] = Counter()
     for _, verdicts in items:
         outcomes.update((str(verdict.outcome), verdict.reason) for verdict in verdicts)
-        if _share(outcomes).judged:
+        if share_of(outcomes).judged:
             return
-    _share(outcomes).check(source, journal, None)
+    share_of(outcomes).check(source, journal, None)
 
 
-def _share(outcomes: Counter[tuple[str, str]]) -> JudgedShare:
+def share_of(outcomes: Counter[tuple[str, str]]) -> JudgedShare:
+    """From the candidates by outcome and reason."""
     nested: dict[str, dict[str, int]] = {}
     for (outcome, reason), number in outcomes.items():
         nested.setdefault(outcome, {})[reason] = number

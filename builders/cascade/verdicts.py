@@ -17,9 +17,10 @@ from hf_relabel.builders.cascade.zones import zoned
 from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label, Verdict
-from hf_relabel.builders.rows import NumberedRow, Row, subset_key
+from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.findings import free_findings
+from hf_relabel.builders.sources.subsets import is_exempt
 
 if TYPE_CHECKING:
     from hf_relabel.builders.cascade.calibration import Calibration
@@ -174,10 +175,11 @@ def judged_rows(
     """Every row of a source with what the journal says of it. Calls no judge.
 
     Args:
-        run: the settings of the run to read, as `Journal.last_run` gives them; None for the last one.
+        run: the settings of the run to read, as `Journal.last_run` gives them; None for the one that speaks of this
+            source, see hf_relabel.builders.cascade.run_choice.
         calibration: its thresholds decide instead of the judges' labels, see hf_relabel.builders.cascade.zones.
     """
-    settings = run if run is not None else journal.last_run()
+    settings = run if run is not None else _run_of(source, journal)
     stages = stages_of_run(settings)
     rules = [stage.rule for stage in stages]
     exempt = frozenset(settings["exempt"])
@@ -193,6 +195,12 @@ def judged_rows(
             if calibration is not None:
                 said = zoned(said, calibration.zones.zone)
             yield JudgedRow(numbered, said, found, tuple(of_row))
+
+
+def _run_of(source: Rows, journal: Journal) -> Mapping[str, Any]:
+    from hf_relabel.builders.cascade.run_choice import run_of  # which asks for verdicts
+
+    return run_of(source, journal).settings
 
 
 def verdicts(
@@ -212,8 +220,3 @@ def verdicts(
     """
     for judged in judged_rows(source, journal, run, calibration=calibration):
         yield judged.numbered, judged.verdicts
-
-
-def is_exempt(row: Row, exempt: frozenset[str]) -> bool:
-    """Whether the row's subset is not judged."""
-    return bool(exempt) and subset_key(row.subset) in exempt

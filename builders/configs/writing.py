@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
+from hf_relabel.builders.cascade.run_choice import told as run_told
 from hf_relabel.builders.cascade.suspects import Suspect, suspects_schema
 from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.arrow_batches import Batch, batches
@@ -44,8 +45,9 @@ from hf_relabel.builders.configs.views.view import View, ViewCounts, check_shown
 from hf_relabel.builders.disk.atomic_folder import NewFolder, check_place, new_folder
 from hf_relabel.builders.disk.gc_pause import fewer_collections
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.journal.runs import Run
 from hf_relabel.builders.judgements import Verdict
-from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.counted import counted, percent
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
@@ -104,11 +106,13 @@ class BuildReport(Shown):
     Attributes:
         manifest: the content of manifest.json.
         gone: configs and files of other formats that the earlier build had, and this one does not.
+        run: of the journal, whose judgements it was built of; None where it was built of a release.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
     gone: tuple[str, ...] = ()
+    run: Run | None = None
 
     @property
     def rows(self) -> int:
@@ -116,7 +120,9 @@ class BuildReport(Shown):
         return int(self.manifest["rows"]["count"])
 
     def to_dict(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), **self.manifest, "judged": self.judged.to_dict(), "gone": list(self.gone)}
+        told = {"judged": self.judged.to_dict(), "gone": list(self.gone)}
+        number = None if self.run is None else self.run.number
+        return {"folder": str(self.folder), **self.manifest, **told, "run_number": number}
 
     @property
     def judged(self) -> JudgedShare:
@@ -137,8 +143,10 @@ class BuildReport(Shown):
         text = (
             f"{table}\n* loads by default. {counted(judged.candidates, 'candidate')}, {judged.needed:,}"
             f" {'needs' if judged.needed == 1 else 'need'} a judge{exempt};"
-            f" without an answer: {judged.reasons()}."
+            f" unjudged: {judged.reasons()}."
         )
+        if self.run is not None:
+            text += f"\nOf {run_told(self.run)}, which judged {percent(judged.share)} of what needs a judge."
         empty = [line["config"] for line in totals(self.manifest) if not line["rows"]]
         notes = [EMPTY_NOTE.format(", ".join(empty))] if empty else []
         notes += build_notes(self.manifest, self.gone)

@@ -77,6 +77,9 @@ class BuildSettings(Settings):
     """Negatives of a row in them."""
     output_format: Literal["same", "flagembedding", "triplet", "negative-list", "labeled-list"] | None = None
     """Also write each technique in this format (`same`: that of the source), in `formats/` of the folder."""
+    min_judged: float | None = Field(default=None, ge=0, le=1)
+    """Refuse to build where a smaller share was judged of what needs a judge: half when not given; 0 takes what there
+    is."""
     overwrite: bool = False
     """Replace a folder that was built from another source, or from the judgements of another journal."""
 

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.disk.atomic_file import sync_file
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
+from hf_relabel.builders.journal import runs
 from hf_relabel.builders.journal.keys import MAX_TOKENS, JudgeIdentity, storable
 from hf_relabel.builders.journal.opening import connected, explain, is_new, is_old, lock_for_writing
+from hf_relabel.builders.journal.runs import Run
 from hf_relabel.builders.journal.schema import APPLICATION_ID, MIGRATIONS
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.messages.program import program
@@ -93,6 +95,9 @@ class Journal:
             self.close()
             raise
         self._judges: dict[str, int] = {}
+        self.used_run: int | None = None
+        """The number of the run that everything is to read that is told of none; None to choose one by what it says of
+        the source, see hf_relabel.builders.cascade.run_choice."""
 
     def _connect(self) -> sqlite3.Connection:
         if self._writes:
@@ -134,6 +139,12 @@ class Journal:
                 found = self._database.execute("SELECT id FROM judges WHERE identity = ?", (text,)).fetchone()
             self._judges[text] = int(found[0])
         return self._judges[text]
+
+    def judges(self) -> list[JudgeIdentity]:
+        """The judges whose words are kept here, the newest first."""
+        with self._errors():
+            found = self._database.execute("SELECT identity FROM judges ORDER BY id DESC").fetchall()
+        return [JudgeIdentity(**json.loads(text)) for (text,) in found]
 
     def known(
         self, judge: JudgeIdentity, asked: Sequence[tuple[Row, Sequence[int]]]
@@ -271,39 +282,47 @@ class Journal:
             old = [key for row, _, said, _ in items for keys_of in makers for key in keys_of(row, list(said))]
             self._database.executemany("DELETE FROM failures WHERE key = ?", [(key,) for key in old])
 
-    def record_run(self, settings: Mapping[str, Any]) -> None:
-        """Remember the settings of a run, so that `build` knows which judgements to read. The same settings again are
-        moved to the end, not stored twice."""
-        text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
+    def record_run(self, settings: Mapping[str, Any], *, complete: bool = True) -> None:
+        """Remember the settings of a run, so that `build` knows which judgements to read.
+
+        Args:
+            complete: False while it is under way: it does not take the place of one that came to its end.
+        """
         with self._errors(), self._transaction():
-            self._database.execute("DELETE FROM runs WHERE settings = ?", (text,))
-            self._database.execute("INSERT INTO runs (settings) VALUES (?)", (text,))
+            runs.written(self._database, settings, complete=complete)
+
+    def runs(self, kind: str | None = None) -> list[Run]:
+        """The runs over candidates, or of another kind, such as `suspects`: first those that came to their end, of
+        these the newest first."""
+        with self._errors():
+            return runs.read(self._database, kind)
 
     def last_run(self) -> dict[str, Any]:
-        """The settings of the newest run over candidates.
+        """The settings of the newest run over candidates that came to its end; where there is none, of the newest.
 
         Raises:
             JournalError: nothing was judged into this journal yet.
         """
-        found = self.last_run_of_kind(None)
-        if found is None:
+        return self._any_of(self.runs())[0].settings
+
+    def newest_run(self, kind: str | None = None) -> Run:
+        """The newest run over candidates, or of another kind, whether it came to its end or not: the one that was just
+        made.
+
+        Raises:
+            JournalError: nothing was judged into this journal yet.
+        """
+        return max(self._any_of(self.runs(kind)), key=lambda run: run.number)
+
+    def _any_of(self, found: list[Run]) -> list[Run]:
+        if not found:
             raise JournalError(f"{self.path} holds no judging run yet. Run `{program()} judge` first.")
         return found
 
     def has_run(self, settings: Mapping[str, Any]) -> bool:
         """Whether a run with these settings was recorded."""
-        text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
         with self._errors():
-            return self._database.execute("SELECT 1 FROM runs WHERE settings = ?", (text,)).fetchone() is not None
-
-    def last_run_of_kind(self, kind: str | None) -> dict[str, Any] | None:
-        """The settings of the newest run of a kind, such as `suspects`; None if there is none."""
-        with self._errors():
-            for (text,) in self._database.execute("SELECT settings FROM runs ORDER BY id DESC"):
-                settings: dict[str, Any] = json.loads(text)
-                if settings.get("kind") == kind:
-                    return settings
-        return None
+            return runs.known(self._database, settings)
 
     def counts(self, identity: JudgeIdentity | None = None) -> dict[Label, int]:
         """How many judgements of each label there are, of one judge or of all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -40,13 +40,15 @@ class PromptJudge(Protocol):
 
     kind: str
 
+    @property
+    def exempt_subsets(self) -> Iterable[str]:
+        """Subsets that are not judged at all (ArguAna in the paper), by whatever stage; case and punctuation do not
+        matter. The one place where a judge says so: planning, judging and verdicts go by it."""
+        ...
+
     def settings(self) -> dict[str, JSON]:
         """Everything besides the model that changes an answer (prompt version, wording, temperature …). Hashed into the
         journal key, so it must be JSON, stable and complete."""
-        ...
-
-    def exempt(self, row: Row) -> bool:
-        """Whether this row is not judged at all (ArguAna in the paper)."""
         ...
 
     def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
@@ -65,13 +67,14 @@ class BatchJudge(Protocol):
     batch_rows: int
     """How many rows `judge` likes to get at once."""
 
+    @property
+    def exempt_subsets(self) -> Iterable[str]: ...
+
     def settings(self) -> dict[str, JSON]: ...
 
     def model(self) -> tuple[str, str | None]:
         """(model id, revision) for the journal key; the revision of local weights is a digest of them."""
         ...
-
-    def exempt(self, row: Row) -> bool: ...
 
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
         """One dict per batch item with one judgement for each of its positions."""

@@ -13,6 +13,7 @@ from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.findings import free_findings
 from hf_relabel.builders.sources.samples import content_hash
+from hf_relabel.builders.sources.subsets import exempt_of, is_exempt
 
 SAMPLED_PROMPTS = 200
 """Prompts whose tokens are counted."""
@@ -125,12 +126,13 @@ def survey_source(
         seed: another one draws other rows.
         escalated: see `plan`.
     """
+    exempt = exempt_of(stage.judge for stage in stages)
     rows = candidates = 0
     totals, draws = [Usage() for _ in stages], [_Draws() for _ in stages]
     heap: list[tuple[int, int, NumberedRow]] = []  # the row with the largest hash, which goes first, on top
     for numbered in source.rows():
         row, value = numbered.row, content_hash(numbered.row, seed)
-        asked = first_candidates_of(row, stages)
+        asked = first_candidates_of(row, exempt)
         rows += 1
         candidates += len(asked)
         _add_row(totals, stages, row, asked, draws, escalated)
@@ -142,11 +144,9 @@ def survey_source(
     return Survey(rows, candidates, tuple(totals), sample, escalated)
 
 
-def first_candidates_of(row: Row, stages: Sequence[StageToPlan]) -> list[int]:
-    """The candidates that the first stage judges; none of a row that some judge exempts."""
-    if any(stage.judge is not None and stage.judge.exempt(row) for stage in stages):
-        return []
-    return first_candidates(row, free_findings(row))
+def first_candidates_of(row: Row, exempt: frozenset[str]) -> list[int]:
+    """The candidates that the first stage judges; none of a row that is exempt, see `exempt_of`."""
+    return [] if is_exempt(row, exempt) else first_candidates(row, free_findings(row))
 
 
 def asks_of(stage: StageToPlan, row: Row, positions: Sequence[int]) -> list[Ask]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
+from hf_relabel.builders.cascade.run_choice import told
 from hf_relabel.builders.cascade.verdicts import stages_of_run
 from hf_relabel.builders.configs.manifest import FileEntry, VerdictCounts
 from hf_relabel.builders.configs.writing import (
@@ -39,13 +41,14 @@ from hf_relabel.hub_tools.building.on_ray_steps import (
     file_tasks,
 )
 from hf_relabel.hub_tools.building.run import (
+    as_settings,
     calibration_of,
     check_earlier,
-    check_names,
     check_share,
     finder_of_suspects,
     formats_of,
     origin,
+    run_to_build,
     views_of_settings,
 )
 from hf_relabel.hub_tools.ray_cluster.cluster import Cluster, Engine, SharedFolder, TaskFailed, all_of, cluster
@@ -57,10 +60,11 @@ def build_on_ray(
     settings: BuildSettings,
     engine: Engine,
     *,
+    run: int | None = None,
     min_judged: float | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> BuildReport:
-    """Build the configs of a source from the last run in a journal, on the cluster that `RAY_ADDRESS` names or on one
+    """Build the configs of a source from a run in a journal, on the cluster that `RAY_ADDRESS` names or on one
     that is started for it. The folder is what `build_configs` gives, byte for byte.
 
     Args:
@@ -68,18 +72,18 @@ def build_on_ray(
         journal: open for writing, so that nobody else writes to it meanwhile; where all workers see it.
         settings: `out` is in a folder that all workers see.
         engine: how many workers and pieces.
-        min_judged: as for `build_configs`.
+        run, min_judged: as for `build_configs`.
         progress: called with the rows that have their verdicts so far.
 
     Raises:
         As `build_configs` does; ConfigError also where Ray is missing or a worker does not see the files.
     """
-    check_names(settings)
     check_share("min_judged", min_judged)
+    settings = as_settings(settings, min_judged=min_judged)
     beside = formats_of(settings, source, source.records)
-    run = journal.last_run()
     check_earlier(settings, source, journal)
-    stages = stages_of_run(run)
+    used = run_to_build(source, journal, settings, run)
+    stages = stages_of_run(used.settings)
     layout = Layout(
         tuple(Technique(name) for name in dict.fromkeys(settings.techniques)),
         settings.limit,
@@ -89,7 +93,7 @@ def build_on_ray(
         settings.max_shard_bytes,
         ROW_GROUP_BYTES,
         settings.default,
-        finder_of_suspects(journal, run) is not None,
+        finder_of_suspects(journal, used.settings) is not None,
         source.scored,
         views_of_settings(settings, scored=source.scored),
         settings.min_negatives,
@@ -102,22 +106,25 @@ def build_on_ray(
         with building.disk_errors():
             scratch.mkdir()
             shared = SharedFolder.mark(scratch)
-        place = Place(shared, building.path, building.target, journal.path.absolute(), run, calibration, layout)
+        place = Place(
+            shared, building.path, building.target, journal.path.absolute(), used.settings, calibration, layout
+        )
         try:
             steps = _Steps(source, place, connected, engine)
             counts, files = steps.run(
-                progress, lambda found: _share_judged(found).check(source.name, journal, min_judged)
+                progress,
+                lambda found: _share_judged(found).check(source.name, journal, settings.min_judged, told(used)),
             )
         except TaskFailed as failed:
             raise failed.error from failed
         with building.disk_errors():
             shutil.rmtree(scratch)
-            extra = origin(source, run, calibration)
+            extra = origin(source, used.settings, calibration)
             if beside is not None:  # by one process, which reads the source once more
                 extra["formats"] = beside(building.path)
             manifest = write_manifest(building, layout, counts, files, extra)
             report = build_report(building, Path(settings.out), manifest)
-    return report
+    return replace(report, run=used)
 
 
 class _Steps:

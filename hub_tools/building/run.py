@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.cascade.judged_share import judged_enough
+from hf_relabel.builders.cascade.judged_share import LITTLE, judged_enough
+from hf_relabel.builders.cascade.run_choice import run_of
+from hf_relabel.builders.cascade.run_choice import told as told_run
 from hf_relabel.builders.cascade.suspects import Suspect, suspect_finder
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
 from hf_relabel.builders.config_names import SUSPECTS
@@ -16,6 +19,7 @@ from hf_relabel.builders.configs.views import View, views_of
 from hf_relabel.builders.configs.writing import BuildReport, Shard, check_folder, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.steps import BuildSettings
+from hf_relabel.builders.journal.runs import Run
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.expecting import told
@@ -36,12 +40,13 @@ def build_configs(
     journal: AnyJournal,
     settings: BuildSettings | str | os.PathLike[str],
     *,
+    run: int | None = None,
     min_judged: float | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] | bool | None = True,
     on_shard: Callable[[Shard], None] | None = None,
 ) -> BuildReport:
-    """Build the configs of a source from the last run in a journal. Calls no judge.
+    """Build the configs of a source from a run in a journal. Calls no judge.
 
     Example:
             from datasets import load_dataset
@@ -58,23 +63,26 @@ def build_configs(
         journal: a `Journal` or the path of one.
         settings: what to build, or the folder to write alone. The folder is replaced if an earlier build of the same
             source and journal wrote it.
+        run: number of the run whose judgements to take. None takes the last one that came to its end and judged all of
+            this source, or nearly so; where none did, the one that judged most of it.
         min_judged: share of the candidates that must have been judged, of those that need a judge: no copies of a
-            positive, no exempt subsets. None refuses only where none was, and warns below 0.9; 0 builds whatever was.
+            positive, no exempt subsets. None is what the settings say; where they say nothing, less than half is
+            refused, and a warning logged below 0.9. 0 builds whatever there is.
         overwrite: replace that of another source or journal too.
         progress: a bar at a terminal and in a notebook; False for none; or what is called with the rows done so far.
         on_shard: see `write_configs`.
 
     Raises:
         ConfigError: an unknown technique or default config.
-        JournalError: there is no such journal, or it holds no run.
-        BuildError: the folder cannot be written, or holds a build of another source or journal; or too little was
-            judged, such as with the journal of another source.
+        JournalError: there is no such journal, or it holds no run, or none of that number.
+        NotJudged: too little was judged, such as with the journal of another source. The message lists the runs.
+        BuildError: the folder cannot be written, or holds a build of another source or journal.
         SourceError, BadRow: the source cannot be opened or read.
     """
     check_share("min_judged", min_judged)
-    wanted, opened = as_settings(settings, overwrite=overwrite), as_source(source)
+    wanted, opened = as_settings(settings, overwrite=overwrite, min_judged=min_judged), as_source(source)
     with as_journal(journal, write=False) as kept, bars.counting(progress, "building") as show:
-        return _build(opened, kept, wanted, min_judged, show, on_shard)
+        return _build(opened, kept, wanted, run, show, on_shard)
 
 
 def check_share(name: str, share: float | None) -> None:
@@ -83,7 +91,9 @@ def check_share(name: str, share: float | None) -> None:
         raise ConfigError(f"{name}: expected a share from 0 to 1, such as 0.9, found {share!r}.")
 
 
-def as_settings(given: BuildSettings | str | os.PathLike[str], *, overwrite: bool = False) -> BuildSettings:
+def as_settings(
+    given: BuildSettings | str | os.PathLike[str], *, overwrite: bool = False, min_judged: float | None = None
+) -> BuildSettings:
     """What to build: all of it where only the folder is given.
 
     Raises:
@@ -94,27 +104,32 @@ def as_settings(given: BuildSettings | str | os.PathLike[str], *, overwrite: boo
     if not isinstance(given, BuildSettings):
         raise ConfigError(f"What to build is a BuildSettings, or the folder to write; found {told(given)}.")
     check_names(given)
-    return given.model_copy(update={"overwrite": True}) if overwrite else given
+    changed = {
+        **({"overwrite": True} if overwrite else {}),
+        **({} if min_judged is None else {"min_judged": min_judged}),
+    }
+    return given.model_copy(update=changed) if changed else given
 
 
 def _build(
     source: Source,
     journal: Journal,
     settings: BuildSettings,
-    min_judged: float | None,
+    number: int | None,
     progress: Callable[[int], None] | None,
     on_shard: Callable[[Shard], None] | None,
 ) -> BuildReport:
     source.check_negatives()
     if on_shard is not None and settings.output_format:
         raise ConfigError("An output format is written into a folder: build first, then push the folder.")
-    run = journal.last_run()
     check_earlier(settings, source, journal)
+    used = run_to_build(source, journal, settings, number)
+    run = used.settings
     stages = stages_of_run(run)
     calibration = calibration_of(settings)
     decided = verdicts(source, journal, run, calibration=calibration)
-    return write_configs(
-        counted_rows(judged_enough(decided, source.name, journal, min_judged), progress),
+    report = write_configs(
+        counted_rows(judged_enough(decided, source.name, journal, settings.min_judged, told_run(used)), progress),
         Path(settings.out),
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
@@ -131,6 +146,12 @@ def _build(
         views=views_of_settings(settings, scored=source.scored),
         beside=formats_of(settings, source, source.records),
     )
+    return replace(report, run=used)
+
+
+def run_to_build(source: Source, journal: Journal, settings: BuildSettings, number: int | None) -> Run:
+    """The run to build from, see `run_of`."""
+    return run_of(source, journal, number, least=LITTLE if settings.min_judged is None else settings.min_judged)
 
 
 def check_earlier(settings: BuildSettings, source: Source, journal: Journal) -> None:
@@ -174,8 +195,10 @@ def calibration_of(settings: BuildSettings) -> Calibration | None:
 
 def finder_of_suspects(journal: Journal, run: Mapping[str, Any]) -> Callable[[NumberedRow], list[Suspect]] | None:
     """What finds suspected ground truths, where the same source was searched for them."""
-    found = journal.last_run_of_kind(SUSPECTS)
-    return suspect_finder(journal, found) if found is not None and found["source"] == run["source"] else None
+    for found in journal.runs(SUSPECTS):
+        if found.settings["source"] == run["source"]:
+            return suspect_finder(journal, found.settings)
+    return None
 
 
 def views_of_settings(settings: BuildSettings, *, scored: bool) -> tuple[View, ...]:

@@ -34,6 +34,7 @@ Examples:
   hf relabel build --from user/repo-relabeled@v1.0.0 --out again --max-false-negatives 3
   hf relabel build train.jsonl --out cleaned --view tuples --view lists --view-negatives 5
   hf relabel build train.jsonl --out cleaned --output-format same
+  hf relabel build train.jsonl --out cleaned --run 2
 \b
 Then:
   load_dataset("cleaned", "remove-hn")   # or the default that the build names"""
@@ -118,12 +119,19 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     help="Also write each config as JSON lines in this format, in formats/ of the folder; same: as SOURCE came in.",
 )
 @click.option(
+    "--run",
+    "run_number",
+    type=int,
+    metavar="NUMBER",
+    help="The run of the journal to build from; the last one that judged nearly all of SOURCE when not given.",
+)
+@click.option(
     "--min-judged",
     type=click.FloatRange(0, 1),
     metavar="SHARE",
-    help="Refuse to build where less was judged of what needs a judge, such as 0.9; 0 takes it as it is."
-    " When not given, refuse only where nothing was.",
+    help="Refuse to build where less was judged of what needs a judge, such as 0.9; half when not given.",
 )
+@click.option("--allow-unjudged", is_flag=True, help="Build however little was judged: the rest stays as it is.")
 @engine_options
 @json_option
 def command(
@@ -137,7 +145,9 @@ def command(
     calibration: str | None,
     default_config: str | None,
     output_format: str | None,
+    run_number: int | None,
     min_judged: float | None,
+    allow_unjudged: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -146,34 +156,28 @@ def command(
     The folder is in Hub layout: load_dataset(folder, config) loads it. The same inputs give the same bytes.
     """
     given = {"techniques": techniques or None, "limit": max_false_negatives, "default": default_config}
+    if allow_unjudged and min_judged is not None:
+        raise ConfigError("Give either --allow-unjudged or --min-judged, not both.")
     given |= {"output_format": output_format, "overwrite": overwrite or None, "min_negatives": min_negatives}
     chosen = {name: value for name, value in given.items() if value is not None} | view_settings(options)
     engine = engine_of(options)
     if release is not None:
         if engine is not None:
             raise ConfigError("--engine ray needs the journal: give SOURCE in place of --from.")
-        if calibration is not None:
-            raise ConfigError("--calibration needs the journal: give SOURCE in place of --from.")
-        if min_judged is not None:
-            raise ConfigError("--min-judged needs the journal: give SOURCE in place of --from.")
+        of_journal = {"calibration": calibration, "run": run_number, "min-judged": min_judged}
+        of_journal["allow-unjudged"] = allow_unjudged or None
+        for name, value in of_journal.items():
+            if value is not None:
+                raise ConfigError(f"--{name} needs the journal: give SOURCE in place of --from.")
         if options["source"] or journal_path:
             raise ConfigError("--from takes the place of SOURCE and --journal: leave those out.")
         show_build(_rebuild(release, options["revision"], out, chosen), out, as_json)
         return
     if not options["source"]:
         raise ConfigError("Name a training set, or a release with --from.")
-    show_build(
-        _build(
-            options,
-            journal_path or "journal.sqlite",
-            out,
-            chosen | ({"calibration": calibration} if calibration else {}),
-            engine,
-            min_judged,
-        ),
-        out,
-        as_json,
-    )
+    chosen |= {"calibration": calibration} if calibration else {}
+    chosen["min_judged"] = 0.0 if allow_unjudged else min_judged
+    show_build(_build(options, journal_path or "journal.sqlite", out, chosen, engine, run_number), out, as_json)
 
 
 def _build(
@@ -182,7 +186,7 @@ def _build(
     out: str,
     chosen: dict[str, Any],
     engine: Engine | None,
-    min_judged: float | None,
+    run: int | None,
 ) -> BuildReport:
     from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
@@ -192,7 +196,7 @@ def _build(
     source = source_of(source_settings(options))
     # Many read it at once with an engine: so that nobody writes to it meanwhile, it is opened for writing.
     with Journal(journal_path, write=engine is not None and Path(journal_path).is_file()) as journal:
-        return build(source, journal, settings, engine, min_judged)
+        return build(source, journal, settings, engine, run)
 
 
 def _rebuild(location: str, revision: str | None, out: str, chosen: dict[str, Any]) -> BuildReport:
@@ -210,7 +214,7 @@ def build(
     journal: Journal,
     settings: BuildSettings,
     engine: Engine | None = None,
-    min_judged: float | None = None,
+    run: int | None = None,
 ) -> BuildReport:
     """Build the configs, with a progress bar, in this process or spread by an engine."""
     from hf_relabel.hub_tools.building.run import build_configs
@@ -221,10 +225,10 @@ def build(
             bar.update(rows - bar.n)
 
         if engine is None:
-            return build_configs(source, journal, settings, min_judged=min_judged, progress=progress)
+            return build_configs(source, journal, settings, run=run, progress=progress)
         from hf_relabel.hub_tools.building.on_ray import build_on_ray
 
-        return build_on_ray(source, journal, settings, engine, min_judged=min_judged, progress=progress)
+        return build_on_ray(source, journal, settings, engine, run=run, progress=progress)
 
 
 def show_build(report: BuildReport, out: str | Path, as_json: bool) -> None:

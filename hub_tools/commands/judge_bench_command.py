@@ -65,7 +65,7 @@ def command(
     with _journal(journal_path) as journal:
         with judging_progress(rows_expected(source)) as progress:
             judge(source, stages_of(job), journal, progress=progress)
-        run = journal.last_run()
+        run = journal.newest_run().settings
         found = judge_figures(judged_rows(source, journal, run), stages_of_run(run), known, resamples=resamples)
     if figure:
         from pathlib import Path

@@ -89,9 +89,9 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
 def check_some_judged(reports: Sequence[StageReport]) -> None:
     """Raises: JudgingStopped, where a judge gave no verdict on anything that it was asked about."""
     for report in reports:
-        without = {name: number for name, number in report.by_label().items() if name not in _ANSWERS}
-        asked = sum(report.totals.values())
-        if asked and asked == sum(without.values()):
+        if not report.is_answered:
+            without = {name: number for name, number in report.by_label().items() if name not in _ANSWERS}
+            asked = sum(without.values())
             why = ", ".join(f"{number:,} {name}" for name, number in without.items() if number)
             raise JudgingStopped(
                 f"{report.name}: none of {counted(asked, 'candidate')} got a verdict ({why}; the reasons are above)."
@@ -156,7 +156,7 @@ def show_thresholds(reports: Sequence[StageReport], journal: Journal) -> None:
 
     settings = {
         stage.name if len(stage.judges) == 1 else f"{stage.name} #{number}": judge.settings
-        for stage in stages_of_run(journal.last_run())
+        for stage in stages_of_run(journal.newest_run().settings)
         for number, judge in enumerate(stage.judges, start=1)
     }
     for report in reports:

@@ -42,6 +42,7 @@ def command(journal_path: str, figure: str | None, examples: int, as_json: bool,
     what each escalation rule would have cost and found on the same replies.
     """
     from hf_relabel.builders.cascade.report import judging_report
+    from hf_relabel.builders.cascade.run_choice import run_of
     from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.hub_tools.commands.examples import examples_text, relabelled_in
@@ -49,8 +50,9 @@ def command(journal_path: str, figure: str | None, examples: int, as_json: bool,
 
     shown: list[dict[str, Any]] = []
     with Journal(journal_path, write=False) as journal, progress_bar("reading") as bar:
-        run = journal.last_run()
-        rows = judged_rows(source_of(source_settings(options)), journal, run)
+        source = source_of(source_settings(options))
+        run = run_of(source, journal).settings
+        rows = judged_rows(source, journal, run)
 
         def passing() -> Iterator[JudgedRow]:
             for row in rows:

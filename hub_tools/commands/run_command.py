@@ -175,6 +175,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
     source, stages = source_of(job.source), stages_of(job)
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
+        journal.used_run = journal.newest_run().number  # what follows is of this run, whatever else the journal holds
         if job.suspects:
             suspects_command.run_step(job, source, journal, retry_failed=retry_failed)
         suspects = list(suspects_command.found_suspects(source, journal)) if job.suspects else []

@@ -92,11 +92,9 @@ def found_suspects(source: Source, journal: Journal) -> Iterator[Suspect]:
     from hf_relabel.builders.cascade.suspects import suspect_finder
     from hf_relabel.builders.config_names import SUSPECTS
 
-    run = journal.last_run_of_kind(SUSPECTS)
-    if run is not None:
-        find = suspect_finder(journal, run)
-        for numbered in source.rows():
-            yield from find(numbered)
+    find = suspect_finder(journal, journal.newest_run(SUSPECTS).settings)
+    for numbered in source.rows():
+        yield from find(numbered)
 
 
 def show_suspects(found: Iterator[Suspect]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 from hf_relabel.builders.cascade.verdicts import RunStage
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.keys import JudgeIdentity
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.judging.stages import (
@@ -18,22 +21,27 @@ from hf_relabel.hub_tools.judging.stages import (
     is_batch,
 )
 
+_TEMPLATE = "chat_template"
 
-def identify(stage: Stage) -> RunStage:
+
+def identify(stage: Stage, journal: Journal) -> RunStage:
     """Whom the journal will know this stage's judges as. Asks the servers what they serve.
 
+    Of a server that cannot be had, and whose model is named, it is the judge that has answered into the journal before:
+    all that it said is found again, and nothing is kept under the name of one that never spoke.
+
     Raises:
-        EndpointError: no server answered, and the stage names no model.
+        EndpointError: no server answered, and none did before.
         ConfigError: the servers of a judge serve different models, or there are no weights of a judge.
     """
-    judges = tuple(identified(stage.name, member) for member in stage.members)
+    judges = tuple(identified(stage.name, member, journal) for member in stage.members)
     if any(one.says_the_same_as(other) for one, other in combinations(judges, 2)):
         raise ConfigError(f"Stage {stage.name!r} has the same judge twice. Two that agree must differ in something.")
     found = RunStage(stage.name, stage.rule, judges, stage.combine)
     return found if stage.combine is None else replace(found, combine=stage.combine.of_judges(found.judge_names()))
 
 
-def identified(name: str, member: Member) -> JudgeIdentity:
+def identified(name: str, member: Member, journal: Journal) -> JudgeIdentity:
     judge_ = member.judge
     if isinstance(judge_, SavedRepliesJudge):
         content = "" if member.replies is None else member.replies.fingerprint()
@@ -41,7 +49,14 @@ def identified(name: str, member: Member) -> JudgeIdentity:
     if is_batch(judge_):
         offline_model, digest = judge_.model()
         return JudgeIdentity(judge_.kind, offline_model, digest, judge_.settings())
-    infos = run_coroutine(_infos(member))
+    settings = {**judge_.settings(), "constrained": all(endpoint.constrains for endpoint in member.endpoints)}
+    try:
+        infos = run_coroutine(_infos(member))
+    except EndpointError:
+        before = _answered_before(judge_.kind, member.model, settings, journal)
+        if before is None:
+            raise
+        return before
     models = sorted({(info.model, info.revision or "", info.chat_template or "") for info in infos})
     if len(models) > 1:
         found = ", ".join(" ".join(filter(None, model)) for model in models)
@@ -50,12 +65,18 @@ def identified(name: str, member: Member) -> JudgeIdentity:
             " Use one per stage."
         )
     model, revision, template = models[0] if models else (member.model or "", "", "")
-    settings = {
-        **judge_.settings(),
-        "constrained": all(endpoint.constrains for endpoint in member.endpoints),
-        "chat_template": template or None,
-    }
-    return JudgeIdentity(judge_.kind, model, revision or None, settings)
+    return JudgeIdentity(judge_.kind, model, revision or None, {**settings, _TEMPLATE: template or None})
+
+
+def _answered_before(
+    kind: str, model: str | None, settings: Mapping[str, Any], journal: Journal
+) -> JudgeIdentity | None:
+    """The last judge of that model in the journal; its revision and chat template are what its server told then."""
+    for judge in journal.judges():
+        known = {name: value for name, value in judge.settings.items() if name != _TEMPLATE}
+        if (judge.kind, judge.model, known) == (kind, model, settings):
+            return judge
+    return None
 
 
 async def _infos(member: Member) -> list[EndpointInfo]:
@@ -69,6 +90,9 @@ async def _infos(member: Member) -> list[EndpointInfo]:
             last_error = error
         finally:
             await endpoint.close()
-    if not infos and not member.model and last_error is not None:
-        raise last_error
+    if not infos and last_error is not None:
+        # One that is there may have nothing to say of itself; then the name that was given has to do.
+        is_there = last_error.status is not None and not last_error.retryable
+        if not member.model or not is_there:
+            raise last_error
     return infos

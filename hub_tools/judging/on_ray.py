@@ -54,7 +54,7 @@ from hf_relabel.hub_tools.judging.on_ray_worker import (
     SurveyPieces,
     patiently,
 )
-from hf_relabel.hub_tools.judging.run import judge_of_stage
+from hf_relabel.hub_tools.judging.run import end_run, judge_of_stage
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
 from hf_relabel.hub_tools.judging.stages import Stage, check_stages, exempt_subsets, is_batch
 from hf_relabel.hub_tools.ray_cluster.cluster import (
@@ -125,10 +125,9 @@ class _Run:
     def run(self, engine: Engine, connected: Cluster) -> list[StageReport]:
         self.folder.mkdir(exist_ok=True)
         self._merge()
-        run_stages = [identify(stage) for stage in self.stages]
-        for number in range(1, len(run_stages) + 1):
-            settings = run_settings(self.source, run_stages[:number], exempt_subsets(self.stages[:number]))
-            self.journal.record_run(settings)
+        run_stages = [identify(stage, self.journal) for stage in self.stages]
+        settings = run_settings(self.source, run_stages, exempt_subsets(self.stages))
+        self.journal.record_run(settings, complete=False)
         saved = self._read_saved(run_stages)
         wanted = engine.shards or pieces_wanted(self.source, connected.workers)
         source = cuttable(self.source, wanted, self.folder / "rows.jsonl")
@@ -140,7 +139,9 @@ class _Run:
         finally:
             self._merge()
         shutil.rmtree(self.folder, ignore_errors=True)
-        return self._in_order(saved)
+        reports = self._in_order(saved)
+        end_run(self.journal, settings, reports)
+        return reports
 
     def _merge(self) -> None:
         """Take over what shards have judged, of this run or of one that was killed."""
@@ -157,6 +158,7 @@ class _Run:
                     run_stages[: number + 1],
                     member,
                     self.journal,
+                    exempt=exempt_subsets(self.stages),
                     retry_failed=self.retry_failed,
                     progress=self.progress,
                 )

@@ -23,7 +23,7 @@ from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Schedule
 from hf_relabel.hub_tools.judging.on_ray_actor import StagesElsewhere, judge_name
 from hf_relabel.hub_tools.judging.run import judge_of_stage
 from hf_relabel.hub_tools.judging.stage_report import StageReport
-from hf_relabel.hub_tools.judging.stages import Stage
+from hf_relabel.hub_tools.judging.stages import Stage, exempt_subsets
 from hf_relabel.hub_tools.ray_cluster.cluster import SharedFolder
 from hf_relabel.hub_tools.ray_cluster.remote_scheduler import SCHEDULER_GONE, Answers, Questions, RemoteScheduler
 
@@ -160,6 +160,7 @@ class JudgeShards:
                         self.run_stages[:number],
                         member,
                         journal,
+                        exempt=exempt_subsets(stages),
                         retry_failed=self.retry_failed,
                         progress=telling,
                         schedule=partial(schedule, name),

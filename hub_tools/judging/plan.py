@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from hf_relabel.builders.cascade.verdicts import JudgedRow, judged_rows
+from hf_relabel.builders.cascade.verdicts import JudgedRow, judged_rows, run_settings
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
@@ -27,14 +27,16 @@ from hf_relabel.builders.planning.estimating import PerStage
 from hf_relabel.builders.planning.plan import JobPlan, make_plan
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.subsets import exempt_of
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 from hf_relabel.hub_tools.endpoints.tokens import by_characters, characters, token_counter
-from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.identities import identify
+from hf_relabel.hub_tools.judging.run import judge_stages
 from hf_relabel.hub_tools.judging.stage_report import Progress
-from hf_relabel.hub_tools.judging.stages import Judges, Servers, Stage, as_stages
+from hf_relabel.hub_tools.judging.stages import Judges, Servers, Stage, as_stages, exempt_subsets
 
 FIRST_PROBED = 50
 """Rows of the first round of a probe that goes on until the cost is known."""
@@ -209,11 +211,9 @@ def _probe(
     progress: Progress | None,
 ) -> list[ProbedRow]:
     """Judge the sample, then read in the journal what each of its rows took, which it may have known before."""
-    before = journal.last_run_of_kind(None)
-    judge(sample, stages, journal, progress=progress)
-    run = journal.last_run()
-    if before is not None:
-        journal.record_run(before)  # what `build` reads is the last real run, not a probe
+    run_stages = [identify(stage, journal) for stage in stages]
+    judge_stages(sample, stages, run_stages, journal, retry_failed=False, progress=progress)
+    run = run_settings(sample, run_stages, exempt_subsets(stages))  # not recorded: a probe is no run to build from
     return [_usage_of(judged, to_plan) for judged in judged_rows(sample, journal, run)]
 
 
@@ -231,7 +231,7 @@ def _usage_of(judged: JudgedRow, to_plan: Sequence[StageToPlan]) -> ProbedRow:
         answers = [said[position] for position in positions if position in said]
         usage.prompt_tokens = sum(answer.prompt_tokens or 0 for answer in answers)
         usage.completion_tokens = sum(answer.completion_tokens or 0 for answer in answers)
-    return ProbedRow(len(first_candidates_of(row, to_plan)), tuple(usages))
+    return ProbedRow(len(first_candidates_of(row, exempt_of(stage.judge for stage in to_plan))), tuple(usages))
 
 
 # Tokens
@@ -279,8 +279,9 @@ async def _count_tokens(
 def _prompts(survey: Survey, stage: StageToPlan, to_plan: Sequence[StageToPlan], most: int) -> list[Request]:
     """The prompts of the sampled rows, at most so many."""
     requests: list[Request] = []
+    exempt = exempt_of(planned.judge for planned in to_plan)
     for numbered in survey.sample:  # in the order of their hash, so that the first are no favourites
-        asked = first_candidates_of(numbered.row, to_plan)
+        asked = first_candidates_of(numbered.row, exempt)
         requests += [ask.request for ask in asks_of(stage, numbered.row, asked)]
     return requests[:most]
 

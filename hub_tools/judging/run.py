@@ -6,7 +6,8 @@ the source, the journal and the settings of the run, so that a new technique or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hf_relabel.builders.cascade.suspects import Rows
 from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
@@ -87,17 +88,50 @@ def _judge(
     source: Source, stages: Sequence[Stage], journal: Journal, *, retry_failed: bool, progress: Progress | None
 ) -> list[StageReport]:
     source.check_negatives()
-    reports: list[StageReport] = []
-    run_stages: list[RunStage] = []
-    for number, stage in enumerate(stages, start=1):
-        run_stages.append(identify(stage))
-        journal.record_run(run_settings(source, run_stages, exempt_subsets(stages)))
-        for member in range(len(stage.members)):
-            judging = judge_of_stage(
-                source, stages[:number], run_stages, member, journal, retry_failed=retry_failed, progress=progress
-            )
-            reports.append(judging)
+    run_stages = [identify(stage, journal) for stage in stages]
+    run = run_settings(source, run_stages, exempt_subsets(stages))
+    journal.record_run(run, complete=False)
+    reports = judge_stages(source, stages, run_stages, journal, retry_failed=retry_failed, progress=progress)
+    end_run(journal, run, reports)
     return reports
+
+
+def judge_stages(
+    source: Source,
+    stages: Sequence[Stage],
+    run_stages: Sequence[RunStage],
+    journal: Journal,
+    *,
+    retry_failed: bool,
+    progress: Progress | None,
+) -> list[StageReport]:
+    """Let all judges of some stages judge a source, stage by stage.
+
+    Args:
+        run_stages: whom the journal knows the stages' judges as, see `identify`.
+    """
+    exempt = exempt_subsets(stages)
+    return [
+        judge_of_stage(
+            source,
+            stages[:number],
+            run_stages[:number],
+            member,
+            journal,
+            exempt=exempt,
+            retry_failed=retry_failed,
+            progress=progress,
+        )
+        for number, stage in enumerate(stages, start=1)
+        for member in range(len(stage.members))
+    ]
+
+
+def end_run(journal: Journal, run: Mapping[str, Any], reports: Sequence[StageReport]) -> None:
+    """Note that a run came to its end. One in which a judge answered nothing that it was asked stays unfinished: it is
+    not to take the place of one before."""
+    if all(report.is_answered for report in reports):
+        journal.record_run(run)
 
 
 def judge_of_stage(
@@ -107,6 +141,7 @@ def judge_of_stage(
     member: int,
     journal: Journal,
     *,
+    exempt: frozenset[str] = frozenset(),
     retry_failed: bool = False,
     progress: Progress | None = None,
     schedule: Schedule | None = None,
@@ -116,12 +151,20 @@ def judge_of_stage(
     Args:
         run_stages: whom the journal knows the stages' judges as, see `identify`.
         member: which judge of the stage.
+        exempt: subsets that nobody is asked about, those of later stages too.
         schedule: what sends the requests; None for a scheduler of its own.
 
     Raises:
         As `judge` does.
     """
-    run = StageRun(
-        source, stages, run_stages, member, journal, retry_failed=retry_failed, progress=progress, schedule=schedule
-    )
-    return run.run()
+    return StageRun(
+        source,
+        stages,
+        run_stages,
+        member,
+        journal,
+        exempt=exempt,
+        retry_failed=retry_failed,
+        progress=progress,
+        schedule=schedule,
+    ).run()

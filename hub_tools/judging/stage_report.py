@@ -70,6 +70,12 @@ class StageReport(Shown):
         """All judgements of this judge on the source so far, of this run and of earlier ones, by label."""
         return {label: self.labels[label] + self.known_labels[label] for label in Label}
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether something got a verdict, or nothing was to get one."""
+        totals = self.totals
+        return any(totals[label] for label in totals if label.is_answer) or not any(totals.values())
+
     def to_text(self) -> str:
         """What it said so far, in a line."""
         said = ", ".join(f"{label} {number:,}" for label, number in self.by_label().items() if number)

@@ -24,13 +24,13 @@ from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources.findings import free_findings
+from hf_relabel.builders.sources.subsets import is_exempt
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler, Sends
 from hf_relabel.hub_tools.endpoints.special_tokens import special_tokens
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
 from hf_relabel.hub_tools.judging.stages import (
     Stage,
-    exempts,
     is_batch,
 )
 
@@ -84,6 +84,7 @@ class StageRun:
         number: int,
         journal: Journal,
         *,
+        exempt: frozenset[str],
         retry_failed: bool,
         progress: Progress | None,
         schedule: Schedule | None = None,
@@ -91,7 +92,7 @@ class StageRun:
         self.source, self.journal = source, journal
         self.number, self.run_stages = number, run_stages
         self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
-        self.stages = stages
+        self.exempt = exempt
         self.retry_failed, self.progress, self.schedule = retry_failed, progress, schedule
         name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
         self.report = StageReport(name, self.identity.describe())
@@ -108,7 +109,7 @@ class StageRun:
         The keys are in flight from then on, until their answers are written down.
         """
         for batch in in_batches(self.source.rows()):
-            rows = [numbered.row for numbered in batch if not exempts(self.stages, numbered.row)]
+            rows = [numbered.row for numbered in batch if not is_exempt(numbered.row, self.exempt)]
             self.report.exempt += len(batch) - len(rows)
             found = [(row, free_findings(row)) for row in rows]
             views = stage_views(found, self.run_stages, self.journal)

@@ -18,8 +18,8 @@ from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.registry import ANSWER, JUDGES, expanded, kinds, make_judge
 from hf_relabel.builders.messages.expecting import told
 from hf_relabel.builders.messages.spelling import argument
-from hf_relabel.builders.rows import Row, subset_key
 from hf_relabel.builders.sources import Source
+from hf_relabel.builders.sources.subsets import exempt_of
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 
@@ -94,6 +94,11 @@ def check_stages(stages: Sequence[Stage]) -> None:
         if stage.combine is not None:
             stage.combine.check(len(stage.members))
         for member in stage.members:
+            if hasattr(member.judge, "exempt") and not hasattr(member.judge, "exempt_subsets"):
+                raise ConfigError(
+                    f"Stage {stage.name!r} ({member.judge.kind}): a judge names what it leaves alone by its attribute"
+                    " `exempt_subsets`, a tuple of subsets, and no longer by a method `exempt`."
+                )
             if asks_server(member) and not member.endpoints:
                 raise ConfigError(
                     f"Stage {stage.name!r} ({member.judge.kind}) asks a server and has no endpoint. Give it the URL"
@@ -236,16 +241,8 @@ def asks_server(member: Member) -> bool:
 
 
 def exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
-    subsets: set[str] = set()
-    for stage in stages:
-        for member in stage.members:
-            subsets.update(subset_key(name) for name in getattr(member.judge, "exempt_subsets", ()))
-    return frozenset(subsets)
-
-
-def exempts(stages: Sequence[Stage], row: Row) -> bool:
-    """Whether a judge of some stage leaves a row alone, as `PromptJudge.exempt` says it."""
-    return any(member.judge.exempt(row) for stage in stages for member in stage.members)
+    """Keys of the subsets that are not judged, since some judge leaves them alone."""
+    return exempt_of(member.judge for stage in stages for member in stage.members)
 
 
 def is_batch(judge_: Judge) -> TypeIs[BatchJudge]:

@@ -12,13 +12,14 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.judging.identities import identify
+from hf_relabel.hub_tools.judging.run import end_run, judge_of_stage
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
-from hf_relabel.hub_tools.judging.stage_run import StageRun
 from hf_relabel.hub_tools.judging.stages import (
     Judges,
     Servers,
     Stage,
     as_stages,
+    exempt_subsets,
 )
 
 
@@ -70,11 +71,21 @@ def _search(
     whole = Stage(
         "suspects", first.judge, Rule(), first.endpoints, first.limits, None, first.model, tuple(others), combine
     )
-    run_stage = identify(whole)
-    journal.record_run(suspects_run(source, run_stage.judges, several))
-    return [
-        StageRun(
-            Hidden(source), [whole], [run_stage], number, journal, retry_failed=retry_failed, progress=progress
-        ).run()
+    run_stage = identify(whole, journal)
+    run, exempt = suspects_run(source, run_stage.judges, several), exempt_subsets(stages)
+    journal.record_run(run, complete=False)
+    reports = [
+        judge_of_stage(
+            Hidden(source),
+            [whole],
+            [run_stage],
+            number,
+            journal,
+            exempt=exempt,
+            retry_failed=retry_failed,
+            progress=progress,
+        )
         for number in range(len(whole.members))
     ]
+    end_run(journal, run, reports)
+    return reports

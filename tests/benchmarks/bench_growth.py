@@ -84,6 +84,7 @@ class ScriptedJudge:
     """Calls a passage better that says so."""
 
     kind = "scripted"
+    exempt_subsets = ()
     batch_rows = 256
 
     def settings(self) -> dict[str, Any]:
@@ -91,9 +92,6 @@ class ScriptedJudge:
 
     def model(self) -> tuple[str, str | None]:
         return "bench", None
-
-    def exempt(self, row: Row) -> bool:
-        return False
 
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
         better, irrelevant = Judgement(Label.BETTER, 0.9), Judgement(Label.IRRELEVANT, 0.1)

@@ -148,7 +148,7 @@ def test_the_kind_of_a_judge_and_its_model_are_enough(tmp_path: Path) -> None:
 def test_no_result_where_little_was_judged(home: Path, tmp_path: Path) -> None:
     half = MemoryEndpoint(lambda text: by_prefix(text) if "better" in text else "no word at all")
     with pytest.raises(
-        BuildError, match=r"Only 2 of 5 candidates were judged \(0 failed, 3 unparsable, 0 not reached\)"
+        BuildError, match=r"Only 2 of 5 candidates were judged by run 1 .*: 0 failed, 3 unparsable, 0 not reached;"
     ):
         relabel(ROWS, half, judge=WordJudge(), out=tmp_path / "cleaned")
     assert not (tmp_path / "cleaned").exists()

@@ -25,7 +25,7 @@ from hf_relabel.builders.judges.offline.model_loading import load_model
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text, check_yes_or_no
 from hf_relabel.builders.messages.extras import needs
-from hf_relabel.builders.rows import Passage, Row, joined_text, subset_key
+from hf_relabel.builders.rows import Passage, Row, joined_text
 from hf_relabel.builders.sources.subsets import subset_set
 
 DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
@@ -95,9 +95,6 @@ class CrossEncoderJudge(LocalModel):
             "max_chars": self.max_chars,
             **({} if self.relative else {"max_positives": 0}),  # the score is of query and candidate alone
         }
-
-    def exempt(self, row: Row) -> bool:
-        return subset_key(row.subset) in self.exempt_subsets
 
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
         """One dict per batch item. Each pair of texts of the batch is scored once."""

@@ -37,7 +37,7 @@ from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
-from hf_relabel.builders.rows import Passage, Row, joined_text, subset_key
+from hf_relabel.builders.rows import Passage, Row, joined_text
 from hf_relabel.builders.sources.subsets import subset_set
 
 if TYPE_CHECKING:
@@ -156,9 +156,6 @@ class SimilarityJudge(LocalModel):
             )
         check_number("worse", worse, 0, better)
         return float(better), float(worse)
-
-    def exempt(self, row: Row) -> bool:
-        return subset_key(row.subset) in self.exempt_subsets
 
     def texts(self, row: Row, positions: Sequence[int]) -> int:
         """How many texts are encoded to judge some candidates: the query, the positives and them."""

@@ -32,7 +32,7 @@ from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text
 from hf_relabel.builders.messages.problems import first_line
 from hf_relabel.builders.messages.program import program
-from hf_relabel.builders.rows import Row, subset_key
+from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources.subsets import subset_set
 
 if TYPE_CHECKING:
@@ -125,9 +125,6 @@ class StudentJudge:
         own = folder_digest(self.folder)
         encoder = "" if self._student.encoder == BODY_NAME else f"-{self._encoder.model()[1] or ''}"
         return self.folder.resolve().name, own + encoder
-
-    def exempt(self, row: Row) -> bool:
-        return subset_key(row.subset) in self.exempt_subsets
 
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
         """One dict per batch item."""

@@ -41,6 +41,7 @@ class TruthJudge:
     """
 
     kind = "truth"
+    exempt_subsets = ()
     revision: str | None = None
     batch_rows = 256
 
@@ -57,9 +58,6 @@ class TruthJudge:
         """(name, revision): the file's name and a digest of its content."""
         digest = file_digest(self._file()).hex()
         return self._path.name, digest[:16]
-
-    def exempt(self, row: Row) -> bool:
-        return False
 
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
         """One dict per batch item. Of a row that the file lacks nothing is known: `failed`, which is no answer."""

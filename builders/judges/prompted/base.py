@@ -137,9 +137,6 @@ class PromptedJudge:
     def _special(self) -> re.Pattern[str] | None:
         return pattern_of(self.special_tokens)
 
-    def exempt(self, row: Row) -> bool:
-        return subset_key(row.subset) in self.exempt_subsets
-
     def wording_of(self, row: Row) -> str:
         """The wording for the row's subset."""
         return self.wordings.get(subset_key(row.subset), self.wording)

@@ -74,6 +74,7 @@ class SavedRepliesJudge:
     """
 
     kind = "saved-replies"
+    exempt_subsets = ()
 
     def __init__(self, name: str) -> None:
         check_text("name", name)
@@ -83,9 +84,6 @@ class SavedRepliesJudge:
 
     def settings(self) -> dict[str, JSON]:
         return {"format": "rlhn", ANSWERS_BY: "ids"}
-
-    def exempt(self, row: Row) -> bool:
-        return False
 
     def judgements(self, row: Row, response: Saved, finish_reason: Saved) -> dict[int, Judgement]:
         """See `read_rlhn_response`."""

@@ -108,12 +108,6 @@ def test_scidocsrr_has_its_own_wording(subset: str) -> None:
     assert "title of a scientific paper" not in other.content
 
 
-def test_arguana_is_exempt() -> None:
-    assert ListwiseJudge().exempt(make_row([], subset="ArguAna"))
-    assert not ListwiseJudge().exempt(make_row([], subset="fiqa"))
-    assert not ListwiseJudge(exempt_subsets=[]).exempt(make_row([], subset="arguana"))
-
-
 def test_a_passage_cannot_forge_anything() -> None:
     judge = ListwiseJudge()
     plain = make_row(["harmless", "other"])

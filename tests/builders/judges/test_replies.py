@@ -103,5 +103,4 @@ def test_the_model_is_known_from_the_file_name(name: str, model: str) -> None:
 def test_the_judge_reads_a_row_of_a_file() -> None:
     judge = SavedRepliesJudge("fiqa.stage_1.gpt-4o-mini.jsonl")
     assert judge.settings() == {"format": "rlhn", "answers_by": "ids"}
-    assert not judge.exempt(ROW)
     assert judge.judgements(ROW, response("[Doc (2)]"), "stop")[1].label is Label.BETTER

@@ -194,11 +194,6 @@ def test_settings_hold_everything_that_changes_an_answer(make: type[Any]) -> Non
         assert (other.settings() == make().settings()) == (name in NO_PART), name
 
 
-def test_arguana_is_exempt() -> None:
-    assert SimilarityJudge().exempt(Row("q", "q", (), (), "ArguAna"))
-    assert not SimilarityJudge().exempt(ROW)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -19,7 +19,6 @@ from hf_relabel.builders.configs.manifest import read_manifest
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.judges.registry import JUDGES
-from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import open_source
 from hf_relabel.cards.data_card import CardFacts, figures, render_card
 from hf_relabel.hub_tools.commands import run
@@ -33,6 +32,7 @@ class NoisyScores:
     """A judge whose score is right more often the surer it is, drawn from the candidate's text."""
 
     kind = "noisy"
+    exempt_subsets = ()
     batch_rows = 100
 
     def settings(self) -> dict[str, float]:
@@ -40,9 +40,6 @@ class NoisyScores:
 
     def model(self) -> tuple[str, str | None]:
         return "noisy", "1"
-
-    def exempt(self, row: Row) -> bool:
-        return False
 
     def judge(self, batch: Any) -> list[dict[int, Judgement]]:
         return [{place: self.judged(row.negative_passages[place].text) for place in places} for row, places in batch]

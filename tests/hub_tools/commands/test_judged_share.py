@@ -48,18 +48,19 @@ def judge(source: str, *options: str) -> None:
     assert run(["judge", source, "--judge", "truth", "--truth", "truth.jsonl", *options]) == 0
 
 
-NOTHING = "None of the 10 candidates of mined.jsonl was judged in journal.sqlite: run judge on it, or name another with"
+NOTHING = "None of the 10 candidates of mined.jsonl was judged in journal.sqlite"
+BY = "by run 1 (truth truth.jsonl on other.jsonl): run judge on it, or name another with --journal."
 
 
 def test_a_journal_of_another_source_builds_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     judge("other.jsonl")
-    assert run(["build", "mined.jsonl", "--out", "mm"]) == 6
-    assert f"{NOTHING} --journal." in capsys.readouterr().err
+    assert run(["build", "mined.jsonl", "--out", "mm"]) == 5
+    assert f"{NOTHING} {BY}" in capsys.readouterr().err
     assert not (place / "mm").exists()
     with pytest.raises(BuildError, match=NOTHING):
         build_configs("mined.jsonl", "journal.sqlite", "mm", progress=False)
-    assert run(["build", "mined.jsonl", "--out", "mm", "--min-judged", "0"]) == 0
-    assert "20 candidates, 10 need a judge; without an answer: 0 failed, 0 unparsable, 10 not reached." in (
+    assert run(["build", "mined.jsonl", "--out", "mm", "--allow-unjudged"]) == 0
+    assert "20 candidates, 10 need a judge; unjudged: 0 failed, 0 unparsable, 10 not reached." in (
         capsys.readouterr().out
     )
 
@@ -71,17 +72,25 @@ def test_nothing_is_sent_of_a_source_that_nobody_judged(place: Path, monkeypatch
         push_source("mined.jsonl", "journal.sqlite", None, "user/mined", license="unknown", progress=False)
 
 
-def test_a_trial_of_few_rows_builds_and_warns(
+def test_a_trial_of_few_rows_is_refused_and_one_of_most_builds_and_warns(
     place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     judge("mined.jsonl", "--limit", "2")
+    assert run(["build", "mined.jsonl", "--out", "mm"]) == 5
+    assert "Only 2 of 10 candidates were judged by run 1 (truth truth.jsonl on mined.jsonl, limit 2): 0 failed" in (
+        capsys.readouterr().err
+    )
+    assert run(["build", "mined.jsonl", "--out", "mm", "--min-judged", "0.2"]) == 0
+    judge("mined.jsonl", "--limit", "6")
     capsys.readouterr()
     assert run(["build", "mined.jsonl", "--out", "mm", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["judged"]
-    assert found == {"needed": 10, "judged": 2, "without_answer": {"failed": 0, "unparsable": 0, "not-reached": 8}}
-    assert "Only 2 of 10 candidates of mined.jsonl that need a judge were judged (20%)" in caplog.text
-    assert run(["build", "mined.jsonl", "--out", "half", "--min-judged", "0.5"]) == 6
-    assert "Only 2 of 10 candidates were judged" in capsys.readouterr().err
+    found = json.loads(capsys.readouterr().out)
+    lacking = {"failed": 0, "unparsable": 0, "not-reached": 4}
+    assert found["judged"] == {"needed": 10, "judged": 6, "unjudged": 4, "without_answer": lacking}
+    assert found["run_number"] == 2
+    assert "Only 6 of 10 candidates of mined.jsonl that need a judge were judged (60%)" in caplog.text
+    assert run(["build", "mined.jsonl", "--out", "mm", "--min-judged", "0.7"]) == 5
+    assert run(["build", "mined.jsonl", "--out", "mm", "--min-judged", "0.7", "--allow-unjudged"]) == 2
 
 
 def test_what_needs_no_judge_does_not_count(place: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -102,15 +111,15 @@ def test_rows_that_a_truth_file_lacks_have_a_reason_of_their_own(
     assert "mined.jsonl" not in shown.partition("Judgements are in")[0]
     assert "the judge lacks these rows" in shown
     assert "truth.jsonl has no line for its query (the first is " in " ".join(shown.split())
-    assert run(["build", "mined.jsonl", "--out", "half", "--min-judged", "0.5"]) == 6
+    assert run(["build", "mined.jsonl", "--out", "half", "--min-judged", "0.5"]) == 5
     error = capsys.readouterr().err
     assert (
-        "Only 4 of 10 candidates were judged (0 failed, 0 unparsable, 0 not reached, 6 in rows that the judge" in error
+        "(truth truth.jsonl on mined.jsonl): 0 failed, 0 unparsable, 0 not reached, 6 in rows that the judge" in error
     )
     assert (
         "Give the judge what it lacks (a truth file needs a line for each row), or build with --min-judged 0" in error
     )
-    assert run(["build", "mined.jsonl", "--out", "all", "--json"]) == 0
+    assert run(["build", "mined.jsonl", "--out", "all", "--json", "--allow-unjudged"]) == 0
     assert json.loads(capsys.readouterr().out)["judged"]["without_answer"]["unknown"] == 6
 
 

@@ -377,7 +377,7 @@ def test_a_judge_asked_through_the_actor_says_and_reports_the_same(tmp_path: Pat
         reports = []
         for name, schedule in (("one", None), ("many", lambda endpoints, limits: remote)):
             with Journal(tmp_path / f"{name}.sqlite") as journal:
-                run_stages = [identify(stage)]
+                run_stages = [identify(stage, journal)]
                 journal.record_run(run_settings(source, run_stages, frozenset()))
                 reports.append(judge_of_stage(source, [stage], run_stages, 0, journal, schedule=schedule).to_dict())
     assert said(rows, tmp_path / "many.sqlite") == said(rows, tmp_path / "one.sqlite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hf_relabel.builders.judges.protocols import Ask
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.judging.plan import plan
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stage_run import BatchPace
 from hf_relabel.hub_tools.judging.stages import Stage
@@ -38,9 +40,6 @@ class WordJudge:
 
     def settings(self) -> dict[str, Any]:
         return {"prompt": 1}
-
-    def exempt(self, row: Row) -> bool:
-        return row.subset == "arguana"
 
     def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
         return [
@@ -260,14 +259,82 @@ def test_row_escalation_can_be_tried_afterwards_at_the_price_of_the_rest(tmp_pat
         assert accurate.asked == ["irrelevant: b"]
 
 
-def test_exempt_subsets_are_not_asked(tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", [["better: a"]], subset="arguana")
-    stage, endpoint = stage_of()
+@pytest.mark.parametrize("first", [True, False])
+def test_what_one_judge_leaves_alone_nobody_is_asked_and_planning_knows(tmp_path: Path, first: bool) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a"]], subset="ArguAna")
+    (leaves, one), (judges, two) = stage_of(name="leaves"), stage_of(name="judges")
+    asks_all = WordJudge()
+    asks_all.exempt_subsets = frozenset()
+    judges = replace(judges, judge=asks_all)
+    stages = [leaves, judges] if first else [judges, leaves]
+    assert [stage.candidates for stage in plan(source, stages).stages] == [0, 0]
     with Journal(tmp_path / "journal.sqlite") as journal:
-        judge(source, [stage], journal)
-        assert endpoint.asked == []
+        assert [report.exempt for report in judge(source, stages, journal)] == [1, 1]
+        assert (one.asked, two.asked) == ([], [])
         (verdict,) = next(iter(verdicts(source, journal)))[1]
         assert (verdict.outcome, verdict.reason) == (Outcome.UNJUDGED, "exempt")
+
+
+def test_a_judge_that_leaves_rows_alone_by_a_method_is_told_how_to_say_so(tmp_path: Path) -> None:
+    class Old:
+        kind, batch_rows = "old", 1
+
+        def exempt(self, row: Row) -> bool:
+            return True
+
+    with pytest.raises(ConfigError, match="`exempt_subsets`, a tuple of subsets, and no longer by a method"):
+        judge(write_rows(tmp_path / "rows.jsonl", [["better: a"]]), Old(), tmp_path / "journal.sqlite")  # type: ignore[arg-type]
+
+
+class DownEndpoint(MemoryEndpoint):
+    """A server that is not there."""
+
+    async def info(self) -> EndpointInfo:
+        raise EndpointError("nothing listens there", retryable=True)
+
+    async def complete(self, request: Request) -> Reply:
+        raise EndpointError("nothing listens there", retryable=True)
+
+
+def down(model: str | None = None) -> Stage:
+    return Stage("only", WordJudge(), Rule(), (DownEndpoint(by_prefix),), FAST, model=model)
+
+
+def test_a_run_whose_server_is_down_does_not_become_the_last_one(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a"], ["worse: b"]])
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(source, [stage_of()[0]], journal)
+        good = journal.runs()
+        found = outcomes(source, journal)
+        with pytest.raises(EndpointError, match="nothing listens"):
+            judge(source, [down("another/model")], journal)
+        assert journal.runs() == good
+        # The model that answered before is known by what its server told then: nothing is to be asked, so nobody is.
+        (report,) = judge(source, [down("some/model")], journal)
+        assert (report.asked, report.known) == (0, 2)
+        assert [run.settings for run in journal.runs()] == [run.settings for run in good]
+        assert outcomes(source, journal) == found
+
+
+def test_no_cascade_becomes_its_first_stage_where_the_second_is_down(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a"]])
+    first, endpoint = stage_of(name="first")
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        with pytest.raises(EndpointError, match="nothing listens"):
+            judge(source, [first, down()], journal)
+        assert (endpoint.asked, journal.runs()) == ([], [])
+
+
+def test_a_run_without_one_readable_answer_is_not_the_last_one(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a"]])
+    mute, endpoint = stage_of(lambda text: "no word at all")
+    endpoint.model = "mute/model"
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(source, [stage_of()[0]], journal)
+        good = journal.last_run()
+        judge(source, [mute], journal)
+        assert journal.last_run() == good
+        assert outcomes(source, journal) == {"0-0": Outcome.FALSE_NEGATIVE}
 
 
 def test_when_every_request_fails_it_stops_early_and_says_why(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.judging.run import judge
@@ -37,6 +36,7 @@ class Scores:
     """A judge whose scores are given."""
 
     kind = "scores"
+    exempt_subsets = ()
     batch_rows = 10
 
     def __init__(self, better: float = 0.65) -> None:
@@ -47,9 +47,6 @@ class Scores:
 
     def model(self) -> tuple[str, str | None]:
         return "given", None
-
-    def exempt(self, row: Row) -> bool:
-        return False
 
     def judge(self, batch: object) -> list[dict[int, Judgement]]:
         return [
