@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import random
 import re
@@ -103,6 +104,26 @@ def test_the_same_seed_draws_the_same_whatever_the_order() -> None:
 
     assert draw(candidates, 100, seed=3).items == draw(shuffled, 100, seed=3).items
     assert draw(candidates, 100, seed=3).items != draw(candidates, 100, seed=4).items
+
+
+def test_rows_are_let_go_while_they_are_read_and_read_again_where_they_were_drawn() -> None:
+    alive: list[int] = []
+    again: list[int] = []
+
+    def read(wanted: frozenset[int] | None) -> Iterator[JudgedCandidate]:
+        for number in range(300) if wanted is None else sorted(wanted):
+            yield candidate(number, (B, W, I)[number % 3])
+            (alive if wanted is None else again).append(number)
+            if number == 299 and wanted is None:
+                alive[:] = [sum(type(each) is Row for each in gc.get_objects())]
+
+    before = sum(type(each) is Row for each in gc.get_objects())
+    sample = selection.draw(read, 60)
+
+    assert alive[0] - before <= 2
+    assert len(again) == len(sample.items) == 60
+    with pytest.raises(ConfigError, match="changed while the sample was drawn"):
+        selection.draw(lambda wanted: [] if wanted else read(None), 60)
 
 
 def test_what_no_judge_had_the_word_on_is_left_out_and_counted() -> None:
