@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from hf_relabel.builders.errors import ConfigError, Mistakes
 from hf_relabel.builders.job.job_file import Job, steps_missing
+from hf_relabel.builders.job.stages import StageSettings
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.messages.problems import Place, problems
@@ -41,6 +42,21 @@ def load_job(path: str | Path, parameters: Mapping[str, str] | None = None) -> J
     return parse_job(file.read_text(encoding="utf-8"), parameters, name=str(path))
 
 
+@expects(path=PATH)
+def load_stages(path: str | Path, parameters: Mapping[str, str] | None = None) -> tuple[StageSettings, ...]:
+    """The stages of a job file, for a source of one's own: that of the file may be absent, and what it needs is not
+    asked for.
+
+    Args:
+        path, parameters: as for `load_job`.
+
+    Raises:
+        As `load_job` does.
+    """
+    text = find_job_file(path).read_text(encoding="utf-8")
+    return parse_job(text, parameters, name=str(path), source="another").stages
+
+
 def find_job_file(path: str | Path) -> Path:
     """The file itself, or the one of that name that ships with the package."""
     file = Path(path)
@@ -60,9 +76,17 @@ def shipped_job_files() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
-def parse_job(text: str, parameters: Mapping[str, str] | None = None, *, name: str = "job file") -> Job:
-    """Read the text of a job file. See `load_job`."""
+def parse_job(
+    text: str, parameters: Mapping[str, str] | None = None, *, name: str = "job file", source: str | None = None
+) -> Job:
+    """Read the text of a job file. See `load_job`.
+
+    Args:
+        source: takes the place of the one in the file.
+    """
     node, data = _read(text, name)
+    if source is not None:
+        data["source"] = {"location": source}
     given, defaults = dict(parameters or {}), data.pop("parameters", None) or {}
     if not isinstance(defaults, dict):
         raise ConfigError(f"{name}: `parameters` must map names to defaults.")

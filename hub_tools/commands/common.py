@@ -232,7 +232,7 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
     """Take the options of `stage_options` out of `options`."""
     from pydantic import ValidationError
 
-    from hf_relabel.builders.job.reading import load_job
+    from hf_relabel.builders.job.reading import load_stages
     from hf_relabel.builders.job.stages import StageSettings
     from hf_relabel.builders.messages.problems import one_line
 
@@ -242,7 +242,7 @@ def stage_settings(options: dict[str, Any]) -> tuple[StageSettings, ...]:
             raise ConfigError("Give either --stages or --judge and --endpoint, not both.")
         if _thresholds(given):
             raise ConfigError("--better and --worse are for --judge. With --stages they stand in the job file's judge.")
-        return load_job(given["stages_file"], parse_parameters(given["parameters"])).stages
+        return load_stages(given["stages_file"], parse_parameters(given["parameters"]))
     told = {name: given[name] for name in ("dialect", "chat_template", "token_env", "model")}
     endpoints = [{"url": url, **told} for url in given["endpoints"]]
     limits = {name: given[name] for name in ("concurrency", "max_cost", "price_prompt", "price_completion", "deadline")}

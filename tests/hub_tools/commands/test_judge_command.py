@@ -95,6 +95,17 @@ def test_a_resumed_run_reports_all_verdicts_not_only_the_new_ones(
     assert "better: relevant, and at least as good as the ground truth" in shown
 
 
+def test_the_job_file_of_stages_needs_no_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = json.loads(Path(job_file(tmp_path)).read_text())
+    for source in (None, {"location": "${nowhere}"}):
+        job["source"] = source
+        (tmp_path / "job.yaml").write_text(json.dumps({name: value for name, value in job.items() if value}))
+        assert judge(tmp_path) == 0
+    (tmp_path / "job.yaml").write_text(json.dumps({**job, "stagess": []}))
+    assert judge(tmp_path) == 2
+    assert "stagess" in capsys.readouterr().err
+
+
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
