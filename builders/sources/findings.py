@@ -28,7 +28,8 @@ def free_findings(row: Row) -> dict[int, tuple[Outcome, str]]:
     """The negatives of a row that need no judge, by 0-based position, each with its outcome and the reason in a word.
 
     - `empty`: neither title nor text. Outcome `EMPTY`.
-    - `same-docid`, `same-text`: the text of a positive, but for case, punctuation and white space. Outcome `DUPLICATE`.
+    - `same-docid`, `same-text`: the words of a positive in their order, but for case, punctuation and the white space
+      between them. Outcome `DUPLICATE`.
 
     A docid on both sides with different texts is not a finding about the negative, since one of the two is wrong and
     nobody knows which: see `ids_with_two_texts`.
@@ -153,7 +154,7 @@ def _same(one: _Text, other: _Text) -> bool:
         heads_differ = one.head != other.head and min(len(one.head), len(other.head)) == _HEAD_KEPT
         if heads_differ or one.title != other.title or one.text != other.text or not (one.title or one.text):
             return False
-        return numbers(one.whole) == numbers(other.whole)
+        return _same_words(one.whole, other.whole)
     return _same_but_for_title(one, other)
 
 
@@ -163,8 +164,17 @@ def _same_but_for_title(one: _Text, other: _Text) -> bool:
     if not bare.text:
         return False
     if titled.text == bare.text:
-        return numbers(titled.passage.text) == numbers(bare.passage.text)
-    return titled.title + titled.text == bare.text and numbers(titled.whole) == numbers(bare.whole)
+        return _same_words(titled.passage.text, bare.passage.text)
+    return titled.title + titled.text == bare.text and _same_words(titled.whole, bare.whole)
+
+
+def _same_words(one: str, other: str) -> bool:
+    """Of two texts with the same letters: "now here" is not "nowhere", and 1.5 is not 15."""
+    return numbers(one) == numbers(other) and _words(one) == _words(other)
+
+
+def _words(text: str) -> list[str]:
+    return unicodedata.normalize("NFKC", text).casefold().translate(_between_words()).split()
 
 
 @cache
@@ -177,6 +187,12 @@ def _dropped_characters() -> dict[int, None]:
     characters = (chr(code) for code in range(0x20000))
     dropped = ("Cc", "Cf", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Zl", "Zp", "Zs")
     return {ord(character): None for character in characters if unicodedata.category(character) in dropped}
+
+
+@cache
+def _between_words() -> dict[int, str]:
+    """What `_dropped_characters` holds as white space, but for what is not seen, such as a soft hyphen."""
+    return {code: "" if unicodedata.category(chr(code)) == "Cf" else " " for code in _dropped_characters()}
 
 
 @cache

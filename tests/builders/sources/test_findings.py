@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.rows import Passage, Row
-from hf_relabel.builders.sources.findings import free_findings, ids_with_two_texts, normalised, numbers
+from hf_relabel.builders.sources.findings import free_findings, ids_with_two_texts, normalised
 from tests.shared_data import SHARED, needs_shared_data
 
 LONG = (
@@ -65,6 +65,9 @@ def test_the_same_text_however_it_is_written(positive: Passage | str, negative: 
         ("It rose by 1.5 percent", "It rose by 15 percent"),
         ("It was -5 degrees", "It was 5 degrees"),
         ("a < b", "a > b"),
+        ("They are now here.", "They are nowhere."),
+        ("It was re-signed", "It was resigned"),
+        (Passage("p", "The", "rapist"), Passage("n", "", "Therapist")),
         ("!!!", "???"),
         ("कि", "का"),
         (Passage("p", "Paris", "A city."), Passage("n", "Rome", "A city.")),
@@ -121,10 +124,18 @@ def test_ascii_texts_are_normalised_like_all_others(text: str) -> None:
     assert normalised(f"{text}\u25cc") == f"{normalised(text)}\u25cc"
 
 
-@given(st.text("aAbBé\u0301ﬁ1 .-", min_size=1, max_size=6), st.text("aAbBé\u0301ﬁ1 .-", min_size=1, max_size=6))
-def test_texts_are_the_same_when_what_is_left_of_them_is(one: str, other: str) -> None:
-    if not one.strip() or not other.strip():
-        return
-    rest = normalised(one)
-    is_same = one == other or (bool(rest) and rest == normalised(other) and numbers(one) == numbers(other))
-    assert (reason(one, other) == "same-text") == is_same
+WORDS = st.lists(
+    st.sampled_from(["now", "here", "nowhere", "no", "where", "É", "ﬁ", "<", "７"]), min_size=1, max_size=3
+)
+BETWEEN = st.lists(st.sampled_from([" ", "\n", ", ", " – ", "/", "\u3000"]), min_size=4, max_size=4)
+
+
+@given(WORDS, WORDS, BETWEEN, BETWEEN, st.booleans())
+def test_a_copy_has_the_same_words_in_the_same_order(
+    one: list[str], other: list[str], between: list[str], otherwise: list[str], is_loud: bool
+) -> None:
+    negative = "".join(f"{mark}{word}" for mark, word in zip(otherwise, other, strict=False))
+    found = reason("".join(f"{word}{mark}" for mark, word in zip(between, one, strict=False)), negative)
+    if is_loud:
+        found = reason(negative.upper(), "".join(f"{word}{mark}" for mark, word in zip(between, one, strict=False)))
+    assert (found == "same-text") == (one == other)
