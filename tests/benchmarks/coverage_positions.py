@@ -1,5 +1,4 @@
-"""How often the test of places calls a judge biased: one that is blind to places (at most 1 % of draws, its level), and
-some that are not.
+"""Bias of position: how often a judge is called biased that is blind to places, and judges that are not.
 
 In each draw rows have 4 or 16 candidates, of which more are relevant where there are few; lists of 16 are shown in
 prompts of 16, or of 8. How likely a candidate is relevant differs from row to row.
