@@ -165,9 +165,9 @@ def test_a_new_job_file_is_a_job_as_it_is_and_with_every_step_taken_in(tmp_path:
 
 
 def test_a_new_job_file_of_an_offline_judge_has_no_endpoint() -> None:
-    text = new_job("user/repo@v1.0.0", {"kind": "similarity", "model": "a/b", "better": 0.8})
+    text = new_job("user/repo@v1.0.0", {"kind": "similarity", "model": "a/b", "better": 0.8, "worse": 0.5})
     job = parse_job(text)
-    assert job.stages[0].judge == {"kind": "similarity", "model": "a/b", "better": 0.8}
+    assert job.stages[0].judge == {"kind": "similarity", "model": "a/b", "better": 0.8, "worse": 0.5}
     assert job.stages[0].endpoints == ()
     assert job.journal == "journal.sqlite"  # as `judge` has it
     assert "limits" not in text

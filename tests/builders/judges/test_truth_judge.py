@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,9 @@ def test_rows_it_does_not_know_are_not_judged(tmp_path: Path) -> None:
     assert found[0].label is Label.FAILED  # never "irrelevant"
     assert found[0].is_unknown
     assert "truth.jsonl has no line for its query" in found[0].rationale
+    known = replace(ROW, query_id="x", query="another question")
+    outcomes = judged(tmp_path, [ROW, known], {"query_id": "x", "false_negatives": []})
+    assert outcomes == [["unjudged"] * len(ROW.negative_passages), ["negative"] * len(ROW.negative_passages)]
 
 
 @pytest.mark.parametrize(
