@@ -91,6 +91,8 @@ class AuditSample:
     def write(self, folder: Path) -> None:
         """Write sample.jsonl (an item per line) and sample.json (the strata). Neither is for the people who answer."""
         folder.mkdir(parents=True, exist_ok=True)
+        # Without it there is no sample: an interrupted write leaves no new items with the strata of earlier ones.
+        (folder / STRATA_NAME).unlink(missing_ok=True)
         with written_whole(folder / SAMPLE_NAME) as file:
             for item in self.items:
                 file.write(json.dumps(item.model_dump(mode="json")).encode() + b"\n")

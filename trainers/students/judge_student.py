@@ -136,6 +136,8 @@ def train_student(
     if head == "setfit":
         seen, labelled = _halves(labelled, seed)
         _check(labelled, folds, "for its second half, which SetFit does not see, ")
+        # Without it there is no student: an interrupted training leaves no new encoder with an earlier head.
+        (out / STUDENT_NAME).unlink(missing_ok=True)
         with quiet_libraries():
             _fine_tune(seen, out / BODY_NAME, model, revision, seed, steps, device)
         encoder, name = str(out / BODY_NAME), BODY_NAME

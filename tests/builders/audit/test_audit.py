@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 import json
+import os
 import random
 import re
 from collections import Counter
@@ -162,6 +163,17 @@ def test_a_sample_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     again = AuditSample.read(tmp_path / "audit")
 
     assert (again.items, again.strata, again.seed) == (sample.items, sample.strata, sample.seed)
+
+
+def test_a_sample_that_was_written_halfway_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw([candidate(n, B) for n in range(5)], 5).write(tmp_path)
+    strata = tmp_path / "sample.json"
+    after = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *paths: (replace(*paths), after.append(strata.exists())))
+    draw([candidate(n, B) for n in range(9)], 9).write(tmp_path)
+    assert after == [False, True]  # new items lie beside no strata of before
+    assert len(AuditSample.read(tmp_path).items) == 9
 
 
 def test_a_damaged_sample_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -213,6 +213,8 @@ def test_the_signal_is_the_last_word_and_later_stages_lie_higher() -> None:
     assert signal(verdict(low, high)) == 0.5
     assert signal(verdict(low, outcome=Outcome.UNJUDGED, reason="failed")) is None
     assert signal(verdict(reason="exempt")) is None
+    assert signal(verdict(high, Judgement(Label.FAILED))) is None  # of the last stage there is no word
+    assert signal(verdict(Judgement(Label.FAILED), high)) is not None
 
 
 def test_what_an_early_stage_accepts_lies_where_the_last_stage_would_put_it() -> None:

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.cascade.combining import COMBINE_RULES, Combine
 from hf_relabel.builders.cascade.judge_weights import audited_weights
+from hf_relabel.builders.cascade.rules import Rule
+from hf_relabel.builders.cascade.verdicts import RunStage
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.judgements import Judgement, Label
 
 B, W, I, U, F = Label.BETTER, Label.WORSE, Label.IRRELEVANT, Label.UNPARSABLE, Label.FAILED  # noqa: E741
@@ -162,3 +165,10 @@ def test_a_rule_must_fit_the_number_of_judges() -> None:
         Combine.from_dict({"rule": "weighted", "weights": [GOOD]}).check(2)
     with pytest.raises(ConfigError, match="judge of spans"):
         Combine("arhn").check(1)
+
+
+def test_judges_of_one_name_are_numbered() -> None:
+    names = ["a", "b", "a", "a", "c"]
+    judges = tuple(JudgeIdentity("listwise", name, None, {"seed": number}) for number, name in enumerate(names))
+    found = RunStage("all", Rule(), judges, Combine("majority")).judge_names()
+    assert found == ["listwise a #1", "listwise b", "listwise a #2", "listwise a #3", "listwise c"]
