@@ -6,7 +6,7 @@ import os
 import pickle
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hf_relabel.builders.configs.manifest import package_version
@@ -165,31 +165,15 @@ def start_actor(elsewhere: StagesElsewhere, elapsed: float, spent: Mapping[str, 
 
 
 def added(total: StageReport | None, more: StageReport) -> StageReport:
-    """Two reports on the same judge as one."""
+    """Two reports on the same judge as one: all that is counted is added up."""
     if total is None:
         return more
-    for name in (
-        "rows",
-        "candidates",
-        "asked",
-        "known",
-        "unknown",
-        "requests",
-        "cut",
-        "fewer_positives",
-        "prompt_tokens",
-        "completion_tokens",
-        "seconds",
-    ):
-        setattr(total, name, getattr(total, name) + getattr(more, name))
-    for label, number in more.labels.items():
-        total.labels[label] += number
-    for label, number in more.known_labels.items():
-        total.known_labels[label] += number
-    for why, candidates in more.aside.items():
-        total.aside[why] += candidates
-    if more.cost is not None:
-        total.cost = (total.cost or 0.0) + more.cost
+    for each in fields(more):
+        mine, other = getattr(total, each.name), getattr(more, each.name)
+        if isinstance(other, dict):
+            setattr(total, each.name, {name: mine[name] + other[name] for name in mine})
+        elif isinstance(other, (int, float)):
+            setattr(total, each.name, (mine or 0) + other)
     return total
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_relabel.builders.audit.answers import Answer
+from hf_relabel.builders.audit.estimation import Answered
 from hf_relabel.builders.audit.people import agreement as agreement_of
 from hf_relabel.builders.audit.people import kappa
 from hf_relabel.builders.audit.report import VERDICT, audit_report
@@ -84,7 +85,7 @@ class Agreement:
         report: see `AuditReport.to_dict`; None while nobody has answered.
         text: the same as plain tables, "" while nobody has answered.
         by_person: for each person, each judge's Cohen's kappa with them (`better` against the rest, weighted by what
-            the items stand for), None where it is not defined; "verdict" is the cascade's last word.
+            their answers stand for), None where it is not defined; "verdict" is the cascade's last word.
         reason: why there is no report, in a sentence; None where there is one.
     """
 
@@ -117,11 +118,13 @@ def _kappas(sample: AuditSample, answers: Sequence[Answer]) -> dict[str, float |
     """How far each judge and the verdict agree with one person."""
     said = {answer.id: answer.value is Label.BETTER for answer in answers if answer.value is not None}
     items = [item for item in sample.items if item.id in said]
+    labels = {id_: Label.BETTER if is_better else Label.IRRELEVANT for id_, is_better in said.items()}
+    weights = Answered(sample, labels, (), seed=0).weights()
     kappas: dict[str, float | None] = {}
     for judge in (VERDICT, *sample.judges):
         seen = [item for item in items if judge == VERDICT or item.labels.get(judge) is not None]
         pairs = [(int(_is_better(item, judge)), int(said[item.id])) for item in seen]
-        kappas[judge] = kappa(pairs, weights=[item.weight for item in seen])
+        kappas[judge] = kappa(pairs, weights=[float(weights[sample.cells[item.cell].stratum]) for item in seen])
     return kappas
 
 

@@ -255,6 +255,19 @@ def test_answers_for_a_folder_stay_on_this_machine(browser: Browser, tmp_path: P
     assert (state.is_local, state.unsent) == (True, 0)
 
 
+def test_one_persons_answers_stand_for_all_candidates_of_their_kind(browser: Browser, tmp_path: Path) -> None:
+    """Somebody answers few of the false negatives, and errs: kappa is what the report says, which weighs by answers."""
+    with opened(browser, tmp_path) as adjudication:
+        items = adjudication.to_audit()[0].items
+        found = [item for item in items if item.outcome is Outcome.FALSE_NEGATIVE]
+        rest = [item for item in items if item.outcome is not Outcome.FALSE_NEGATIVE]
+        for number, item in enumerate([*found[: len(found) // 4], *rest]):
+            adjudication.answer("anna", item.id, "better" if number % 5 else "irrelevant")
+        told = adjudication.agreement(newest=True)
+        assert told.report is not None
+        assert told.by_person["anna"]["verdict"] == pytest.approx(told.report["verdict"]["kappa"]["value"], abs=1e-4)
+
+
 def test_judges_are_measured_on_what_people_say(browser: Browser, tmp_path: Path) -> None:
     """One person agrees with the verdict on everything, one says the opposite."""
     with opened(browser, tmp_path) as adjudication:
