@@ -27,11 +27,12 @@ from tests.hub_tools.base_install import OF_THE_CORE
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS, TRUTH = str(rows_path()), str(truth_path())
+SIMILARITY = ["--judge", "similarity", "--model", "a", "--better", "0.8", "--worse", "0.5"]
 NEEDING = {
     "similarity": {
-        "judge similarity": ["judge", ROWS, "--judge", "similarity", "--model", "a", "--journal", "s.sqlite"],
+        "judge similarity": ["judge", ROWS, *SIMILARITY, "--journal", "s.sqlite"],
         "judge cross-encoder": ["judge", ROWS, "--judge", "cross-encoder", "--model", "a", "--journal", "c.sqlite"],
-        "suspects": ["suspects", ROWS, "--judge", "similarity", "--model", "a", "--journal", "u.sqlite"],
+        "suspects": ["suspects", ROWS, *SIMILARITY, "--journal", "u.sqlite"],
         "run similarity": ["run", "similarity.yaml"],
         "mine dense": ["mine", ROWS, "--model", "a", "--out", "dense.jsonl"],
     },
@@ -67,9 +68,7 @@ WORKING = {
 }
 SECOND = {
     "faiss": {"mine faiss": ["mine", ROWS, "--model", "a", "--faiss", "--out", "faiss.jsonl"]},
-    "similarity": {
-        "judge-bench similarity": ["judge-bench", ROWS, "--truth", TRUTH, "--judge", "similarity", "--model", "a"]
-    },
+    "similarity": {"judge-bench similarity": ["judge-bench", ROWS, "--truth", TRUTH, *SIMILARITY]},
 }
 """Need another extra first."""
 ALL = {extra: {**NEEDING.get(extra, {}), **SECOND.get(extra, {})} for extra in (*NEEDING, "faiss")}
