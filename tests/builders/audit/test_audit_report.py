@@ -39,6 +39,7 @@ def test_133_right_answers_of_133_in_20_subsets_back_relabelling() -> None:
     assert precision.value == 1
     assert precision.low is not None
     assert precision.low >= 0.96
+    assert precision.high == 1
 
 
 def test_an_answer_stands_for_the_candidates_of_its_stratum_that_nobody_answered_for() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.journal.keys import JudgeIdentity
+from hf_relabel.builders.journal.keys import KEY_BYTES, JudgeIdentity
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
@@ -48,6 +48,20 @@ def key_of(row: Row, judge: JudgeIdentity = JUDGE) -> bytes:
 )
 def test_another_judge_has_other_keys(other: JudgeIdentity) -> None:
     assert key_of(row_of()) != key_of(row_of(), other)
+
+
+def test_the_order_of_settings_is_none_of_the_judges() -> None:
+    one, other = ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    assert key_of(row_of(), replace(JUDGE, settings=one)) == key_of(row_of(), replace(JUDGE, settings=other))
+
+
+def test_keys_of_a_row_lie_side_by_side() -> None:
+    row = replace(row_of(), negative_passages=(Passage("n0", "", "a"), Passage("n1", "", "b")))
+    first, second = JUDGE.keys()(row, [0, 1])
+    assert len(first) == len(second) == KEY_BYTES
+    half = KEY_BYTES // 2
+    assert first[:half] == second[:half]
+    assert first[half:] != second[half:]
 
 
 def test_another_query_positive_or_candidate_has_other_keys() -> None:
