@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.audit.exports import CHOICES
-from hf_relabel.builders.audit.sample import AuditSample
+from hf_relabel.builders.audit.exports import CHOICES, CSV_NAME
+from hf_relabel.builders.audit.sample import SAMPLE_NAME, STRATA_NAME, AuditSample
+from hf_relabel.builders.configs.manifest import MANIFEST_NAME
+from hf_relabel.builders.disk.atomic_folder import check_place
 from hf_relabel.builders.errors import BadRow, ConfigError
 from hf_relabel.builders.judgements import Label
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.messages.spelling import argument
 
 TRUTH = "truth"
 """The person that a truth file stands for."""
@@ -116,6 +120,38 @@ def _label(path: Path, number: int, value: str | None) -> Label | None:
 
 def _short(value: Any) -> str:
     return ascii(value)[:60]
+
+
+def check_folder(folder: Path) -> None:
+    """See that a new sample may be written into a folder.
+
+    Raises:
+        BuildError: it is a file, a release, or a folder of other things.
+        ConfigError: people's answers are in its questions.csv, which a new sample would replace.
+    """
+    if (folder / MANIFEST_NAME).exists():
+        raise ConfigError(f"{folder} is a release that was built (it has a {MANIFEST_NAME}). Give another folder.")
+    names = (SAMPLE_NAME, STRATA_NAME, CSV_NAME)
+    check_place(
+        folder,
+        lambda place: not any(place.iterdir()) or any((place / name).exists() for name in names),
+        mark=SAMPLE_NAME,
+    )
+    path = folder / CSV_NAME
+    if path.is_file() and (answers := _answers_in(path)) != 0:
+        holds = "what cannot be read, perhaps answers" if answers is None else counted(answers, "answer")
+        raise ConfigError(
+            f"{path} holds {holds}, which a new sample would wipe out: choose another {argument('out')}, or move that"
+            " file away."
+        )
+
+
+def _answers_in(path: Path) -> int | None:
+    """How many answers people wrote into a file of questions; None where it cannot be read."""
+    try:
+        return sum(1 for _ in _from_csv(path, path.read_bytes().decode("utf-8-sig")))
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return None
 
 
 def _from_csv(path: Path, text: str) -> Iterator[_Raw]:

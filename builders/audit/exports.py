@@ -32,6 +32,7 @@ ANSWER_COLUMN = (
 by them the separator of a file that a spreadsheet wrote is found."""
 PERSON_COLUMN = "person (your name)"
 COLUMNS = ("id", "query", "ground_truth", "candidate", ANSWER_COLUMN, PERSON_COLUMN)
+CSV_NAME = "questions.csv"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # What neither XML nor spreadsheets nor databases take, and what turns the direction of all text after it.
 _UNSHOWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\u202a-\u202e\u2066-\u2069]")

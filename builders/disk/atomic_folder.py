@@ -144,15 +144,15 @@ def _recover(target: Path) -> None:
             old.rename(target)
 
 
-def check_place(target: Path, is_ours: Callable[[Path], bool]) -> None:
-    """Raises: BuildError, where there is a file, or a folder that is not ours."""
+def check_place(target: Path, is_ours: Callable[[Path], bool], *, mark: str = "manifest.json") -> None:
+    """Raises: BuildError, where there is a file, or a folder that is not ours: it would have a file `mark`."""
     if not target.exists():
         return
     if not target.is_dir():
         raise BuildError(f"{target} is a file. Give a folder.")
     if not is_ours(target):
         raise BuildError(
-            f"{target} is not empty and hf-relabel did not write it (it has no manifest.json). Give another folder."
+            f"{target} is not empty and hf-relabel did not write it (it has no {mark}). Give another folder."
         )
 
 

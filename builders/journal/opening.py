@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_relabel.builders.errors import JournalError
+from hf_relabel.builders.errors import ConfigError, JournalError
 from hf_relabel.builders.journal.schema import APPLICATION_ID, OF_EVERY_VERSION
 from hf_relabel.builders.messages.spelling import argument
 
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 ANOTHER = f"choose another {argument('journal')}"
 _NAMED = 3
 """So many tables of another program are named."""
+
+
+def journal_file(given: str | Path) -> Path:
+    """The place of a journal, once it is one of a file.
+
+    Raises:
+        ConfigError: nothing is named, or a folder.
+    """
+    path = Path(given)
+    if not str(given).strip():
+        raise ConfigError(f"The name of the journal is empty: {ANOTHER}, such as journal.sqlite.")
+    if not path.name or path.is_dir():
+        raise ConfigError(f"{given} is a folder, and a journal is a file: {ANOTHER}, such as journal.sqlite.")
+    return path
 
 
 def connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -64,6 +78,11 @@ def explain(error: sqlite3.Error) -> str:
     return f"SQLite says: {text}."
 
 
+def lock_file(path: Path) -> Path:
+    """Where the write lock of a journal is."""
+    return path.with_name(path.name + ".lock")
+
+
 def lock_for_writing(path: Path) -> FileLock:
     """Take the one write lock, held until released; the system drops it when the process dies, however it dies.
 
@@ -71,7 +90,7 @@ def lock_for_writing(path: Path) -> FileLock:
     """
     import filelock
 
-    place = path.with_name(path.name + ".lock")
+    place = lock_file(path)
     # Not by thread: a journal may be closed by another than the one that opened it.
     lock = filelock.FileLock(place, thread_local=False)
     try:

@@ -24,7 +24,15 @@ from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
 from hf_relabel.builders.journal import runs
 from hf_relabel.builders.journal.keys import MAX_TOKENS, JudgeIdentity, storable
-from hf_relabel.builders.journal.opening import connected, explain, is_new, is_old, lock_for_writing
+from hf_relabel.builders.journal.opening import (
+    connected,
+    explain,
+    is_new,
+    is_old,
+    journal_file,
+    lock_file,
+    lock_for_writing,
+)
 from hf_relabel.builders.journal.runs import Run
 from hf_relabel.builders.journal.schema import APPLICATION_ID, MIGRATIONS
 from hf_relabel.builders.judgements import Judgement, Label
@@ -73,14 +81,16 @@ class Journal:
             that it can be read from other machines too, where SQLite cannot tell.
 
     Raises:
+        ConfigError: the path is empty, or that of a folder.
         JournalError: the file is missing, read-only, in use by another writer, damaged, or from a newer version.
     """
 
     def __init__(self, path: str | Path, *, write: bool = True, frozen: bool = False) -> None:
-        self.path = Path(path)
+        self.path = journal_file(path)
         self._writes = write
         self._mode = "mode=ro&immutable=1" if frozen else "mode=ro"
         self._lock: FileLock | None = None
+        makes_lock = write and not lock_file(self.path).exists()
         if write:
             self._lock = lock_for_writing(self.path)
         try:
@@ -92,6 +102,9 @@ class Journal:
                     self._database.execute("SELECT EXISTS (SELECT * FROM failures)").fetchone()[0]
                 )
         except BaseException:
+            if makes_lock:  # nothing of ours stays beside a file that is no journal
+                with suppress(OSError):  # where the system does not let go of open files
+                    lock_file(self.path).unlink()
             self.close()
             raise
         self._judges: dict[str, int] = {}

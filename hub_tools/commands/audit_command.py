@@ -11,7 +11,15 @@ import click
 
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.program import program
-from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import (
+    FOLDER,
+    NumberIn,
+    command_needs,
+    json_option,
+    print_json,
+    source_options,
+    source_settings,
+)
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -60,7 +68,7 @@ def command() -> None:
 @click.option("--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are.")
 @click.option("--size", default=400, show_default=True, type=click.IntRange(min=1), help="How many candidates.")
 @click.option("--seed", default=0, show_default=True, help="Another seed draws another sample.")
-@click.option("--out", required=True, help="Folder for the sample and the files for people.")
+@click.option("--out", required=True, type=FOLDER, help="Folder for the sample and the files for people.")
 @click.option(
     "--export", "formats", multiple=True, type=click.Choice(FORMATS), help="Files for people; csv when not given."
 )
@@ -108,8 +116,10 @@ def sample_command(
 
 def drawn_sample(source: Source, journal: Journal, folder: Path, **how: Any) -> AuditSample:
     """Draw a sample, with a progress bar, and write it. See `draw_audit`."""
+    from hf_relabel.builders.audit.answers import check_folder
     from hf_relabel.builders.audit.draw import draw_audit
 
+    check_folder(folder)
     with progress_bar("drawing", unit=" candidates") as bar:
         sample = draw_audit(source, journal, progress=lambda done: bar.update(done - bar.n), **how)
     sample.write(folder)
@@ -121,7 +131,7 @@ def export(sample: AuditSample, folder: Path, name: str, people: int = 1) -> str
     from hf_relabel.builders.audit import exports
 
     if name == "csv":
-        path = folder / "questions.csv"
+        path = folder / exports.CSV_NAME
         exports.export_csv(sample, path)
         return str(path)
     path = folder / name
@@ -155,7 +165,7 @@ def show_sample(sample: AuditSample, written: Sequence[str], then: str) -> None:
     "--precision",
     default=0.9,
     show_default=True,
-    type=click.FloatRange(0, 1, min_open=True),
+    type=NumberIn(0, 1, min_open=True),
     help="Wanted of what the thresholds relabel.",
 )
 @click.option(

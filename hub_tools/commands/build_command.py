@@ -9,6 +9,8 @@ import click
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.commands.common import (
+    FOLDER,
+    NumberIn,
     engine_of,
     engine_options,
     json_option,
@@ -37,7 +39,7 @@ Examples:
   hf relabel build train.jsonl --out cleaned --run 2
 \b
 Then:
-  load_dataset("cleaned", "remove-hn")   # or the default that the build names"""
+  load_dataset("cleaned", "remove-hn")  # or the default that the build names"""
 
 
 def view_options(command: Any) -> Any:
@@ -83,7 +85,9 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     help="Build again from a release (user/repo@v1.0.0, or a folder) instead of SOURCE and a journal.",
 )
 @click.option("--journal", "journal_path", help="Where judgements are kept; journal.sqlite when not given.")
-@click.option("--out", required=True, help="Folder to write. What the same command wrote there before is replaced.")
+@click.option(
+    "--out", required=True, type=FOLDER, help="Folder to write. What the same command wrote there before is replaced."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a folder that was built from another source or journal, too.")
 @click.option(
     "--technique",
@@ -127,7 +131,7 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option(
     "--min-judged",
-    type=click.FloatRange(0, 1),
+    type=NumberIn(0, 1),
     metavar="SHARE",
     help="Refuse to build where less was judged of what needs a judge, such as 0.9; half when not given.",
 )

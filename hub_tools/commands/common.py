@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -28,6 +30,31 @@ def command_needs(extra: str) -> None:
     """
     require(extra, what=f"`{click.get_current_context().command_path}`")
 
+
+class NumberIn(click.FloatRange):
+    """A number in a range: click's lets NaN through, which is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+class FolderToWrite(click.types.StringParamType):
+    """The name of a folder, or of what may become one; an empty name would mean the folder one is in."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not str(value).strip():
+            self.fail("the name is empty. Name a folder; the one you are in is called '.'.", param, ctx)
+        if Path(value).exists() and not Path(value).is_dir():
+            self.fail(f"{value} is a file. Give a folder.", param, ctx)
+        return str(value)
+
+
+FOLDER = FolderToWrite()
 
 _SOURCE = click.argument("source", metavar="SOURCE")
 _SOURCE_OPTIONS = [
@@ -96,29 +123,25 @@ _STAGE_OPTIONS = [
     ),
     click.option(
         "--better",
-        type=click.FloatRange(0, 1),
+        type=NumberIn(0, 1),
         help="Score from which a judge that scores (similarity, cross-encoder, student) calls a candidate better.",
     ),
-    click.option(
-        "--worse", type=click.FloatRange(0, 1), help="Score from which it calls it worse; not above --better."
-    ),
+    click.option("--worse", type=NumberIn(0, 1), help="Score from which it calls it worse; not above --better."),
     click.option("--replies", metavar="FILE", help="For --judge saved-replies: replies that RLHN saved."),
     click.option("--concurrency", type=click.IntRange(min=1), help="Most requests in flight per server."),
     click.option(
         "--max-cost",
-        type=click.FloatRange(min=0, min_open=True),
+        type=NumberIn(min=0, min_open=True),
         help="Stop before spending more than this, in US dollars.",
     ),
-    click.option(
-        "--price-prompt", type=click.FloatRange(min=0), default=0.0, help="US dollars per million prompt tokens."
-    ),
+    click.option("--price-prompt", type=NumberIn(min=0), default=0.0, help="US dollars per million prompt tokens."),
     click.option(
         "--price-completion",
-        type=click.FloatRange(min=0),
+        type=NumberIn(min=0),
         default=0.0,
         help="US dollars per million completion tokens.",
     ),
-    click.option("--deadline", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds."),
+    click.option("--deadline", type=NumberIn(min=0, min_open=True), help="Stop after this many seconds."),
     click.option("--stages", "stages_file", metavar="FILE", help="Take the stages from a job file instead."),
     click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of that job file."),
 ]

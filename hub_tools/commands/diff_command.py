@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.common import (
+    FOLDER,
+    json_option,
+    print_json,
+)
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 EPILOG = """\b
@@ -20,7 +24,9 @@ Then:
 @click.command("diff", epilog=EPILOG)
 @click.argument("before", metavar="BEFORE")
 @click.argument("after", metavar="AFTER")
-@click.option("--out", help="Folder for all changes, one line each: load_dataset(folder, 'diff') loads it.")
+@click.option(
+    "--out", type=FOLDER, help="Folder for all changes, one line each: load_dataset(folder, 'diff') loads it."
+)
 @click.option("--examples", default=10, show_default=True, type=click.IntRange(min=0), help="Changes to print.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs, with 0 if nothing does.")
 @json_option

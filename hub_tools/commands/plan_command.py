@@ -15,6 +15,7 @@ from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import fitted, text_table
 from hf_relabel.hub_tools.commands.common import (
+    NumberIn,
     json_option,
     print_json,
     source_options,
@@ -56,7 +57,7 @@ FEWEST_PROBED = 30
 )
 @click.option(
     "--within",
-    type=click.FloatRange(0.001, 0.5),
+    type=NumberIn(0.001, 0.5),
     metavar="SHARE",
     help="Judge as many rows for real as it takes to know the cost to this share (0.05 for 5 %), 2,000 at most, or"
     " --probe ROWS. Without prices: both kinds of tokens.",
@@ -77,7 +78,7 @@ FEWEST_PROBED = 30
     metavar="[STAGE=]USD",
     help="What your own servers of a stage cost in an hour, to work out their part of the cost. May be repeated.",
 )
-@click.option("--escalated", type=click.FloatRange(0, 1), help="Share that goes on to the next stage, if you know it.")
+@click.option("--escalated", type=NumberIn(0, 1), help="Share that goes on to the next stage, if you know it.")
 @json_option
 def command(
     probe: int | None,

@@ -5,7 +5,11 @@ from __future__ import annotations
 import click
 
 from hf_relabel.builders.messages.counted import counted
-from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.common import (
+    FOLDER,
+    json_option,
+    print_json,
+)
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
@@ -20,7 +24,7 @@ Then:
 
 @click.command("pull", epilog=EPILOG)
 @click.argument("release", metavar="RELEASE")
-@click.option("--out", required=True, help="Folder to write.")
+@click.option("--out", required=True, type=FOLDER, help="Folder to write.")
 @click.option("--config", "configs", multiple=True, metavar="NAME", help="Only this config. May be repeated.")
 @json_option
 def command(release: str, out: str, configs: tuple[str, ...], as_json: bool) -> None:

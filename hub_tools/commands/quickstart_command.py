@@ -18,7 +18,11 @@ from hf_relabel.builders.errors import ReleaseError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.extras import require
 from hf_relabel.builders.messages.program import SCRIPT, is_extension, spoken
-from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.common import (
+    FolderToWrite,
+    json_option,
+    print_json,
+)
 from hf_relabel.hub_tools.commands.examples import line_of
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
@@ -100,19 +104,19 @@ class Score:
     "--out",
     default=FOLDER,
     show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FolderToWrite(),
     help="Folder for the configs, the journal and the local Hub.",
 )
 @json_option
-def command(out: Path, as_json: bool) -> None:
+def command(out: str, as_json: bool) -> None:
     """Run the whole job on a small set that ships with the package, offline: judge, build, compare with the known
     truth, release to a Hub on this machine, and load the release by its tag. Takes about a minute, half of it to load
     libraries. Needs the extra `quickstart`.
     """
     require("quickstart", what="The quickstart")
-    out.mkdir(parents=True, exist_ok=True)
+    Path(out).mkdir(parents=True, exist_ok=True)
     with goes_on(lambda: f"What was done is in {out}: the same command again goes on from there."):
-        _quickstart(out, as_json)
+        _quickstart(Path(out), as_json)
 
 
 def _quickstart(folder: Path, as_json: bool) -> None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from hf_relabel.builders.messages.program import program
-from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import (
+    FOLDER,
+    command_needs,
+    json_option,
+    print_json,
+    source_options,
+    source_settings,
+)
 from hf_relabel.hub_tools.commands.progress import progress_bar, progress_lines
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ Examples:
 @click.option("--model", help="Encoder: a folder, a Hub id, or package:NAME; MiniLM when not given.")
 @click.option("--precision", default=0.9, show_default=True, help="Wanted of what the student calls better.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--out", required=True, help="Folder for the student.")
+@click.option("--out", required=True, type=FOLDER, help="Folder for the student.")
 @json_option
 def command(
     audit: str | None,

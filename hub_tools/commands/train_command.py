@@ -11,7 +11,12 @@ import click
 
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import text_table
-from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
+from hf_relabel.hub_tools.commands.common import (
+    FOLDER,
+    command_needs,
+    json_option,
+    print_json,
+)
 from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_lines
@@ -43,7 +48,7 @@ Examples:
     help="A recipe that ships with the package, or a file.",
 )
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
-@click.option("--out", help="Folder of the run. The same command again goes on from its last checkpoint.")
+@click.option("--out", type=FOLDER, help="Folder of the run. The same command again goes on from its last checkpoint.")
 @click.option("--eval", "sets", multiple=True, metavar="SET", help="BEIR folder, nanobeir[:NAME] … May be repeated.")
 @click.option("--dev", multiple=True, metavar="SET", help="Other sets, by which the best step is kept; else the last.")
 @click.option("--seed", type=int, help="In place of the recipe's.")

@@ -18,6 +18,7 @@ from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
+from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.prompted.base import PromptedJudge
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
@@ -203,6 +204,8 @@ class StageRun:
                 batch = []
         if batch:
             self._compute_batch(judge, batch)
+        if isinstance(judge, TruthJudge):
+            judge.warn_of_unmatched()
 
     def _compute_batch(self, judge: BatchJudge, batch: Sequence[tuple[Row, dict[int, bytes]]]) -> None:
         results = judge.judge([(row, list(keys)) for row, keys in batch])

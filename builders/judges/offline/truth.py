@@ -8,6 +8,7 @@ has no id of its own can be named by its exact text instead.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,13 @@ from hf_relabel.builders.errors import BadRow, ConfigError
 from hf_relabel.builders.judgements import ANSWERS_BY, UNKNOWN_ROW, Judgement, Label
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_text
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.spelling import spelt_out
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources.files import SourceFile, file_digest, local_file
 from hf_relabel.builders.sources.reading import read_records
+
+_logger = logging.getLogger(__name__)
 
 _REMEDY = 'A line is {"query_id": "…", "false_negatives": ["docid", …]}, with ids or exact texts.'
 _EXAMPLE_CHARACTERS = 60
@@ -50,6 +54,7 @@ class TruthJudge:
         self.name = file
         self._path = Path(file)
         self._lacking = ""
+        self._unmatched: dict[str, frozenset[str]] = {}
 
     def settings(self) -> dict[str, JSON]:
         return {ANSWERS_BY: "ids"}
@@ -61,7 +66,31 @@ class TruthJudge:
 
     def judge(self, batch: Sequence[tuple[Row, Sequence[int]]]) -> list[dict[int, Judgement]]:
         """One dict per batch item. Of a row that the file lacks nothing is known: `failed`, which is no answer."""
+        for row, _ in batch:
+            self._match(row)
         return [{position: self._judged(row, position) for position in positions} for row, positions in batch]
+
+    def _match(self, row: Row) -> None:
+        """Note what the file names for a query and no row of it has had so far."""
+        key = row.query_id if row.query_id in self.known else row.query
+        left = self._unmatched.get(key, self.known.get(key, frozenset()))
+        if key in self.known:
+            self._unmatched[key] = left.difference(*((each.docid, each.text) for each in row.negative_passages))
+
+    def warn_of_unmatched(self) -> None:
+        """Say how many false negatives the file names that no negative of their queries is, with one of them."""
+        left = {key: names for key, names in self._unmatched.items() if names}
+        if not left:
+            return
+        key, names = next(iter(left.items()))
+        _logger.warning(
+            "%s names %s that no negative of the query has: nothing was called better for it. The first is %s, of the"
+            " query %s. Check the ids.",
+            self.name,
+            counted(sum(map(len, left.values())), "false negative"),
+            _start_of(min(names)),
+            _start_of(key),
+        )
 
     @cached_property
     def known(self) -> dict[str, frozenset[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hf_relabel.builders.endpoint import Reply
-from hf_relabel.builders.errors import JournalError
+from hf_relabel.builders.errors import ConfigError, JournalError
 from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.schema import MIGRATIONS
 from hf_relabel.builders.journal.store import Journal
@@ -180,6 +180,16 @@ def test_the_file_of_another_program_is_left_as_it_is(tmp_path: Path, making: st
     with pytest.raises(JournalError, match=r"SQLite file of another program \(it holds (songs|the mark 0xf055112)\)"):
         Journal(path, write=write)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path], "no lock stays beside it"
+
+
+@pytest.mark.parametrize("write", [True, False])
+@pytest.mark.parametrize(
+    ("given", "said"), [("", "is empty"), (".", r"^\. is a folder"), ("/", "^/ is a folder"), ("..", "is a folder")]
+)
+def test_a_folder_is_no_place_for_a_journal(given: str, said: str, write: bool) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Journal(given, write=write)
 
 
 def test_a_journal_is_marked_as_one(tmp_path: Path) -> None:

@@ -51,6 +51,18 @@ def test_rows_it_does_not_know_are_not_judged(tmp_path: Path) -> None:
     assert outcomes == [["unjudged"] * len(ROW.negative_passages), ["negative"] * len(ROW.negative_passages)]
 
 
+def test_an_id_that_no_negative_of_its_query_has_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    judged(tmp_path, [ROW], {"query_id": "q", "false_negatives": ["a", "nosuch"]})
+    assert "names 1 false negative that no negative of the query has" in caplog.text
+    assert 'The first is "nosuch", of the query "q".' in caplog.text
+
+
+def test_an_id_in_another_row_of_its_query_is_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [ROW, replace(ROW, negative_passages=(Passage("c", "", "three"),))]
+    judged(tmp_path, rows, {"query_id": "q", "false_negatives": ["two", "c"]})
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(
     "line", [{"false_negatives": []}, {"query_id": "q"}, {"query_id": "q", "false_negatives": [1]}, [1]]
 )

@@ -225,6 +225,58 @@ def test_people_fill_in_the_csv(folder: Path, tmp_path: Path, capfd: pytest.Capt
     assert values["people"]["fleiss"]["binary"] == 1.0
 
 
+def test_what_people_wrote_is_not_drawn_over(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    audit = tmp_path / "audit"
+    sample = ["audit", "sample", *arguments(folder, "--size", "20", "--out", str(audit))]
+    assert run(sample) == 0
+    assert run([*sample, "--seed", "1"]) == 0, "nobody has answered yet"
+    fill_in(folder, audit, audit / "filled.csv")
+    (audit / "filled.csv").replace(audit / "questions.csv")
+    before = {path.name: path.read_bytes() for path in audit.iterdir()}
+    capfd.readouterr()
+    assert run(sample) == 2
+    said = capfd.readouterr().err
+    assert f"{audit / 'questions.csv'} holds 20 answers" in said
+    assert "choose another --out, or move that file away" in said
+    assert {path.name: path.read_bytes() for path in audit.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "code"),
+    [("manifest.json", "is a release that was built", 2), ("thesis.txt", "hf-relabel did not write it", 6)],
+)
+def test_a_sample_goes_into_no_folder_of_other_things(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, said: str, code: int
+) -> None:
+    (tmp_path / name).write_text("{}")
+    assert run(["audit", "sample", *arguments(folder, "--size", "20", "--out", str(tmp_path))]) == code
+    assert said in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["audit", "sample", "ROWS", "--out", "ROWS"], "ROWS is a file. Give a folder."),
+        (["audit", "sample", "ROWS", "--out", ""], "the name is empty"),
+        (["build", "ROWS", "--out", ""], "the name is empty"),
+        (["build", "ROWS", "--out", "new", "--min-judged", "nan"], "'nan' is not a number"),
+        (["judge", "ROWS", "--truth", "TRUTH", "--journal", ""], "The name of the journal is empty"),
+        (
+            ["judge", "ROWS", "--truth", "TRUTH", "--journal", "."],
+            ". is a folder, and a journal is a file: choose another --journal",
+        ),
+    ],
+)
+def test_what_is_no_place_or_number_is_one_line(
+    folder: Path, capfd: pytest.CaptureFixture[str], command: list[str], said: str
+) -> None:
+    rows = str(folder / "rows.jsonl")
+    truth = str(folder / "truth.jsonl")
+    assert run([part.replace("ROWS", rows).replace("TRUTH", truth) for part in command]) == 2
+    assert said.replace("ROWS", rows) in capfd.readouterr().err
+
+
 # In job files
 
 
