@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_relabel.builders.audit.sample import AuditSample
@@ -46,7 +46,8 @@ def draw_audit(
         progress: called with the candidates read so far.
 
     Raises:
-        ConfigError: nothing was judged, the size is below 1, or the calibration was fitted on a sample of this seed.
+        ConfigError: nothing was judged, the size is below 1, or the calibration was fitted on a sample of this seed or
+            on other judges.
         JournalError: the journal holds no run.
     """
 
@@ -56,14 +57,16 @@ def draw_audit(
             f" thresholds are that they chose. Draw another sample: {argument('seed', seed + 1)}."
         )
 
+    run = run_of(source, journal).settings
+
     def read(wanted: frozenset[int] | None) -> Iterator[JudgedCandidate]:
         rows = source if wanted is None else _Only(source, wanted)
-        for number, candidate in enumerate(judged_candidates(rows, journal, calibration), start=1):
+        for number, candidate in enumerate(judged_candidates(rows, journal, calibration, run), start=1):
             yield candidate
             if progress is not None and wanted is None:
                 progress(number)
 
-    return draw(read, size, seed=seed, calibrated=calibration is not None)
+    return replace(draw(read, size, seed=seed, calibrated=calibration is not None), stages=tuple(run["stages"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,10 @@ class _Only:
 
 
 def judged_candidates(
-    source: Rows, journal: Journal, calibration: Calibration | None = None
+    source: Rows, journal: Journal, calibration: Calibration | None = None, run: Mapping[str, Any] | None = None
 ) -> Iterator[JudgedCandidate]:
-    """Every candidate of the last run with its verdict and what each judge says of it."""
-    run = run_of(source, journal).settings
+    """Every candidate of a run, the last where none is given, with its verdict and what each judge says of it."""
+    run = run_of(source, journal).settings if run is None else run
     stages = stages_of_run(run)
     names = member_names(stages)
     for judged in judged_rows(source, journal, run, calibration=calibration):
@@ -138,4 +141,5 @@ def calibrate(
         for item in sample.items
         if item.signal is not None and item.id in report.truth
     ]
-    return fit(labelled, method=method, precision=precision).model_copy(update={"seed": sample.seed})
+    fitted = fit(labelled, method=method, precision=precision)
+    return fitted.model_copy(update={"seed": sample.seed, "stages": sample.stages})

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -74,6 +75,7 @@ class AuditSample:
         strata: that it was drawn from, and the `cells` in them, see `hf_relabel.builders.audit.strata`.
         left_out: candidates that are not audited (duplicates, empty, unjudged), by outcome.
         calibrated: whether the verdicts follow the thresholds of an earlier audit, and not the judges' labels.
+        stages: of the run whose verdicts it was drawn from, as the run records them; None in older samples.
     """
 
     items: tuple[Item, ...]
@@ -82,6 +84,7 @@ class AuditSample:
     seed: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     calibrated: bool = False
+    stages: tuple[Mapping[str, Any], ...] | None = None
 
     @property
     def judges(self) -> list[str]:
@@ -101,6 +104,7 @@ class AuditSample:
             "seed": self.seed,
             "calibrated": self.calibrated,
             "left_out": dict(self.left_out),
+            **({} if self.stages is None else {"stages": list(self.stages)}),
             "strata": [stratum.model_dump(mode="json") for stratum in self.strata],
             "cells": [cell.model_dump(mode="json") for cell in self.cells],
         }
@@ -123,6 +127,7 @@ class AuditSample:
             strata = tuple(map(Stratum.model_validate, about["strata"]))
             cells = tuple(map(Cell.model_validate, about["cells"]))
             seed, left_out, calibrated = int(about["seed"]), dict(about["left_out"]), bool(about.get("calibrated"))
+            stages = None if about.get("stages") is None else tuple(map(dict, about["stages"]))
         except OSError as error:
             raise ConfigError(
                 f"{folder} holds no sample of an audit ({error.strerror}). `{program()} audit sample` draws one."
@@ -132,7 +137,7 @@ class AuditSample:
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{folder / STRATA_NAME} cannot be read: {' '.join(str(error).split())[:200]}") from None
         items = tuple(_item(folder, number, line, len(cells)) for number, line in enumerate(lines, start=1) if line)
-        return cls(items, strata, cells, seed, left_out, calibrated)
+        return cls(items, strata, cells, seed, left_out, calibrated, stages)
 
 
 def _item(folder: Path, number: int, line: str, cells: int) -> Item:

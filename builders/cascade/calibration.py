@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -119,6 +119,7 @@ class Calibration(_Stored):
         brier: weighted mean squared error of the probabilities on the labels, and of the raw scores.
         seed: of the audit's sample that the labels are of; None where they are of none. Another audit, of what the
             thresholds relabel, has to draw by another.
+        stages: of the run that the labels are of, as it records them; None where that is not known.
     """
 
     version: Literal[1] = 1
@@ -133,6 +134,7 @@ class Calibration(_Stored):
     brier: float
     brier_before: float
     seed: int | None = None
+    stages: tuple[dict[str, Any], ...] | None = None
 
     @model_validator(mode="after")
     def _points_ascend(self) -> Calibration:
@@ -159,6 +161,22 @@ class Calibration(_Stored):
 
     def to_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
+
+    def check_judges(self, run: Mapping[str, Any]) -> bool:
+        """Whether it is known to be of the judges of a run, whose settings these are.
+
+        Raises:
+            ConfigError: it is of others, or of the same with other settings.
+        """
+        from hf_relabel.builders.cascade.same_judges import check_same_judges  # which asks for verdicts
+
+        return check_same_judges(
+            self.stages,
+            run["stages"],
+            what="The thresholds of the calibration were fitted on the scores of",
+            of="the verdicts are of",
+            then="Audit these verdicts and fit thresholds of their own, or take the run that was audited.",
+        )
 
     def idle_note(self) -> str | None:
         """What to say where no score is sure; None where some is."""

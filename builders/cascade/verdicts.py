@@ -178,8 +178,13 @@ def judged_rows(
         run: the settings of the run to read, as `Journal.last_run` gives them; None for the one that speaks of this
             source, see hf_relabel.builders.cascade.run_choice.
         calibration: its thresholds decide instead of the judges' labels, see hf_relabel.builders.cascade.zones.
+
+    Raises:
+        ConfigError: the calibration is of other judges.
     """
     settings = run if run is not None else _run_of(source, journal)
+    if calibration is not None:
+        calibration.check_judges(settings)
     stages = stages_of_run(settings)
     rules = [stage.rule for stage in stages]
     exempt = frozenset(settings["exempt"])

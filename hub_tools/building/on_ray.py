@@ -42,7 +42,7 @@ from hf_relabel.hub_tools.building.on_ray_steps import (
 )
 from hf_relabel.hub_tools.building.run import (
     as_settings,
-    calibration_of,
+    calibration_for,
     check_earlier,
     check_share,
     finder_of_suspects,
@@ -99,7 +99,7 @@ def build_on_ray(
         settings.min_negatives,
     )
     layout.check()
-    calibration = calibration_of(settings)
+    calibration = calibration_for(used.settings, settings)
     journal.checkpoint()
     with cluster(engine) as connected, folder_of_configs(Path(settings.out)) as building:
         scratch = building.path / ".scratch"

@@ -126,7 +126,7 @@ def _build(
     used = run_to_build(source, journal, settings, number)
     run = used.settings
     stages = stages_of_run(run)
-    calibration = calibration_of(settings)
+    calibration = calibration_for(run, settings)
     decided = verdicts(source, journal, run, calibration=calibration)
     report = write_configs(
         counted_rows(judged_enough(decided, source.name, journal, settings.min_judged, told_run(used)), progress),
@@ -191,6 +191,20 @@ def calibration_of(settings: BuildSettings) -> Calibration | None:
     from hf_relabel.builders.cascade.calibration import Calibration
 
     return Calibration.read(Path(settings.calibration))
+
+
+def calibration_for(run: Mapping[str, Any], settings: BuildSettings) -> Calibration | None:
+    """The same, to decide about the verdicts of a run. Warns where it does not say whose scores it was fitted on.
+
+    Raises:
+        ConfigError: there is none at that place, or it is of other judges.
+    """
+    from hf_relabel.builders.cascade.same_judges import tell_unknown
+
+    calibration = calibration_of(settings)
+    if calibration is not None and not calibration.check_judges(run):
+        tell_unknown(str(settings.calibration), "its audit", "this build")
+    return calibration
 
 
 def finder_of_suspects(journal: Journal, run: Mapping[str, Any]) -> Callable[[NumberedRow], list[Suspect]] | None:

@@ -217,6 +217,8 @@ def report_command(
     else:
         sample = AuditSample.read(Path(audit))
         given = read_all_answers(sample, answers, truth)
+    if built is not None:
+        check_built(Path(built), sample, audit)
     found = audit_report(sample, given)
     fitted = _calibrate(sample, found, Path(calibrate), precision, method, figure) if calibrate else None
     written = None if built is None else write_audit(Path(built), found)
@@ -274,6 +276,27 @@ def _calibrate(
 def _tell_idle(note: str | None) -> None:
     if note is not None:
         click.echo(note)
+
+
+def check_built(folder: Path, sample: AuditSample, name: str) -> None:
+    """Whether a folder was built of the verdicts that a sample was drawn from. Warns where that is not known.
+
+    Raises:
+        BuildError: it is no built folder.
+        ConfigError: it was built of other judges' verdicts.
+    """
+    from hf_relabel.builders.cascade.same_judges import check_same_judges, tell_unknown
+    from hf_relabel.builders.configs.manifest import read_manifest
+
+    known = check_same_judges(
+        sample.stages,
+        (read_manifest(folder).get("run") or {}).get("stages"),
+        what=f"The sample in {name} was drawn from the verdicts of",
+        of=f"{folder} was built of those of",
+        then="Build the run that was audited, or draw a sample of the run that was built.",
+    )
+    if not known:
+        tell_unknown(name if sample.stages is None else str(folder), "the audit", str(folder))
 
 
 def write_audit(folder: Path, found: AuditReport) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.audit.sample import AuditSample
@@ -170,13 +170,16 @@ def _with_rows(browser: Browser, drawing: _Drawing, progress: Callable[[int], No
         for number, found in zip(wanted, pool.map(browser.judged_row, wanted), strict=True):
             rows[number] = found
             progress(len(rows))
-    return sample_of(
+    manifest = browser.release.manifest
+    stages = (manifest.get("run") or {}).get("stages")
+    sample = sample_of(
         drawing.cells,
         [_candidate(drawing.stages, *rows[place.row], place) for place in places],
         seed=drawing.seed,
         left_out=drawing.left_out,
-        calibrated="zones" in (browser.release.manifest.get("evidence") or {}),
+        calibrated="zones" in (manifest.get("evidence") or {}),
     )
+    return replace(sample, stages=None if stages is None else tuple(stages))
 
 
 def _candidate(stages: tuple[str, ...], row: Row, verdicts: list[Verdict], place: _Place) -> JudgedCandidate:

@@ -153,6 +153,89 @@ def relabelled(built: Path) -> list[tuple[str, str]]:
     return [(line["query_id"], line["docid"]) for line in table if line["outcome"] == "false_negative"]
 
 
+class Other(NoisyScores):
+    """The same by name, with a setting of its own."""
+
+    def settings(self) -> dict[str, float]:
+        return {"least": 0.4}
+
+
+@pytest.fixture(scope="module")
+def of_others(folder: Path) -> dict[str, list[str]]:
+    """Arguments with the journals of two other judges."""
+    found = {}
+    for name, other in (("guesses", Guesses()), ("other", Other())):
+        path = folder / f"{name}.sqlite"
+        with Journal(path) as journal:
+            judge(open_source(folder / "rows.jsonl"), [Stage("noisy", other)], journal)
+        found[name] = [str(folder / "rows.jsonl"), "--journal", str(path)]
+    return found
+
+
+def test_an_audit_goes_into_a_build_of_the_same_judges_alone(
+    folder: Path,
+    of_others: dict[str, list[str]],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    audit, built, other = (str(tmp_path / name) for name in ("audit", "built", "other"))
+    assert run(["audit", "sample", *arguments(folder, "--size", "50", "--out", audit)]) == 0
+    assert run(["build", *of_others["guesses"], "--technique", "remove-hn", "--out", built]) == 0
+    assert run(["build", *of_others["other"], "--technique", "remove-hn", "--out", other]) == 0
+    before = (tmp_path / "built" / "manifest.json").read_bytes()
+    capfd.readouterr()
+    report = ["audit", "report", audit, "--truth", str(folder / "truth.jsonl"), "--write"]
+    assert run([*report, built]) == 2
+    assert (
+        f"The sample in {audit} was drawn from the verdicts of noisy noisy@1, while {built} was built of those of"
+        " guesses noisy@1. Build the run that was audited"
+    ) in capfd.readouterr().err
+    assert (tmp_path / "built" / "manifest.json").read_bytes() == before
+    assert run([*report, other]) == 2
+    assert f'noisy noisy@1 with {{}}, while {other} was built of those of noisy noisy@1 with {{"least": 0.4}}.' in (
+        capfd.readouterr().err
+    )
+
+    forget_judges(tmp_path / "audit" / "sample.json")
+    assert run([*report, built]) == 0
+    assert f"{audit} does not say whose verdicts it is of" in caplog.text
+
+
+def forget_judges(path: Path) -> None:
+    """A file as it was written before it named them."""
+    values = json.loads(path.read_text())
+    del values["stages"]
+    path.write_text(json.dumps(values))
+
+
+def test_thresholds_decide_about_the_judges_that_they_were_fitted_on_alone(
+    folder: Path,
+    of_others: dict[str, list[str]],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    audit, thresholds = str(tmp_path / "audit"), str(tmp_path / "calibration.json")
+    assert run(["audit", "sample", *arguments(folder, "--size", "200", "--out", audit)]) == 0
+    assert run(["audit", "report", audit, "--truth", str(folder / "truth.jsonl"), "--calibrate", thresholds]) == 0
+    capfd.readouterr()
+    by_them = ["--calibration", thresholds, "--out", str(tmp_path / "built")]
+    told = (
+        "The thresholds of the calibration were fitted on the scores of noisy noisy@1, while the verdicts are of"
+        " guesses noisy@1. Audit these verdicts"
+    )
+    assert run(["build", *of_others["guesses"], *by_them]) == 2
+    assert told in capfd.readouterr().err
+    assert run(["audit", "sample", *of_others["guesses"], "--seed", "1", *by_them]) == 2
+    assert told in capfd.readouterr().err
+    assert not (tmp_path / "built").exists()
+
+    forget_judges(Path(thresholds))
+    assert run(["build", *of_others["other"], "--technique", "remove-hn", *by_them]) == 0
+    assert f"{thresholds} does not say whose verdicts it is of" in caplog.text
+
+
 def test_answers_that_back_no_score_are_said_and_shown_by_the_build(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
