@@ -173,7 +173,7 @@ def command(
         for name, value in of_journal.items():
             if value is not None:
                 raise ConfigError(f"--{name} needs the journal: give SOURCE in place of --from.")
-        if options["source"] or journal_path:
+        if options["source"] or journal_path is not None:
             raise ConfigError("--from takes the place of SOURCE and --journal: leave those out.")
         show_build(_rebuild(release, options["revision"], out, chosen), out, as_json)
         return
@@ -181,7 +181,8 @@ def command(
         raise ConfigError("Name a training set, or a release with --from.")
     chosen |= {"calibration": calibration} if calibration else {}
     chosen["min_judged"] = 0.0 if allow_unjudged else min_judged
-    show_build(_build(options, journal_path or "journal.sqlite", out, chosen, engine, run_number), out, as_json)
+    journal_path = "journal.sqlite" if journal_path is None else journal_path
+    show_build(_build(options, journal_path, out, chosen, engine, run_number), out, as_json)
 
 
 def _build(

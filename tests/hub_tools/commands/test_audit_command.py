@@ -343,6 +343,7 @@ def test_a_sample_goes_into_no_folder_of_other_things(
         (["audit", "sample", "ROWS", "--out", "ROWS"], "ROWS is a file. Give a folder."),
         (["audit", "sample", "ROWS", "--out", ""], "the name is empty"),
         (["build", "ROWS", "--out", ""], "the name is empty"),
+        (["build", "ROWS", "--out", "new", "--journal", ""], "The name of the journal is empty"),
         (["build", "ROWS", "--out", "new", "--min-judged", "nan"], "'nan' is not a number"),
         (["judge", "ROWS", "--truth", "TRUTH", "--journal", ""], "The name of the journal is empty"),
         (
