@@ -363,18 +363,6 @@ class Journal:
             for query_id, docid, label, message in cursor:
                 yield Failure(query_id, docid, _LABELS[label], message)
 
-    def failure_reasons(self, most: int) -> list[tuple[Failure, int]]:
-        """What went wrong, the most frequent first: for each reason the first candidate, and how many there are."""
-        query = (
-            "SELECT query_id, docid, label, rationale, COUNT(*), MIN(query_id || docid) FROM failures"
-            " GROUP BY label, rationale ORDER BY COUNT(*) DESC, rationale LIMIT ?"
-        )
-        with self._errors():
-            return [
-                (Failure(query_id, docid, _LABELS[label], message), number)
-                for query_id, docid, label, message, number, _ in self._database.execute(query, (most,))
-            ]
-
     def usage(self) -> tuple[int, int]:
         """Prompt and completion tokens of all stored replies, where servers reported them."""
         query = "SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0) FROM replies"

@@ -80,7 +80,7 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
     source, stages = source_of(job.source), stages_of(job)
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
-        show_reports(reports, journal, as_json)
+        show_reports(reports, source, journal, as_json)
     check_some_judged(reports)
     if not as_json:
         show_next(job.journal)
@@ -125,7 +125,7 @@ def reports_to_dict(reports: list[StageReport], journal: Journal) -> dict[str, A
     return {"stages": [report.to_dict() for report in reports], "journal": totals}
 
 
-def show_reports(reports: list[StageReport], journal: Journal, as_json: bool) -> None:
+def show_reports(reports: list[StageReport], source: Source, journal: Journal, as_json: bool) -> None:
     """Print what judging did, failures included."""
     if as_json:
         print_json(reports_to_dict(reports, journal))
@@ -147,7 +147,8 @@ def show_reports(reports: list[StageReport], journal: Journal, as_json: bool) ->
         click.echo("known: counted too, but in the journal already and not asked again.")
     if any(report.unknown for report in reports):
         click.echo("unknown: in rows that the judge does not know.")
-    show_failures(journal)
+    if any(report.has_failures for report in reports):
+        show_failures(source, journal)
 
 
 def show_thresholds(reports: Sequence[StageReport], journal: Journal) -> None:
@@ -175,9 +176,12 @@ def _from(threshold: float | None) -> str:
     return "never" if threshold is None or math.isinf(threshold) else f">= {threshold:.2f}"
 
 
-def show_failures(journal: Journal) -> None:
-    """List the candidates without an answer, by reason, the first of each by name."""
-    reasons = journal.failure_reasons(MOST_REASONS_SHOWN + 1)
+def show_failures(source: Source, journal: Journal) -> None:
+    """List the candidates of the source without an answer of the newest run's judges, by reason, the first of each by
+    name."""
+    from hf_relabel.builders.cascade.unanswered import unanswered_reasons
+
+    reasons = unanswered_reasons(source, journal, journal.newest_run().settings)
     if not reasons:
         return
     unknown = all(_is_unknown(failure) for failure, _ in reasons)

@@ -181,7 +181,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
         suspects = list(suspects_command.found_suspects(source, journal)) if job.suspects else []
         audited = _audit(job, source, journal) if job.audit else None
         if not as_json:
-            show_reports(reports, journal, as_json=False)
+            show_reports(reports, source, journal, as_json=False)
             click.echo(f"\nJudgements are in {journal.path}; other commands read it with --journal.")
         check_some_judged(reports)
         built = _build(job, source, journal, audited, engine) if job.build else None

@@ -76,6 +76,11 @@ class StageReport(Shown):
         totals = self.totals
         return any(totals[label] for label in totals if label.is_answer) or not any(totals.values())
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether a candidate is without an answer, of this run or of an earlier one."""
+        return any(number for label, number in self.totals.items() if not label.is_answer)
+
     def to_text(self) -> str:
         """What it said so far, in a line."""
         said = ", ".join(f"{label} {number:,}" for label, number in self.by_label().items() if number)

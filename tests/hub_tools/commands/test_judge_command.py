@@ -280,6 +280,26 @@ def test_rows_that_the_judge_does_not_know_are_called_so_and_told_once(
     assert "Not judged (never read as irrelevant; the judge lacks these rows):" in shown
 
 
+def test_what_another_judge_or_other_rows_lacked_is_not_told_of_this_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_file(tmp_path, rows=ROWS + 2)
+    (tmp_path / "other.jsonl").write_text('{"query_id": "of another set", "false_negatives": []}\n')
+    command = ["judge", str(tmp_path / "rows.jsonl"), "--journal", str(tmp_path / "journal.sqlite")]
+    assert run([*command, "--truth", str(tmp_path / "other.jsonl"), "--limit", "4"]) == 4
+    assert "12 candidates unknown (q0 n0-0 and others)" in " ".join(capsys.readouterr().out.split())
+    knowing = [*command, "--truth", str(tmp_path / "truth.jsonl")]
+    assert run([*knowing, "--limit", "4"]) == 0
+    assert "Not judged" not in capsys.readouterr().out
+    for _ in range(2):  # what is known of earlier is told again
+        assert run(knowing) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert (shown.count(" candidates unknown ("), shown.count("other.jsonl has no line")) == (1, 0)
+        assert "6 candidates unknown (q6 n6-0 and others)" in shown
+    assert run([*knowing, "--limit", "4"]) == 0
+    assert "Not judged" not in capsys.readouterr().out
+
+
 def test_at_the_end_stand_the_journal_and_what_to_type_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job_file(tmp_path)
     assert judge(tmp_path, "--limit", "3", "--column", "query=query", "--skip-bad-rows") == 0
