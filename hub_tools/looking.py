@@ -105,6 +105,7 @@ def draw_audit(
     size: int = 400,
     seed: int = 0,
     calibration: Calibration | None = None,
+    run: int | None = None,
     progress: Callable[[int], None] | bool | None = True,
 ) -> AuditSample:
     """Draw a blind, stratified sample of what the last run in a journal judged. Calls no judge.
@@ -119,6 +120,7 @@ def draw_audit(
         size: candidates to draw.
         seed: another one draws others.
         calibration: audit the verdicts that its thresholds give, and not those of the judges' labels.
+        run: number of the run to read; None for the last one whose judges answered nearly all of the source.
         progress: a bar, or what is called with the candidates read so far.
 
     Raises:
@@ -127,4 +129,5 @@ def draw_audit(
     """
     opened = as_source(source)
     with as_journal(journal, write=False) as kept, bars.counting(progress, "drawing") as told:
-        return drawing.draw_audit(opened, kept, size=size, seed=seed, calibration=calibration, progress=told)
+        how = {"size": size, "seed": seed, "calibration": calibration, "run": run}
+        return drawing.draw_audit(opened, kept, progress=told, **how)

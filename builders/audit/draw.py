@@ -35,6 +35,7 @@ def draw_audit(
     size: int = 400,
     seed: int = 0,
     calibration: Calibration | None = None,
+    run: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> AuditSample:
     """Draw a blind, stratified sample of what the last run in a journal judged. Calls no judge.
@@ -43,12 +44,13 @@ def draw_audit(
         size: candidates to draw.
         seed: another one draws others.
         calibration: audit the verdicts that its thresholds give, and not those of the judges' labels.
+        run: number of the run to read; None for the last one whose judges answered nearly all of the source.
         progress: called with the candidates read so far.
 
     Raises:
         ConfigError: nothing was judged, the size is below 1, or the calibration was fitted on a sample of this seed or
             on other judges.
-        JournalError: the journal holds no run.
+        JournalError: the journal holds no run, or none of that number.
     """
 
     if calibration is not None and calibration.seed == seed:
@@ -57,16 +59,16 @@ def draw_audit(
             f" thresholds are that they chose. Draw another sample: {argument('seed', seed + 1)}."
         )
 
-    run = run_of(source, journal).settings
+    settings = run_of(source, journal, run).settings
 
     def read(wanted: frozenset[int] | None) -> Iterator[JudgedCandidate]:
         rows = source if wanted is None else _Only(source, wanted)
-        for number, candidate in enumerate(judged_candidates(rows, journal, calibration, run), start=1):
+        for number, candidate in enumerate(judged_candidates(rows, journal, calibration, settings), start=1):
             yield candidate
             if progress is not None and wanted is None:
                 progress(number)
 
-    return replace(draw(read, size, seed=seed, calibrated=calibration is not None), stages=tuple(run["stages"]))
+    return replace(draw(read, size, seed=seed, calibrated=calibration is not None), stages=tuple(settings["stages"]))
 
 
 @dataclass(frozen=True, slots=True)

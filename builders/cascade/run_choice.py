@@ -11,6 +11,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from heapq import heappush, heapreplace
 from typing import Any
@@ -37,7 +38,8 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Covering:
-    """A run, and the share that it judged of what needs a judge in a source."""
+    """A run, and for which share of what needs a judge in a source the journal holds answers of its judges, whichever
+    run they were asked in."""
 
     run: Run
     share: float
@@ -74,7 +76,8 @@ def run_of(source: Rows, journal: Journal, number: int | None = None, *, least: 
     chosen = next((found for found in covering if found.share >= ENOUGH), most)
     if most.share > chosen.share + NOTABLY:
         _logger.warning(
-            "%s is read, which judged %s of what needs a judge; %s. Take that with %s.",
+            "%s is read: the journal holds its judges' answers for %s of what needs a judge, and those of the judges of"
+            " %s. Take that with %s.",
             told(chosen.run), percent(chosen.share), most.told(), argument("run", most.run.number),
         )  # fmt: skip
     return chosen.run
@@ -118,10 +121,25 @@ def _listed(said: Sequence[str]) -> str:
 def _too_little(source: Rows, journal: Journal, covering: Sequence[Covering]) -> str:
     shares = _listed([found.told() for found in sorted(covering, key=lambda found: -found.share)])
     return (
-        f"No run in {journal.path} judged enough of {source.record().get('name')}. Of what needs a judge there, judged"
-        f" {shares}. Judge the rest, name another with {argument('journal')}, or take what there is with"
-        f" {argument('min_judged', 0)}."
+        f"The judges of no run in {journal.path} answered enough of {source.record().get('name')}. Of what needs a"
+        f" judge there, it holds the answers of those of {shares}. Judge the rest, name another with"
+        f" {argument('journal')}, or take what there is with {argument('min_judged', 0)}."
     )
+
+
+@contextmanager
+def telling_of_others(source: Rows, journal: Journal, run: Run) -> Iterator[None]:
+    """Around the reading of a run: where its judges answered too little, the message names the runs whose judges
+    answered nearly all."""
+    try:
+        yield
+    except NotJudged as error:
+        ways = {_way(other): other for other in reversed(journal.runs()) if _way(other) != _way(run)}
+        covering = [found for found in _measured(source, journal, list(ways.values())) if found.share >= ENOUGH]
+        if not covering:
+            raise
+        shares = _listed([found.told() for found in sorted(covering, key=lambda found: -found.run.number)])
+        raise NotJudged(f"{error} The journal holds answers of the judges of {shares}.") from error
 
 
 @dataclass(frozen=True, slots=True)

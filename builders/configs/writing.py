@@ -146,7 +146,10 @@ class BuildReport(Shown):
             f" unjudged: {judged.reasons()}."
         )
         if self.run is not None:
-            text += f"\nOf {run_told(self.run)}, which judged {percent(judged.share)} of what needs a judge."
+            text += (
+                f"\nOf the judges of {run_told(self.run)}: the journal holds their answers for"
+                f" {percent(judged.share)} of what needs a judge."
+            )
         empty = [line["config"] for line in totals(self.manifest) if not line["rows"]]
         notes = [EMPTY_NOTE.format(", ".join(empty))] if empty else []
         notes += build_notes(self.manifest, self.gone)

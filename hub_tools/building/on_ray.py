@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
-from hf_relabel.builders.cascade.run_choice import told
+from hf_relabel.builders.cascade.run_choice import telling_of_others, told
 from hf_relabel.builders.cascade.verdicts import stages_of_run
 from hf_relabel.builders.configs.manifest import FileEntry, VerdictCounts
 from hf_relabel.builders.configs.writing import (
@@ -26,6 +26,7 @@ from hf_relabel.builders.configs.writing import (
     write_manifest,
 )
 from hf_relabel.builders.job.steps import BuildSettings
+from hf_relabel.builders.journal.runs import Run
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.piece_surveys import note_readings
@@ -113,7 +114,7 @@ def build_on_ray(
             steps = _Steps(source, place, connected, engine)
             counts, files = steps.run(
                 progress,
-                lambda found: _share_judged(found).check(source.name, journal, settings.min_judged, told(used)),
+                lambda found: _check_judged(found, source, journal, settings, used),
             )
         except TaskFailed as failed:
             raise failed.error from failed
@@ -164,6 +165,11 @@ class _Steps:
         if source is self.source:
             note_readings(source, [piece.reading for piece in found])
         return found
+
+
+def _check_judged(counts: Counts, source: Source, journal: Journal, settings: BuildSettings, used: Run) -> None:
+    with telling_of_others(source, journal, used):
+        _share_judged(counts).check(source.name, journal, settings.min_judged, told(used))
 
 
 def _share_judged(counts: Counts) -> JudgedShare:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade.judged_share import LITTLE, judged_enough
-from hf_relabel.builders.cascade.run_choice import run_of
+from hf_relabel.builders.cascade.run_choice import run_of, telling_of_others
 from hf_relabel.builders.cascade.run_choice import told as told_run
 from hf_relabel.builders.cascade.suspects import Suspect, suspect_finder
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
@@ -128,24 +128,25 @@ def _build(
     stages = stages_of_run(run)
     calibration = calibration_for(run, settings)
     decided = verdicts(source, journal, run, calibration=calibration)
-    report = write_configs(
-        counted_rows(judged_enough(decided, source.name, journal, settings.min_judged, told_run(used)), progress),
-        Path(settings.out),
-        techniques=[Technique(name) for name in settings.techniques],
-        limit=settings.limit,
-        min_negatives=settings.min_negatives,
-        stage_names=[stage.name for stage in stages],
-        stage_judges=[stage.describe() for stage in stages],
-        max_shard_bytes=settings.max_shard_bytes,
-        default_config=settings.default,
-        # Asked for when the rows have been read: only then is it known how many were skipped.
-        manifest_extra=lambda: origin(source, run, calibration),
-        suspects=finder_of_suspects(journal, run),
-        on_shard=on_shard,
-        scores=source.scored,
-        views=views_of_settings(settings, scored=source.scored),
-        beside=formats_of(settings, source, source.records),
-    )
+    with telling_of_others(source, journal, used):
+        report = write_configs(
+            counted_rows(judged_enough(decided, source.name, journal, settings.min_judged, told_run(used)), progress),
+            Path(settings.out),
+            techniques=[Technique(name) for name in settings.techniques],
+            limit=settings.limit,
+            min_negatives=settings.min_negatives,
+            stage_names=[stage.name for stage in stages],
+            stage_judges=[stage.describe() for stage in stages],
+            max_shard_bytes=settings.max_shard_bytes,
+            default_config=settings.default,
+            # Asked for when the rows have been read: only then is it known how many were skipped.
+            manifest_extra=lambda: origin(source, run, calibration),
+            suspects=finder_of_suspects(journal, run),
+            on_shard=on_shard,
+            scores=source.scored,
+            views=views_of_settings(settings, scored=source.scored),
+            beside=formats_of(settings, source, source.records),
+        )
     return replace(report, run=used)
 
 

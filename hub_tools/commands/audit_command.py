@@ -17,6 +17,7 @@ from hf_relabel.hub_tools.commands.common import (
     command_needs,
     json_option,
     print_json,
+    run_option,
     source_options,
     source_settings,
 )
@@ -82,6 +83,7 @@ def command() -> None:
 @click.option(
     "--calibration", metavar="FILE", help="Audit the verdicts of these thresholds, and not those of the judges' labels."
 )
+@run_option
 @json_option
 def sample_command(
     journal_path: str,
@@ -91,6 +93,7 @@ def sample_command(
     formats: tuple[str, ...],
     people: int,
     calibration: str | None,
+    run_number: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -106,7 +109,8 @@ def sample_command(
     source = source_of(source_settings(options))
     thresholds = None if calibration is None else Calibration.read(Path(calibration))
     with Journal(journal_path, write=False) as journal:
-        sample = drawn_sample(source, journal, Path(out), size=size, seed=seed, calibration=thresholds)
+        how = {"size": size, "seed": seed, "calibration": thresholds, "run": run_number}
+        sample = drawn_sample(source, journal, Path(out), **how)
     written = [export(sample, Path(out), name, people) for name in formats or ("csv",)]
     if as_json:
         print_json({"size": len(sample.items), "strata": len(sample.strata), "files": written})

@@ -17,10 +17,12 @@ from hf_relabel.hub_tools.commands.common import (
     known_techniques,
     optional_source_options,
     print_json,
+    run_option,
     source_settings,
 )
 from hf_relabel.hub_tools.commands.completion import one_of, techniques
 from hf_relabel.hub_tools.commands.progress import progress_bar
+from hf_relabel.hub_tools.commands.spelling import say
 
 if TYPE_CHECKING:
     from hf_relabel.builders.configs.writing import BuildReport
@@ -122,13 +124,7 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     type=click.Choice(["same", "flagembedding", "triplet", "negative-list", "labeled-list"]),
     help="Also write each config as JSON lines in this format, in formats/ of the folder; same: as SOURCE came in.",
 )
-@click.option(
-    "--run",
-    "run_number",
-    type=int,
-    metavar="NUMBER",
-    help="The run of the journal to build from; the last one that judged nearly all of SOURCE when not given.",
-)
+@run_option
 @click.option(
     "--min-judged",
     type=NumberIn(0, 1),
@@ -241,7 +237,7 @@ def show_build(report: BuildReport, out: str | Path, as_json: bool) -> None:
     if as_json:
         print_json(report.to_dict())
         return
-    click.echo(report.to_text())
+    say(report.to_text())
     settings = report.manifest["settings"]
     shown = [settings["default_config"], *(view["name"] for view in settings.get("views", ()))]
     click.echo("\nLoad it with: " + ",\n  ".join(f'load_dataset("{out}", "{name}")' for name in shown))

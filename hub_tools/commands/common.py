@@ -213,6 +213,14 @@ def engine_of(options: dict[str, Any]) -> Engine | None:
     return None
 
 
+run_option = click.option(
+    "--run",
+    "run_number",
+    type=int,
+    metavar="NUMBER",
+    help="The run of the journal to read; when not given, the last one whose judges answered nearly all of SOURCE.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 

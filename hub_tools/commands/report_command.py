@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import json_option, print_json, run_option, source_options, source_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -34,9 +34,12 @@ Examples:
     show_default=True,
     help="Of so many rows show a candidate that `relabel` makes a positive.",
 )
+@run_option
 @json_option
-def command(journal_path: str, figure: str | None, examples: int, as_json: bool, **options: Any) -> None:
-    """Report on the judges of the last run over SOURCE. Asks nobody.
+def command(
+    journal_path: str, figure: str | None, examples: int, run_number: int | None, as_json: bool, **options: Any
+) -> None:
+    """Report on the judges of the last run over SOURCE, or of another run. Asks nobody.
 
     Shows some of what was found, whether a judge of lists prefers some places of its prompt, how far judges agree, and
     what each escalation rule would have cost and found on the same replies.
@@ -51,7 +54,7 @@ def command(journal_path: str, figure: str | None, examples: int, as_json: bool,
     shown: list[dict[str, Any]] = []
     with Journal(journal_path, write=False) as journal, progress_bar("reading") as bar:
         source = source_of(source_settings(options))
-        run = run_of(source, journal).settings
+        run = run_of(source, journal, run_number).settings
         rows = judged_rows(source, journal, run)
 
         def passing() -> Iterator[JudgedRow]:

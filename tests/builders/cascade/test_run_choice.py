@@ -81,7 +81,8 @@ def test_a_short_trial_does_not_take_the_place_of_a_good_run(
     judged(journal, open_source(rows("a", 38)), "nearly")
     with caplog.at_level(logging.WARNING):
         assert used(source, journal) == "nearly"
-    assert "run 3 (word nearly on list) is read, which judged 95% of what needs a judge; run 1" in caplog.text
+    assert "run 3 (word nearly on list) is read: the journal holds its judges' answers for 95% of what" in caplog.text
+    assert "those of the judges of run 1 (word good on list): 100%. Take that" in caplog.text
     assert "`run=1`" in caplog.text
     assert used(source, journal, number=1) == "good"
 
@@ -113,7 +114,7 @@ def test_where_none_judged_enough_all_are_listed(journal: Journal) -> None:
         run_of(source, journal, least=0.5)
     assert isinstance(raised.value, BuildError)
     assert raised.value.exit_code == 5
-    assert "judged run 2 (word more on list): 40%; run 1 (word few on list): 20%." in str(raised.value)
+    assert "the answers of those of run 2 (word more on list): 40%; run 1 (word few on list): 20%." in str(raised.value)
     assert used(source, journal, least=0.3) == "more"
     with pytest.raises(JournalError, match=r"has no run 7. It has: run 2 .*; run 1 "):
         run_of(source, journal, 7)

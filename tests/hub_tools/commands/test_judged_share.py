@@ -10,12 +10,14 @@ import pytest
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.configs.build_notes import build_notes
+from hf_relabel.builders.configs.writing import BuildReport
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.commands.build_command import command as build
+from hf_relabel.hub_tools.commands.build_command import show_build
 from hf_relabel.hub_tools.commands.spelling import respelt
 from hf_relabel.hub_tools.releases.push import push_source
 
@@ -93,6 +95,37 @@ def test_a_trial_of_few_rows_is_refused_and_one_of_most_builds_and_warns(
     assert run(["build", "mined.jsonl", "--out", "mm", "--min-judged", "0.7", "--allow-unjudged"]) == 2
 
 
+def test_a_run_of_other_judges_names_those_whose_judges_answered(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge("mined.jsonl")
+    (place / "few.jsonl").write_text('{"query_id": "q100", "false_negatives": []}\n')
+    assert run(["judge", "other.jsonl", "--truth", "few.jsonl"]) == 0
+    assert run(["build", "mined.jsonl", "--out", "mm", "--run", "2"]) == 5
+    said = "The journal holds answers of the judges of run 1 (truth truth.jsonl on mined.jsonl): 100%."
+    assert capsys.readouterr().err.endswith(f"{said}\n")
+    assert run(["build", "mined.jsonl", "--out", "mm", "--run", "1"]) == 0
+    told = "Of the judges of run 1 (truth truth.jsonl on mined.jsonl): the journal holds their answers for 100% of what"
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_run_to_read_is_given_to_whoever_is_told_to_give_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge("mined.jsonl")
+    (place / "other-truth.jsonl").write_text("".join((place / "truth.jsonl").read_text().splitlines(True)[:10]))
+    assert run(["judge", "mined.jsonl", "--truth", "other-truth.jsonl", "--limit", "4"]) == 0
+    capsys.readouterr()
+    for number, missing in (("1", 0), ("2", 6)):
+        assert run(["report", "mined.jsonl", "--json", "--run", number]) == 0
+        assert json.loads(capsys.readouterr().out)["escalation"][0]["missing"] == missing
+    for number, size in (("1", 10), ("2", 4)):
+        folder = f"audit-{number}"
+        assert run(["audit", "sample", "mined.jsonl", "--out", folder, "--size", "50", "--run", number, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["size"] == size
+    assert run(["audit", "sample", "mined.jsonl", "--out", "none", "--run", "7"]) == 5
+
+
 def test_what_needs_no_judge_does_not_count(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     judge("other.jsonl")
     rows = [row(0, ["answer 0"]), row(1, [])]
@@ -137,11 +170,14 @@ def test_a_share_is_not_rounded_to_none_or_all(judged: int, shown: str, caplog: 
     assert f"were judged ({shown})" in caplog.text
 
 
-def test_rows_without_any_negative_are_counted(place: Path) -> None:
+def test_rows_without_any_negative_are_counted(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     truth = [{"query_id": f"q{number}", "false_negatives": ["n1-0"] * (number == 0)} for number in range(10)]
     (place / "truth.jsonl").write_text("".join(json.dumps(each) + "\n" for each in truth))
     judge("mined.jsonl")
-    text = build_configs("mined.jsonl", "journal.sqlite", "mm", progress=False).to_text()
+    report = build_configs("mined.jsonl", "journal.sqlite", "mm", progress=False)
+    text = report.to_text()
     assert "Without any negative: 1 row of remove-hn, 1 row of relabel, 1 row of relabel-filter." in text
     assert "min_negatives" not in text, "the filter emptied none"
     totals = {"relabel": {"total": {"rows_without_negatives": 2}}}
@@ -149,3 +185,7 @@ def test_rows_without_any_negative_are_counted(place: Path) -> None:
     (note,) = build_notes({"settings": {"techniques": list(totals)}, "configs": totals}, ())
     assert "7 rows of relabel-filter" in note
     assert "--min-negatives 1 keeps what is doubtful in those that the filter emptied" in respelt(note, build)
+    monkeypatch.setattr(BuildReport, "to_text", lambda _: note)
+    with build.make_context("build", ["mined.jsonl", "--out", "mm"]):
+        show_build(report, "mm", as_json=False)
+    assert "--min-negatives 1 keeps" in capsys.readouterr().out
