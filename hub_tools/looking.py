@@ -129,5 +129,4 @@ def draw_audit(
     """
     opened = as_source(source)
     with as_journal(journal, write=False) as kept, bars.counting(progress, "drawing") as told:
-        how = {"size": size, "seed": seed, "calibration": calibration, "run": run}
-        return drawing.draw_audit(opened, kept, progress=told, **how)
+        return drawing.draw_audit(opened, kept, size=size, seed=seed, calibration=calibration, run=run, progress=told)
