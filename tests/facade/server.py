@@ -137,6 +137,9 @@ class Facade:
             self.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
             self._ready.set()
             await self._stop.wait()
+            # No more are accepted, and who was just accepted gets its transport: a closed listener leaves it unclosed.
+            self._loop.remove_reader(listener.sockets[0])
+            await asyncio.sleep(0.01)
             listener.close()
             await server.shutdown(0.1)
         finally:
