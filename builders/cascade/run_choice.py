@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from heapq import heappush, heapreplace
 from typing import Any
 
 from hf_relabel.builders.cascade.judged_share import ENOUGH, share_of
@@ -25,7 +24,7 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.messages.counted import percent
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import NumberedRow
-from hf_relabel.builders.sources.samples import content_hash
+from hf_relabel.builders.sources.samples import RowsDrawn
 
 LOOKED_AT = 1_000
 """Rows of a source on which runs are compared, drawn by a hash of their content; they are held in memory."""
@@ -157,7 +156,10 @@ class _Held:
 
 
 def _measured(source: Rows, journal: Journal, runs: Sequence[Run]) -> list[Covering]:
-    held = _Held(tuple(_drawn(source)), source)
+    drawn = RowsDrawn(LOOKED_AT)
+    for numbered in source.rows():
+        drawn.add(numbered)
+    held = _Held(drawn.in_order(), source)
     found = []
     for run in runs:
         outcomes: Counter[tuple[str, str]] = Counter()
@@ -165,14 +167,3 @@ def _measured(source: Rows, journal: Journal, runs: Sequence[Run]) -> list[Cover
             outcomes.update((str(verdict.outcome), verdict.reason) for verdict in said)
         found.append(Covering(run, share_of(outcomes).share))
     return found
-
-
-def _drawn(source: Rows) -> list[NumberedRow]:
-    heap: list[tuple[int, int, NumberedRow]] = []  # the row with the largest hash on top
-    for numbered in source.rows():
-        item = (-content_hash(numbered.row), -numbered.number, numbered)
-        if len(heap) < LOOKED_AT:
-            heappush(heap, item)
-        elif item[:2] > heap[0][:2]:
-            heapreplace(heap, item)
-    return sorted((item[2] for item in heap), key=lambda numbered: numbered.number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
-from heapq import heappush, heapreplace
 
 from hf_relabel.builders.cascade.rules import Rule, first_candidates
 from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
@@ -12,7 +11,7 @@ from hf_relabel.builders.planning.estimating import ROWS_ESCALATED, share_passed
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.findings import free_findings
-from hf_relabel.builders.sources.samples import content_hash
+from hf_relabel.builders.sources.samples import RowsDrawn
 from hf_relabel.builders.sources.subsets import exempt_of, is_exempt
 
 SAMPLED_PROMPTS = 200
@@ -129,19 +128,15 @@ def survey_source(
     exempt = exempt_of(stage.judge for stage in stages)
     rows = candidates = 0
     totals, draws = [Usage() for _ in stages], [_Draws() for _ in stages]
-    heap: list[tuple[int, int, NumberedRow]] = []  # the row with the largest hash, which goes first, on top
+    drawn = RowsDrawn(keep, seed)
     for numbered in source.rows():
-        row, value = numbered.row, content_hash(numbered.row, seed)
+        row = numbered.row
         asked = first_candidates_of(row, exempt)
         rows += 1
         candidates += len(asked)
         _add_row(totals, stages, row, asked, draws, escalated)
-        if len(heap) < keep:
-            heappush(heap, (-value, -numbered.number, numbered))
-        elif keep and (-value, -numbered.number) > heap[0][:2]:
-            heapreplace(heap, (-value, -numbered.number, numbered))
-    sample = tuple(numbered for *_, numbered in sorted(heap, reverse=True))
-    return Survey(rows, candidates, tuple(totals), sample, escalated)
+        drawn.add(numbered)
+    return Survey(rows, candidates, tuple(totals), drawn.by_hash(), escalated)
 
 
 def first_candidates_of(row: Row, exempt: frozenset[str]) -> list[int]:

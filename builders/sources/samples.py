@@ -13,13 +13,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from heapq import heappush, heapreplace
 from typing import Any
 
 import orjson
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.nearest import did_you_mean
-from hf_relabel.builders.rows import Passage, Row
+from hf_relabel.builders.rows import NumberedRow, Passage, Row
 
 PRESETS: dict[str, dict[str, int]] = {
     "rlhn-100k": {
@@ -70,6 +71,36 @@ def content_hash(row: Row, seed: int = 0) -> int:
     content = [row.subset, row.query_id, row.query, _plain(row.positive_passages), _plain(row.negative_passages)]
     digest = hashlib.blake2b(orjson.dumps([seed, content]), digest_size=8).digest()
     return int.from_bytes(digest, "big")
+
+
+class RowsDrawn:
+    """The rows with the smallest `content_hash` of those that were added, which are held in memory.
+
+    Args:
+        keep: how many.
+        seed: another one draws other rows.
+    """
+
+    def __init__(self, keep: int, seed: int = 0) -> None:
+        self._keep, self._seed = keep, seed
+        self._heap: list[tuple[int, int, NumberedRow]] = []  # the row with the largest hash, which goes first, on top
+
+    def add(self, numbered: NumberedRow) -> None:
+        if not self._keep:
+            return  # nothing is hashed for nothing
+        item = (-content_hash(numbered.row, self._seed), -numbered.number, numbered)
+        if len(self._heap) < self._keep:
+            heappush(self._heap, item)
+        elif item[:2] > self._heap[0][:2]:
+            heapreplace(self._heap, item)
+
+    def by_hash(self) -> tuple[NumberedRow, ...]:
+        """Those with the smallest hash first."""
+        return tuple(numbered for *_, numbered in sorted(self._heap, reverse=True))
+
+    def in_order(self) -> tuple[NumberedRow, ...]:
+        """As they stand in the source."""
+        return tuple(sorted(self.by_hash(), key=lambda numbered: numbered.number))
 
 
 def _plain(passages: tuple[Passage, ...]) -> list[tuple[str, str, str]]:
