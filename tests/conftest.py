@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,12 @@ import pytest
 _ROOT = str(Path(__file__).resolve().parent.parent)
 if _ROOT not in sys.path:  # --import-mode=importlib leaves it alone
     sys.path.append(_ROOT)
+
+# Whoever starts the tests may block or ignore signals (a service manager, a job in the background), and every process
+# would inherit that: Ctrl-C would do nothing, and nobody would hear that a child has ended.
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # There is a worker for each core already: more threads would wait for each other, and do it by spinning.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

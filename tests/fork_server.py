@@ -47,6 +47,7 @@ class Children:
         os.set_blocking(self._wake, False)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])  # whoever started the tests may have blocked it
 
     def __len__(self) -> int:
         return len(self._told_on)

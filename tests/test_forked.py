@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,13 @@ def test_it_can_be_killed_while_others_go_on(number: int) -> None:
 def test_what_the_interpreter_reads_when_it_starts_is_refused() -> None:
     with pytest.raises(ValueError, match="PYTHONHASHSEED is read when Python starts"):
         forked.start("pass", env={**os.environ, "PYTHONHASHSEED": "1"})
+
+
+def test_it_hears_of_ends_where_whoever_started_the_tests_has_blocked_the_signal() -> None:
+    code = (
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])\n"
+        "from tests import forked; print(forked.run('print(1)', timeout=60).stdout)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=120)
+    assert (done.stdout, done.returncode) == ("1\n\n", 0), done.stderr
