@@ -97,6 +97,20 @@ class OpenAIEndpoint:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise self.transport.problem(f"answered JSON that is no chat completion ({error!r})") from None
 
+    async def body(self, request: Request) -> dict[str, Any]:
+        """What `complete` posts: the `body` of the request's line in a batch file. Raises EndpointError."""
+        return self._payload(request, await self._server.get())
+
+    @property
+    def api_path(self) -> str:
+        """Where `files` and `batches` are below the root of its transport, such as `v1/`."""
+        return self._prefix
+
+    @property
+    def batch_url(self) -> str:
+        """What the lines of a batch file name as `url`."""
+        return "/v1/chat/completions"
+
     async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
         """See hf_relabel.hub_tools.endpoints.tokens."""
         server = await self._server.get()
