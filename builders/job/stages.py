@@ -23,7 +23,7 @@ class EndpointSettings(Settings):
     chat_template: str = "auto"
     """For tgi, which takes a raw prompt: auto (the model's own, from the Hub), plain, chatml, llama3, …"""
     flavor: str = "auto"
-    """For openai, whose servers differ in how they take a grammar: auto, openai, vllm, sglang, llama.cpp, tgi."""
+    """For openai, whose servers differ in details: auto, openai, azure, vllm, sglang, llama.cpp, tgi."""
     provider: str | None = None
     """For inference-providers, whose it is to be."""
     timeout: float = Field(default=300.0, gt=0)

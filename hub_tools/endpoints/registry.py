@@ -11,6 +11,7 @@ from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.nearest import nearest_and_all
+from hf_relabel.hub_tools.endpoints.dialects.azure import is_azure
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.tokens import CountsTokens
 from hf_relabel.hub_tools.hub.redaction import safe_url
@@ -134,6 +135,7 @@ def make_endpoint(
     Example:
             make_endpoint("http://127.0.0.1:8080")  # TGI, vLLM, SGLang or llama.cpp: found out by asking
             make_endpoint("http://127.0.0.1:8000/v1", model="Qwen/Qwen3-32B")
+            make_endpoint("https://NAME.openai.azure.com", model="DEPLOYMENT")  # Azure OpenAI
             make_endpoint("Qwen/Qwen3-32B", provider="auto")  # Inference Providers
             make_endpoint("local:judge.gguf")  # in this process; the extra `local`
 
@@ -181,7 +183,7 @@ def _implied_dialect(options: EndpointOptions) -> str | None:
     path = safe_url(options.location)
     if options.provider is not None:
         return "inference-providers"
-    if options.flavor != "auto" or re.search(r"/v\d+\w*$|/chat/completions$", path):
+    if options.flavor != "auto" or re.search(r"/v\d+\w*$|/chat/completions$", path) or is_azure(path):
         return "openai"
     if options.chat_template != "auto" or path.endswith("/generate"):
         return "tgi"

@@ -69,10 +69,18 @@ class Transport:
         timeout: seconds for a whole request, connecting included.
         connections: most open at once; 0 for as many as there are requests in flight.
         proxy: use HTTP_PROXY, HTTPS_PROXY and ~/.netrc. Off by default: judge servers are mostly on the same network.
+        headers: further ones to send. Their values are as secret as a token: they are never shown.
     """
 
     def __init__(
-        self, url: str, *, token: str | None = None, timeout: float = 300.0, connections: int = 0, proxy: bool = False
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 300.0,
+        connections: int = 0,
+        proxy: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.name = safe_url(url)
         self.base = _parse(url, self.name)
@@ -80,6 +88,9 @@ class Transport:
         self.base = self.base.with_user(None)
         self.host = self.base.host or ""
         self._token = default_token(self.base) if token is None else token
+        self._more = dict(headers or {})
+        # Of `Bearer abc` also the second word alone, as a server may repeat it.
+        self._secrets = (self._token, self._password, *self._more.values(), *map(_last_word, self._more.values()))
         self._timeout, self._connections, self._proxy = timeout, connections, proxy
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,7 +132,7 @@ class Transport:
     def problem(self, message: str, *, retryable: bool = True, blame_server: bool = True) -> EndpointError:
         """An EndpointError without a status, such as for an answer that is not what was asked for."""
         return EndpointError(
-            f"{self.name}: {redact(message, self._token)}", retryable=retryable, blame_server=blame_server
+            f"{self.name}: {redact(message, *self._secrets)}", retryable=retryable, blame_server=blame_server
         )
 
     async def _send(
@@ -168,7 +179,7 @@ class Transport:
             raise self._not_json("answered with broken JSON", content) from None
 
     def _not_json(self, what: str, content: bytes) -> NotJson:
-        return NotJson(f"{self.name}: {what}: {short(_text(content), self._token)}", retryable=True)
+        return NotJson(f"{self.name}: {what}: {short(_text(content), *self._secrets)}", retryable=True)
 
     def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -195,22 +206,26 @@ class Transport:
         elif self._user is not None:
             pair = f"{self._user}:{self._password or ''}".encode()
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        return headers
+        # By name in any case: the user's own word is the last.
+        mine = {name.lower() for name in self._more}
+        return {name: value for name, value in headers.items() if name.lower() not in mine} | self._more
 
     def _url(self, path: str) -> URL:
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = (self.base.joinpath(path) if path else self.base).with_query(self.base.query)
+            url = self._urls[path] = (self.base.joinpath(path, encoded=True) if path else self.base).with_query(
+                self.base.query
+            )
         return url
 
     def status_error(
         self, status: int, headers: Mapping[str, str], content: bytes, *, location: str | None = None
     ) -> EndpointError:
         """What an answer other than 200 means: see `error_of_status`."""
-        said = short(_error_text(content), self._token, self._password)
+        said = short(_error_text(content), *self._secrets)
         if location:
             said = f"redirects to {safe_url(location)}; give that address instead"
-        sent = bool(self._token) or self._user is not None
+        sent = bool(self._token) or self._user is not None or bool(self._more)
         return error_of_status(self.name, status, said, retry_after=headers.get("Retry-After"), token_sent=sent)
 
 
@@ -277,6 +292,10 @@ def is_hugging_face(url: URL) -> bool:
 def is_host(host: str | None, domains: tuple[str, ...]) -> bool:
     """Whether `host` is one of the domains or below one."""
     return any(host == domain or (host or "").endswith(f".{domain}") for domain in domains)
+
+
+def _last_word(value: str) -> str:
+    return value.rpartition(" ")[2]
 
 
 def encode(payload: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Chat completions: vLLM, SGLang, llama.cpp, TGI's chat route and OpenAI's own API.
+"""Chat completions: vLLM, SGLang, llama.cpp, TGI's chat route, OpenAI's own API and Azure's.
 
 They share `POST /v1/chat/completions` and differ in how a JSON schema is asked for, which the flavor decides.
 """
@@ -14,13 +14,14 @@ from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, FinishReas
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.hub_tools.endpoints.dialects.azure import azure_address, azure_headers, is_azure
 from hf_relabel.hub_tools.endpoints.dialects.tgi import tgi_info
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
 
-Flavor = Literal["auto", "tgi", "vllm", "sglang", "llama.cpp", "openai"]
+Flavor = Literal["auto", "tgi", "vllm", "sglang", "llama.cpp", "openai", "azure"]
 FLAVORS: tuple[str, ...] = get_args(Flavor)
 
 _OWNERS: dict[str, Flavor] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
@@ -47,11 +48,11 @@ class OpenAIEndpoint:
     """A server with OpenAI's chat completions.
 
     Args:
-        url: with or without `/v1`, or the URL of the chat completions route itself.
-        model: model to ask for. None: "tgi" on TGI, else the first that /v1/models lists.
-        token: see Transport.
+        url: with or without `/v1`, or the URL of the chat completions route itself. Of Azure, see `azure_address`.
+        model: model to ask for. None: "tgi" on TGI, else the first that /v1/models lists. On Azure the deployment.
+        token: see Transport; on Azure see `azure_headers`.
         timeout: seconds for one request.
-        flavor: what kind of server it is; "auto" asks it.
+        flavor: what kind of server it is; "auto" asks it, or knows it by its host (Azure).
         connections, proxy: see Transport.
     """
 
@@ -70,10 +71,17 @@ class OpenAIEndpoint:
     ) -> None:
         if flavor not in FLAVORS:
             raise ConfigError(f"Unknown flavor {flavor!r}.{nearest_and_all(flavor, FLAVORS)}")
-        root, self._prefix = split_api_path(url)
-        self.transport = Transport(root, token=token, timeout=timeout, connections=connections, proxy=proxy)
+        more: dict[str, Any] = {"timeout": timeout, "connections": connections, "proxy": proxy}
+        if flavor == "azure" or (flavor == "auto" and is_azure(url)):
+            flavor, azure = "azure", azure_address(url, model)
+            model, self._chat_path, self._prefix = model or azure.deployment, azure.chat, ""
+            self._asked_model: str | None = azure.deployment
+            self.transport = Transport(azure.root, token="", headers=azure_headers(url, token), **more)
+        else:
+            root, self._prefix = split_api_path(url)
+            self._chat_path, self._asked_model = f"{self._prefix}chat/completions", None
+            self.transport = Transport(root, token=token, **more)
         self.name = self.transport.name
-        self._chat_path = f"{self._prefix}chat/completions"
         self._given_model, self._given_flavor = model, cast("Flavor", flavor)
         self._server = Once(self._look_up)
         self._queue = QueueGauge(self.transport)
@@ -153,6 +161,8 @@ class OpenAIEndpoint:
     # Finding out what is there
 
     async def _look_up(self) -> _Server:
+        if self._asked_model is not None:  # what Azure lists are models, not deployments
+            return _Server("azure", self._asked_model, EndpointInfo(self._given_model or self._asked_model))
         if self._given_flavor in ("auto", "tgi"):
             said = await self._ask("info")
             if isinstance(said, dict) and isinstance(said.get("model_id"), str):

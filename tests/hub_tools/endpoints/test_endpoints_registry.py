@@ -69,7 +69,7 @@ def test_what_is_given_decides_the_dialect(location: str, settings: dict[str, An
         (URL, {"dialect": "grpc"}, "auto, tgi, openai, inference-providers, text-generation, local"),
         (URL, {"dialect": "opnai"}, "'opnai'. Did you mean 'openai'\\? Choose from: auto, tgi, "),
         (URL, {"flavor": "vlm"}, "'vlm'. Did you mean 'vllm'\\?"),
-        (URL, {"flavor": "ollama"}, "auto, tgi, vllm, sglang, llama.cpp, openai"),
+        (URL, {"flavor": "ollama"}, "auto, tgi, vllm, sglang, llama.cpp, openai, azure"),
         (URL, {"dialect": "tgi", "flavor": "vllm"}, "tgi dialect has no flavor"),
         (URL, {"dialect": "openai", "chat_template": "chatml"}, "openai dialect has no chat_template"),
         (URL, {"timeout": 0}, "more than 0 seconds"),
