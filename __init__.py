@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from hf_relabel.builders.cascade.combining import Combine
     from hf_relabel.builders.cascade.report import judging_report
     from hf_relabel.builders.cascade.rules import Rule, conclude
+    from hf_relabel.builders.configs.config_writer import Shard
     from hf_relabel.builders.configs.relabeled_builder import RelabeledBuilder, RelabeledConfig
     from hf_relabel.builders.configs.release import Release, release_from_folder
-    from hf_relabel.builders.configs.writing import BuildReport, Shard, write_configs
+    from hf_relabel.builders.configs.writing import BuildReport, write_configs
     from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
     from hf_relabel.builders.errors import (
         BadRow,
@@ -158,7 +159,7 @@ _HOMES = {
     "Sample": "builders.sources.samples",
     "SavedRepliesJudge": "builders.judges.prompted.saved_replies",
     "Scheduler": "hub_tools.endpoints.scheduling.scheduler",
-    "Shard": "builders.configs.writing",
+    "Shard": "builders.configs.config_writer",
     "SimilarityJudge": "builders.judges.offline.similarity",
     "Source": "builders.sources",
     "SourceError": "builders.errors",

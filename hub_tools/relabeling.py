@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from hf_relabel.builders.cascade.judged_share import ENOUGH, WHY_UNJUDGED
-from hf_relabel.builders.configs.writing import VERDICTS, BuildReport
+from hf_relabel.builders.configs.layout import VERDICTS
+from hf_relabel.builders.configs.writing import BuildReport
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal

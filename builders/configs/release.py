@@ -15,9 +15,9 @@ from typing import Any
 from hf_relabel.builders.cascade.suspects import Opinion, Suspect
 from hf_relabel.builders.config_names import SUSPECTS, config_names
 from hf_relabel.builders.configs.arrow_batches import complete
+from hf_relabel.builders.configs.layout import VERDICTS
 from hf_relabel.builders.configs.manifest import read_manifest
 from hf_relabel.builders.configs.verdict_records import verdicts_from_records
-from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.disk.parquet import record_batches
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.judgements import Verdict

@@ -101,7 +101,7 @@ def _write_changes(building: NewFolder, changes: Iterable[Difference]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from hf_relabel.builders.configs.writing import with_features
+    from hf_relabel.builders.configs.parquet_files import with_features
 
     schema = with_features(changes_schema())
     path = building.path / CHANGES_NAME

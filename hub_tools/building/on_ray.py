@@ -15,16 +15,11 @@ from pathlib import Path
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.run_choice import telling_of_others, told
 from hf_relabel.builders.cascade.verdicts import stages_of_run
+from hf_relabel.builders.configs.counts import Counts
+from hf_relabel.builders.configs.layout import Layout
 from hf_relabel.builders.configs.manifest import FileEntry, VerdictCounts
-from hf_relabel.builders.configs.writing import (
-    ROW_GROUP_BYTES,
-    BuildReport,
-    Counts,
-    Layout,
-    build_report,
-    folder_of_configs,
-    write_manifest,
-)
+from hf_relabel.builders.configs.parquet_files import ROW_GROUP_BYTES
+from hf_relabel.builders.configs.writing import BuildReport, build_report, folder_of_configs, write_manifest
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.runs import Run
 from hf_relabel.builders.journal.store import Journal

@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.configs.arrow_batches import Batch, batch_ends, complete
+from hf_relabel.builders.configs.counts import Counts
+from hf_relabel.builders.configs.layout import ConfigTable, Layout
 from hf_relabel.builders.configs.manifest import FileEntry, file_entry
+from hf_relabel.builders.configs.parquet_files import MAX_ROW_GROUP_ROWS, parquet_writer, write_row_group
 from hf_relabel.builders.configs.verdict_records import BuiltRow
-from hf_relabel.builders.configs.writing import (
-    MAX_ROW_GROUP_ROWS,
-    ConfigTable,
-    Counts,
-    Layout,
-    parquet_writer,
-    write_row_group,
-)
 from hf_relabel.builders.disk.atomic_file import written_beside
 from hf_relabel.builders.disk.atomic_folder import NewFolder
 from hf_relabel.builders.journal.store import Journal

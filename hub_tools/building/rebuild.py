@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.configs.config_writer import Shard
 from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.configs.writing import BuildReport, Shard, write_configs
+from hf_relabel.builders.configs.writing import BuildReport, write_configs
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.techniques import Technique, default_of
 from hf_relabel.hub_tools.building.run import as_settings, counted_rows, formats_of, views_of_settings

@@ -14,9 +14,10 @@ from hf_relabel.builders.cascade.run_choice import told as told_run
 from hf_relabel.builders.cascade.suspects import Suspect, suspect_finder
 from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
 from hf_relabel.builders.config_names import SUSPECTS
+from hf_relabel.builders.configs.config_writer import Shard
 from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.views import View, views_of
-from hf_relabel.builders.configs.writing import BuildReport, Shard, check_folder, write_configs
+from hf_relabel.builders.configs.writing import BuildReport, check_folder, write_configs
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.runs import Run

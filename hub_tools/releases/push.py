@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.cascade.judged_share import ENOUGH, JudgedShare, check_any_judged
 from hf_relabel.builders.config_names import config_names
 from hf_relabel.builders.configs.earlier_build import source_told
+from hf_relabel.builders.configs.layout import VERDICTS
 from hf_relabel.builders.configs.release import Release, release_from_folder
-from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.messages.expecting import expects, told
 from hf_relabel.builders.techniques import check_default

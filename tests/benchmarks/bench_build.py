@@ -24,8 +24,9 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 
+from hf_relabel.builders.configs.parquet_files import parquet_writer
 from hf_relabel.builders.configs.release import release_from_folder
-from hf_relabel.builders.configs.writing import parquet_writer, write_configs
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique

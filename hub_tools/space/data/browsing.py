@@ -17,9 +17,9 @@ from typing import Any, Self
 
 from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.arrow_batches import complete
+from hf_relabel.builders.configs.layout import VERDICTS
 from hf_relabel.builders.configs.release import Release, row_of
 from hf_relabel.builders.configs.verdict_records import verdicts_from_records
-from hf_relabel.builders.configs.writing import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError, RelabelError
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import Row

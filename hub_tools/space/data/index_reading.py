@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hf_relabel.builders.config_names import SUSPECTS
-from hf_relabel.builders.configs.writing import VERDICTS
+from hf_relabel.builders.configs.layout import VERDICTS
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.hub_tools.space.data.filters import LABELS, NOT_ASKED, OUTCOMES

@@ -16,7 +16,7 @@ from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.audit.selection import sample_of
 from hf_relabel.builders.audit.strata import AUDITED, CellKey, JudgedCandidate, StratumKey, allocated
 from hf_relabel.builders.cascade.zones import signal
-from hf_relabel.builders.configs.writing import VERDICTS
+from hf_relabel.builders.configs.layout import VERDICTS
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Label, Outcome, Verdict
 from hf_relabel.builders.rows import Row

@@ -27,7 +27,7 @@ def parquet_of(events: Iterable[Event]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from hf_relabel.builders.configs.writing import with_features
+    from hf_relabel.builders.configs.parquet_files import with_features
 
     table = pa.Table.from_pylist([event.to_dict() for event in events], events_schema())
     out = io.BytesIO()

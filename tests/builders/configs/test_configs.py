@@ -20,7 +20,8 @@ import yaml
 
 from hf_relabel.builders.configs.evidence import write_evidence
 from hf_relabel.builders.configs.manifest import read_manifest
-from hf_relabel.builders.configs.writing import verdicts_from_records, write_configs
+from hf_relabel.builders.configs.verdict_records import verdicts_from_records
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relabel.builders.cascade.suspects import Opinion, Suspect
+from hf_relabel.builders.configs.config_writer import Shard
 from hf_relabel.builders.configs.release import release_from_folder
 from hf_relabel.builders.configs.views import views_of
-from hf_relabel.builders.configs.writing import Shard, write_configs
+from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.rows import NumberedRow, text_docid
 from hf_relabel.builders.techniques import Technique

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_relabel.builders.configs.writing import ConfigTable
+from hf_relabel.builders.configs.layout import ConfigTable
 from hf_relabel.builders.disk.atomic_folder import NewFolder
 from hf_relabel.hub_tools.building.on_ray_steps import Files, FileTask
 
