@@ -81,16 +81,35 @@ class EndpointInfo:
     chat_template: str | None = None
 
 
+ErrorKind = Literal[
+    "overloaded",  # it asks for fewer requests (429, 503): lower the concurrency, ask again
+    "timed_out",  # it took too long, by its own clock (408, 504) or by ours
+    "unreachable",  # nobody listens, or the connection broke off
+    "broken",  # it failed at its work (5xx, TGI's 424): it may pass
+    "garbage",  # it said 200, and nothing that can be read
+    "unauthorized",  # no token, or the wrong one
+    "quota",  # what was paid for is used up
+    "misaddressed",  # there is no such route or model
+    "too_long",  # this prompt does not fit
+    "refused",  # it will not take this request as it is
+]
+"""What went wrong with a request, as read where the server's answer was read."""
+
+_ABOUT_THE_REQUEST: tuple[ErrorKind, ...] = ("too_long", "refused")
+_PASSING: tuple[ErrorKind, ...] = ("overloaded", "timed_out", "unreachable", "broken", "garbage")
+
+
 class EndpointError(RelabelError):
     """One request failed.
 
+    Example:
+            raise EndpointError("http://127.0.0.1:8080: no answer within 30 s", kind="timed_out")
+
     Attributes:
-        retryable: whether the same request may succeed later.
-        overloaded: the server asked for fewer requests (429, 503): lower the concurrency.
+        kind: what went wrong, see `ErrorKind`.
+        retryable: whether the same request may succeed later. By default the kind decides.
         status: HTTP status, None where none came.
         retry_after: seconds the server asked to wait, None where it did not.
-        blame_server: whether it says something about the server (counts for the circuit breaker) rather than about
-            this one request.
     """
 
     exit_code = 3
@@ -99,18 +118,27 @@ class EndpointError(RelabelError):
         self,
         message: str,
         *,
-        retryable: bool,
-        overloaded: bool = False,
+        kind: ErrorKind,
+        retryable: bool | None = None,
         status: int | None = None,
         retry_after: float | None = None,
-        blame_server: bool = True,
     ) -> None:
         super().__init__(message)
-        self.retryable = retryable
-        self.overloaded = overloaded
+        self.kind = kind
+        self.retryable = kind in _PASSING if retryable is None else retryable
         self.status = status
         self.retry_after = retry_after
-        self.blame_server = blame_server
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the server asked for fewer requests."""
+        return self.kind == "overloaded"
+
+    @property
+    def blame_server(self) -> bool:
+        """Whether it says something about the server (counts for the circuit breaker) rather than about this one
+        request."""
+        return self.kind not in _ABOUT_THE_REQUEST
 
 
 class Endpoint(Protocol):

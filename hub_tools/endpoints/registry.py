@@ -270,7 +270,7 @@ async def _detect(transport: Transport) -> str:
         return "openai"
     raise transport.problem(
         "is neither a TGI server (/info) nor one with OpenAI's API (/v1/models). Name its dialect if it is one.",
-        retryable=False,
+        "misaddressed",
     )
 
 
@@ -283,6 +283,6 @@ async def _look(transport: Transport, path: str) -> object:
     except NotJson:
         return None
     except EndpointError as error:
-        if error.status is None or error.retryable or error.status in (401, 403):
+        if error.status is None or error.retryable or error.kind == "unauthorized":
             raise
         return None

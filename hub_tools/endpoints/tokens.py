@@ -149,7 +149,7 @@ class _Named(Protocol):
 async def _sure(counts: Awaitable[list[int] | None]) -> list[int]:
     found = await counts
     if found is None:
-        raise EndpointError("The server counted the tokens of one prompt and not of others.", retryable=True)
+        raise EndpointError("The server counted the tokens of one prompt and not of others.", kind="garbage")
     return found
 
 

@@ -12,8 +12,6 @@ import base64
 import errno
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -21,8 +19,9 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from hf_relabel.builders.endpoint import EndpointError
+from hf_relabel.builders.endpoint import EndpointError, ErrorKind
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.endpoints.server_errors import error_of_status, text_of, words_of
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 CONNECT_SECONDS = 10.0
@@ -42,8 +41,6 @@ _START_IT = (
 _HF_HOSTS = frozenset({"huggingface.co", "hf.co", "router.huggingface.co"})
 """Below hf.space, endpoints.huggingface.cloud and hf.jobs anybody's containers answer."""
 _OPENAI_HOSTS = ("openai.com",)
-_NOT_THIS_REQUEST = frozenset({400, 413, 422})
-_LATER = frozenset({408, 409, 424, 425, 429})
 
 
 class Answer(NamedTuple):
@@ -129,11 +126,9 @@ class Transport:
         if session is not None and self._loop is asyncio.get_running_loop():
             await session.close()
 
-    def problem(self, message: str, *, retryable: bool = True, blame_server: bool = True) -> EndpointError:
+    def problem(self, message: str, kind: ErrorKind = "garbage", *, retryable: bool | None = None) -> EndpointError:
         """An EndpointError without a status, such as for an answer that is not what was asked for."""
-        return EndpointError(
-            f"{self.name}: {redact(message, *self._secrets)}", retryable=retryable, blame_server=blame_server
-        )
+        return EndpointError(f"{self.name}: {redact(message, *self._secrets)}", kind=kind, retryable=retryable)
 
     async def _send(
         self, method: str, path: str, body: bytes | None, seconds: float, *, json: bool
@@ -147,11 +142,12 @@ class Transport:
             ) as got:
                 content = await self._read(got)
         except TimeoutError:
-            raise self.problem(f"no answer within {seconds:g} s to {method} /{path}") from None
+            raise self.problem(f"no answer within {seconds:g} s to {method} /{path}", "timed_out") from None
         except aiohttp.ClientConnectorCertificateError as error:
-            raise self.problem(f"its certificate is not trusted: {short(str(error))}", retryable=False) from None
+            untrusted = f"its certificate is not trusted: {short(str(error))}"
+            raise self.problem(untrusted, "unreachable", retryable=False) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self.problem(_describe(error)) from None
+            raise self.problem(_describe(error), "unreachable") from None
         if got.status != 200:
             raise self.status_error(got.status, got.headers, content, location=got.headers.get("Location"))
         if json and "json" not in got.headers.get("Content-Type", "json"):
@@ -179,7 +175,7 @@ class Transport:
             raise self._not_json("answered with broken JSON", content) from None
 
     def _not_json(self, what: str, content: bytes) -> NotJson:
-        return NotJson(f"{self.name}: {what}: {short(_text(content), *self._secrets)}", retryable=True)
+        return NotJson(f"{self.name}: {what}: {short(text_of(content), *self._secrets)}", kind="garbage")
 
     def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -222,55 +218,13 @@ class Transport:
         self, status: int, headers: Mapping[str, str], content: bytes, *, location: str | None = None
     ) -> EndpointError:
         """What an answer other than 200 means: see `error_of_status`."""
-        said = short(_error_text(content), *self._secrets)
+        said, codes = words_of(content)
+        said = short(said, *self._secrets)
         if location:
             said = f"redirects to {safe_url(location)}; give that address instead"
         sent = bool(self._token) or self._user is not None or bool(self._more)
-        return error_of_status(self.name, status, said, retry_after=headers.get("Retry-After"), token_sent=sent)
-
-
-def error_of_status(
-    name: str, status: int, said: str, *, retry_after: str | None = None, token_sent: bool = False
-) -> EndpointError:
-    """The EndpointError for an HTTP status.
-
-    429 and 503 are overload. 408, 409, 424 (TGI: generation failed), 425 and 5xx may pass. 400, 413 and 422 are about
-    this one request; all others (401, 403, 404, redirects, …) are about the server or how it is addressed.
-
-    Args:
-        said: the server's own words, already shortened and without secrets.
-        retry_after: the header, in seconds or as a date.
-    """
-    message = f"{name}: HTTP {status}" + (f": {said}" if said else "")
-    if status in (401, 403, 404):
-        message += " (a token was sent)" if token_sent else " (no token was sent)"
-    if status in (401, 403) and not token_sent:
-        message += ". Name the environment variable that holds one: --token-env, or token_env in a job file"
-    return EndpointError(
-        message,
-        retryable=status in _LATER or status >= 500,
-        overloaded=status in (429, 503),
-        status=status,
-        retry_after=parse_retry_after(retry_after),
-        blame_server=status not in _NOT_THIS_REQUEST,
-    )
-
-
-def parse_retry_after(value: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header (RFC 9110: seconds or a date), None for none or nonsense."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        return max(0.0, (when - datetime.now(UTC)).total_seconds())
-    return seconds if 0 <= seconds < float("inf") else None
+        retry_after = headers.get("Retry-After")
+        return error_of_status(self.name, status, said, codes, retry_after=retry_after, token_sent=sent)
 
 
 def default_token(url: URL) -> str:
@@ -341,22 +295,3 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer broke off"
     return short(f"connection failed: {type(error).__name__} {error}")
-
-
-def _text(content: bytes) -> str:
-    return content[:4000].decode("utf-8", "replace")
-
-
-def _error_text(content: bytes) -> str:
-    """The server's own words: `error` (TGI), `error.message` (OpenAI), `message`, `detail` (FastAPI), or the body."""
-    try:
-        payload = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return _text(content)
-    for key in ("error", "message", "detail"):
-        said = payload.get(key) if isinstance(payload, dict) else None
-        if isinstance(said, dict):
-            said = said.get("message")
-        if isinstance(said, str) and said:
-            return said
-    return _text(content)

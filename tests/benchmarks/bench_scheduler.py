@@ -45,7 +45,7 @@ class FakeEndpoint:
 
     async def complete(self, request: Request) -> Reply:
         if self.refused and self.rng.random() < self.refused:
-            raise EndpointError("429 from fake", retryable=True, overloaded=True, status=429)
+            raise EndpointError("429 from fake", kind="overloaded", status=429)
         if self.mean:
             self.changes.append((time.perf_counter(), 1))
             await asyncio.sleep(self.rng.lognormvariate(math.log(self.mean) - SIGMA**2 / 2, SIGMA))

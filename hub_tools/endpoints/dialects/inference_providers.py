@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
-from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, ErrorKind, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.dialects.openai import chat_payload, read_chat_reply
-from hf_relabel.hub_tools.endpoints.transport import error_of_status, is_hugging_face
+from hf_relabel.hub_tools.endpoints.server_errors import error_of_status, words_of
+from hf_relabel.hub_tools.endpoints.transport import is_hugging_face
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 if TYPE_CHECKING:
@@ -73,13 +74,13 @@ class InferenceProvidersEndpoint:
                     **arguments, max_tokens=request.max_tokens, model=self._model or None
                 )
         except TimeoutError:
-            raise self._problem(f"no answer within {self._timeout:g} s", retryable=True) from None
+            raise self._problem(f"no answer within {self._timeout:g} s", "timed_out") from None
         except Exception as error:
             raise self._translated(error) from None
         try:
             return read_chat_reply(answer, request.top_logprobs, self._model or str(answer.get("model", "")), self.name)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self._problem(f"answered JSON that is no chat completion ({error!r})", retryable=True) from None
+            raise self._problem(f"answered JSON that is no chat completion ({error!r})", "garbage") from None
 
     async def queue_depth(self) -> float | None:
         """None: providers do not say."""
@@ -117,28 +118,30 @@ class InferenceProvidersEndpoint:
         return {"authorization": ""}
 
     def _translated(self, error: Exception) -> EndpointError:
-        from httpx2 import HTTPError
+        from httpx2 import HTTPError, TimeoutException
         from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OverloadedError
 
         if isinstance(error, HfHubHTTPError):
             return self._of_status(error)
         if isinstance(error, OverloadedError):
             return error_of_status(self.name, 429, self._short(error))
-        if isinstance(error, InferenceTimeoutError):
-            return self._problem(f"no answer within {self._timeout:g} s", retryable=True)
+        if isinstance(error, (InferenceTimeoutError, TimeoutException)):
+            return self._problem(f"no answer within {self._timeout:g} s", "timed_out")
         if isinstance(error, HTTPError):  # httpx2's base: refused, reset, broken off
-            return self._problem(f"connection failed: {type(error).__name__} {self._short(error)}", retryable=True)
+            return self._problem(f"connection failed: {type(error).__name__} {self._short(error)}", "unreachable")
         if type(error).__name__ in ("JSONDecodeError", "UnicodeDecodeError"):
-            return self._problem("answered with broken JSON", retryable=True)
+            return self._problem("answered with broken JSON", "garbage")
         # An unknown provider, a model that it does not serve, no token: nothing that passes.
-        return self._problem(f"{type(error).__name__}: {self._short(error)}", retryable=False)
+        return self._problem(f"{type(error).__name__}: {self._short(error)}", "misaddressed")
 
     def _of_status(self, error: HfHubHTTPError) -> EndpointError:
         response = error.response
+        said, codes = words_of(response.content)
         return error_of_status(
             self.name,
             response.status_code,
-            short(error.server_message or response.text, self._token),
+            short(error.server_message or said, self._token),
+            codes,
             retry_after=response.headers.get("Retry-After"),
             token_sent=bool(response.request.headers.get("Authorization")),
         )
@@ -146,5 +149,5 @@ class InferenceProvidersEndpoint:
     def _short(self, error: Exception) -> str:
         return short(str(error), self._token)
 
-    def _problem(self, message: str, *, retryable: bool) -> EndpointError:
-        return EndpointError(f"{self.name}: {redact(message, self._token)}", retryable=retryable)
+    def _problem(self, message: str, kind: ErrorKind) -> EndpointError:
+        return EndpointError(f"{self.name}: {redact(message, self._token)}", kind=kind)

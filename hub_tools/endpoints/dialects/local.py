@@ -186,7 +186,7 @@ class LocalEndpoint:
         try:
             self._lease = await asyncio.to_thread(self._take)
         except ConfigError as error:
-            raise EndpointError(f"{self.name}: {error}", retryable=False) from None
+            raise EndpointError(f"{self.name}: {error}", kind="unreachable", retryable=False) from None
         return OpenAIEndpoint(
             self._lease[1].url, model=self._served[0], token="", timeout=self._timeout, flavor="llama.cpp"
         )

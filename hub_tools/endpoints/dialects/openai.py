@@ -173,7 +173,7 @@ class OpenAIEndpoint:
         model = self._given_model or entry.get("id")
         if model is None:
             raise self.transport.problem(
-                f"/v1/models lists no model. Name one: {argument('model', ...)}.", retryable=False
+                f"/v1/models lists no model. Name one: {argument('model', ...)}.", "misaddressed"
             )
         flavor = self._flavor_of(entries)
         if flavor == "tgi":

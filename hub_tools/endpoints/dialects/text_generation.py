@@ -11,10 +11,12 @@ import asyncio
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.endpoint import EndpointError, Reply, Request
+from aiohttp import ClientError
+
+from hf_relabel.builders.endpoint import EndpointError, ErrorKind, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint, generate_parameters
-from hf_relabel.hub_tools.endpoints.transport import error_of_status
+from hf_relabel.hub_tools.endpoints.server_errors import error_of_status
 from hf_relabel.hub_tools.hub.redaction import short
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class TextGenerationEndpoint(TgiEndpoint):
             async with asyncio.timeout(self.transport.timeout):
                 response = await self._client.generate(prompt, **_arguments(request))
         except TimeoutError:
-            raise self.transport.problem(f"no answer within {self.transport.timeout:g} s") from None
+            raise self.transport.problem(f"no answer within {self.transport.timeout:g} s", "timed_out") from None
         except Exception as error:
             raise self._translated(error) from None
         return self._reply(_as_json(response), request, None)
@@ -72,7 +74,8 @@ class TextGenerationEndpoint(TgiEndpoint):
         status = getattr(error, "status", None)  # aiohttp's, for an answer that is no JSON
         if isinstance(status, int) and status >= 400:
             return error_of_status(self.name, status, said, token_sent=bool(self.transport.token))
-        return self.transport.problem(f"{name} in the text-generation client: {said}")
+        kind: ErrorKind = "unreachable" if isinstance(error, (ClientError, OSError)) else "garbage"
+        return self.transport.problem(f"{name} in the text-generation client: {said}", kind)
 
 
 def import_text_generation() -> ModuleType:

@@ -103,7 +103,7 @@ class TgiEndpoint:
     async def _ask_info(self) -> EndpointInfo:
         said = await self.transport.get("info")
         if not isinstance(said, dict) or not isinstance(said.get("model_id"), str):
-            raise self.transport.problem("/info names no model: this is not a TGI server", retryable=False)
+            raise self.transport.problem("/info names no model: this is not a TGI server", "misaddressed")
         self._served = said["model_id"]
         return tgi_info(said)
 

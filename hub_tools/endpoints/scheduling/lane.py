@@ -77,7 +77,7 @@ class Lane:
 
     def failed(self, now: float, number: int, error: EndpointError, *, probe: bool) -> None:
         """A request failed, not for overload."""
-        if timed_out(error):
+        if error.kind == "timed_out":
             self.limiter.overloaded(number, self.sent)
         if error.blame_server:
             self.breaker.failed(now, probe=probe)
@@ -170,8 +170,3 @@ class Patience:
         if idle_since is not None and now - idle_since >= limits.overload_patience:
             return f"nothing could be sent for {now - idle_since:.0f} s; the last error: {self.last_error}"
         return None
-
-
-def timed_out(error: EndpointError) -> bool:
-    """Whether the server took too long."""
-    return error.status in (408, 504) or isinstance(error.__cause__, TimeoutError)

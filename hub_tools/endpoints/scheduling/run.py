@@ -293,7 +293,7 @@ class Run:
         self._spending.reserved -= entry.estimate
         if task.cancelled():
             if self._phase != "cancelling":
-                gone = EndpointError(f"{server.endpoint.name}: the request was cancelled.", retryable=True)
+                gone = EndpointError(f"{server.endpoint.name}: the request was cancelled.", kind="unreachable")
                 self._failed(entry, server, gone, now)
         elif (error := task.exception()) is None:
             self._succeeded(entry, server, task.result())

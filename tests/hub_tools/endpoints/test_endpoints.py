@@ -243,7 +243,7 @@ def test_a_broken_answer_is_worth_another_try(dialect: str, kind: Any) -> None:
 def test_a_silent_server_is_given_up_on(dialect: str) -> None:
     with Facade(say("OK"), faults=Faults.storm(1, "stall")) as server:
         error = ask_and_fail(server.url, dialect, timeout=0.3)
-    assert error.retryable
+    assert (error.kind, error.retryable) == ("timed_out", True)
     assert "no answer within 0.3 s" in str(error)
 
 
@@ -254,7 +254,7 @@ def test_a_refused_request_is_not_the_servers_fault(dialect: str) -> None:
 
     with Facade(FunctionBackend(refuse)) as server:
         error = ask_and_fail(server.url, dialect)
-    assert (error.status, error.retryable, error.blame_server) == (422, False, False)
+    assert (error.status, error.kind, error.retryable, error.blame_server) == (422, "too_long", False, False)
     assert "less than 1024 tokens" in str(error)
 
 
@@ -264,7 +264,7 @@ def test_a_closed_door_says_whether_a_token_was_sent(dialect: str) -> None:
         without = ask_and_fail(server.url, dialect, token="")
         wrong = ask_and_fail(server.url, dialect, token="hf_wrongtoken")
         assert ask(server.url, dialect, token="right").text == "OK"
-    assert (without.status, without.retryable, without.blame_server) == (401, False, True)
+    assert (without.status, without.kind, without.retryable) == (401, "unauthorized", False)
     assert "no token was sent" in str(without)
     assert "a token was sent" in str(wrong)
     assert "hf_wrong" not in str(wrong)
@@ -275,7 +275,7 @@ def test_nobody_there(dialect: str) -> None:
     with Facade(say("OK")) as server:
         url = server.url
     error = ask_and_fail(url, dialect)
-    assert error.retryable
+    assert (error.kind, error.retryable) == ("unreachable", True)
     assert error.status is None
 
 

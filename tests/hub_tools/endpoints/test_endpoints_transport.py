@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints import transport as transport_module
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge, parse_queue_depth
-from hf_relabel.hub_tools.endpoints.transport import Transport, default_token, parse_retry_after
+from hf_relabel.hub_tools.endpoints.transport import Transport, default_token
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -117,43 +115,6 @@ def test_at_most_200_characters_of_the_servers_words_are_shown_and_no_token() ->
     assert "hf_a" not in message
 
 
-@pytest.mark.parametrize(
-    ("status", "retryable", "overloaded", "blame_server"),
-    [
-        (400, False, False, False),
-        (401, False, False, True),
-        (402, False, False, True),
-        (403, False, False, True),
-        (404, False, False, True),
-        (408, True, False, True),
-        (413, False, False, False),
-        (422, False, False, False),
-        (424, True, False, True),
-        (429, True, True, True),
-        (500, True, False, True),
-        (502, True, False, True),
-        (503, True, True, True),
-        (504, True, False, True),
-    ],
-)
-def test_what_each_status_means(status: int, retryable: bool, overloaded: bool, blame_server: bool) -> None:
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"detail": "so it is"}, status=status)
-
-    error = fail(answer)
-    assert (error.status, error.retryable, error.overloaded) == (status, retryable, overloaded)
-    assert error.blame_server == blame_server
-    assert "so it is" in str(error)
-
-
-def test_retry_after_is_seconds_or_a_date() -> None:
-    assert parse_retry_after("2.5") == 2.5
-    assert parse_retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=60))) == pytest.approx(60, abs=2)
-    assert parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    for nonsense in (None, "", "soon", "-3", "nan", "inf"):
-        assert parse_retry_after(nonsense) is None
-
-
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", "file:///etc/passwd", "http://host:port"])
 def test_what_is_no_url_is_a_config_error(url: str) -> None:
     with pytest.raises(ConfigError):
@@ -189,7 +150,7 @@ def test_a_server_without_metrics_is_asked_once() -> None:
 
         async def get_bytes(self, path: str) -> bytes:
             self.asked += 1
-            raise EndpointError("404", retryable=False, status=404)
+            raise EndpointError("404", kind="misaddressed", status=404)
 
     server = Refusing()
     gauge = QueueGauge(server)  # type: ignore[arg-type]

@@ -135,11 +135,11 @@ def question(number: int) -> Request:
 
 
 def overloaded(retry_after: float | None = None) -> EndpointError:
-    return EndpointError("429", retryable=True, overloaded=True, status=429, retry_after=retry_after)
+    return EndpointError("429", kind="overloaded", status=429, retry_after=retry_after)
 
 
 def broken(status: int = 500) -> EndpointError:
-    return EndpointError(f"{status} broken", retryable=True, status=status)
+    return EndpointError(f"{status} broken", kind="broken", status=status)
 
 
 def scheduler(*servers: Server, limits: Limits | None = None) -> Scheduler:
@@ -241,6 +241,23 @@ def test_random_refusals_do_not_shrink_the_window() -> None:
     assert stats.busy_fraction >= 0.95
 
 
+def test_timeouts_of_the_client_shrink_the_window() -> None:
+    """A server that drowns says nothing: that we hung up is all there is to know it by."""
+
+    async def drowning(server: Server, request: Request) -> Reply:
+        await asyncio.sleep(30)
+        if server.in_flight > 8:
+            raise EndpointError("no answer within 30 s", kind="timed_out")
+        return await server.answer(request)
+
+    server, log = Server(drowning), Log()
+    stats = run(
+        Scheduler([server], Limits(concurrency=64, max_attempts=50, give_up_after=1000)).run(log.requests(200), log)
+    )
+    assert len(log.answered) == 200
+    assert stats.endpoints[0].concurrency <= 16
+
+
 def test_retry_after_is_a_minimum() -> None:
     async def behave(server: Server, request: Request) -> Reply:
         if len([tag for _, tag in server.attempts if tag == request.tag]) == 1 and request.tag == 3:
@@ -257,7 +274,7 @@ def test_retry_after_is_a_minimum() -> None:
 def test_permanent_error_is_delivered_once_without_retry() -> None:
     async def behave(server: Server, request: Request) -> Reply:
         if request.tag % 2:
-            raise EndpointError("422 too long", retryable=False, status=422, blame_server=False)
+            raise EndpointError("422 too long", kind="too_long", status=422)
         return await server.answer(request)
 
     server, log = Server(behave), Log()
@@ -298,7 +315,7 @@ def test_half_of_the_attempts_fail() -> None:
 def test_a_run_in_which_everything_fails_stops_early(retryable: bool) -> None:
     async def behave(server: Server, request: Request) -> Reply:
         await asyncio.sleep(0.1)
-        raise EndpointError("401 wrong token", retryable=retryable, status=401)
+        raise EndpointError("401 wrong token", kind="unauthorized", retryable=retryable, status=401)
 
     server, log = Server(behave), Log()
     limits = Limits(concurrency=8, breaker_threshold=1000)
@@ -315,7 +332,7 @@ def test_a_run_in_which_everything_fails_stops_early(retryable: bool) -> None:
 def test_a_dead_server_is_left_alone_and_given_up() -> None:
     async def behave(server: Server, request: Request) -> Reply:
         if now() > 10:
-            raise EndpointError("connection refused", retryable=True)
+            raise EndpointError("connection refused", kind="unreachable")
         return await server.answer(request)
 
     server, log = Server(behave), Log()
@@ -329,7 +346,7 @@ def test_a_dead_server_is_left_alone_and_given_up() -> None:
 def test_an_outage_is_waited_out_and_loses_nothing() -> None:
     async def behave(server: Server, request: Request) -> Reply:
         if 10 < now() < 70:
-            raise EndpointError("connection refused", retryable=True)
+            raise EndpointError("connection refused", kind="unreachable")
         return await server.answer(request)
 
     server, log = Server(behave), Log()
@@ -366,7 +383,7 @@ def test_an_absurd_retry_after_does_not_hang_the_run() -> None:
 
 def test_two_endpoints_one_dead() -> None:
     async def dead(server: Server, request: Request) -> Reply:
-        raise EndpointError("connection refused", retryable=True)
+        raise EndpointError("connection refused", kind="unreachable")
 
     servers, log = (Server(dead, name="dead"), Server(name="alive")), Log()
     stats = run(scheduler(*servers, limits=Limits(concurrency=16)).run(log.requests(1000), log))
@@ -586,7 +603,7 @@ def test_each_request_is_delivered_exactly_once_whatever_fails(
         seen[request.tag] += 1
         await asyncio.sleep(rng.choice([0.0, 0.1, 3.0]))
         if kind in ("422", "401"):
-            raise EndpointError(kind, retryable=False, status=int(kind), blame_server=kind == "401")
+            raise EndpointError(kind, kind="unauthorized" if kind == "401" else "refused", status=int(kind))
         if kind == "timeout":
             raise broken() from TimeoutError()
         if kind != "ok":

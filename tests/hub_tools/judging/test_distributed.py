@@ -332,7 +332,7 @@ def test_judges_that_ask_nobody_work_in_shards_too(head: Head, tmp_path: Path, r
     "error",
     [
         BadRow("file", 3, "query", "nothing", "Give one."),
-        EndpointError("busy", retryable=True, overloaded=True, status=429, retry_after=2.5),
+        EndpointError("busy", kind="overloaded", status=429, retry_after=2.5),
         JournalError("full"),
         JudgingStopped("stopped"),
     ],

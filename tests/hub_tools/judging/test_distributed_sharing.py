@@ -92,7 +92,7 @@ def only_while(condition: Callable[[], bool]) -> Callable[[Server, Request], obj
 
     async def behave(server: Server, request: Request) -> Reply:
         if not condition():
-            raise EndpointError("connection refused", retryable=True)
+            raise EndpointError("connection refused", kind="unreachable")
         return await echo(server, request)
 
     return behave
@@ -191,7 +191,7 @@ def test_one_that_is_held_up_for_long_loses_nothing() -> None:
 def test_a_storm_of_429_shrinks_the_window_of_all_and_passes() -> None:
     async def behave(server: Server, request: Request) -> Reply:
         if 5 < now() < 18:
-            raise EndpointError("busy", retryable=True, overloaded=True, status=429)
+            raise EndpointError("busy", kind="overloaded", status=429)
         return await echo(server, request)
 
     async def main() -> None:
@@ -235,7 +235,7 @@ def test_an_outage_is_waited_out_by_all() -> None:
 def test_a_judge_that_nobody_asks_for_long_is_not_given_up() -> None:
     async def behave(server: Server, request: Request) -> Reply:
         if now() < 100:
-            raise EndpointError("not allowed", retryable=False, status=403)
+            raise EndpointError("not allowed", kind="unauthorized", status=403)
         return await echo(server, request)
 
     async def main() -> None:
@@ -342,7 +342,7 @@ def test_whatever_happens_the_limit_is_kept_and_each_request_is_answered_once(
 
     async def behave(server: Server, request: Request) -> Reply:
         if chance.random() < refused:
-            raise EndpointError("busy", retryable=True, overloaded=chance.random() < 0.5)
+            raise EndpointError("busy", kind="overloaded" if chance.random() < 0.5 else "broken")
         return await echo(server, request)
 
     async def main() -> None:

@@ -213,7 +213,7 @@ def test_what_cannot_be_read_or_fails_is_unjudged_and_asked_again_only_on_reques
 
     def answer(text: str) -> str:
         if by_prefix(text) in broken:
-            raise EndpointError("too long", retryable=False, status=422, blame_server=False)
+            raise EndpointError("too long", kind="too_long", status=422)
         return "better" if not broken else by_prefix(text)
 
     stage, endpoint = stage_of(answer)
@@ -290,10 +290,10 @@ class DownEndpoint(MemoryEndpoint):
     """A server that is not there."""
 
     async def info(self) -> EndpointInfo:
-        raise EndpointError("nothing listens there", retryable=True)
+        raise EndpointError("nothing listens there", kind="unreachable")
 
     async def complete(self, request: Request) -> Reply:
-        raise EndpointError("nothing listens there", retryable=True)
+        raise EndpointError("nothing listens there", kind="unreachable")
 
 
 def down(model: str | None = None) -> Stage:
@@ -341,7 +341,7 @@ def test_when_every_request_fails_it_stops_early_and_says_why(tmp_path: Path) ->
     source = write_rows(tmp_path / "rows.jsonl", [[f"better: {number}" for number in range(20)]] * 50)
 
     def refuse(text: str) -> str:
-        raise EndpointError("wrong token", retryable=False, status=401)
+        raise EndpointError("wrong token", kind="unauthorized", status=401)
 
     stage, endpoint = stage_of(refuse)
     with Journal(tmp_path / "journal.sqlite") as journal:

@@ -283,7 +283,7 @@ def test_a_server_that_counts_no_token_in_time_is_not_waited_for(monkeypatch: py
         count_tokens = count_prompts
 
         async def info(self) -> EndpointInfo:
-            raise EndpointError("nobody knows its model", retryable=False)
+            raise EndpointError("nobody knows its model", kind="misaddressed")
 
     monkeypatch.setattr("hf_relabel.hub_tools.endpoints.tokens.COUNT_SECONDS", 0.05)
     counter = asyncio.run(token_counter(Slow(by_prefix)))
