@@ -7,10 +7,12 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+
+HEARD_WITHIN = 0.2
+"""Seconds in which Ctrl-C is heard, at the latest."""
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Result], *, on_interrupt: Callable[[], None] | None = None) -> Result:
@@ -38,7 +40,11 @@ class _Beside:
         self._coroutine, self._on_interrupt = coroutine, on_interrupt
         self._loop = asyncio.new_event_loop()
         self._begun = threading.Event()
-        self._ended: Future[Any] = Future()
+        self._is_done = False
+        self._working = threading.Lock()
+        self._working.acquire()
+        self._result: Any = None
+        self._error: BaseException | None = None
 
     def result(self) -> Any:
         context = contextvars.copy_context()
@@ -51,14 +57,20 @@ class _Beside:
                 self._coroutine.close()
                 raise
             interrupted = self._interrupt()
-        while not self._ended.done():
+        while True:
             try:
-                wait([self._ended])
+                # Ctrl-C that comes just before a wait is heard when the wait ends: without a timeout that is never.
+                # In the midst of others' waits it does harm: a future's lock stays taken, a thread is taken for ended.
+                while not self._is_done:
+                    self._working.acquire(timeout=HEARD_WITHIN)
+                break
             except KeyboardInterrupt:
                 interrupted = self._interrupt()
         if interrupted and self._on_interrupt is None:
             raise KeyboardInterrupt
-        return self._ended.result()
+        if self._error is not None:
+            raise self._error
+        return self._result
 
     def _interrupt(self) -> bool:
         with contextlib.suppress(RuntimeError):  # it has just ended, and its loop is closed
@@ -69,9 +81,12 @@ class _Beside:
         self._begun.set()
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-                self._ended.set_result(runner.run(self._coroutine))
+                self._result = runner.run(self._coroutine)
         except BaseException as error:
-            self._ended.set_exception(error)
+            self._error = error
+        finally:
+            self._is_done = True
+            self._working.release()
 
     def _cancel(self) -> None:
         for task in asyncio.all_tasks(self._loop):
