@@ -12,10 +12,11 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
@@ -23,7 +24,7 @@ from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.allowed import local_person
-from hf_relabel.hub_tools.space.people.answers import ANSWER, UNDO, Answers, EventLog, SyncState, events_in
+from hf_relabel.hub_tools.space.people.answers import ANSWER, UNDO, Answers, Event, EventLog, SyncState, events_in
 from hf_relabel.hub_tools.space.people.config_on_hub import HumanConfig
 from hf_relabel.hub_tools.space.people.drawing import draw_blind
 from hf_relabel.hub_tools.space.people.questions import (
@@ -233,10 +234,10 @@ class Adjudication:
         Raises:
             ReleaseError: the Hub cannot be asked.
         """
-        events = [] if self._config is None else self._config.new_events()
         with self._change:
-            self._take(events)
             self._read_local()
+        if self._config is not None:
+            self._config.read(self._take)
 
     def to_audit(self) -> tuple[AuditSample, list[Answer]]:
         """The sample and all answers, as `builders.audit.report.audit_report` takes them. Not blind.
@@ -316,10 +317,11 @@ class Adjudication:
             self._take(events_in(content))
             self._read[name] = self._read.get(name, 0) + len(content)
 
-    def _take(self, events: Any) -> None:
-        for event in events:
-            if self._answers.add(event):
-                self._log.catch_up(event.time)
+    def _take(self, events: Iterable[Event]) -> None:
+        with self._change:
+            for event in events:
+                if self._answers.add(event):
+                    self._log.catch_up(event.time)
 
     def _draw(self) -> None:
         """Draw the sample, or read it where it was drawn before."""
@@ -364,8 +366,8 @@ class Adjudication:
         while not self._closing.wait(seconds):
             try:
                 self.refresh()
-            except RelabelError:
-                continue  # the sender tells when the Hub cannot be reached
+            except Exception:  # noqa: S112 - one look that fails is no reason to look no more; the sender tells of the Hub
+                continue
 
 
 def audit_of(location: str | Path, *, token: str | bool | None = None) -> tuple[AuditSample, list[Answer]]:
@@ -382,7 +384,8 @@ def audit_of(location: str | Path, *, token: str | bool | None = None) -> tuple[
     with Browser.open(location, token=token, index=False) as browser:
         if browser.repo_id is None:
             raise ConfigError(f"{location} is a folder: the answers of a Space are with releases on the Hub.")
-        events = HumanConfig(browser.repo_id, token).new_events()
+        events: list[Event] = []
+        HumanConfig(browser.repo_id, token).read(events.extend)
         samples = Counter((event.size, event.seed) for event in events if event.action == ANSWER and event.size > 0)
         if not samples:
             raise ConfigError(f"{browser.repo_id}: nobody has answered in a Space yet (there is no config `human`).")

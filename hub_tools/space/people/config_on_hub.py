@@ -7,7 +7,7 @@ commit that it follows; where somebody else was first, it is worked out anew on 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,18 +69,32 @@ class HumanConfig:
         self.api: HfApi = HfApi(token=token)
         self._repository = Repository(self.api, repo_id, busy=Busy, names_account=False)
         self._known: dict[str, _File] = {}
+        self._given: dict[str, str] = {}
 
-    def new_events(self) -> list[Event]:
-        """The events in files that are new or have grown since this was asked last.
+    def read(self, take: Callable[[Iterable[Event]], object]) -> None:
+        """Give the events of every file that is new or has grown since it was given last.
+
+        A file counts as given when `take` has returned, so what cannot be read now is given the next time, and keeps
+        none of the others back.
 
         Raises:
-            ReleaseError: the Hub cannot be asked.
+            ReleaseError: the Hub cannot be asked, or does not give one of the files.
         """
+        failed: list[ReleaseError] = []
         with self._repository.errors():
             head = self._head()
-            known = dict(self._known)
-            files = {path: self._file(head, path) for path in head.files}
-        return [event for path, file in files.items() if known.get(path) != file for event in file.events]
+        for path in head.files:
+            try:
+                with self._repository.errors():
+                    file = self._file(head, path)
+            except ReleaseError as error:
+                failed.append(error)
+                continue
+            if self._given.get(path) != file.oid:
+                take(file.events)
+                self._given[path] = file.oid
+        if failed:
+            raise failed[0]
 
     def send(self, runs: Mapping[str, Sequence[Event]]) -> str | None:
         """Commit what is not there yet. Returns the commit, None where everything was there.

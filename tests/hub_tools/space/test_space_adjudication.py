@@ -20,7 +20,7 @@ import pytest
 from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.audit.selection import draw
 from hf_relabel.builders.audit.strata import AUDITED, JudgedCandidate
-from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.errors import ConfigError, ReleaseError
 from hf_relabel.builders.judgements import Outcome
 from hf_relabel.hub_tools.releases.diff import diff
 from hf_relabel.hub_tools.space.data.browsing import Browser
@@ -482,6 +482,47 @@ def test_servers_hear_of_each_others_answers(here: Here, tmp_path: Path) -> None
                 break
             threading.Event().wait(0.1)
         assert answers_of(two, "anna") == given
+
+
+def test_a_look_that_fails_half_way_loses_nobodys_answer(here: Here, tmp_path: Path) -> None:
+    """What was read before a file could not be had counts at once, and the rest with the next look."""
+    people = ("anna", "bert", "cleo")
+    with Browser.open(REPO) as browser, opened(browser, tmp_path / "here") as adjudication:
+        items = [item.id for item in adjudication.to_audit()[0].items]
+        for person in people:
+            with opened(browser, tmp_path / person) as elsewhere:
+                elsewhere.answer(person, items[0], "worse")
+                assert elsewhere.flush(120).unsent == 0
+        here.failing += [("GET", sorted(answer_files())[1], 503)]
+        with pytest.raises(ReleaseError, match="503"):
+            adjudication.refresh()
+        assert here.failing == []
+        assert sum(len(answers_of(adjudication, person)) for person in people) == 2
+        adjudication.refresh()
+        assert [answers_of(adjudication, person) for person in people] == [{items[0]: "worse"}] * 3
+
+
+def answer_files() -> list[str]:
+    from huggingface_hub import HfApi
+
+    return [path for path in HfApi().list_repo_files(REPO, repo_type="dataset") if path.startswith("human/")]
+
+
+def test_looks_go_on_after_one_that_fails_in_an_unknown_way(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def fails(adjudication: Adjudication) -> None:
+        looked.append(1)
+        if len(looked) < 3:
+            raise ValueError("what no library promised")
+        adjudication._closing.set()
+
+    with Browser.open(REPO) as browser, opened(browser, tmp_path) as adjudication:
+        monkeypatch.setattr(Adjudication, "refresh", fails)
+        adjudication._keep_fresh(0.0)
+    assert len(looked) == 3
 
 
 def test_many_people_at_once_lose_nothing(here: Here, tmp_path: Path) -> None:
