@@ -6,61 +6,21 @@ tried again later: its pages say why.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
 
-from hf_relabel.builders.errors import ConfigError, RelabelError
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.hub.source import HubLocation
+from hf_relabel.hub_tools.space.comparisons import Comparisons
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.data.differences import Comparison
 from hf_relabel.hub_tools.space.data.overview import Overview
+from hf_relabel.hub_tools.space.once import Once
 from hf_relabel.hub_tools.space.people.adjudication import Adjudication
 from hf_relabel.hub_tools.space.people.allowed import Permission
 from hf_relabel.hub_tools.space.people.sign_in import SignIn
 from hf_relabel.hub_tools.space.settings import SpaceSettings, is_on_hub
 
-Thing = TypeVar("Thing")
-
-RETRY_SECONDS = 10
-"""So long a failure is repeated before another attempt."""
-MOST_COMPARISONS = 4
-"""Kept at a time; the oldest goes. Each reads two releases to their ends."""
 MOST_VERSIONS = 100
-
-
-class _Opened(Generic[Thing]):
-    """Something that is opened once, when it is first asked for; a failure is kept for a while."""
-
-    def __init__(self, open_: Callable[[], Thing]) -> None:
-        self._open = open_
-        self._lock = threading.Lock()
-        self._thing: Thing | None = None
-        self._failed: tuple[float, RelabelError] | None = None
-        self._is_closed = False
-
-    def get(self) -> Thing:
-        with self._lock:
-            if self._thing is not None:
-                return self._thing
-            if self._is_closed:
-                raise ConfigError("The server is ending. Reload the page in a while.")
-            if self._failed is not None and time.monotonic() - self._failed[0] < RETRY_SECONDS:
-                raise self._failed[1]
-            try:
-                self._thing = self._open()
-            except RelabelError as error:
-                self._failed = (time.monotonic(), error)
-                raise
-            return self._thing
-
-    def closed(self) -> Thing | None:
-        """What is open, to be closed by the caller. Nothing is opened from now on."""
-        with self._lock:
-            thing, self._thing, self._is_closed = self._thing, None, True
-            return thing
 
 
 class Running:
@@ -68,13 +28,12 @@ class Running:
 
     def __init__(self, settings: SpaceSettings) -> None:
         self.settings = settings
-        self._browser = _Opened(self._open_browser)
-        self._adjudication = _Opened(self._open_adjudication)
-        self._sign_in = _Opened(lambda: SignIn(settings, self.browser().repo_id))
-        self._versions = _Opened(self._read_versions)
-        self._overview = _Opened(lambda: self.browser().overview(prices=settings.prices))
-        self._comparisons: dict[tuple[str, str], Comparison] = {}
-        self._lock = threading.Lock()
+        self._browser = Once(self._open_browser)
+        self._adjudication = Once(self._open_adjudication)
+        self._sign_in = Once(lambda: SignIn(settings, self.browser().repo_id))
+        self._versions = Once(self._read_versions)
+        self._overview = Once(lambda: self.browser().overview(prices=settings.prices))
+        self._comparisons = Comparisons()
 
     def browser(self) -> Browser:
         """The release.
@@ -108,27 +67,30 @@ class Running:
         """The tags of the release's data set, the newest first; none for a folder."""
         return self._versions.get()
 
-    def comparison(self, before: str, after: str) -> Comparison:
+    def comparison(self, before: str, after: str, request: object = None) -> Comparison:
         """The comparison of two releases, begun unless it is there.
 
         Args:
             before, after: a version of this release, or, as far as `_location` lets them be, other releases.
+            request: of whoever asks. On a Space everybody may compare the versions of its release, which are few;
+                reading anything else from its first row to its last is for those who may write.
 
         Raises:
-            ConfigError: there is nothing of that name that may be opened here.
+            ConfigError: there is nothing of that name that may be opened here, or by them, or too much is being
+                compared already.
             ReleaseError, BuildError: a side cannot be opened.
         """
         sides = self._location(before), self._location(after)
-        with self._lock:
-            if sides in self._comparisons:
-                return self._comparisons[sides]
-            while len(self._comparisons) >= MOST_COMPARISONS:
-                self._comparisons.pop(next(iter(self._comparisons))).close()
-            # The server's token may read what a visitor may not, so it only opens the release's own data set.
-            is_own = not self.settings.is_space or all(self._is_own(side) for side in sides)
-            started = Comparison.start(*sides, token=self.settings.token if is_own else False)
-            self._comparisons[sides] = started
-            return started
+        is_known = not self.settings.is_space or {before.strip(), after.strip()} <= set(self.versions())
+        if not is_known and not self.who(request).may_write:
+            raise ConfigError(
+                "Everybody can compare the versions in the lists, anything else only people who may answer here. Sign"
+                " in on the page Adjudicate."
+            )
+        # The server's token may read what a visitor may not, so it only opens the release's own data set.
+        is_own = not self.settings.is_space or all(self._is_own(side) for side in sides)
+        token = self.settings.token if is_own else False
+        return self._comparisons.get(sides, lambda: Comparison.start(*sides, token=token))
 
     def _location(self, text: str) -> str:
         """A version or a release as somebody wrote it, as a location that may be opened."""
@@ -179,11 +141,7 @@ class Running:
         adjudication = self._adjudication.closed()
         if adjudication is not None:
             adjudication.close()
-        with self._lock:
-            comparisons = list(self._comparisons.values())
-            self._comparisons.clear()
-        for comparison in comparisons:
-            comparison.close()
+        self._comparisons.close()
         browser = self._browser.closed()
         if browser is not None:
             browser.close()

@@ -34,6 +34,7 @@ class SpaceSettings:
         token: of the server, for reading the release and committing answers; None takes the stored token or `HF_TOKEN`.
         is_space: it runs as a Space: people sign in, and nothing but the Hub is opened.
         person: who answers on this machine for a release in a folder; None for the owner of the token.
+        hosts: names under which browsers see the Space.
     """
 
     release: str
@@ -46,6 +47,7 @@ class SpaceSettings:
     token: str | None = None
     is_space: bool = False
     person: str | None = None
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.sample <= MOST_ITEMS:
@@ -68,7 +70,8 @@ def is_on_hub(location: str) -> bool:
 def settings_of_space(environment: Mapping[str, str] | None = None) -> SpaceSettings:
     """The settings in the variables of a Space: `HF_RELABEL_RELEASE` and, as far as they are set, `…_REVISION`,
     `…_SAMPLE`, `…_SEED`, `…_PEOPLE` (names with commas between), `…_PRICES` (as `prices_of` reads them, with semicolons
-    between) and `…_ANSWERS` (a folder).
+    between) and `…_ANSWERS` (a folder); and `SPACE_HOST`, which the Hub sets: the names of the Space with commas
+    between, its own domain among them where it has one.
 
     Raises:
         ConfigError: a variable is missing or makes no sense.
@@ -87,6 +90,7 @@ def settings_of_space(environment: Mapping[str, str] | None = None) -> SpaceSett
         answers=Path(given["ANSWERS"]) if given["ANSWERS"] else _answers_folder(),
         token=known.get("HF_TOKEN") or None,
         is_space=True,
+        hosts=tuple(name.strip() for name in known.get("SPACE_HOST", "").split(",") if name.strip()),
     )
 
 

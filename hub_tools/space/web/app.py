@@ -206,15 +206,16 @@ def _difference_page(running: Running, demo: gr.Blocks) -> None:
         elem_id="hr-changes",
     )
 
-    def show(old: Any, new: Any, offset: int = 0, kind: str | None = None) -> str:
-        return _html(lambda: events.difference(running, events.words(old), events.words(new), offset, kind))
+    def show(old: Any, new: Any, request: gr.Request, offset: int = 0, kind: str | None = None) -> str:
+        sides = events.words(old), events.words(new)
+        return _html(lambda: events.difference(running, *sides, offset, kind, request))
 
-    def first(old: Any, new: Any) -> str:
-        return show(old, new)
+    def first(old: Any, new: Any, request: gr.Request) -> str:
+        return show(old, new, request)
 
-    def turn(event: gr.EventData, old: Any, new: Any) -> str:
+    def turn(event: gr.EventData, old: Any, new: Any, request: gr.Request) -> str:
         kind = events.data(event).get("kind")
-        return show(old, new, events.sent(event, "offset"), kind if kind in views.KINDS else None)
+        return show(old, new, request, events.sent(event, "offset"), kind if kind in views.KINDS else None)
 
     def start() -> list[Any]:
         try:

@@ -77,8 +77,8 @@ def changes(running: Running, technique: Any) -> str:
     return views.changes_by_technique_html(total, overview.config_subsets.get(total.name, ()), overview)
 
 
-def difference(running: Running, before: str, after: str, offset: int, kind: str | None) -> str:
-    comparison = running.comparison(before, after)
+def difference(running: Running, before: str, after: str, offset: int, kind: str | None, request: Any) -> str:
+    comparison = running.comparison(before, after, request)
     state = comparison.wait(0.3)
     counts = comparison.counts()
     page = None if counts is None else comparison.page(offset=offset, size=views.PAGE_CHANGES, kind=kind)

@@ -32,10 +32,17 @@ class Guard:
         app: what is guarded.
         names: host names that are answered to; None for all, as on a Space, which is behind a proxy.
         frames: sites that may show the app in a frame, besides its own.
+        own: names that browsers know the app by, whatever the proxy in front of it puts into its requests.
     """
 
-    def __init__(self, app: Any, names: Collection[str] | None = LOCAL_NAMES, frames: Collection[str] = ()) -> None:
-        self.app, self.names = app, names
+    def __init__(
+        self,
+        app: Any,
+        names: Collection[str] | None = LOCAL_NAMES,
+        frames: Collection[str] = (),
+        own: Collection[str] = (),
+    ) -> None:
+        self.app, self.names, self.own = app, names, own
         policy = " ".join([f"{_POLICY}; frame-ancestors 'self'", *frames])
         self.headers = [
             (b"content-security-policy", policy.encode()),
@@ -68,7 +75,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is None:
             return None
-        ours = {host, *(name.strip() for name in headers.get("x-forwarded-host", "").split(","))}
+        ours = {host, *self.own, *(name.strip() for name in headers.get("x-forwarded-host", "").split(","))}
         return None if _split(origin).netloc in ours - {""} else "Requests of other sites are not answered."
 
 

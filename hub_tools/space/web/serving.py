@@ -105,7 +105,10 @@ def _launched(demo: Any, settings: SpaceSettings, port: int | None, open_browser
     from hf_relabel.hub_tools.space.web.app import theme
     from hf_relabel.hub_tools.space.web.views import static_text
 
-    guard = Middleware(Guard, names=None, frames=_FRAMES) if settings.is_space else Middleware(Guard, names=LOCAL_NAMES)
+    if settings.is_space:
+        guard = Middleware(Guard, names=None, frames=_FRAMES, own=settings.hosts)
+    else:
+        guard = Middleware(Guard, names=LOCAL_NAMES)
     try:
         _, url, _ = demo.launch(
             server_name=None if settings.is_space else HOST,

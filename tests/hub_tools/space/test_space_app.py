@@ -185,6 +185,16 @@ def test_a_space_answers_its_own_pages_under_all_of_its_names(origin: str, statu
     assert answered(headers, names=None)[0] == status
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("https://user-space.hf.space", 200), ("https://own.domain", 200), ("https://evil.example", 403)],
+)
+def test_a_space_knows_its_names_from_the_hub_and_not_from_the_proxy_alone(origin: str, status: int) -> None:
+    """The proxy need not pass on the name that the browser asked for."""
+    own = settings_of_space({"HF_RELABEL_RELEASE": "user/set", "SPACE_HOST": "user-space.hf.space, own.domain"}).hosts
+    assert answered({"host": "10.0.3.7:7860", "origin": origin}, names=None, own=own)[0] == status
+
+
 def test_answers_forbid_what_is_elsewhere() -> None:
     _, headers = answered({"host": "localhost"}, frames=("https://huggingface.co",))
     policy = headers["content-security-policy"]
