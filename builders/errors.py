@@ -84,15 +84,18 @@ class BadRow(InputError):
 
     Args:
         file: name of the file as the user knows it.
-        number: row number in that file, counted from 1.
+        number: row number in that file, counted from 1; a line of names is no row.
         field: the field that is wrong, such as `negative_passages[3].text`.
         found: what was found there, in a few words.
         remedy: what the user can do.
+        line: of the file, where the row begins, if that is known to be another number.
     """
 
-    def __init__(self, file: str, number: int, field: str, found: str, remedy: str) -> None:
+    def __init__(self, file: str, number: int, field: str, found: str, remedy: str, *, line: int | None = None) -> None:
         self.file, self.number, self.field, self.found, self.remedy = file, number, field, found, remedy
-        super().__init__(f"{file}, row {number}, field {field!r}: {found}. {remedy}")
+        self.line = line
+        row = f"row {number}" if line is None else f"row {number} (line {line})"
+        super().__init__(f"{file}, {row}, field {field!r}: {found}. {remedy}")
 
 
 class JudgingStopped(RelabelError):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.audit.exports import CHOICES, CSV_NAME
+from hf_relabel.builders.audit.names import Names, name_key
 from hf_relabel.builders.audit.sample import SAMPLE_NAME, STRATA_NAME, AuditSample
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.disk.atomic_folder import check_place
@@ -24,6 +26,7 @@ TRUTH = "truth"
 """The person that a truth file stands for."""
 
 _MOST_CHARACTERS = 10_000_000
+_LINE_ENDS = re.compile(r"\r\n?|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,13 @@ def read_answers(path: str | Path, sample: AuditSample) -> list[Answer]:
         BadRow: an item is not of this sample, an answer is none of the choices, or a person answers an item twice
             with different answers.
     """
-    path = Path(path)
+    names = Names()
+    answers = _read(Path(path), sample, names)
+    names.tell()
+    return answers
+
+
+def _read(path: Path, sample: AuditSample, names: Names) -> list[Answer]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -63,58 +72,68 @@ def read_answers(path: str | Path, sample: AuditSample) -> list[Answer]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as text in UTF-8: {error}.") from None
     found = _from_json(path, text) if text.lstrip()[:1] in ("[", "{") else _from_csv(path, text)
-    return _checked(path, found, sample)
+    return _checked(path, found, sample, names)
 
 
 def read_all_answers(paths: Sequence[str | Path], sample: AuditSample) -> list[Answer]:
     """The answers in several files, see `read_answers`.
 
     One person may have answered in several files, but not an item in two ways; and where a file names nobody, the name
-    of the file stands for one person only.
+    of the file stands for one person only. Names are compared without regard to case and white space; who is spelt in
+    several ways is told of once.
 
     Raises:
         ConfigError, BadRow: as `read_answers`.
         ConfigError: two files have a person in common who cannot be one person.
     """
     first: dict[tuple[str, str], tuple[Path, Answer]] = {}
+    names = Names()
     for path in map(Path, dict.fromkeys(paths)):
-        for answer in read_answers(path, sample):
+        for answer in _read(path, sample, names):
             earlier, known = first.setdefault((answer.person, answer.id), (path, answer))
-            if earlier != path and (known != answer or answer.person == path.stem == earlier.stem):
+            of_file = {name_key(answer.person), name_key(path.stem), name_key(earlier.stem)}
+            if earlier != path and (known != answer or len(of_file) == 1):
                 how = "differently" if known != answer else "too"
                 raise ConfigError(
                     f"{path}: {_short(answer.person)} answers item {answer.id}, which {earlier} answers {how} under the"
                     " same name. If these are two people, write their names into the column `person`; if it is one,"
                     " keep one answer."
                 )
+    names.tell()
     return [answer for _, answer in first.values()]
 
 
-_Raw = tuple[int, str, str, str | None]
-"""Number of the line or record (from 1), id, person, answer; None cannot tell."""
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """An answer as a file has it: `number` of its row or record, and in CSV the line; a value of None cannot tell."""
+
+    number: int
+    item: str
+    person: str
+    value: str | None
+    line: int | None = None
+
+    def bad(self, path: Path, field: str, found: str, remedy: str) -> BadRow:
+        return BadRow(str(path), self.number, field, found, remedy, line=self.line)
 
 
-def _checked(path: Path, found: Iterator[_Raw], sample: AuditSample) -> list[Answer]:
+def _checked(path: Path, found: Iterator[_Raw], sample: AuditSample, names: Names) -> list[Answer]:
     known = {item.id for item in sample.items}
     answers: dict[tuple[str, str], Answer] = {}
-    for number, item, person, value in found:
+    for raw in found:
+        item, person = raw.item, names.first(raw.person)
         if item not in known:
-            raise BadRow(
-                str(path), number, "id", f"{_short(item)} is not in this sample", "Give the sample it was drawn with."
-            )
-        answer = Answer(item, person, _label(path, number, value))
-        earlier = answers.setdefault((item, person), answer)
-        if earlier != answer:
-            raise BadRow(
-                str(path), number, "answer", f"{_short(person)} answers {item} in two ways", "Keep one of the two."
-            )
+            raise raw.bad(path, "id", f"{_short(item)} is not in this sample", "Give the sample it was drawn with.")
+        answer = Answer(item, person, _label(path, raw))
+        if answers.setdefault((item, person), answer) != answer:
+            raise raw.bad(path, "answer", f"{_short(person)} answers {item} in two ways", "Keep one of the two.")
     return list(answers.values())
 
 
-def _label(path: Path, number: int, value: str | None) -> Label | None:
-    said = " ".join((value or CHOICES[-1]).casefold().split())
+def _label(path: Path, raw: _Raw) -> Label | None:
+    said = " ".join((raw.value or CHOICES[-1]).casefold().split())
     if said not in CHOICES:
-        raise BadRow(str(path), number, "answer", f"{_short(value)} is no answer", f"Answers are {', '.join(CHOICES)}.")
+        raise raw.bad(path, "answer", f"{_short(raw.value)} is no answer", f"Answers are {', '.join(CHOICES)}.")
     return None if said == CHOICES[-1] else Label(said)
 
 
@@ -164,19 +183,21 @@ def _from_csv(path: Path, text: str) -> Iterator[_Raw]:
             raise ConfigError(
                 f"{path} is no file of answers: it is no JSON, and as CSV it lacks the column {min(missing)!r}."
             )
-        for line in reader:
-            answer = (line["answer"] or "").strip()
-            if answer:
-                yield (
-                    reader.line_num,
-                    (line["id"] or "").strip(),
-                    (line.get("person") or "").strip() or path.stem,
-                    answer,
-                )
+        for number, row in enumerate(reader, start=1):
+            if answer := (row["answer"] or "").strip():
+                person = (row.get("person") or "").strip() or path.stem
+                line = reader.line_num - _line_ends(row.values())
+                yield _Raw(number, (row["id"] or "").strip(), person, answer, line)
     except csv.Error as error:
         raise ConfigError(f"{path} cannot be read as CSV: {error}.") from None
     finally:
         csv.field_size_limit(limit)
+
+
+def _line_ends(cells: Iterable[Any]) -> int:
+    """How many are in the cells of a row; those that the first line names no column for are a list."""
+    texts = [text for cell in cells for text in (cell if isinstance(cell, list) else [cell or ""])]
+    return sum(len(_LINE_ENDS.findall(text)) for text in texts)
 
 
 def _dialect(text: str) -> type[csv.Dialect]:
@@ -221,7 +242,7 @@ def _label_studio(path: Path, number: int, task: Mapping[str, Any]) -> Iterator[
             str(path), number, "annotations", f"not as Label Studio exports them ({error!r})", "Export as JSON."
         ) from None
     for person, (_, choice) in last.items():
-        yield number, item, person, choice
+        yield _Raw(number, item, person, choice)
 
 
 def _person(value: Any) -> str:
@@ -241,7 +262,7 @@ def _argilla(path: Path, number: int, record: Mapping[str, Any]) -> Iterator[_Ra
                 "submitted",
                 "ResponseStatus.submitted",
             ):
-                yield number, item, str(response["user_id"]), str(response["value"])
+                yield _Raw(number, item, str(response["user_id"]), str(response["value"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise BadRow(
             str(path), number, "responses", f"not as Argilla exports them ({error!r})", "Export with `to_disk`."

@@ -8,16 +8,17 @@ in which all or none are relevant count with a share of (k + 1/2) / (n + 1) ther
 it is never more than the number of answers. One interval for a part, and not one per stratum added up, because the
 small doubts of many strata would add up to more than the data.
 
-Items on which people are tied count as half an answer of either kind for the estimate; the interval holds whichever way
-they would be decided.
+Items on which people are tied count as half an answer of either kind for the estimates, kappas among them; the interval
+holds whichever way they would be decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hf_relabel.builders.audit.people import GRADES
 from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.judgements import Label
 
@@ -64,24 +65,29 @@ class Answered:
 
     Args:
         labels: what people say together, by item.
-        undecided: items on which they are tied.
+        undecided: by item on which they are tied, the label if the vote went against better.
         seed: of the draws.
     """
 
-    def __init__(self, sample: AuditSample, labels: Mapping[str, Label], undecided: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, sample: AuditSample, labels: Mapping[str, Label], undecided: Mapping[str, Label], seed: int
+    ) -> None:
         import numpy as np
 
         self.sizes = np.array([cell.size for cell in sample.cells], dtype=np.float64)
         self.stratum = np.array([cell.stratum for cell in sample.cells])
         self.outcomes = [stratum.outcome for stratum in sample.strata]
         self.relevant, self.other, self.tied = (np.zeros(len(self.sizes)) for _ in range(3))
-        ties = frozenset(undecided)
+        self.graded = np.zeros((len(self.sizes), len(GRADES)))
         for item in sample.items:
-            if item.id in ties:
+            if item.id in undecided:
                 self.tied[item.cell] += 1
+                for label in (Label.BETTER, undecided[item.id]):
+                    self.graded[item.cell, GRADES.index(label)] += 0.5
             elif item.id in labels:
                 kind = self.relevant if labels[item.id] is Label.BETTER else self.other
                 kind[item.cell] += 1
+                self.graded[item.cell, GRADES.index(labels[item.id])] += 1
         self._chance = np.random.default_rng(seed)
 
     @property
@@ -104,11 +110,22 @@ class Answered:
 
     def expected(self, inside: Mask) -> float:
         """The estimated number of relevant candidates in these cells."""
-        counts = self._counts(inside)
-        shares = (counts.of_relevant + counts.of_tied / 2) / counts.of
-        return float(
-            (counts.relevant + counts.tied / 2 + (counts.sizes - counts.answered) * shares)[counts.sizes > 0].sum()
-        )
+        return float(self.grades(inside)[GRADES.index(Label.BETTER)])
+
+    def grades(self, inside: Mask) -> Values:
+        """The estimated numbers of candidates in these cells that are of each of `GRADES`."""
+        import numpy as np
+
+        sizes, answered = (self._by_stratum(np.where(inside, values, 0.0)) for values in (self.sizes, self.answers))
+        columns = range(len(GRADES))
+        found = np.stack([self._by_stratum(np.where(inside, self.graded[:, at], 0.0)) for at in columns], axis=1)
+        whole = np.stack([self._by_stratum(self.graded[:, at]) for at in columns], axis=1)
+        of = found.copy()
+        for number, others in self._lenders(answered).items():
+            of[number] = whole[others].sum(axis=0)
+        rest = (sizes - answered)[:, None] * of / of.sum(axis=1, keepdims=True)
+        estimated: Values = (found + rest)[sizes > 0].sum(axis=0)
+        return estimated
 
     def number(self, inside: Mask) -> Number:
         """The number of relevant candidates in these cells, with draws for intervals."""
@@ -145,7 +162,6 @@ class Answered:
         return found
 
     def _counts(self, inside: Mask) -> _Counts:
-        """Where a stratum has no answer in the part, the share comes from all of the stratum, else of its verdict."""
         import numpy as np
 
         sizes, answered, relevant, tied = (
@@ -154,13 +170,22 @@ class Answered:
         )
         of, of_relevant, of_tied = answered.copy(), relevant.copy(), tied.copy()
         whole = [self._by_stratum(values) for values in (self.answers, self.relevant, self.tied)]
-        for number in np.flatnonzero(of == 0):
-            alike = [outcome is self.outcomes[number] for outcome in self.outcomes]
-            for others in (np.arange(len(of)) == number, np.array(alike), np.ones(len(of), dtype=bool)):
-                if whole[0][others].sum():
-                    of[number], of_relevant[number], of_tied[number] = (values[others].sum() for values in whole)
-                    break
+        for number, others in self._lenders(answered).items():
+            of[number], of_relevant[number], of_tied[number] = (values[others].sum() for values in whole)
         return _Counts(sizes, answered, relevant, tied, of, of_relevant, of_tied)
+
+    def _lenders(self, answered: Values) -> dict[int, Mask]:
+        """Where a stratum has no answer in a part, its share comes from all of the stratum, else of its verdict."""
+        import numpy as np
+
+        answers, found = self._by_stratum(self.answers), {}
+        for number in np.flatnonzero(answered == 0):
+            alike = [outcome is self.outcomes[number] for outcome in self.outcomes]
+            for others in (np.arange(len(answers)) == number, np.array(alike), np.ones(len(answers), dtype=bool)):
+                if answers[others].sum():
+                    found[int(number)] = others
+                    break
+        return found
 
     def _by_stratum(self, values: Values) -> Values:
         import numpy as np

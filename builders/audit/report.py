@@ -12,11 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.estimation import Answered, Number
 from hf_relabel.builders.audit.figures import DIGITS, Estimate, Measured, Settled, count, line
+from hf_relabel.builders.audit.names import with_one_name_each
 from hf_relabel.builders.audit.people import GRADES, agreement, consensus, kappa
 from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.errors import ConfigError
@@ -39,6 +41,8 @@ _NOISE = 1e-6
 """Of floats, which must not move an end by a digit."""
 LEAST_ANSWERS = 20
 """A subset has figures of its own from so many answers on."""
+_NAMED = 20
+"""Subsets without figures that are named in a text."""
 WHAT_COLUMNS_MEAN = """\
 called better: by the judges, that is relevant and at least as good as the
 ground truth. precision: how many of those people call so too; recall: how many
@@ -61,6 +65,7 @@ class AuditReport(Shown):
         truth: by item, whether people find it relevant and at least as good as the ground truth.
         weights: by item of `truth`, how many candidates its answer stands for.
         prevalence: share of the candidates that are relevant.
+        few_answers: subsets without figures of their own, and how many answers each has: fewer than `LEAST_ANSWERS`.
         undecided: items on which people are tied; intervals hold whichever way they would be decided.
         unanswered_strata: strata without an answer, and `unanswered_candidates` in them.
         calibrated: whether the verdicts follow the thresholds of an earlier audit.
@@ -69,6 +74,7 @@ class AuditReport(Shown):
     verdict: Measured
     judges: tuple[Measured, ...]
     subsets: tuple[Measured, ...]
+    few_answers: Mapping[str, int]
     settled: tuple[Settled, ...]
     prevalence: Estimate
     people: Mapping[str, Any]
@@ -88,6 +94,7 @@ class AuditReport(Shown):
             "verdict": self.verdict.to_dict(),
             "judges": [judge.to_dict() for judge in self.judges],
             "subsets": [subset.to_dict() for subset in self.subsets],
+            "few_answers": dict(self.few_answers),
             "settled": [settled.to_dict() for settled in self.settled],
             "prevalence": self.prevalence.to_dict(),
             "people": dict(self.people),
@@ -111,6 +118,8 @@ class AuditReport(Shown):
         ]
         if self.subsets:
             parts.append(text_table([line(each) for each in self.subsets], ["subset", *header[1:]], floatfmt=".3f"))
+        if self.few_answers:
+            parts.append(_few(self.few_answers))
         if len(self.settled) > 1:
             rows = [
                 [each.name, each.candidates, each.false_negatives, str(each.precision), count(each.missed)]
@@ -156,6 +165,7 @@ def audit_report(sample: AuditSample, answers: Sequence[Answer], *, seed: int = 
     Raises:
         ConfigError: nobody answered, or a library is missing.
     """
+    answers = with_one_name_each(answers)
     labels, undecided = consensus(answers)
     if not labels and not undecided:
         raise ConfigError("There is no answer yet: the column `answer` is empty, or nothing was submitted.")
@@ -165,7 +175,9 @@ def audit_report(sample: AuditSample, answers: Sequence[Answer], *, seed: int = 
 class Reporting:
     """Works out the figures. `audit_report` puts them together."""
 
-    def __init__(self, sample: AuditSample, labels: Mapping[str, Label], undecided: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, sample: AuditSample, labels: Mapping[str, Label], undecided: Mapping[str, Label], seed: int
+    ) -> None:
         self.sample, self.labels, self.undecided = sample, labels, undecided
         self.answered = Answered(sample, labels, undecided, seed)
         self.weights = self.answered.weights()
@@ -176,10 +188,14 @@ class Reporting:
         strata = self.sample.strata
         silent = [stratum for stratum, is_silent in zip(strata, self.answered.silent(), strict=True) if is_silent]
         labelled = [item for item in self.sample.items if item.id in self.labels]
+        subsets = list(self._subsets())
+        numbers = {name: int(self.answered.answers[inside].sum()) for name, inside in subsets}
+        few = {name: number for name, number in numbers.items() if number < LEAST_ANSWERS}
         return AuditReport(
             verdict=self.verdict(),
             judges=tuple(self._judges()),
-            subsets=tuple(self._subsets()),
+            subsets=tuple(self._measured(name, inside, self.verdicts) for name, inside in subsets if name not in few),
+            few_answers=few,
             settled=tuple(self._settled()),
             prevalence=self.prevalence(),
             people=people,
@@ -214,12 +230,11 @@ class Reporting:
             labels = [None if label is None else Label(label) for label in said]
             yield self._measured(name, self._mask([label is not None for label in labels]), labels)
 
-    def _subsets(self) -> Iterator[Measured]:
+    def _subsets(self) -> Iterator[tuple[str, Mask]]:
+        """The cells of each, where there are several."""
         names = sorted({cell.subset for cell in self.sample.cells})
         for name in names if len(names) > 1 else []:
-            inside = self._mask([cell.subset == name for cell in self.sample.cells])
-            if self.answered.answers[inside].sum() >= LEAST_ANSWERS:
-                yield self._measured(name, inside, self.verdicts)
+            yield name, self._mask([cell.subset == name for cell in self.sample.cells])
 
     def _settled(self) -> Iterator[Settled]:
         stages = [self.sample.strata[cell.stratum].settled_by for cell in self.sample.cells]
@@ -262,12 +277,13 @@ class Reporting:
         )
 
     def _graded(self, inside: Mask, labels: Sequence[Label | None]) -> float | None:
+        """Of the same estimated table as kappa."""
         pairs, weights = [], []
-        for item in self.sample.items:
-            label = labels[item.cell]
-            if inside[item.cell] and item.id in self.labels and label in GRADES:
-                pairs.append((GRADES.index(label), GRADES.index(self.labels[item.id])))
-                weights.append(self._weight(item))
+        for said, label in enumerate(GRADES):
+            here = inside & self._mask([each is label for each in labels])
+            for real, number in enumerate(self.answered.grades(here)):
+                pairs.append((said, real))
+                weights.append(float(number))
         found = kappa(pairs, weights=weights, graded=True)
         return None if found is None else round(found, DIGITS)
 
@@ -281,6 +297,15 @@ class Reporting:
             relevant, size = self.answered.expected(here), float(self.answered.sizes[here].sum())
             table[str(label)] = {"relevant": round(relevant, 2), "other": round(size - relevant, 2)}
         return table
+
+
+def _few(answers: Mapping[str, int]) -> str:
+    named = [f"{name} ({number})" for name, number in list(answers.items())[:_NAMED]]
+    more = f" and {len(answers) - _NAMED:,} more" if len(answers) > _NAMED else ""
+    without = (
+        f"{counted(len(answers), 'subset')} without figures, with fewer than {LEAST_ANSWERS} answers (in brackets)"
+    )
+    return fill(f"{without}: {', '.join(named)}{more}.", 80)
 
 
 def _figures(hits: Any, missed: Any, said: float, candidates: float) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from hf_relabel.builders.audit.strata import (
     stratum_sizes,
 )
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.hashing import feed
 from hf_relabel.builders.journal.keys import storable
 from hf_relabel.builders.rows import Passage
 
@@ -117,9 +118,7 @@ def _hash(candidate: JudgedCandidate, seed: int) -> int:
     row, passage = candidate.row, candidate.row.negative_passages[candidate.position]
     digest = hashlib.blake2b(str(seed).encode(), digest_size=16)
     # The position parts copies: two candidates of a row may have the same docid and text.
-    for text in (row.query_id, row.query, passage.docid, passage.title, passage.text, str(candidate.position)):
-        data = text.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little") + data)
+    feed(digest, row.query_id, row.query, passage.docid, passage.title, passage.text, str(candidate.position))
     return int.from_bytes(digest.digest(), "big")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,13 +79,21 @@ class JudgedShare:
             "without_answer": dict(self.unjudged),
         }
 
-    def check(self, source: str, journal: Journal, min_judged: float | None, by: str = "") -> None:
+    def check(
+        self,
+        source: str,
+        journal: Journal,
+        min_judged: float | None,
+        by: str = "",
+        failure: Callable[[], str | None] = lambda: None,
+    ) -> None:
         """Whether enough was judged to build.
 
         Args:
             source: its name.
             min_judged: the share that must have been; None for `LITTLE`, and a warning where it is less than `ENOUGH`.
             by: the run that was looked at, as messages name it.
+            failure: gives what went wrong first in that run, for the message; None where nothing did.
 
         Raises:
             NotJudged: too little was.
@@ -95,9 +103,9 @@ class JudgedShare:
             self._check_any()
         least = LITTLE if min_judged is None else min_judged
         if least and self.needed and not self.judged:
-            raise NotJudged(self._nothing(source, f"{journal.path} by {by}" if by else str(journal.path), journal))
+            raise NotJudged(self._nothing(source, f"{journal.path} by {by}" if by else str(journal.path), failure))
         if self.judged < least * self.needed:
-            raise NotJudged(self._too_little(f" by {by}" if by else "", journal, least))
+            raise NotJudged(self._too_little(f" by {by}" if by else "", failure, least))
         if min_judged is None and self.share < ENOUGH:
             self.tell(source)
 
@@ -114,11 +122,11 @@ class JudgedShare:
                 self.reasons(),
             )
 
-    def _nothing(self, source: str, where: str, journal: Journal) -> str:
+    def _nothing(self, source: str, where: str, failure: Callable[[], str | None]) -> str:
         found = f"None of the {self.needed:,} candidates of {source} was judged in {where}"
         if self.unjudged["not-reached"] == self.needed:
             return f"{found}: run judge on it, or name another with {argument('journal')}."
-        return f"{found} ({self.reasons()}).{_first_failure(journal)} {self._remedy()}."
+        return f"{found} ({self.reasons()}).{_the_first(failure())} {self._remedy()}."
 
     def _remedy(self) -> str:
         """What makes it more, in one sentence without its full stop."""
@@ -139,10 +147,10 @@ class JudgedShare:
                 f"Nothing was judged: all {self.exempt:,} candidates are of subsets that the judge leaves alone."
             )
 
-    def _too_little(self, by: str, journal: Journal, least: float) -> str:
+    def _too_little(self, by: str, failure: Callable[[], str | None], least: float) -> str:
         return (
             f"Only {self.judged:,} of {counted(self.needed, 'candidate')} were judged{by}: {self.reasons()};"
-            f" {percent(least)} must be.{_first_failure(journal)} {self._remedy()},"
+            f" {percent(least)} must be.{_the_first(failure())} {self._remedy()},"
             f" or build with {argument('min_judged', 0)} to take it as it is."
         )
 
@@ -156,10 +164,12 @@ def judged_enough(
 ) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
     """The rows, and an error after the last, before anything takes its place, where too little of them was judged."""
     outcomes: Counter[tuple[str, str]] = Counter()
+    failure: str | None = None
     for item in items:
         outcomes.update((str(verdict.outcome), verdict.reason) for verdict in item[1])
+        failure = failure or _failure_in(item[1])
         yield item
-    share_of(outcomes).check(source, journal, min_judged, by)
+    share_of(outcomes).check(source, journal, min_judged, by, lambda: failure)
 
 
 def check_any_judged(items: Iterable[tuple[NumberedRow, list[Verdict]]], source: str, journal: Journal) -> None:
@@ -169,11 +179,13 @@ def check_any_judged(items: Iterable[tuple[NumberedRow, list[Verdict]]], source:
         BuildError: nothing was.
     """
     outcomes: Counter[tuple[str, str]] = Counter()
+    failure: str | None = None
     for _, verdicts in items:
         outcomes.update((str(verdict.outcome), verdict.reason) for verdict in verdicts)
+        failure = failure or _failure_in(verdicts)
         if share_of(outcomes).judged:
             return
-    share_of(outcomes).check(source, journal, None)
+    share_of(outcomes).check(source, journal, None, failure=lambda: failure)
 
 
 def share_of(outcomes: Counter[tuple[str, str]]) -> JudgedShare:
@@ -184,7 +196,13 @@ def share_of(outcomes: Counter[tuple[str, str]]) -> JudgedShare:
     return JudgedShare.of(nested)
 
 
-def _first_failure(journal: Journal) -> str:
-    first = next(journal.failures(), None)
-    message = "" if first is None else " ".join(first.message.split())[:200].rstrip(".")
+def _failure_in(verdicts: Iterable[Verdict]) -> str | None:
+    """What is said of the first that failed: verdicts are of one run, while a journal holds those of others too."""
+    unjudged = (verdict for verdict in verdicts if verdict.outcome is Outcome.UNJUDGED)
+    said = (judgement for verdict in unjudged for judgement in verdict.stages if judgement is not None)
+    return next((judgement.rationale for judgement in said if not judgement.label.is_answer), None)
+
+
+def _the_first(failure: str | None) -> str:
+    message = "" if failure is None else " ".join(failure.split())[:200].rstrip(".")
     return f" The first: {message}." if message else ""

@@ -36,6 +36,12 @@ def unanswered_reasons(source: Rows, journal: Journal, run: Mapping[str, Any]) -
     return [(first[reason], number) for reason, number in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
 
 
+def first_failure(source: Rows, journal: Journal, run: Mapping[str, Any]) -> str | None:
+    """What went wrong at the first candidate without an answer; None where nothing did. Arguments as above."""
+    found = (failure for row in judged_rows(source, journal, run) for _, failure in _failures(row))
+    return next((failure.message for failure in found), None)
+
+
 def _failures(judged: JudgedRow) -> Iterator[tuple[bytes, Failure]]:
     row = judged.numbered.row
     for view in judged.views:

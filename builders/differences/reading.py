@@ -21,6 +21,7 @@ from hf_relabel.builders.differences.counts import (
     add,
 )
 from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.hashing import feed
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Change as TechniqueChange
@@ -257,10 +258,7 @@ def passage_digest(passage: Passage) -> str:
 
 
 def digest(*texts: str) -> str:
-    """A digest of a list of texts. Lengths keep ("ab", "c") apart from ("a", "bc")."""
+    """A digest of a list of texts."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
+    feed(digest, *texts)
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from hf_relabel.builders.ground_truth import shown_positives
+from hf_relabel.builders.hashing import feed
 from hf_relabel.builders.judgements import ANSWERS_BY
 from hf_relabel.builders.rows import Passage, Row, subset_key
 
@@ -82,9 +83,9 @@ def _keys(digest: bytes, settings: Mapping[str, Any], row: Row, positions: Seque
         bounds = settings.get("max_positive_tokens"), settings.get("max_passage_chars")
         positives = shown_positives(positives, most, *bounds)
     row_hash = hashlib.blake2b(digest, digest_size=KEY_BYTES // 2)
-    _feed(row_hash, _wording(settings, row), row.query, str(len(positives)), *((row.query_id,) if by == "ids" else ()))
+    feed(row_hash, _wording(settings, row), row.query, str(len(positives)), *((row.query_id,) if by == "ids" else ()))
     for passage in (*positives, *(row.negative_passages if by == "row" else ())):
-        _feed(row_hash, passage.title, passage.text)
+        feed(row_hash, passage.title, passage.text)
     return _of_candidates(row_hash, row, positions, by == "ids")
 
 
@@ -95,9 +96,9 @@ def _wording(settings: Mapping[str, Any], row: Row) -> str:
 
 def _old_keys(digest: bytes, by_ids: bool, row: Row, positions: Sequence[int]) -> list[bytes]:
     row_hash = hashlib.blake2b(digest, digest_size=KEY_BYTES // 2)
-    _feed(row_hash, row.subset, row.query, str(len(row.positive_passages)), *((row.query_id,) if by_ids else ()))
+    feed(row_hash, row.subset, row.query, str(len(row.positive_passages)), *((row.query_id,) if by_ids else ()))
     for passage in row.positive_passages:
-        _feed(row_hash, passage.title, passage.text)
+        feed(row_hash, passage.title, passage.text)
     return _of_candidates(row_hash, row, positions, by_ids)
 
 
@@ -108,17 +109,8 @@ def _of_candidates(row_hash: hashlib.blake2b, row: Row, positions: Sequence[int]
 
 def _candidate_hash(row_hash: hashlib.blake2b, passage: Passage, by_ids: bool) -> bytes:
     candidate_hash = row_hash.copy()
-    _feed(candidate_hash, passage.title, passage.text, *((passage.docid,) if by_ids else ()))
+    feed(candidate_hash, passage.title, passage.text, *((passage.docid,) if by_ids else ()))
     return candidate_hash.digest()
-
-
-def _feed(target: hashlib.blake2b, *texts: str) -> None:
-    # Lengths keep ("ab", "c") apart from ("a", "bc").
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        target.update(len(data).to_bytes(8, "little"))
-        if data:
-            target.update(data)
 
 
 def storable(text: str) -> str:

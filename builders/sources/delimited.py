@@ -35,7 +35,7 @@ _PLAIN_REMEDY = (
 
 
 def read_delimited(file: SourceFile) -> Iterator[tuple[int, Record | BadRow]]:
-    """The rows with the number of the line that each begins in, under the names of the first line.
+    """The rows, numbered from 1 after the line of names: a field may hold line ends, so a row is not always a line.
 
     Lists are read where they are written as JSON (`["a", "b"]`), numbers only in columns of labels and scores. An
     empty cell is null. Tab-separated lines are rows as they stand, quotes and all, as MS MARCO's files want it, unless
@@ -80,9 +80,9 @@ def _is_quoted(file: SourceFile) -> bool:
 def _plain_rows(file: SourceFile, lines: Iterator[str]) -> Iterator[tuple[int, Record | BadRow]]:
     header = _cells(next(lines))
     _check(file, header)
-    for number, line in enumerate(lines, 2):
-        if cells := _cells(line):
-            yield number, _record(file, number, header, cells, _PLAIN_REMEDY)
+    rows = (cells for line in lines if (cells := _cells(line)))
+    for number, cells in enumerate(rows, 1):
+        yield number, _record(file, number, header, cells, _PLAIN_REMEDY)
 
 
 def _cells(line: str) -> list[str]:
@@ -93,24 +93,25 @@ def _cells(line: str) -> list[str]:
 def _rows(file: SourceFile, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, Record | BadRow]]:
     begun: list[str] = []
     reader = csv.reader(_kept(lines, begun), delimiter=delimiter, strict=True)
-    number = 1
+    number, line = 0, 1
     try:
         header = next(reader, [])
         _check(file, header)
-        number = reader.line_num + 1
+        line = reader.line_num + 1
         begun.clear()
         for values in reader:
             if len(begun) > 1 and _are_rows(begun, delimiter, len(header)):
                 raise SourceError(
-                    f"{file.name}: the quote that opens in line {number} closes in line {reader.line_num}, with whole "
+                    f"{file.name}: the quote that opens in line {line} closes in line {reader.line_num}, with whole "
                     f"rows between. Double the quotes that are part of the text. {_REMEDY}"
                 )
             if values:
+                number += 1
                 yield number, _record(file, number, header, values)
-            number = reader.line_num + 1
+            line = reader.line_num + 1
             begun.clear()
     except csv.Error as error:
-        raise SourceError(_broken(file, number, reader.line_num, str(error))) from error
+        raise SourceError(_broken(file, line, reader.line_num, str(error))) from error
 
 
 def _kept(lines: Iterator[str], kept: list[str]) -> Iterator[str]:

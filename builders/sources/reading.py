@@ -38,7 +38,8 @@ PARQUET_BATCH_ROWS = 64
 def read_records(
     file: SourceFile, columns: frozenset[str] | None = None, batch_rows: int = PARQUET_BATCH_ROWS
 ) -> Iterator[tuple[int, Record | BadRow]]:
-    """The records of a file with their numbers, from 1: in JSON lines, CSV and TSV the number of the line.
+    """The records of a file with their numbers, from 1: in JSON lines the number of the line, in CSV and TSV that of
+    the row below the line of names.
 
     A record that cannot be read at all comes as the `BadRow` that says so, so that the caller can skip it.
 

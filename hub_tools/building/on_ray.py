@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.run_choice import telling_of_others, told
+from hf_relabel.builders.cascade.unanswered import first_failure
 from hf_relabel.builders.cascade.verdicts import stages_of_run
 from hf_relabel.builders.configs.counts import Counts
 from hf_relabel.builders.configs.layout import Layout
@@ -164,7 +165,13 @@ class _Steps:
 
 def _check_judged(counts: Counts, source: Source, journal: Journal, settings: BuildSettings, used: Run) -> None:
     with telling_of_others(source, journal, used):
-        _share_judged(counts).check(source.name, journal, settings.min_judged, told(used))
+        _share_judged(counts).check(
+            source.name,
+            journal,
+            settings.min_judged,
+            told(used),
+            lambda: first_failure(source, journal, used.settings),
+        )
 
 
 def _share_judged(counts: Counts) -> JudgedShare:

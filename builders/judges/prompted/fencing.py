@@ -16,6 +16,8 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+from hf_relabel.builders.hashing import feed
+
 # Tags of HTML without attributes stay as they are, but for those that are control tokens too: <s>, <img>, <span> …
 _HTML = frozenset(
     """
@@ -122,8 +124,5 @@ def fence_key(row_digest: bytes, texts: Iterable[str]) -> str:
 def digest_of(*texts: str) -> bytes:
     """32 bytes that stand for these texts in this order, the same on every machine."""
     digest = hashlib.blake2b(digest_size=32)
-    for text in texts:
-        encoded = text.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "big"))
-        digest.update(encoded)
+    feed(digest, *texts, order="big")
     return digest.digest()

@@ -20,6 +20,7 @@ from typing import Self
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
+from hf_relabel.builders.audit.names import name_key
 from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.hub_tools.space.data.browsing import Browser
@@ -271,13 +272,14 @@ class Adjudication:
     def _order(self, person: str) -> list[Item]:
         """The items in the order in which this person is asked, which is nobody else's."""
         sample = self._ready()
-        known = self._orders.get(person)
+        key = name_key(person)
+        known = self._orders.get(key)
         if known is None:
 
             def place(item: Item) -> bytes:
-                return hashlib.blake2b(f"{person}\0{item.id}".encode("utf-8", "replace"), digest_size=16).digest()
+                return hashlib.blake2b(f"{key}\0{item.id}".encode("utf-8", "replace"), digest_size=16).digest()
 
-            known = self._orders[person] = sorted(sample.items, key=place)
+            known = self._orders[key] = sorted(sample.items, key=place)
         return known
 
     def _question(self, person: str, number: int, item: Item) -> Question:

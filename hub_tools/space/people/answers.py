@@ -30,6 +30,7 @@ from typing import Any
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
+from hf_relabel.builders.audit.names import name_key
 from hf_relabel.builders.disk.atomic_file import sync_folder
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Label
@@ -135,7 +136,10 @@ def line_of(event: Event) -> bytes:
 
 
 class Answers:
-    """Events, and what follows from them. The same events give the same answers, in whatever order they come."""
+    """Events, and what follows from them. The same events give the same answers, in whatever order they come.
+
+    `Anna` and `anna` are one person, see `builders.audit.names`.
+    """
 
     def __init__(self) -> None:
         self._events: set[Event] = set()
@@ -151,18 +155,18 @@ class Answers:
             return False
         self._events.add(event)
         if event.action == UNDO:
-            self._undone.add((event.person, event.undoes))
+            self._undone.add((name_key(event.person), event.undoes))
         else:
-            self._people.setdefault(event.person, {}).setdefault(event.item, []).append(event)
+            self._people.setdefault(name_key(event.person), {}).setdefault(event.item, []).append(event)
         return True
 
     def people(self) -> list[str]:
         """Who has an answer that stands, by name."""
-        return sorted(person for person in self._people if self.of(person))
+        return sorted(self._name(key) for key in self._people if self.of(key))
 
     def of(self, person: str) -> dict[str, Event]:
         """A person's answers that stand, by item."""
-        items = self._people.get(person, {})
+        items = self._people.get(name_key(person), {})
         standing = {item: self._standing(events) for item, events in items.items()}
         return {item: event for item, event in standing.items() if event is not None}
 
@@ -173,7 +177,7 @@ class Answers:
 
     def last_undone(self, person: str, item: str) -> Event | None:
         """The last answer to an item that the person took back, where none of theirs stands."""
-        events = self._people.get(person, {}).get(item, [])
+        events = self._people.get(name_key(person), {}).get(item, [])
         return None if self._standing(events) else max(events, key=_order, default=None)
 
     def answered(self, items: Collection[str]) -> int:
@@ -183,14 +187,18 @@ class Answers:
     def to_audit(self, items: Collection[str]) -> list[Answer]:
         """All answers that stand to these items, as audits take them."""
         return [
-            Answer(item, person, None if event.answer == CHOICES[-1] else Label(event.answer))
-            for person in sorted(self._people)
-            for item, event in sorted(self.of(person).items())
+            Answer(item, self._name(key), None if event.answer == CHOICES[-1] else Label(event.answer))
+            for key in sorted(self._people)
+            for item, event in sorted(self.of(key).items())
             if item in items
         ]
 
+    def _name(self, key: str) -> str:
+        """The spelling that came first, whatever order the events came in."""
+        return min((event for events in self._people[key].values() for event in events), key=_order).person
+
     def _standing(self, events: Iterable[Event]) -> Event | None:
-        kept = [event for event in events if (event.person, event.event) not in self._undone]
+        kept = [event for event in events if (name_key(event.person), event.event) not in self._undone]
         return max(kept, key=_order, default=None)
 
 

@@ -28,6 +28,7 @@ from hf_relabel.builders.audit.exports import (
     export_csv,
     export_label_studio,
 )
+from hf_relabel.builders.audit.report import audit_report
 from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.audit.strata import JudgedCandidate
 from hf_relabel.builders.errors import BadRow, ConfigError, RelabelError
@@ -340,9 +341,14 @@ def test_bad_answers_are_refused_with_their_place(tmp_path: Path) -> None:
     sample = draw([candidate(n, B) for n in range(3)], 3)
     first = sample.items[0].id
     for name, content, message in (
-        ("a.csv", "id,answer\nffff,better\n", r"a.csv, row 2, field 'id': 'ffff' is not in this sample"),
+        ("a.csv", "id,answer\nffff,better\n", r"a.csv, row 1 \(line 2\), field 'id': 'ffff' is not in this sample"),
         ("b.csv", f"id,answer\n{first},maybe\n", r"field 'answer': 'maybe' is no answer"),
-        ("c.csv", f"id,answer\n{first},better\n{first},worse\n", r"row 3.*'c' answers .* in two ways"),
+        ("c.csv", f"id,answer\n{first},better\n{first},worse\n", r"row 2 .*'c' answers .* in two ways"),
+        (
+            "h.csv",
+            f'id,note,answer\n{first},"one\ntwo\r\n",better\n\n{first},"x\ny",maybe\n',
+            r"row 2 \(line 6\), field 'answer'",
+        ),
         ("d.csv", "name,value\n1,2\n", "lacks the column 'answer'"),
         ("e.json", "[{}]", "neither `annotations`"),
         ("f.json", "[[[", "is no JSON"),
@@ -394,3 +400,23 @@ def test_two_files_of_one_name_do_not_become_one_person(tmp_path: Path) -> None:
     assert {(each.person, each.value) for each in read_all_answers([one, two, one], sample)} == {("eva", B), ("eva", W)}
     with pytest.raises(ConfigError, match=r"'eva' answers item .* differently"):
         read_all_answers([one, file("3.csv", f"{ids[0]},irrelevant,eva", named)], sample)
+
+
+def test_a_name_is_one_person_however_it_is_spelt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sample = draw([candidate(n, B) for n in range(4)], 4)
+    ids = [item.id for item in sample.items]
+    one, two = tmp_path / "one.csv", tmp_path / "Two.csv"
+    one.write_text(f"id,answer,person\n{ids[0]},better,Anna \n{ids[1]},worse,anna\n{ids[2]},worse,ANNA\n")
+    two.write_text(f"id,answer,person\n{ids[3]},better,\uff41nna\n")
+
+    found = read_all_answers([one, two], sample)
+
+    assert [(each.id, each.person) for each in found] == [(item, "Anna") for item in ids]
+    assert [record.getMessage() for record in caplog.records] == [
+        r"Taken to be one person: 'Anna' and 'anna' and 'ANNA' and '\uff41nna'."
+    ]
+    two.write_text(f"id,answer,person\n{ids[0]},worse,anna\n")
+    with pytest.raises(ConfigError, match=r"'Anna' answers item .* differently"):
+        read_all_answers([one, two], sample)
+    raw = [Answer(ids[0], "Anna ", B), Answer(ids[0], "anna", B), Answer(ids[1], "ben", B)]
+    assert audit_report(sample, raw).people["people"] == ["Anna", "ben"]

@@ -130,6 +130,33 @@ def test_judges_subsets_and_stages_have_figures_of_their_own() -> None:
         assert word in shown
 
 
+def test_both_kappas_count_ties_by_one_rule() -> None:
+    """Where people and judges say better or irrelevant only, quadratic weights change nothing."""
+    candidates, truth = population(900)
+    sample = draw([each for each in candidates if each.outcome is not Outcome.DOUBTFUL], 200)
+    anna = {answer.id: answer.value for answer in answers_from_truth(truth, sample)}
+    found_better = [item.id for item in sample.items if item.outcome is Outcome.FALSE_NEGATIVE]
+    ben = anna | {item: I if anna[item] is B else B for item in found_better[::3]}
+    said = [Answer(item, name, value) for name, each in (("anna", anna), ("ben", ben)) for item, value in each.items()]
+
+    verdict = audit_report(sample, said).verdict
+
+    assert verdict.kappa.value == pytest.approx(verdict.kappa_graded)
+    assert verdict.kappa.value != pytest.approx(audit_report(sample, said[: len(anna)]).verdict.kappa.value)
+
+
+def test_subsets_with_few_answers_are_named_with_their_number() -> None:
+    candidates = [candidate(n, (B, I)[n % 2], subset="large" if n < 60 else f"small{n % 3}") for n in range(70)]
+    sample = draw(candidates, 70)
+
+    found = audit_report(sample, [Answer(item.id, "anna", B) for item in sample.items])
+
+    assert [each.name for each in found.subsets] == ["large"]
+    assert found.to_dict()["few_answers"] == {"small0": 4, "small1": 3, "small2": 3}
+    text = " ".join(found.to_text().split())
+    assert "3 subsets without figures, with fewer than 20 answers (in brackets): small0 (4), small1 (3)" in text
+
+
 def test_without_an_answer_there_is_nothing_to_report() -> None:
     sample = draw([candidate(n, B) for n in range(3)], 3)
     with pytest.raises(ConfigError, match="no answer yet"):

@@ -179,14 +179,14 @@ def test_ids_keep_their_digits_and_lists_are_read_where_they_are_json(tmp_path: 
     assert (first.query_id, second.query_id) == ("007", "1.10")
     assert [passage.text for passage in first.negative_passages] == ["no", "never"]
     pd.DataFrame({"query": ["q"], "pos": [["yes"]], "neg": [["no"]]}).to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(BadRow, match=r"row 2, field 'pos': a list that is written as text and is not JSON.*to_json"):
+    with pytest.raises(BadRow, match=r"row 1, field 'pos': a list that is written as text and is not JSON.*to_json"):
         rows_of(tmp_path / "p.csv")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("anchor,positive,negative\na,b,c\nd,e\n", r"row 3, field '\(the whole row\)': 2 fields where .* names 3"),
+        ("anchor,positive,negative\na,b,c\nd,e\n", r"row 2, field '\(the whole row\)': 2 fields where .* names 3"),
         ('anchor,positive,negative\na,"b,c\nd,e,f\n', "a quote that opens in the row of line 2 is never closed"),
         ('anchor,positive,negative\na,"b" said,c\n', "the quotes are broken at line 2"),
         ("anchor,anchor,negative\na,b,c\n", "the first line names 'anchor' twice"),

@@ -99,8 +99,16 @@ def test_an_empty_cell_is_no_passage(tmp_path: Path) -> None:
     path.write_text("query,positive,negative_1,negative_2\nq,yes,no,\nq2,yes,,no\n", encoding="utf-8")
     assert [[passage.text for passage in row.negative_passages] for row in rows(path)] == [["no"], ["no"]]
     path.write_text("query,positive,negative\nq,yes,no\nq2,yes,\n", encoding="utf-8")
-    with pytest.raises(BadRow, match=r"row 3.*null where text is needed"):
+    with pytest.raises(BadRow, match=r"row 2.*null where text is needed"):
         rows(path)
+
+
+def test_a_row_of_a_table_is_told_by_its_number_whatever_lines_its_fields_hold(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('query,positive,negative\n"q\n1",yes,no\n\nq2,"y\ne\ns",no\nq3,yes,\n', encoding="utf-8")
+    with pytest.raises(BadRow, match=r"rows\.csv, row 3, field") as found:
+        rows(path)
+    assert found.value.number == 3
 
 
 @pytest.mark.parametrize("wrong", [["x", "Alice wrote the whole thing"], [{"text": "Alice wrote the whole thing"}]])

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
+from hf_relabel.builders.cascade.unanswered import first_failure
 from hf_relabel.builders.configs.build_notes import build_notes
 from hf_relabel.builders.configs.writing import BuildReport
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.commands.build_command import command as build
@@ -154,6 +156,22 @@ def test_rows_that_a_truth_file_lacks_have_a_reason_of_their_own(
     )
     assert run(["build", "mined.jsonl", "--out", "all", "--json", "--allow-unjudged"]) == 0
     assert json.loads(capsys.readouterr().out)["judged"]["without_answer"]["unknown"] == 6
+
+
+def test_what_failed_first_is_of_the_run_that_is_built(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "few.jsonl").write_text('{"query_id": "q100", "false_negatives": []}\n')
+    assert run(["judge", "other.jsonl", "--truth", "few.jsonl"]) == 0
+    lines = (place / "truth.jsonl").read_text().splitlines(keepends=True)
+    (place / "truth.jsonl").write_text("".join(lines[:2]))
+    judge("mined.jsonl")
+    with Journal("journal.sqlite") as journal:
+        assert "few.jsonl has no line" in next(journal.failures()).message  # the first of the whole journal
+        assert "truth.jsonl has no line" in str(first_failure(open_source("mined.jsonl"), journal, journal.last_run()))
+    capsys.readouterr()
+    assert run(["build", "mined.jsonl", "--out", "mm", "--run", "2"]) == 5
+    error = capsys.readouterr().err
+    assert "The first: The judge does not know this row: truth.jsonl has no line" in error
+    assert "few.jsonl" not in error.partition("The journal holds")[0]
 
 
 def test_of_what_failed_the_option_of_judge_is_named(place: Path) -> None:

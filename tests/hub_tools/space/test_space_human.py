@@ -121,6 +121,18 @@ def test_the_order_and_repetition_of_events_never_matter(written: list[Event], c
         assert straight.of(person) == shuffled.of(person)
 
 
+def test_a_name_is_one_person_however_it_is_spelt(tmp_path: Path) -> None:
+    log, found, other = EventLog(tmp_path), Answers(), Answers()
+    first = kept(log, "Anna", "a", "better")
+    events = [first, kept(log, "anna ", "a", "worse"), kept(log, "ANNA", "b", "worse")]
+    for event, again in zip(events, reversed(events), strict=True):
+        found.add(event)
+        other.add(again)
+    assert found.people() == other.people() == ["Anna"]
+    assert {item: event.answer for item, event in found.of("aNNa").items()} == {"a": "worse", "b": "worse"}
+    assert {(each.id, each.person) for each in found.to_audit("ab")} == {("a", "Anna"), ("b", "Anna")}
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["anna", "ben", "cleo"]),
