@@ -8,13 +8,13 @@ in which all or none are relevant count with a share of (k + 1/2) / (n + 1) ther
 it is never more than the number of answers. One interval for a part, and not one per stratum added up, because the
 small doubts of many strata would add up to more than the data.
 
-Items on which people are tied count as half an answer of either kind for the estimates, kappas among them; the interval
+Items on which people are tied count as half better and half worse for the estimates, kappas among them; the interval
 holds whichever way they would be decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,13 +65,11 @@ class Answered:
 
     Args:
         labels: what people say together, by item.
-        undecided: by item on which they are tied, the label if the vote went against better.
+        undecided: items on which they are tied.
         seed: of the draws.
     """
 
-    def __init__(
-        self, sample: AuditSample, labels: Mapping[str, Label], undecided: Mapping[str, Label], seed: int
-    ) -> None:
+    def __init__(self, sample: AuditSample, labels: Mapping[str, Label], undecided: Sequence[str], seed: int) -> None:
         import numpy as np
 
         self.sizes = np.array([cell.size for cell in sample.cells], dtype=np.float64)
@@ -79,11 +77,11 @@ class Answered:
         self.outcomes = [stratum.outcome for stratum in sample.strata]
         self.relevant, self.other, self.tied = (np.zeros(len(self.sizes)) for _ in range(3))
         self.graded = np.zeros((len(self.sizes), len(GRADES)))
+        ties = frozenset(undecided)
         for item in sample.items:
-            if item.id in undecided:
+            if item.id in ties:
                 self.tied[item.cell] += 1
-                for label in (Label.BETTER, undecided[item.id]):
-                    self.graded[item.cell, GRADES.index(label)] += 0.5
+                self.graded[item.cell] += [0.5 * (label in (Label.BETTER, Label.WORSE)) for label in GRADES]
             elif item.id in labels:
                 kind = self.relevant if labels[item.id] is Label.BETTER else self.other
                 kind[item.cell] += 1

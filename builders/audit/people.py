@@ -37,7 +37,7 @@ def by_item(answers: Sequence[Answer]) -> dict[str, dict[str, Label]]:
     return {item: each for item, each in told.items() if each}
 
 
-def consensus(answers: Sequence[Answer]) -> tuple[dict[str, Label], dict[str, Label]]:
+def consensus(answers: Sequence[Answer]) -> tuple[dict[str, Label], list[str]]:
     """What people say together: a vote on whether the candidate is better or not.
 
     More than half make it better. Where it is not, it is worse if at least half of them find it relevant. Where the
@@ -45,7 +45,7 @@ def consensus(answers: Sequence[Answer]) -> tuple[dict[str, Label], dict[str, La
     (crowd-kit) if it is clear; of two people who differ, nothing tells who errs.
 
     Returns:
-        The label by item; and of the items that are undecided the label if the vote went against better.
+        The label by item, and the items that are undecided: half call them better, so else they were worse.
 
     Raises:
         ConfigError: somebody answers an item in two ways.
@@ -57,7 +57,7 @@ def consensus(answers: Sequence[Answer]) -> tuple[dict[str, Label], dict[str, La
         settled = _dawid_skene(found)
         votes |= {item: settled.get(item) for item, vote in votes.items() if vote is None}
     labels = {item: _label(list(found[item].values()), vote) for item, vote in votes.items() if vote is not None}
-    return labels, {item: _label(list(found[item].values()), False) for item, vote in votes.items() if vote is None}
+    return labels, [item for item, vote in votes.items() if vote is None]
 
 
 def _better(said: Sequence[Label]) -> bool | None:

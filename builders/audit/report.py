@@ -175,9 +175,7 @@ def audit_report(sample: AuditSample, answers: Sequence[Answer], *, seed: int = 
 class Reporting:
     """Works out the figures. `audit_report` puts them together."""
 
-    def __init__(
-        self, sample: AuditSample, labels: Mapping[str, Label], undecided: Mapping[str, Label], seed: int
-    ) -> None:
+    def __init__(self, sample: AuditSample, labels: Mapping[str, Label], undecided: Sequence[str], seed: int) -> None:
         self.sample, self.labels, self.undecided = sample, labels, undecided
         self.answered = Answered(sample, labels, undecided, seed)
         self.weights = self.answered.weights()

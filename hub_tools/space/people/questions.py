@@ -119,7 +119,7 @@ def _kappas(sample: AuditSample, answers: Sequence[Answer]) -> dict[str, float |
     said = {answer.id: answer.value is Label.BETTER for answer in answers if answer.value is not None}
     items = [item for item in sample.items if item.id in said]
     labels = {id_: Label.BETTER if is_better else Label.IRRELEVANT for id_, is_better in said.items()}
-    weights = Answered(sample, labels, {}, seed=0).weights()
+    weights = Answered(sample, labels, (), seed=0).weights()
     kappas: dict[str, float | None] = {}
     for judge in (VERDICT, *sample.judges):
         seen = [item for item in items if judge == VERDICT or item.labels.get(judge) is not None]

@@ -131,12 +131,12 @@ def test_judges_subsets_and_stages_have_figures_of_their_own() -> None:
 
 
 def test_both_kappas_count_ties_by_one_rule() -> None:
-    """Where people and judges say better or irrelevant only, quadratic weights change nothing."""
+    """Where people and judges say better or worse only, quadratic weights change nothing."""
     candidates, truth = population(900)
-    sample = draw([each for each in candidates if each.outcome is not Outcome.DOUBTFUL], 200)
-    anna = {answer.id: answer.value for answer in answers_from_truth(truth, sample)}
+    sample = draw([each for each in candidates if each.outcome is not Outcome.NEGATIVE], 200)
+    anna = {answer.id: B if answer.value is B else W for answer in answers_from_truth(truth, sample)}
     found_better = [item.id for item in sample.items if item.outcome is Outcome.FALSE_NEGATIVE]
-    ben = anna | {item: I if anna[item] is B else B for item in found_better[::3]}
+    ben = anna | {item: W if anna[item] is B else B for item in found_better[::3]}
     said = [Answer(item, name, value) for name, each in (("anna", anna), ("ben", ben)) for item, value in each.items()]
 
     verdict = audit_report(sample, said).verdict
