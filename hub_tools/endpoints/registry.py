@@ -98,6 +98,14 @@ def _inference_providers(options: EndpointOptions) -> Endpoint:
     )
 
 
+def _run_batch(options: EndpointOptions) -> Endpoint:
+    from hf_relabel.hub_tools.endpoints.dialects.run_batch import RunBatchEndpoint
+
+    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
+    _refuse(options, "run-batch", **unused, model=options.model is not None, provider=options.provider is not None)
+    return RunBatchEndpoint(options.location)
+
+
 def _local(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
 
@@ -112,6 +120,7 @@ DIALECTS: dict[str, Callable[[EndpointOptions], Endpoint]] = {
     "inference-providers": _inference_providers,
     "text-generation": _text_generation,
     "local": _local,
+    "run-batch": _run_batch,
 }
 """How to make an endpoint of each dialect. Others may add theirs."""
 
@@ -138,6 +147,7 @@ def make_endpoint(
             make_endpoint("https://NAME.openai.azure.com", model="DEPLOYMENT")  # Azure OpenAI
             make_endpoint("Qwen/Qwen3-32B", provider="auto")  # Inference Providers
             make_endpoint("local:judge.gguf")  # in this process; the extra `local`
+            make_endpoint("vllm:Qwen/Qwen3-32B")  # for batch files, see hf_relabel.hub_tools.batches
 
     Args:
         url_or_model: URL of a server, a model id on the Hub for Inference Providers, or a GGUF file to serve in this
@@ -168,6 +178,8 @@ def _make_auto(options: EndpointOptions) -> Endpoint:
     if "://" in options.location:
         dialect = _implied_dialect(options)
         return DIALECTS[dialect](options) if dialect else AutoEndpoint(options)
+    if options.location.startswith("vllm:"):
+        return _run_batch(options)
     if _LOCAL.search(options.location):
         return _local(options)
     if _MODEL_ID.fullmatch(options.location):

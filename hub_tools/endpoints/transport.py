@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 10.0
 """For /info, /v1/models and /metrics, which answer at once or not at all."""
+FILE_IDLE_SECONDS = 120.0
+"""Of a file that comes or goes, the longest pause; the whole may take hours."""
 IDLE_SECONDS = 4.0
 """uvicorn, under vLLM and SGLang, drops connections idle for 5 s. Ours go first, so none is dropped while we write."""
 RESPONSE_LIMIT = 32 * 2**20
@@ -119,6 +122,52 @@ class Transport:
         """GET an answer of any content type. Raises EndpointError."""
         body, _ = await self._send("GET", path, None, min(PROBE_SECONDS, self._timeout), json=False)
         return body
+
+    @contextlib.asynccontextmanager
+    async def streamed(
+        self, method: str, path: str, *, data: Any = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A request whose body or answer is a file: the caller reads it, while it lasts.
+
+        Args:
+            path: below the URL; may have a query of its own.
+
+        Raises:
+            EndpointError: it cannot be sent, is refused, or the answer breaks off. A redirect is an answer.
+        """
+        bare, _, query = path.partition("?")
+        url = self._url(bare).update_query(query) if query else self._url(bare)
+        async with self._streamed(self._open(), method, url, data, headers) as got:
+            yield got
+
+    @contextlib.asynccontextmanager
+    async def streamed_elsewhere(
+        self, method: str, url: str, *, data: Any = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The same at an address that the server named, which is told no token and none of its headers."""
+        place = self.base.join(URL(url, encoded=True))
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=self._proxy) as session,
+            self._streamed(session, method, place, data, None) as got,
+        ):
+            yield got
+
+    @contextlib.asynccontextmanager
+    async def _streamed(
+        self, session: aiohttp.ClientSession, method: str, url: URL, data: Any, headers: Mapping[str, str] | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=FILE_IDLE_SECONDS)
+        try:
+            async with session.request(
+                method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+            ) as got:
+                if got.status >= 400:
+                    raise self.status_error(got.status, got.headers, await self._read(got))
+                yield got
+        except TimeoutError:
+            raise self.problem(f"no answer within {FILE_IDLE_SECONDS:g} s to {method} {url.path}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self.problem(_describe(error)) from None
 
     async def close(self) -> None:
         """Close all connections. Safe to call twice; the next request opens new ones."""

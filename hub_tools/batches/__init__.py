@@ -1,0 +1,1 @@
+"""Judging by batch files: the same requests as by a server, written to files, their answers into the same journal."""
