@@ -31,6 +31,7 @@ from hf_relabel.hub_tools.judging.stages import Stage, asks_server
 
 _AT_ONCE = 256
 MOST_REASONS = 20
+_NUMBERS = ("answered", "failed", "again", "known", "foreign", "broken", "prompt_tokens", "completion_tokens")
 
 
 @dataclass(slots=True, repr=False)
@@ -60,6 +61,15 @@ class Collected(Shown):
     reasons: Counter[str] = field(default_factory=Counter)
     labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
 
+    def add(self, other: Collected) -> None:
+        """Add what others held."""
+        for name in (*_NUMBERS, "reasons"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.cost is not None:
+            self.cost = (self.cost or 0.0) + other.cost
+        for label, number in other.labels.items():
+            self.labels[label] += number
+
     def to_text(self) -> str:
         parts = [
             f"{counted(self.answered, 'answer')}",
@@ -72,11 +82,9 @@ class Collected(Shown):
         return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        names: tuple[str, ...] = ("answered", "failed", "again", "known", "foreign", "broken")
-        names += ("prompt_tokens", "completion_tokens", "cost")
         labels = {str(label): number for label, number in self.labels.items()}
         reasons = dict(self.reasons.most_common(MOST_REASONS))
-        return {name: getattr(self, name) for name in names} | {"labels": labels, "reasons": reasons}
+        return {name: getattr(self, name) for name in (*_NUMBERS, "cost")} | {"labels": labels, "reasons": reasons}
 
 
 class Collector:

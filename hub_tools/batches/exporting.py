@@ -95,7 +95,7 @@ def export_batches(
         source, stages, journal, endpoint, model, retry_failed, progress: as for `judge`. The endpoint has OpenAI's
             chat completions, or is `vllm:MODEL`.
         folder: of the batch files; made if missing.
-        limits: how large one file may be.
+        limits: how large one file may be; None for what was said the last time.
 
     Raises:
         ConfigError: a judge asks a server whose requests cannot stand in such files.
@@ -106,7 +106,10 @@ def export_batches(
     ready, opened = as_stages(stages, endpoint=endpoint, model=model), as_source(source)
     opened.check_negatives()
     with as_journal(journal) as kept, Ledger(folder, make=True) as ledger, bars.judging(progress) as told:
-        work = _Exporting(ledger, kept, limits or FileLimits(), retry_failed, told)
+        if limits is not None:
+            ledger.keep_limits(limits.requests, limits.bytes)
+        known = ledger.limits()
+        work = _Exporting(ledger, kept, FileLimits(*known) if known else FileLimits(), retry_failed, told)
         return work.of_stages(opened, ready)
 
 

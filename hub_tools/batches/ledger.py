@@ -37,6 +37,7 @@ _SCHEMA = (
     " start INTEGER NOT NULL, length INTEGER NOT NULL, open INTEGER NOT NULL, about TEXT NOT NULL) WITHOUT ROWID",
     "CREATE INDEX asks_of_file ON asks (file, open)",
     "CREATE TABLE keys (key BLOB PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE limits (requests INTEGER NOT NULL, bytes INTEGER NOT NULL)",
     "CREATE TABLE errors (digest BLOB PRIMARY KEY) WITHOUT ROWID",
 )
 
@@ -180,6 +181,18 @@ class Ledger:
         with self._errors():
             (last,) = self._database.execute("SELECT COALESCE(MAX(number), 0) FROM files").fetchone()
         return int(last) + 1
+
+    def keep_limits(self, requests: int, size: int) -> None:
+        """Remember how large files may be, for those that are written later."""
+        with self._errors():
+            self._database.execute("DELETE FROM limits")
+            self._database.execute("INSERT INTO limits VALUES (?, ?)", (requests, size))
+
+    def limits(self) -> tuple[int, int] | None:
+        """How large files may be, in requests and bytes; None where it was never said."""
+        with self._errors():
+            found: tuple[int, int] | None = self._database.execute("SELECT * FROM limits").fetchone()
+        return found
 
     def set_state(self, file: BatchFile, state: FileState, remote: Remote | None = None) -> None:
         """Note where a file stands, and what the service says of it. A file that is closed waits for no answer."""

@@ -114,9 +114,9 @@ class BatchService:
 
     async def _upload(self, path: Path) -> str:
         with path.open("rb") as file, aiohttp.MultipartWriter("form-data") as form:
-            purpose = form.append(self._ways.purpose, {"Content-Type": "text/plain"})  # type: ignore[arg-type]
+            purpose = form.append(self._ways.purpose, {"Content-Type": "text/plain"})
             purpose.set_content_disposition("form-data", name="purpose")
-            sent = form.append(file, {"Content-Type": "application/jsonl"})  # type: ignore[arg-type]
+            sent = form.append(file, {"Content-Type": "application/jsonl"})
             sent.set_content_disposition("form-data", name="file", filename=path.name)
             headers = {"Content-Type": form.headers["Content-Type"]}
             async with self._transport.streamed("POST", f"{self._path}files", data=form, headers=headers) as got:

@@ -1,4 +1,4 @@
-"""Files of a folder and the batches that a service makes of them: sent once, looked after, fetched when they have ended.
+"""Files of a folder and the batches that a service makes of them: sent once, looked after, fetched when they end.
 
 Each step is noted before the next is taken, so that a process that dies anywhere neither sends a file twice nor forgets
 a batch that will be paid for.
@@ -42,7 +42,7 @@ async def submit(ledger: Ledger, services: Services, told: Told) -> list[BatchFi
     """Send what nobody has yet: files that are new, and those whose batch failed before it began.
 
     A batch that fails as a whole (no credit, more tokens waiting than are allowed) has answered nothing: its file is
-    sent again, by its id where the service still has it.
+    sent again.
 
     Raises:
         EndpointError: the service refuses, or cannot be had. What was sent before stays sent.

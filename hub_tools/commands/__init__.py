@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mine": ("mine", "Find hard negatives for pairs of query and positive, and write rows."),
     "plan": ("plan", "Work out requests, tokens, cost and time before judging."),
     "judge": ("judge", "Judge the hard negatives of a training set into a journal."),
+    "batch": ("batch", "Judge by batch files: half the price at services, or vLLM without a server."),
     "report": ("report", "Report on the judges: bias of position, agreement, cost of each escalation rule."),
     "audit": ("audit", "Draw a blind sample for people, and report what their answers say of the judges."),
     "student": ("student", "Train a cheap offline judge on labels of people or of another judge."),
