@@ -90,9 +90,9 @@ class BatchServiceStub:
         app.router.add_get("/v1/batches", self._list)
         app.router.add_get("/v1/batches/{id}", self._retrieve)
         await self.backend.start()
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         self._ready.set()
@@ -184,7 +184,7 @@ class BatchServiceStub:
     async def _end(self, batch: Batch) -> None:
         if batch.fate == "no_credit":
             batch.status = "failed"
-            words = "Enqueued token limit reached for gpt-batch. Please try again once some batches have been completed."
+            words = "Enqueued token limit reached. Please try again once some batches have been completed."
             batch.errors = [{"code": "token_limit_exceeded", "line": None, "message": words, "param": None}]
             return
         lines = list(_requests(self.files[batch.file_id]))

@@ -16,7 +16,7 @@ import orjson
 
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import InputError
-from hf_relabel.hub_tools.endpoints.transport import error_of_status
+from hf_relabel.hub_tools.endpoints.server_errors import error_of_status, words_of
 from hf_relabel.hub_tools.hub.redaction import short
 
 _OK = 200
@@ -80,10 +80,11 @@ def read_result(line: bytes, name: str) -> Result | None:
 def _error(name: str, status: Any, body: Any, error: Any) -> EndpointError:
     """Without a status the request was never put to the model (`batch_expired`, `batch_cancelled`), or it is not said
     what became of it: it may be asked again."""
-    said = short(_words(error) or _words(body) or "no answer and no reason")
+    told = error or body
+    said = short(_words(told) or "no answer and no reason")
     if isinstance(status, int) and status != _OK:
-        return error_of_status(name, status, said)
-    return EndpointError(f"{name}: {said}", retryable=True)
+        return error_of_status(name, status, said, words_of(orjson.dumps(told))[1])
+    return EndpointError(f"{name}: {said}", kind="broken")
 
 
 def _words(value: Any) -> str:

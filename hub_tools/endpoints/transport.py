@@ -165,9 +165,11 @@ class Transport:
                     raise self.status_error(got.status, got.headers, await self._read(got))
                 yield got
         except TimeoutError:
-            raise self.problem(f"no answer within {FILE_IDLE_SECONDS:g} s to {method} {url.path}") from None
+            raise self.problem(
+                f"no answer within {FILE_IDLE_SECONDS:g} s to {method} {url.path}", "timed_out"
+            ) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self.problem(_describe(error)) from None
+            raise self.problem(_describe(error), "unreachable") from None
 
     async def close(self) -> None:
         """Close all connections. Safe to call twice; the next request opens new ones."""

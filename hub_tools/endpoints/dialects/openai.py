@@ -76,10 +76,12 @@ class OpenAIEndpoint:
             flavor, azure = "azure", azure_address(url, model)
             model, self._chat_path, self._prefix = model or azure.deployment, azure.chat, ""
             self._asked_model: str | None = azure.deployment
+            self._batch_url = azure.batch_url
             self.transport = Transport(azure.root, token="", headers=azure_headers(url, token), **more)
         else:
             root, self._prefix = split_api_path(url)
             self._chat_path, self._asked_model = f"{self._prefix}chat/completions", None
+            self._batch_url = "/v1/chat/completions"
             self.transport = Transport(root, token=token, **more)
         self.name = self.transport.name
         self._given_model, self._given_flavor = model, cast("Flavor", flavor)
@@ -117,7 +119,7 @@ class OpenAIEndpoint:
     @property
     def batch_url(self) -> str:
         """What the lines of a batch file name as `url`."""
-        return "/v1/chat/completions"
+        return self._batch_url
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
         """See hf_relabel.hub_tools.endpoints.tokens."""

@@ -36,7 +36,7 @@ class RunBatchEndpoint(OpenAIEndpoint):
         """Raises EndpointError: there is no server."""
         raise EndpointError(
             f"{self.name} answers batch files only: `batch export`, then `batch run`. For a server give its URL.",
-            retryable=False,
+            kind="misaddressed",
         )
 
     async def queue_depth(self) -> float | None:
