@@ -25,6 +25,9 @@ Fate = Literal["completed", "expired", "no_credit", "errors", "cancelled"]
 Upload = Literal["fine", "half", "error"]
 Creation = Literal["fine", "lost", "error", "no_credit"]
 """`lost`: the batch is made, and the answer is a 500."""
+Brand = Literal["openai", "azure", "together"]
+"""Whose API: Azure's lies below `/openai`, with `api-version` and `api-key`; Together takes a file at another address
+and tells statuses in capitals (by its documentation and its Python client)."""
 MODEL = "gpt-batch"
 
 
@@ -57,8 +60,9 @@ class BatchServiceStub:
         cut_downloads: so many downloads break off half way.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, backend: Backend, brand: Brand = "openai") -> None:
+        self.backend, self.brand = backend, brand
+        self.prefix = "/openai" if brand == "azure" else "/v1"
         self.fates: list[Fate] = []
         self.uploads: list[Upload] = []
         self.creations: list[Creation] = []
@@ -82,13 +86,15 @@ class BatchServiceStub:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        app = web.Application(client_max_size=2**30)
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/files", self._upload)
-        app.router.add_get("/v1/files/{id}/content", self._content)
-        app.router.add_post("/v1/batches", self._create)
-        app.router.add_get("/v1/batches", self._list)
-        app.router.add_get("/v1/batches/{id}", self._retrieve)
+        app = web.Application(client_max_size=2**30, middlewares=[self._let_in])
+        app.router.add_get(f"{self.prefix}/models", self._models)
+        app.router.add_post(f"{self.prefix}/files", self._upload if self.brand != "together" else self._place)
+        app.router.add_put("/elsewhere/{id}", self._put)
+        app.router.add_post(f"{self.prefix}/files/{{id}}/preprocess", self._preprocess)
+        app.router.add_get(f"{self.prefix}/files/{{id}}/content", self._content)
+        app.router.add_post(f"{self.prefix}/batches", self._create)
+        app.router.add_get(f"{self.prefix}/batches", self._list)
+        app.router.add_get(f"{self.prefix}/batches/{{id}}", self._retrieve)
         await self.backend.start()
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
@@ -99,6 +105,29 @@ class BatchServiceStub:
         await self._stop.wait()
         await runner.cleanup()
         await self.backend.close()
+
+    @web.middleware
+    async def _let_in(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        known = request.query.get("api-version") and request.headers.get("api-key")
+        if self.brand == "azure" and not known:
+            return _error(401, "Access denied due to invalid subscription key or wrong API endpoint.")
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    async def _place(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        assert form["purpose"] == "batch-api"
+        file_id = self._keep(b"")
+        told = {"Location": f"{self.url}/elsewhere/{file_id}", "X-Together-File-Id": file_id}
+        return web.Response(status=302, headers=told)
+
+    async def _put(self, request: web.Request) -> web.Response:
+        assert "Authorization" not in request.headers, "a token is for the service alone"
+        self.files[request.match_info["id"]] = await request.read()
+        return web.Response()
+
+    async def _preprocess(self, request: web.Request) -> web.Response:
+        return web.json_response({"id": request.match_info["id"], "object": "file"})
 
     async def _models(self, request: web.Request) -> web.Response:
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "system"}
@@ -138,15 +167,19 @@ class BatchServiceStub:
             return _error(400, f"Invalid file: {asked['input_file_id']}")
         batch_id, fate = f"batch_{len(self.batches) + 1}", self.fates.pop(0) if self.fates else "completed"
         batch = self.batches[batch_id] = Batch(batch_id, asked["input_file_id"], asked["endpoint"], fate)
-        return _error(500, "Internal error") if how == "lost" else web.json_response(_told(batch))
+        if how == "lost":
+            return _error(500, "Internal error")
+        return web.json_response({"job": self._told(batch)} if self.brand == "together" else self._told(batch))
 
     async def _list(self, request: web.Request) -> web.Response:
-        newest = [_told(batch) for batch in reversed(self.batches.values())]
+        newest = [self._told(batch) for batch in reversed(self.batches.values())]
         ids = [each["id"] for each in newest]
         start = ids.index(request.query["after"]) + 1 if "after" in request.query else 0
         page = newest[start : start + int(request.query.get("limit", 20))]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
         more = start + len(page) < len(newest)
+        if self.brand == "together":
+            return web.json_response(newest)
         listed = {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more}
         return web.json_response(listed)
 
@@ -159,7 +192,7 @@ class BatchServiceStub:
             batch.status, batch.total = "in_progress", self.files[batch.file_id].count(b"\n")
         elif batch.asked == 2:
             await self._end(batch)
-        return web.json_response(_told(batch))
+        return web.json_response(self._told(batch))
 
     def _fault(self) -> web.Response | None:
         status = self.statuses.pop(0) if self.statuses else 200
@@ -179,6 +212,14 @@ class BatchServiceStub:
         request.transport.abort()
         return response
 
+    def _told(self, batch: Batch) -> dict[str, Any]:
+        told = _told(batch)
+        if self.brand != "together":
+            return told
+        return {name: told[name] for name in ("id", "endpoint", "input_file_id", "output_file_id", "error_file_id")} | {
+            "status": batch.status.upper()
+        }
+
     # What becomes of a batch
 
     async def _end(self, batch: Batch) -> None:
@@ -187,7 +228,7 @@ class BatchServiceStub:
             words = "Enqueued token limit reached. Please try again once some batches have been completed."
             batch.errors = [{"code": "token_limit_exceeded", "line": None, "message": words, "param": None}]
             return
-        lines = list(_requests(self.files[batch.file_id]))
+        lines = list(_requests(self.files[batch.file_id], self.brand))
         done = lines if batch.fate in ("completed", "errors") else lines[: len(lines) // 2]
         output, errors = [], [_not_asked(line, batch.fate) for line in lines[len(done) :]]
         for number, line in enumerate(done):
@@ -208,12 +249,12 @@ class BatchServiceStub:
         return chat_body(question, generated, model=MODEL, number=number, openai_style=True)
 
 
-def _requests(content: bytes) -> Iterator[dict[str, Any]]:
+def _requests(content: bytes, brand: Brand) -> Iterator[dict[str, Any]]:
     ids = set()
     for line in content.splitlines():
         request = orjson.loads(line)
         assert request["method"] == "POST"
-        assert request["url"] == "/v1/chat/completions"
+        assert request["url"] == ("/chat/completions" if brand == "azure" else "/v1/chat/completions")
         assert len(request["custom_id"]) <= 64
         assert request["custom_id"] not in ids
         ids.add(request["custom_id"])

@@ -10,6 +10,9 @@ from typing import TypeAlias
 
 from hf_relabel.builders.cascade.rules import Rule
 
+BATCH_PRICE = 0.5
+"""What services charge for a batch, as a share of the price of single requests: OpenAI and Azure half, Together from
+half on (their pages, November 2026)."""
 CHARACTERS_PER_TOKEN = 4.0
 """English text on the tokenizers of Llama, Qwen and GPT models; other languages need more tokens."""
 ROWS_ESCALATED = 0.66

@@ -20,6 +20,7 @@ from hf_relabel.builders.messages.counted import counted as counted_as
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.planning.counting import ProbedRow, StageToPlan, Survey, TokenSample, Usage, survey_source
 from hf_relabel.builders.planning.estimating import (
+    BATCH_PRICE,
     CHARACTERS_PER_TOKEN,
     COMPLETION_TOKENS_PER_CANDIDATE,
     CONFIDENCE,
@@ -43,6 +44,7 @@ class StagePlan:
 
     Attributes:
         cost: US dollars; None without prices.
+        batch_cost: the same by batch files at a service; None where it is not paid for by tokens.
         hours: None where the speed is not known.
         prompt_tokens_range, completion_tokens_range, cost_range: where the totals are with 95 % confidence; None for
             what nobody measured.
@@ -66,6 +68,7 @@ class StagePlan:
     basis: dict[str, str] = field(default_factory=dict)
     asks_server: bool = True
     texts: int | None = None
+    batch_cost: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -80,6 +83,8 @@ class JobPlan(Shown):
         probed: rows that were judged for real to learn what the others will take.
         stages: one for each judge.
         cost_range: None where a part of the cost is assumed.
+        batch_cost: with `batch` instead of `judge`, at services that charge half for it; None where none of it is paid
+            for by tokens.
         unreached: servers that could not be reached, each with the reason: their tokens are counted without them.
     """
 
@@ -93,6 +98,7 @@ class JobPlan(Shown):
     prompt_tokens_range: Range | None = None
     completion_tokens_range: Range | None = None
     cost_range: Range | None = None
+    batch_cost: float | None = None
     unreached: tuple[str, ...] = ()
 
     def to_text(self) -> str:
@@ -202,6 +208,8 @@ def make_plan(
         prompt, completion, cost = prompt + totals.prompt, completion + totals.completion, cost + spent
     priced = any(stage.cost is not None for stage in planned)
     hours = [stage.hours for stage in planned if stage.hours is not None]
+    by_batch = [stage.cost if stage.batch_cost is None else stage.batch_cost for stage in planned]
+    batched = any(stage.batch_cost is not None for stage in planned)
     return JobPlan(
         rows=survey.rows,
         probed=len(probed),
@@ -213,6 +221,7 @@ def make_plan(
         prompt_tokens_range=prompt.range(survey.rows),
         completion_tokens_range=completion.range(survey.rows),
         cost_range=cost.range(survey.rows) if priced else None,
+        batch_cost=sum(part or 0.0 for part in by_batch) if batched else None,
     )
 
 
@@ -350,4 +359,5 @@ def _stage_plan(
         basis=totals.basis,
         asks_server=hasattr(stage.judge, "asks"),
         texts=round(usage.texts) or None,
+        batch_cost=BATCH_PRICE * spent.value if priced and not price_hour else None,
     )

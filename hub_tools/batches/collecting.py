@@ -23,6 +23,7 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.protocols import Ask, PromptJudge
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.shown import Shown
+from hf_relabel.builders.planning.estimating import BATCH_PRICE
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.hub_tools.batches.ledger import BatchFile, Ledger, Line
 from hf_relabel.hub_tools.batches.results import Result, read_results
@@ -241,10 +242,6 @@ class Collector:
         if prices.price_prompt or prices.price_completion:
             spent = (prompt * prices.price_prompt + completion * prices.price_completion) / 1e6
             found.cost = (found.cost or 0.0) + BATCH_PRICE * spent
-
-
-BATCH_PRICE = 0.5
-"""What services charge for a batch, as a share of the price of single requests (OpenAI, Azure; Together: from half)."""
 
 
 def _each_once(results: Iterable[Result | None]) -> dict[str, Result]:

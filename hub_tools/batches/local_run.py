@@ -16,6 +16,8 @@ from hf_relabel.hub_tools.batches.ledger import BatchFile
 MODULE = "vllm.entrypoints.openai.run_batch"
 """Started as a module: the `vllm` command does not find its package in every installation."""
 GRACE_SECONDS = 30.0
+STANDARD_ERROR = 2
+"""Its number, whatever stands for `sys.stderr` here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class LocalRunner:
         unfinished.unlink(missing_ok=True)
         command = self.command(folder, file)
         try:
-            process = subprocess.Popen(command, stdout=sys.stderr.fileno())
+            process = subprocess.Popen(command, stdout=STANDARD_ERROR)
         except OSError as error:
             raise ConfigError(f"{self.python} cannot be started: {error.strerror or error}. Name a Python.") from None
         code = _ended(process)

@@ -193,6 +193,8 @@ def _print(plan: JobPlan, within: float | None) -> None:
     click.echo(f"  completion tokens  {plan.completion_tokens:,}{_within(plan.completion_tokens_range, '{:,.0f}')}")
     if plan.cost is not None:
         click.echo(f"  USD                {plan.cost:,.2f}{_within(plan.cost_range, '{:,.2f}')}")
+    if plan.batch_cost is not None:
+        click.echo(f"  USD by batch files {plan.batch_cost:,.2f}, where a service has them at half the price")
     if plan.hours is not None:
         click.echo(f"  hours              {plan.hours:,.1f}")
     off = plan.off()

@@ -516,6 +516,7 @@ def test_the_command_plans_without_a_server(tmp_path: Path, capfd: pytest.Captur
     (stage,) = found["stages"]
     assert (stage["rows"], found["rows"]) == (10_000_000, 10_000_000)
     assert stage["cost"] == pytest.approx((stage["prompt_tokens"] + 2 * stage["completion_tokens"]) / 1e6)
+    assert found["batch_cost"] == stage["batch_cost"] == pytest.approx(stage["cost"] / 2)
     assert stage["hours"] == pytest.approx((stage["prompt_tokens"] + stage["completion_tokens"]) / 360_000)
     assert stage["basis"]["prompt_tokens"] == "assumed: 4 characters per token"
 
