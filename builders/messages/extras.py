@@ -43,7 +43,7 @@ EXTRAS: dict[str, Extra] = {
     "similarity": Extra(
         "judge offline: the judges similarity, cross-encoder and student",
         _SENTENCE_TRANSFORMERS,
-        commands=("mine", "judge", "judge-bench", "suspects", "run"),
+        commands=("mine", "judge", "judge-bench", "suspects", "batch", "run"),
         names=("CrossEncoderJudge", "SimilarityJudge", "StudentJudge"),
     ),
     "faiss": Extra("search with FAISS while mining (`mine --faiss`)", {"faiss": "faiss-cpu"}, commands=("mine",)),

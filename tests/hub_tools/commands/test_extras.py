@@ -74,7 +74,7 @@ SECOND = {
 ALL = {extra: {**NEEDING.get(extra, {}), **SECOND.get(extra, {})} for extra in (*NEEDING, "faiss")}
 NOTHING = {"inspect", "jobs", "push", "pull", "diff", "log", "push-model"}
 """Commands that need no extra, whatever their options."""
-SOMETIMES = {"build", "run", "plan", "suspects", "judge", "report"}
+SOMETIMES = {"batch", "build", "run", "plan", "suspects", "judge", "report"}
 """Commands that need an extra for what a judge or a step of them needs, which is tested there."""
 FREE = set(
     "apply build_configs conclude diff draw_audit free_findings inspect judge judged_rows judging_report load_job"  # noqa: SIM905
