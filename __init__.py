@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
     from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
     from hf_relabel.builders.judges.prompted.ranking import RankingJudge
+    from hf_relabel.builders.judges.prompted.reranking import RerankJudge
     from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
     from hf_relabel.builders.judges.prompted.spans import SpanJudge
     from hf_relabel.builders.mining.report import MiningReport
@@ -144,6 +145,7 @@ _HOMES = {
     "PointwiseJudge": "builders.judges.prompted.pointwise",
     "PushReport": "hub_tools.releases.push",
     "RankingJudge": "builders.judges.prompted.ranking",
+    "RerankJudge": "builders.judges.prompted.reranking",
     "Recipe": "trainers.recipes.recipe",
     "RelabelError": "builders.errors",
     "RelabeledBuilder": "builders.configs.relabeled_builder",
@@ -265,6 +267,7 @@ __all__ = [
     "ReleaseError",
     "Reply",
     "Request",
+    "RerankJudge",
     "RetrievalEvaluator",
     "Row",
     "RowTrainer",

@@ -28,6 +28,7 @@ class Request:
         json_schema: constrains the reply where the endpoint can (`Endpoint.constrains`); ignored where it cannot.
         stop: stop sequences, at most 4 (the limit of TGI).
         top_logprobs: number of alternatives to report for each token, 0 for no logprobs.
+        documents: texts to be scored against the last message, for servers that rerank; they generate nothing.
         tag: the caller's own, never sent.
     """
 
@@ -38,6 +39,7 @@ class Request:
     json_schema: dict[str, Any] | None = None
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
+    documents: tuple[str, ...] = ()
     tag: Any = field(default=None, compare=False)
 
 

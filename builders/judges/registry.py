@@ -15,6 +15,7 @@ from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
 from hf_relabel.builders.judges.prompted.ranking import RankingJudge
+from hf_relabel.builders.judges.prompted.reranking import RerankJudge
 from hf_relabel.builders.judges.prompted.spans import SpanJudge
 from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.judges.settings import check_number
@@ -27,6 +28,7 @@ JUDGES: dict[str, Callable[..., PromptJudge | BatchJudge]] = {
     "listwise": ListwiseJudge,
     "pointwise": PointwiseJudge,
     "ranking": RankingJudge,
+    "rerank": RerankJudge,
     "similarity": SimilarityJudge,
     "span": SpanJudge,
     "student": StudentJudge,

@@ -94,7 +94,7 @@ _STAGE_OPTIONS = [
         default=None,
         metavar="KIND",
         shell_complete=one_of(judges),
-        help="Judge of the only stage: listwise, pointwise, answer, ranking, span (need --endpoint), or offline"
+        help="Judge of the only stage: listwise, pointwise, answer, ranking, span, rerank (need --endpoint), or offline"
         " similarity, cross-encoder, student (--model), truth (--truth), saved-replies (--replies).",
     ),
     click.option(
@@ -109,7 +109,7 @@ _STAGE_OPTIONS = [
         default="auto",
         show_default=True,
         shell_complete=one_of(dialects),
-        help="How to talk to it: auto, tgi, openai, …",
+        help="How to talk to it: auto, tgi, openai, rerank, …",
     ),
     click.option("--token-env", metavar="NAME", help="Environment variable that holds the token for --endpoint."),
     click.option(
@@ -124,7 +124,7 @@ _STAGE_OPTIONS = [
     click.option(
         "--better",
         type=NumberIn(0, 1),
-        help="Score from which a judge that scores (similarity, cross-encoder, student) calls a candidate better.",
+        help="Score from which a judge that scores (similarity, cross-encoder, rerank, student) calls one better.",
     ),
     click.option("--worse", type=NumberIn(0, 1), help="Score from which it calls it worse; not above --better."),
     click.option("--replies", metavar="FILE", help="For --judge saved-replies: replies that RLHN saved."),
@@ -250,7 +250,7 @@ def source_settings(options: dict[str, Any]) -> SourceSettings:
         raise ConfigError(one_line(error, SourceSettings, _option)) from error
 
 
-SCORING = ("similarity", "cross-encoder", "student")
+SCORING = ("similarity", "cross-encoder", "student", "rerank")
 """Judges that label by thresholds on a score of their own."""
 
 _STAGE_NAMES = (

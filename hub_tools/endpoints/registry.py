@@ -98,6 +98,21 @@ def _inference_providers(options: EndpointOptions) -> Endpoint:
     )
 
 
+def _rerank(options: EndpointOptions) -> Endpoint:
+    from hf_relabel.hub_tools.endpoints.dialects.rerank import RerankEndpoint
+
+    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
+    _refuse(options, "rerank", **unused, provider=options.provider is not None)
+    return RerankEndpoint(
+        options.location,
+        model=options.model,
+        token=options.token,
+        timeout=options.timeout,
+        connections=options.connections,
+        proxy=options.proxy,
+    )
+
+
 def _run_batch(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.run_batch import RunBatchEndpoint
 
@@ -120,6 +135,7 @@ DIALECTS: dict[str, Callable[[EndpointOptions], Endpoint]] = {
     "inference-providers": _inference_providers,
     "text-generation": _text_generation,
     "local": _local,
+    "rerank": _rerank,
     "run-batch": _run_batch,
 }
 """How to make an endpoint of each dialect. Others may add theirs."""

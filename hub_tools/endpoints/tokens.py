@@ -80,8 +80,9 @@ def by_characters() -> TokenCounter:
 
 
 def characters(request: Request) -> int:
-    """Characters of all messages of a request."""
-    return sum(len(message.content) for message in request.messages)
+    """Characters of all messages of a request; a reranker reads them anew with each document."""
+    of_messages = sum(len(message.content) for message in request.messages)
+    return of_messages * max(1, len(request.documents)) + sum(map(len, request.documents))
 
 
 def chat_messages(request: Request) -> list[dict[str, str]]:

@@ -118,12 +118,12 @@ def _members(
         else:
             made = make_judge(kind, **judge_settings)
         # Each has connections of its own, since each is closed when its judge is done.
-        opened = tuple(_endpoint(endpoint) for endpoint in endpoints)
+        opened = tuple(_endpoint(endpoint, reranks=getattr(made, "reranks", False)) for endpoint in endpoints)
         members.append(Member(made, opened, _limits(limits), replies, model))
     return members
 
 
-def _endpoint(settings: EndpointSettings) -> Endpoint:
+def _endpoint(settings: EndpointSettings, *, reranks: bool) -> Endpoint:
     token = None
     if settings.token_env:
         token = os.environ.get(settings.token_env)
@@ -131,7 +131,7 @@ def _endpoint(settings: EndpointSettings) -> Endpoint:
             raise ConfigError(f"The environment variable {settings.token_env} holds no token for {settings.url}.")
     return make_endpoint(
         settings.url,
-        dialect=settings.dialect,
+        dialect="rerank" if reranks and settings.dialect == "auto" else settings.dialect,
         model=settings.model,
         token=token,
         timeout=settings.timeout,

@@ -104,11 +104,24 @@ def check_stages(stages: Sequence[Stage]) -> None:
                     f"Stage {stage.name!r} ({member.judge.kind}) asks a server and has no endpoint. Give it the URL"
                     " of one, such as http://127.0.0.1:8080."
                 )
+            for endpoint in member.endpoints:
+                _check_reranks(stage.name, member.judge, endpoint)
             if member.endpoints and not asks_server(member):
                 raise ConfigError(
                     f"{argument('endpoint')}: the {member.judge.kind} judge asks no server. Leave it out, or name a"
                     " judge that asks one."
                 )
+
+
+def _check_reranks(stage: str, judge_: Judge, endpoint: Endpoint) -> None:
+    """Raises: ConfigError, where a judge asks for scores and its server writes text, or the other way round."""
+    wants, is_one = getattr(judge_, "reranks", False), getattr(endpoint, "reranks", False)
+    if wants and not is_one:
+        raise ConfigError(
+            f"Stage {stage!r}: the {judge_.kind} judge asks a reranker. Give {endpoint.name} the dialect rerank."
+        )
+    if is_one and not wants:
+        raise ConfigError(f"Stage {stage!r}: {endpoint.name} is a reranker, which the {judge_.kind} judge cannot ask.")
 
 
 # Made of what a caller has
@@ -157,7 +170,13 @@ def as_stages(
     return made
 
 
-def as_endpoints(given: Servers | Sequence[Servers] | None, model: str | None = None) -> tuple[Endpoint, ...]:
+def _endpoints_for(judge_: Judge, given: Any, model: str | None) -> tuple[Endpoint, ...]:
+    return as_endpoints(given, model, dialect="rerank" if getattr(judge_, "reranks", False) else "auto")
+
+
+def as_endpoints(
+    given: Servers | Sequence[Servers] | None, model: str | None = None, *, dialect: str = "auto"
+) -> tuple[Endpoint, ...]:
     """Endpoints of their URLs, of what else `make_endpoint` takes, or as they are.
 
     Raises:
@@ -166,12 +185,12 @@ def as_endpoints(given: Servers | Sequence[Servers] | None, model: str | None = 
     if given is None:
         return ()
     several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-    return tuple(_as_endpoint(one, model) for one in several)
+    return tuple(_as_endpoint(one, model, dialect) for one in several)
 
 
-def _as_endpoint(given: Any, model: str | None) -> Endpoint:
+def _as_endpoint(given: Any, model: str | None, dialect: str) -> Endpoint:
     if isinstance(given, str):
-        return make_endpoint(given, model=model)
+        return make_endpoint(given, dialect=dialect, model=model)
     if not (hasattr(given, "complete") and hasattr(given, "info")) or isinstance(given, type):
         raise ConfigError(
             f"endpoint: expected a URL such as http://127.0.0.1:8080, or what make_endpoint gives; found {told(given)}."
@@ -209,7 +228,7 @@ def _with_endpoints(stage: Stage, endpoint: Any, model: str | None) -> Stage:
     """A stage with that server for those of its judges that ask one and have none, each with connections of its own,
     since each is closed when its judge is done."""
     served = [
-        replace(member, endpoints=as_endpoints(endpoint, model), model=member.model or model)
+        replace(member, endpoints=_endpoints_for(member.judge, endpoint, model), model=member.model or model)
         if asks_server(member) and not member.endpoints
         else member
         for member in stage.members
