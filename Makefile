@@ -6,6 +6,9 @@
 # make check        lint, types and import contracts
 # make bench        run the benchmarks and print their table (BENCH="--quick" for a smoke run, "--full" for full sizes)
 # make pages        write the pages of the commands anew
+# make real         drive real judge servers with a tiny model: vLLM on CPU, transformers serve, LiteLLM's proxy and llama.cpp,
+#                   each in an environment of its own below .venv-real (6 GB). REAL="vllm --only queue" drives less of them,
+#                   RECORD=1 writes what they answer to tests/real/recorded, which the other tests replay
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,7 +24,7 @@ SHARED := --dist loadfile --no-loadscope-reorder
 # Packages are installed without bytecode: it is written when a module is first imported.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test soak lint types check bench pages clean
+.PHONY: quickstart test soak lint types check bench pages real clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/hf-relabel quickstart
@@ -49,6 +52,16 @@ bench: $(VENV)/.dev
 pages: $(VENV)/.dev
 	$(BIN)/python -m hf_relabel.hub_tools.commands.pages
 
+real: $(VENV)/.dev $(patsubst tests/real/requirements/%.txt,.venv-real/%/.ready,$(wildcard tests/real/requirements/*.txt))
+	$(BIN)/python -m tests.real $(REAL) $(if $(RECORD),--record)
+
+# Beside a CPU build of torch, what pip brings for images and sound does not load.
+.venv-real/%/.ready: tests/real/requirements/%.txt
+	$(PYTHON) -m venv .venv-real/$*
+	.venv-real/$*/bin/python -m pip install --quiet --no-compile $(if $(TORCH_INDEX),--retries 0 --extra-index-url $(TORCH_INDEX)) --requirement $<
+	.venv-real/$*/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
 # torch comes first and by itself: the pinned CPU build. On Linux the package index serves torch with CUDA, several GB of it;
 # TORCH_INDEX is where the CPU build lies (make TORCH_INDEX= to take what the package index has).
 # Nothing is compiled to bytecode beforehand: most modules of torch and its kin are never imported.
@@ -67,4 +80,4 @@ $(VENV)/.dev: $(VENV)/.quickstart
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-real .mypy_cache .ruff_cache .pytest_cache .hypothesis
