@@ -54,7 +54,11 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A server's answer. `text` is untrusted: it is parsed, never run or rendered."""
+    """A server's answer. `text` is untrusted: it is parsed, never run or rendered.
+
+    Attributes:
+        cost: what it and the attempts before it cost, by the prices of the run's limits. The scheduler fills it in.
+    """
 
     text: str
     finish_reason: FinishReason = "stop"
@@ -63,6 +67,7 @@ class Reply:
     model: str = ""
     endpoint: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class EndpointError(RelabelError):
         retryable: whether the same request may succeed later. By default the kind decides.
         status: HTTP status, None where none came.
         retry_after: seconds the server asked to wait, None where it did not.
+        cost: what all attempts at the request cost, as in `Reply`.
     """
 
     exit_code = 3
@@ -130,6 +136,7 @@ class EndpointError(RelabelError):
         self.retryable = kind in _PASSING if retryable is None else retryable
         self.status = status
         self.retry_after = retry_after
+        self.cost = 0.0
 
     @property
     def overloaded(self) -> bool:
@@ -141,6 +148,11 @@ class EndpointError(RelabelError):
         """Whether it says something about the server (counts for the circuit breaker) rather than about this one
         request."""
         return self.kind not in _ABOUT_THE_REQUEST
+
+    @property
+    def is_billed(self) -> bool:
+        """Whether a provider charges for it: it did the work, and we hung up before or could not read what came."""
+        return self.kind == "garbage" or (self.kind == "timed_out" and self.status is None)
 
 
 class Endpoint(Protocol):

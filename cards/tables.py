@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.config_names import SUSPECTS
+from hf_relabel.builders.messages.counted import percent as share_told
 from hf_relabel.builders.readme.configs_readme import totals
 from hf_relabel.builders.readme.markdown import NOTHING, Markdown, as_code, as_text, table
 from hf_relabel.cards.figures.of_data_card import ALL, BINS, MOST_SUBSETS, Spread, spreads
@@ -130,6 +132,15 @@ def suspects_count(manifest: Manifest) -> int | None:
     if not manifest["settings"].get("suspects"):
         return None
     return sum(int(file["rows"]) for path, file in manifest["files"].items() if path.startswith(f"{SUSPECTS}/"))
+
+
+def judged_share(manifest: Manifest) -> Markdown:
+    """How much of what needs a judge got a verdict."""
+    found = JudgedShare.of(manifest["verdicts"]["total"]["outcomes"])
+    if not found.needed:
+        return Markdown("No negative needed a judge.")
+    of = f"{found.judged:,} of the {found.needed:,} negatives that need a judge"
+    return Markdown(f"{of} got a verdict ({share_told(found.share)}).")
 
 
 def failures_table(manifest: Manifest) -> Markdown | None:

@@ -18,10 +18,8 @@ from hf_relabel.builders.messages.counted import counted, percent
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.rows import NumberedRow
 
-ENOUGH = 0.9
-"""With less a build warns, unless it was told how much is enough."""
-LITTLE = 0.5
-"""With less there is none, unless it was told how much is enough."""
+ENOUGH = 0.95
+"""With less judging fails and there is no build, unless they were told how much is enough."""
 WITHOUT_ANSWER = ("failed", "unparsable", "not-reached")
 UNKNOWN = "unknown"
 """Of rows that the judge does not know, such as those that a truth file lacks."""
@@ -91,7 +89,7 @@ class JudgedShare:
 
         Args:
             source: its name.
-            min_judged: the share that must have been; None for `LITTLE`, and a warning where it is less than `ENOUGH`.
+            min_judged: the share that must have been; None for `ENOUGH`.
             by: the run that was looked at, as messages name it.
             failure: gives what went wrong first in that run, for the message; None where nothing did.
 
@@ -101,13 +99,11 @@ class JudgedShare:
         """
         if min_judged:
             self._check_any()
-        least = LITTLE if min_judged is None else min_judged
+        least = ENOUGH if min_judged is None else min_judged
         if least and self.needed and not self.judged:
             raise NotJudged(self._nothing(source, f"{journal.path} by {by}" if by else str(journal.path), failure))
         if self.judged < least * self.needed:
             raise NotJudged(self._too_little(f" by {by}" if by else "", failure, least))
-        if min_judged is None and self.share < ENOUGH:
-            self.tell(source)
 
     def tell(self, source: str) -> None:
         """Warn of those that were not judged, where there are any."""

@@ -54,9 +54,11 @@ class LimitSettings(Settings):
     max_attempts: int = Field(default=8, ge=1)
     """So often is a request sent before it counts as failed."""
     deadline: float | None = Field(default=None, gt=0)
-    """Stop after this many seconds."""
+    """Stop when the run, all its judges and stages, has lasted so many seconds. Judges without one have the longest of
+    the others."""
     max_cost: float | None = Field(default=None, gt=0)
-    """Stop before spending more than this."""
+    """Stop before the run, all its judges and stages, has cost more than this. Judges with prices and
+    without a cap have the highest of the others."""
     price_prompt: float = Field(default=0.0, ge=0)
     """Of prompt tokens."""
     price_completion: float = Field(default=0.0, ge=0)

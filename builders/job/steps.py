@@ -78,8 +78,8 @@ class BuildSettings(Settings):
     output_format: Literal["same", "flagembedding", "triplet", "negative-list", "labeled-list"] | None = None
     """Also write each technique in this format (`same`: that of the source), in `formats/` of the folder."""
     min_judged: float | None = Field(default=None, ge=0, le=1)
-    """Refuse to build where a smaller share was judged of what needs a judge: half when not given; 0 takes what there
-    is."""
+    """Refuse to build where a smaller share was judged of what needs a judge: 0.95 when not given; 0 takes what
+    there is. Judging fails below it too."""
     overwrite: bool = False
     """Replace a folder that was built from another source, or from the judgements of another journal."""
 

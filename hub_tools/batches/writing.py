@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
@@ -149,7 +149,7 @@ class BatchWriter:
         """
         stats = RunStats()
         try:
-            async for request in _in_turns(requests):
+            async for request in _in_turns(requests, lambda: self._stopped):
                 await self._write(request)
                 stats.sent += 1
                 if self._stopped:
@@ -209,13 +209,13 @@ class BatchWriter:
             self._path.unlink(missing_ok=True)
 
 
-async def _in_turns(requests: Requests) -> AsyncIterator[Request]:
+async def _in_turns(requests: Requests, stopped: Callable[[], str]) -> AsyncIterator[Request]:
     """The requests, with a turn for the event loop now and then, so that Ctrl-C is heard."""
     feed, wake = feed_of(requests), asyncio.Event()
     feed.attach(wake.set, _REQUESTS_PER_TURN)
     try:
         given = 0
-        while True:
+        while not stopped():
             wake.clear()
             if (request := feed.pull()) is not None:
                 given += 1
@@ -226,5 +226,6 @@ async def _in_turns(requests: Requests) -> AsyncIterator[Request]:
                 return
             else:
                 await wake.wait()
+                await asyncio.sleep(0)  # it may be set already, while rows that are known are skipped
     finally:
         await feed.close()

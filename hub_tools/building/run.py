@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.cascade.judged_share import LITTLE, judged_enough
+from hf_relabel.builders.cascade.judged_share import ENOUGH, judged_enough
 from hf_relabel.builders.cascade.run_choice import run_of, telling_of_others
 from hf_relabel.builders.cascade.run_choice import told as told_run
 from hf_relabel.builders.cascade.suspects import Suspect, suspect_finder
@@ -67,8 +67,8 @@ def build_configs(
         run: number of the run whose judgements to take. None takes the last one that came to its end and judged all of
             this source, or nearly so; where none did, the one that judged most of it.
         min_judged: share of the candidates that must have been judged, of those that need a judge: no copies of a
-            positive, no exempt subsets. None is what the settings say; where they say nothing, less than half is
-            refused, and a warning logged below 0.9. 0 builds whatever there is.
+            positive, no exempt subsets. None is what the settings say; where they say nothing, 0.95. 0 builds
+            whatever there is.
         overwrite: replace that of another source or journal too.
         progress: a bar at a terminal and in a notebook; False for none; or what is called with the rows done so far.
         on_shard: see `write_configs`.
@@ -153,7 +153,7 @@ def _build(
 
 def run_to_build(source: Source, journal: Journal, settings: BuildSettings, number: int | None) -> Run:
     """The run to build from, see `run_of`."""
-    return run_of(source, journal, number, least=LITTLE if settings.min_judged is None else settings.min_judged)
+    return run_of(source, journal, number, least=ENOUGH if settings.min_judged is None else settings.min_judged)
 
 
 def check_earlier(settings: BuildSettings, source: Source, journal: Journal) -> None:

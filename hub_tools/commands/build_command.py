@@ -129,7 +129,7 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     "--min-judged",
     type=NumberIn(0, 1),
     metavar="SHARE",
-    help="Refuse to build where less was judged of what needs a judge, such as 0.9; half when not given.",
+    help="Refuse to build where less was judged of what needs a judge, such as 0.8; 0.95 when not given.",
 )
 @click.option("--allow-unjudged", is_flag=True, help="Build however little was judged: the rest stays as it is.")
 @engine_options

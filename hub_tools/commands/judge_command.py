@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hf_relabel.builders.cascade.judged_share import ENOUGH
 from hf_relabel.builders.errors import JudgingStopped
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.counted import counted, percent
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import fitted, text_table
 from hf_relabel.hub_tools.commands.common import (
+    NumberIn,
     engine_of,
     engine_options,
     json_option,
@@ -62,9 +65,15 @@ worse: relevant, but less so than the ground truth. irrelevant: a true negative.
     "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are kept."
 )
 @click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@click.option(
+    "--min-judged",
+    type=NumberIn(0, 1),
+    metavar="SHARE",
+    help="End with exit code 4 where a smaller share of what was asked got a verdict; 0.95 when not given.",
+)
 @engine_options
 @json_option
-def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any) -> None:
+def command(journal_path: str, retry_failed: bool, min_judged: float | None, as_json: bool, **options: Any) -> None:
     """Judge the hard negatives of SOURCE and keep every judgement in a journal.
 
     A judge calls a negative `better` (relevant, and at least as good as the ground truth: a false negative), `worse`
@@ -81,22 +90,35 @@ def command(journal_path: str, retry_failed: bool, as_json: bool, **options: Any
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
         show_reports(reports, source, journal, as_json)
-    check_some_judged(reports)
+    check_enough_judged(reports, min_judged)
     if not as_json:
         show_next(job.journal)
 
 
-def check_some_judged(reports: Sequence[StageReport]) -> None:
-    """Raises: JudgingStopped, where a judge gave no verdict on anything that it was asked about."""
+def check_enough_judged(reports: Sequence[StageReport], min_judged: float | None) -> None:
+    """Raises: JudgingStopped, where a judge gave no verdict on anything that it was asked about, or on too little."""
+    least = ENOUGH if min_judged is None else min_judged
     for report in reports:
-        if not report.is_answered:
-            without = {name: number for name, number in report.by_label().items() if name not in _ANSWERS}
-            asked = sum(without.values())
-            why = ", ".join(f"{number:,} {name}" for name, number in without.items() if number)
-            raise JudgingStopped(
-                f"{report.name}: none of {counted(asked, 'candidate')} got a verdict ({why}; the reasons are above)."
-                " Nothing can be built of this."
-            )
+        if not report.is_answered or report.share_answered < least:
+            raise JudgingStopped(_too_little(report, least))
+
+
+def _too_little(report: StageReport, least: float) -> str:
+    without = {name: number for name, number in report.by_label().items() if name not in _ANSWERS and number}
+    asked = sum(report.totals.values())
+    answered, of = asked - sum(without.values()), counted(asked, "candidate")
+    why = ", ".join(f"{number:,} {name}" for name, number in without.items())
+    if not answered:
+        return (
+            f"{report.name}: none of {of} got a verdict ({why}; the reasons are above). Nothing can be built of this."
+        )
+    remedy = (
+        f"Ask again with {argument('retry_failed', True)}" if without.keys() - {"unknown"} else "The judge lacks rows"
+    )
+    return (
+        f"{report.name}: only {answered:,} of {of} got a verdict ({percent(report.share_answered)}; {why}; the reasons"
+        f" are above); {percent(least)} must. {remedy}, or take it as it is with {argument('min_judged', 0)}."
+    )
 
 
 def judge_job(

@@ -166,7 +166,12 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
     from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.commands import suspects_command
     from hf_relabel.hub_tools.commands.build_command import show_build
-    from hf_relabel.hub_tools.commands.judge_command import check_some_judged, judge_job, reports_to_dict, show_reports
+    from hf_relabel.hub_tools.commands.judge_command import (
+        check_enough_judged,
+        judge_job,
+        reports_to_dict,
+        show_reports,
+    )
     from hf_relabel.hub_tools.commands.kept_runs import kept_note, runs_folder
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
@@ -183,7 +188,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
         if not as_json:
             show_reports(reports, source, journal, as_json=False)
             click.echo(f"\nJudgements are in {journal.path}; other commands read it with --journal.")
-        check_some_judged(reports)
+        check_enough_judged(reports, job.build.min_judged if job.build else None)
         built = _build(job, source, journal, audited, engine) if job.build else None
         compared = _compare(job) if job.compare else None
         pushed = _push(job, source, journal) if job.push else None

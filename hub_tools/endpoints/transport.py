@@ -197,6 +197,8 @@ class Transport:
         except aiohttp.ClientConnectorCertificateError as error:
             untrusted = f"its certificate is not trusted: {short(str(error))}"
             raise self.problem(untrusted, "unreachable", retryable=False) from None
+        except aiohttp.ClientPayloadError:
+            raise self.problem("the answer broke off") from None
         except (aiohttp.ClientError, OSError) as error:
             raise self.problem(_describe(error), "unreachable") from None
         if got.status != 200:
@@ -343,6 +345,4 @@ def _describe(error: BaseException) -> str:
         return f"no connection: {short(str(error.os_error))}. {_START_IT}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "closed the connection without an answer"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "the answer broke off"
     return short(f"connection failed: {type(error).__name__} {error}")

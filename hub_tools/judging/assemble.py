@@ -23,7 +23,7 @@ from hf_relabel.builders.sources.samples import parse_sample
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
 from hf_relabel.hub_tools.hub.source import open_source
-from hf_relabel.hub_tools.judging.stages import Judge, Member, Stage
+from hf_relabel.hub_tools.judging.stages import Judge, Member, Stage, in_one_run
 
 
 def source_of(settings: SourceSettings, *, pairs: bool = False) -> Source:
@@ -60,7 +60,7 @@ def stages_of(job: Job) -> list[Stage]:
 
 def make_stages(stages: Sequence[StageSettings], names: Sequence[str]) -> list[Stage]:
     """Make stages of their settings, each under its name. Opens no connection yet."""
-    return [_stage(settings, name) for settings, name in zip(stages, names, strict=True)]
+    return in_one_run([_stage(settings, name) for settings, name in zip(stages, names, strict=True)])
 
 
 def _stage(settings: StageSettings, name: str) -> Stage:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from hf_relabel.builders.cascade.verdicts import RunStage
-from hf_relabel.builders.endpoint import EndpointError, EndpointInfo
+from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
+from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 from hf_relabel.hub_tools.judging.stages import (
     Member,
     Stage,
@@ -22,6 +26,9 @@ from hf_relabel.hub_tools.judging.stages import (
 )
 
 _TEMPLATE = "chat_template"
+READY_SECONDS = 2.0
+"""Between two looks whether a server that starts is ready."""
+_logger = logging.getLogger(__name__)
 
 
 def identify(stage: Stage, journal: Journal) -> RunStage:
@@ -85,7 +92,7 @@ async def _infos(member: Member) -> list[EndpointInfo]:
     last_error: EndpointError | None = None
     for endpoint in member.endpoints:
         try:
-            infos.append(await endpoint.info())
+            infos.append(await _when_ready(endpoint, member.limits))
         except EndpointError as error:
             last_error = error
         finally:
@@ -96,3 +103,25 @@ async def _infos(member: Member) -> list[EndpointInfo]:
         if not member.model or not is_there:
             raise last_error
     return infos
+
+
+async def _when_ready(endpoint: Endpoint, limits: Limits) -> EndpointInfo:
+    """What a server says of itself, once it is ready: one that loads its model says 503 for minutes.
+
+    Raises:
+        EndpointError: it cannot be had, or is not ready by the time that the limits allow.
+    """
+    patience = min(limits.overload_patience, math.inf if limits.deadline is None else limits.deadline)
+    loop = asyncio.get_running_loop()
+    began, is_told = loop.time(), False
+    while True:
+        try:
+            return await endpoint.info()
+        except EndpointError as error:
+            wait = max(READY_SECONDS, error.retry_after or 0.0)
+            if not error.overloaded or loop.time() + wait - began > patience:
+                raise
+            if not is_told:
+                _logger.warning("%s. Waiting until it is ready.", str(error).rstrip("."))
+                is_told = True
+        await asyncio.sleep(wait)

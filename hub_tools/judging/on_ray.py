@@ -217,7 +217,7 @@ class _Run:
 
         self.journal.checkpoint()
         elsewhere = StagesElsewhere.of(self.job)
-        spent = {name: report.cost for name, report in self.done.items() if report.cost is not None}
+        spent = sum(report.cost or 0.0 for report in self.done.values())
         try:
             actor = start_actor(elsewhere, time.monotonic() - self.began, spent)
         except ray.exceptions.RayActorError:

@@ -93,7 +93,7 @@ class SchedulerActor:
         elapsed, spent: as for `SharedSchedulers`.
     """
 
-    def __init__(self, stages: bytes, elapsed: float, spent: Mapping[str, float]) -> None:
+    def __init__(self, stages: bytes, elapsed: float, spent: float) -> None:
         self._settings, self._elapsed, self._spent = stages, elapsed, spent
         self._schedulers: Any = None  # a SharedSchedulers, from `begin` on
         self._shards: dict[str, list[StageReport]] = {}
@@ -144,7 +144,7 @@ class SchedulerActor:
         return Seen(len(self._over), rows, [report for reports in self._shards.values() for report in reports])
 
 
-def start_actor(elsewhere: StagesElsewhere, elapsed: float, spent: Mapping[str, float]) -> Any:
+def start_actor(elsewhere: StagesElsewhere, elapsed: float, spent: float) -> Any:
     """Start a `SchedulerActor` on this machine, from where the servers can be reached: they were asked who they are.
 
     Raises:

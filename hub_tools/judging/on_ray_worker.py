@@ -19,7 +19,7 @@ from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.piece_surveys import PieceSurvey, row_hash, survey
 from hf_relabel.builders.sources.pieces import Piece, PieceRows
 from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
-from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, Scheduler, Sends
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget, Limits, Scheduler, Sends
 from hf_relabel.hub_tools.judging.on_ray_actor import StagesElsewhere, judge_name
 from hf_relabel.hub_tools.judging.run import judge_of_stage
 from hf_relabel.hub_tools.judging.stage_report import StageReport
@@ -133,9 +133,10 @@ class JudgeShards:
         if reason:
             return ShardReport({}, reason)
         telling = _Telling(self.actor, shard.name)
-        schedule = partial(self._scheduler, shard.name, telling, time.monotonic() - elapsed)
+        budget = Budget(elapsed=elapsed)
+        schedule = partial(self._scheduler, shard.name, telling, budget)
         try:
-            self._judge(shard, self.stages, telling, schedule)
+            self._judge(shard, self.stages, telling, schedule, budget)
         except JudgingStopped as stopped:
             stats = getattr(stopped, "stats", None)
             return ShardReport(telling.reports, stats.stopped if stats is not None else str(stopped))
@@ -143,7 +144,9 @@ class JudgeShards:
             telling.end()
         return ShardReport(telling.reports)
 
-    def _judge(self, shard: Shard, stages: Sequence[Stage], telling: _Telling, schedule: Callable[..., Sends]) -> None:
+    def _judge(
+        self, shard: Shard, stages: Sequence[Stage], telling: _Telling, schedule: Callable[..., Sends], budget: Budget
+    ) -> None:
         rows = ShardRows(self.source, shard)
         path = self.folder / f"{shard.name}.sqlite"
         whole = Journal(self.whole, write=False, frozen=True)
@@ -164,14 +167,15 @@ class JudgeShards:
                         retry_failed=self.retry_failed,
                         progress=telling,
                         schedule=partial(schedule, name),
+                        budget=budget,
                     )
 
     def _scheduler(
-        self, shard: str, telling: _Telling, began: float, judge: str, endpoints: Sequence[Endpoint], limits: Limits
+        self, shard: str, telling: _Telling, budget: Budget, judge: str, endpoints: Sequence[Endpoint], limits: Limits
     ) -> Sends:
-        if limits.max_cost is None and all(isinstance(one, LocalEndpoint) for one in endpoints):
+        if not limits.is_priced and all(isinstance(one, LocalEndpoint) for one in endpoints):
             # A model in this process is nobody else's server.
-            own = telling.own = Scheduler(endpoints, limits, elapsed=time.monotonic() - began)
+            own = telling.own = Scheduler(endpoints, limits, budget=budget)
             return own
         return RemoteScheduler(_Desk(self.actor), judge=judge, shard=shard)
 

@@ -15,7 +15,7 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
-from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget, Limits
 from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
 from hf_relabel.hub_tools.judging.stage_run import Schedule, StageRun
@@ -110,7 +110,7 @@ def judge_stages(
     Args:
         run_stages: whom the journal knows the stages' judges as, see `identify`.
     """
-    exempt = exempt_subsets(stages)
+    exempt, budget = exempt_subsets(stages), Budget()
     return [
         judge_of_stage(
             source,
@@ -121,6 +121,7 @@ def judge_stages(
             exempt=exempt,
             retry_failed=retry_failed,
             progress=progress,
+            budget=budget,
         )
         for number, stage in enumerate(stages, start=1)
         for member in range(len(stage.members))
@@ -145,6 +146,7 @@ def judge_of_stage(
     retry_failed: bool = False,
     progress: Progress | None = None,
     schedule: Schedule | None = None,
+    budget: Budget | None = None,
 ) -> StageReport:
     """Let one judge of the last of some stages judge what the journal has no answer of its for.
 
@@ -153,6 +155,7 @@ def judge_of_stage(
         member: which judge of the stage.
         exempt: subsets that nobody is asked about, those of later stages too.
         schedule: what sends the requests; None for a scheduler of its own.
+        budget: of the run that this is a part of; None for one of its own.
 
     Raises:
         As `judge` does.
@@ -167,4 +170,5 @@ def judge_of_stage(
         retry_failed=retry_failed,
         progress=progress,
         schedule=schedule,
+        budget=budget,
     ).run()

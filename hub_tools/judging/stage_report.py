@@ -35,7 +35,9 @@ class StageReport(Shown):
         candidates: negatives of the rows: those of `totals` and those of `aside`.
         aside: candidates that this judge is not asked about, by reason, see `ASIDE`.
         prompt_tokens, completion_tokens: of the new replies, so far while it runs.
-        cost: in the currency of the prices, None without prices.
+        untold: replies whose tokens the server did not tell, or not all of them.
+        cost: in the currency of the prices, None without prices. Tokens that were not told are counted at an estimate,
+            and so are attempts that failed and are billed.
     """
 
     name: str
@@ -49,6 +51,7 @@ class StageReport(Shown):
     fewer_positives: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    untold: int = 0
     cost: float | None = None
     seconds: float = 0.0
     known_labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
@@ -75,6 +78,13 @@ class StageReport(Shown):
         """Whether something got a verdict, or nothing was to get one."""
         totals = self.totals
         return any(totals[label] for label in totals if label.is_answer) or not any(totals.values())
+
+    @property
+    def share_answered(self) -> float:
+        """Of what it was asked about, in this run and before, the share with a verdict; 1 where that was nothing."""
+        totals = self.totals
+        asked = sum(totals.values())
+        return sum(number for label, number in totals.items() if label.is_answer) / asked if asked else 1.0
 
     @property
     def has_failures(self) -> bool:

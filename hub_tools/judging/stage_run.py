@@ -7,7 +7,9 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from typing import TypeAlias
 
 from hf_relabel.builders.cascade.rules import Findings, StageAnswers
@@ -21,14 +23,16 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.prompted.base import PromptedJudge
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
-from hf_relabel.builders.judges.protocols import Ask, BatchJudge, PromptJudge
+from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources.findings import free_findings
 from hf_relabel.builders.sources.subsets import is_exempt
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
-from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler, Sends
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget, Limits, RunStats, Scheduler, Sends
 from hf_relabel.hub_tools.endpoints.special_tokens import special_tokens
+from hf_relabel.hub_tools.hub.redaction import short
+from hf_relabel.hub_tools.judging.replies import ReplyReader, Waiting
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
 from hf_relabel.hub_tools.judging.stages import (
     Stage,
@@ -40,17 +44,10 @@ BATCH_SECONDS = 10.0
 FIRST_BATCH_ROWS = 4
 MOST_UNPROVEN = 1_000
 """Failed requests held back until it is known whether the server answers at all."""
+Answered: TypeAlias = tuple[Row, dict[int, bytes], dict[int, Judgement], Reply]
+"""A row, the journal's keys of the candidates that were asked about, what was said of each, and the reply."""
 Schedule: TypeAlias = Callable[[Sequence[Endpoint], Limits], Sends]
 """What makes a scheduler, or what stands for one, for the endpoints of a judge and its limits."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """What a request in flight is about."""
-
-    ask: Ask
-    row: Row
-    keys: dict[int, bytes]
 
 
 class BatchPace:
@@ -89,23 +86,27 @@ class StageRun:
         retry_failed: bool,
         progress: Progress | None,
         schedule: Schedule | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.source, self.journal = source, journal
         self.number, self.run_stages = number, run_stages
         self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
         self.exempt = exempt
-        self.retry_failed, self.progress, self.schedule = retry_failed, progress, schedule
+        self.retry_failed, self.progress = retry_failed, progress
+        self.budget = budget or Budget()
+        self.schedule = schedule or partial(Scheduler, budget=self.budget)
         name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
         self.report = StageReport(name, self.identity.describe())
         self.in_flight: set[bytes] = set()
-        self.interrupted = False
+        self.interrupted = self.hopeless = False
         self.scheduler: Sends | None = None
-        self.unproven: list[tuple[_Waiting, EndpointError]] = []
-        self.answered: list[tuple[_Waiting, dict[int, Judgement], Reply]] = []
+        self.unproven: list[tuple[Waiting, EndpointError]] = []
+        self.answered: list[tuple[Waiting, dict[int, Judgement], Reply]] = []
         self.broken: JournalError | None = None
 
-    def needed(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
-        """Rows with the candidates this stage has no answer for, with their keys by position.
+    def needed(self) -> Iterator[tuple[Row, dict[int, bytes]] | None]:
+        """Rows with the candidates this stage has no answer for, with their keys by position. Now and then None: to
+        skip what is known takes long, and others want to do something meanwhile.
 
         The keys are in flight from then on, until their answers are written down.
         """
@@ -122,6 +123,7 @@ class StageRun:
             for row, keys in zip(rows, missing, strict=True):
                 if keys:
                     yield row, keys
+            yield None
 
     def _set_aside(
         self, batch: Sequence[Row], found: Sequence[tuple[Row, Findings]], views: Sequence[Sequence[StageView]]
@@ -196,9 +198,10 @@ class StageRun:
     def _compute(self, judge: BatchJudge) -> None:
         batch: list[tuple[Row, dict[int, bytes]]] = []
         pace = BatchPace(judge.batch_rows)
-        for item in self.needed():
+        for item in filter(None, self.needed()):
             batch.append(item)
             if len(batch) >= pace.rows:
+                self._check_deadline()
                 with pace.measured(len(batch)):
                     self._compute_batch(judge, batch)
                 batch = []
@@ -206,6 +209,14 @@ class StageRun:
             self._compute_batch(judge, batch)
         if isinstance(judge, TruthJudge):
             judge.warn_of_unmatched()
+
+    def _check_deadline(self) -> None:
+        deadline = self.member.limits.deadline
+        if deadline is not None and self.budget.elapsed > deadline:
+            done = counted(self.report.asked, "candidate")
+            raise JudgingStopped(
+                f"Judging stopped: the deadline of {deadline:g} s has passed ({done} judged in this run)."
+            )
 
     def _compute_batch(self, judge: BatchJudge, batch: Sequence[tuple[Row, dict[int, bytes]]]) -> None:
         results = judge.judge([(row, list(keys)) for row, keys in batch])
@@ -244,11 +255,12 @@ class StageRun:
         return replace(judge, special_tokens=(*judge.special_tokens, *sorted(found)))
 
     async def _ask_servers(self, judge: PromptJudge) -> None:
-        scheduler = self.scheduler = (self.schedule or Scheduler)(self.member.endpoints, self.member.limits)
+        reader = ReplyReader(judge, self.member.limits.give_up_after)
+        scheduler = self.scheduler = self.schedule(self.member.endpoints, self.member.limits)
         try:
             self._stop_on_interrupt()
             stats = await scheduler.run(
-                self._requests(judge), lambda request, result: self._done(judge, scheduler, request, result)
+                self._requests(judge), lambda request, result: self._done(reader, scheduler, request, result)
             )
             self._write()
             self._keep_failures()
@@ -274,24 +286,33 @@ class StageRun:
         if self.scheduler is not None:
             self.scheduler.stop("interrupted")
 
-    def _requests(self, judge: PromptJudge) -> Iterator[Request]:
+    def _requests(self, judge: PromptJudge) -> Iterator[Request | None]:
         constrained = all(endpoint.constrains for endpoint in self.member.endpoints)
-        for row, keys in self.needed():
+        numbers = count()
+        for item in self.needed():
+            if item is None:
+                yield None
+                continue
+            row, keys = item
             for ask in judge.asks(row, list(keys), constrained=constrained):
-                waiting = _Waiting(ask, row, {position: keys[position] for position in ask.positions})
-                yield replace(ask.request, tag=waiting)
+                of_ask = {position: keys[position] for position in ask.positions}
+                yield replace(ask.request, tag=Waiting(ask, row, of_ask, next(numbers)))
 
-    def _done(self, judge: PromptJudge, scheduler: Sends, request: Request, result: Reply | EndpointError) -> None:
-        waiting: _Waiting = request.tag
+    def _done(self, reader: ReplyReader, scheduler: Sends, request: Request, result: Reply | EndpointError) -> None:
+        waiting: Waiting = request.tag
+        self._add_cost(result.cost)
         if isinstance(result, Reply):
             self._keep_failures()
             self._add_tokens(result)
             if not self.answered:
                 asyncio.get_running_loop().call_soon(self._write_or_stop, scheduler)
-            self.answered.append((waiting, dict(judge.read(waiting.ask, result)), result))
+            self.answered.append((waiting, reader.read(waiting, result), result))
+            if reader.hopeless and not self.hopeless:
+                self.hopeless = True  # once: the second time would be without grace
+                scheduler.stop(reader.hopeless)
             return
         self.unproven.append((waiting, result))
-        if not result.blame_server or len(self.unproven) >= MOST_UNPROVEN:
+        if len(self.unproven) >= MOST_UNPROVEN:
             self._keep_failures()
 
     def _write_or_stop(self, scheduler: Sends) -> None:
@@ -310,7 +331,7 @@ class StageRun:
             return
         items = [(waiting.row, waiting.keys, judgements, reply) for waiting, judgements, reply in answered]
         try:
-            self.journal.record_replies(self.identity, items)
+            self._record(items)
         except JournalError as error:
             self.broken = error
             raise
@@ -318,6 +339,23 @@ class StageRun:
             self.in_flight.difference_update(waiting.keys.values())
             self.report.fewer_positives += len(waiting.keys) if waiting.ask.positives_left_out else 0
         self.count(*(judgements for _, judgements, _ in answered))
+
+    def _record(self, items: Sequence[Answered]) -> None:
+        """Where the replies of one turn cannot be written down together, each for itself, and what cannot be written
+        down at all is a failure that says so."""
+        try:
+            self.journal.record_replies(self.identity, items)
+        except JournalError:
+            raise
+        except Exception as error:
+            if len(items) > 1:
+                for item in items:
+                    self._record([item])
+                return
+            ((row, keys, judgements, _),) = items
+            why = f"The reply could not be written down: {type(error).__name__} {short(str(error))}"
+            judgements = dict.fromkeys(judgements, Judgement(Label.FAILED, rationale=why))
+            self.journal.record(self.identity, row, keys, judgements, None)
 
     def _keep_failures(self) -> None:
         """Write down the failures so far. They wait until the server has answered somebody: where it answers nobody
@@ -329,13 +367,15 @@ class StageRun:
         self.unproven.clear()
 
     def _add_tokens(self, reply: Reply) -> None:
-        report, limits = self.report, self.member.limits
+        report = self.report
         report.requests += 1
         report.prompt_tokens += reply.prompt_tokens or 0
         report.completion_tokens += reply.completion_tokens or 0
-        if limits.price_prompt or limits.price_completion:
-            cost = report.prompt_tokens * limits.price_prompt + report.completion_tokens * limits.price_completion
-            report.cost = cost / 1e6
+        report.untold += reply.prompt_tokens is None or reply.completion_tokens is None
+
+    def _add_cost(self, cost: float) -> None:
+        if self.member.limits.is_priced:
+            self.report.cost = (self.report.cost or 0.0) + cost
 
     def _add_usage(self, stats: RunStats) -> None:
         self.report.requests = stats.sent

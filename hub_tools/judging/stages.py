@@ -124,6 +124,27 @@ def _check_reranks(stage: str, judge_: Judge, endpoint: Endpoint) -> None:
         raise ConfigError(f"Stage {stage!r}: {endpoint.name} is a reranker, which the {judge_.kind} judge cannot ask.")
 
 
+def in_one_run(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages with the deadline and the cap of the run for those judges that have none of their own: the longest and
+    the highest of the others'. A cap only where the judge has prices."""
+    given = [member.limits for stage in stages for member in stage.members]
+    deadline = max((limits.deadline for limits in given if limits.deadline is not None), default=None)
+    cap = max((limits.max_cost for limits in given if limits.max_cost is not None), default=None)
+
+    def within(limits: Limits) -> Limits:
+        max_cost = cap if limits.max_cost is None and limits.is_priced else limits.max_cost
+        return replace(limits, deadline=deadline if limits.deadline is None else limits.deadline, max_cost=max_cost)
+
+    return [
+        replace(
+            stage,
+            limits=within(stage.limits),
+            others=tuple(replace(member, limits=within(member.limits)) for member in stage.others),
+        )
+        for stage in stages
+    ]
+
+
 # Made of what a caller has
 
 Judges: TypeAlias = "Stage | Judge | str"
@@ -165,7 +186,7 @@ def as_stages(
             whom = ", ".join(stage.judge.kind for stage in made) or "no judge"
             raise ConfigError(f"endpoint: nobody here needs one ({whom}). Leave it out, or name a judge that asks.")
         made = [_with_endpoints(stage, endpoint, model) for stage in made]
-    made = list(_differently_named(made))
+    made = in_one_run(list(_differently_named(made)))
     check_stages(made)
     return made
 

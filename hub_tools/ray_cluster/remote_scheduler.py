@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hf_relabel.builders.endpoint import EndpointError, Reply, Request
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import OnDone, RunStats
@@ -21,6 +20,8 @@ MOST_AT_ONCE = 16
 """Requests of one exchange: rendering them takes time, and the first should be on their way."""
 FIRST = 2
 """Requests of the first exchange."""
+QUIET_SECONDS = 0.5
+"""While nothing is found to ask, the scheduler is asked so often whether the run is over."""
 SCHEDULER_GONE = "what sends the requests cannot be reached"
 """Why a run stops that has lost its scheduler."""
 
@@ -87,28 +88,35 @@ class RemoteScheduler:
 
     async def run(
         self,
-        requests: Iterable[Request],
+        requests: Iterable[Request | None],
         on_done: OnDone,
         *,
         on_progress: Callable[[RunStats], None] | None = None,
     ) -> RunStats:
         """As `Scheduler.run`, with requests in no hurry to be pulled: few more than can be sent."""
         loop = asyncio.get_running_loop()
-        began, stats = loop.time(), RunStats()
+        began = heard = loop.time()
+        stats = RunStats()
         source, numbered, unanswered = iter(requests), 0, dict[int, Request]()
         room, is_last = FIRST, False
         try:
             while True:
-                new = list(enumerate(islice(source, room), start=numbered))
-                numbered, is_last = numbered + len(new), is_last or len(new) < room
+                pulled, state = _pulled(source, room)
+                is_last = is_last or state == "over"
+                new = list(enumerate(pulled, start=numbered))
+                numbered += len(new)
                 unanswered.update(new)
                 if is_last and not unanswered:
                     return stats
+                if state == "searching" and not unanswered and loop.time() - heard < QUIET_SECONDS:
+                    await asyncio.sleep(0)  # nobody waits, for now
+                    continue
                 plain = [(number, replace(request, tag=None)) for number, request in new]
                 answers = await self._desk.exchange(replace(self._me, requests=plain, is_last=is_last))
                 for number, attempts, result in answers.results:
                     _deliver(stats, unanswered.pop(number), attempts, result, on_done)
-                room, stats.seconds = min(answers.room, MOST_AT_ONCE), loop.time() - began
+                heard = loop.time()
+                room, stats.seconds = min(answers.room, MOST_AT_ONCE), heard - began
                 if on_progress is not None:
                     on_progress(stats)
                 if answers.error is not None:
@@ -122,6 +130,20 @@ class RemoteScheduler:
     def stop(self, reason: str) -> None:
         """Hand nothing more over, after the exchange that is under way."""
         self._stopped = self._stopped or reason
+
+
+def _pulled(source: Iterator[Request | None], room: int) -> tuple[list[Request], Literal["searching", "over", "full"]]:
+    """As many requests as there is room for, or fewer where finding them takes long or where there are no more."""
+    pulled: list[Request] = []
+    while len(pulled) < room:
+        try:
+            request = next(source)
+        except StopIteration:
+            return pulled, "over"
+        if request is None:
+            return pulled, "searching"
+        pulled.append(request)
+    return pulled, "full"
 
 
 def _deliver(stats: RunStats, request: Request, attempts: int, result: Reply | Carried, on_done: OnDone) -> None:

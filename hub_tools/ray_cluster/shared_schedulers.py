@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import JudgingStopped
-from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Lanes, Limits, RunStats, Scheduler
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget, Lanes, Limits, RunStats, Scheduler
 from hf_relabel.hub_tools.ray_cluster.cluster import Carried, carried
 from hf_relabel.hub_tools.ray_cluster.remote_scheduler import MOST_AT_ONCE, SCHEDULER_GONE, Answers, Questions
 
@@ -167,12 +167,12 @@ class _Judge:
 class SharedSchedulers:
     """The schedulers of the judges of a run, each for all workers. Made in the event loop in which they work.
 
-    Judges that ask the same server share what limits it.
+    Judges that ask the same server share what limits it, and all judges share one budget.
 
     Args:
         judges: endpoints and limits, by the judge's name. What nobody asks is not begun.
         elapsed: seconds that count towards the deadlines already.
-        spent: by judge, what is spent already.
+        spent: what is spent already.
     """
 
     def __init__(
@@ -180,11 +180,11 @@ class SharedSchedulers:
         judges: Mapping[str, tuple[Sequence[Endpoint], Limits]],
         *,
         elapsed: float = 0.0,
-        spent: Mapping[str, float] | None = None,
+        spent: float = 0.0,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._settings, self._spent = judges, spent or {}
-        self._began = self._loop.time() - elapsed
+        self._settings = judges
+        self._budget = Budget(spent=spent, elapsed=elapsed, clock=self._loop.time)
         self._lanes = Lanes()
         self._judges: dict[str, _Judge] = {}
         self._forgotten: set[str] = set()
@@ -193,7 +193,7 @@ class SharedSchedulers:
     @property
     def elapsed(self) -> float:
         """Seconds since the run began."""
-        return self._loop.time() - self._began
+        return self._budget.elapsed
 
     async def exchange(self, questions: Questions) -> Answers:
         """See `Desk`."""
@@ -225,9 +225,7 @@ class SharedSchedulers:
             return self._judges[name]
         endpoints, limits = self._settings[name]
         counted = [_Counted(endpoint) for endpoint in endpoints]
-        scheduler = Scheduler(
-            counted, limits, lanes=self._lanes, spent=self._spent.get(name, 0.0), elapsed=self.elapsed
-        )
+        scheduler = Scheduler(counted, limits, lanes=self._lanes, budget=self._budget)
         judge = self._judges[name] = _Judge(scheduler)
         judge.task = self._loop.create_task(scheduler.run(judge.callers, self._done))
         judge.task.add_done_callback(lambda task: self._ended(judge, task))

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.cascade.judged_share import ENOUGH, JudgedShare, check_any_judged
+from hf_relabel.builders.cascade.judged_share import JudgedShare, check_any_judged
 from hf_relabel.builders.config_names import config_names
 from hf_relabel.builders.configs.earlier_build import source_told
 from hf_relabel.builders.configs.layout import VERDICTS
@@ -214,8 +214,7 @@ def _push_source(source: Source, journal: Journal, settings: BuildSettings, push
     with tempfile.TemporaryDirectory(prefix="hf-relabel-push-") as scratch:
         wanted = settings.model_copy(update={"out": str(Path(scratch) / "configs")})
         report = build_configs(source, journal, wanted, on_shard=take, progress=False)
-    if report.judged.share >= ENOUGH:  # of less the build has told
-        report.judged.tell(source.name)
+    report.judged.tell(source.name)
     manifest = _with_default(report.manifest, pusher.about.default)
     additions = {
         path: addition

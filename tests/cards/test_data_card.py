@@ -21,7 +21,7 @@ from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.cards.data_card import CardFacts, example_of, figures, render_card, size_category
-from hf_relabel.cards.tables import cohens_kappa
+from hf_relabel.cards.tables import cohens_kappa, judged_share
 from tests.cards.card_data import Page, facts, manifest, without_false_negatives
 
 
@@ -299,3 +299,14 @@ def test_texts_that_were_cut_are_told_of_and_suspects_are_listed() -> None:
     assert "suspects: 5 positives that judges rank below several candidates" in card
     assert "part of the text" not in Page.of(render_card(facts(), None)).text
     assert "suspects" not in Page.of(render_card(facts(), None)).text
+
+
+def test_a_card_always_says_how_much_was_judged() -> None:
+    assert re.search(
+        r"### Not judged\n\n[\d,]+ of the [\d,]+ negatives that need a judge got a verdict \(",
+        render_card(facts(), None),
+    )
+    outcomes = {"negative": {"": 940}, "duplicate": {"": 7}, "unjudged": {"failed": 10, "unparsable": 50, "exempt": 3}}
+    assert judged_share({"verdicts": {"total": {"outcomes": outcomes}}}) == (
+        "940 of the 1,000 negatives that need a judge got a verdict (94%)."
+    )

@@ -40,7 +40,8 @@ class Feed(Protocol):
         ...
 
 
-Requests: TypeAlias = Iterable[Request] | AsyncIterable[Request] | Feed
+Requests: TypeAlias = Iterable[Request | None] | AsyncIterable[Request] | Feed
+"""An iterable gives None where it has worked for a while and found nothing yet: others get a turn before it goes on."""
 
 
 def feed_of(requests: Requests) -> Feed:
@@ -53,21 +54,25 @@ def feed_of(requests: Requests) -> Feed:
 class IterableFeed:
     """Requests of an iterator."""
 
-    def __init__(self, requests: Iterable[Request]) -> None:
+    def __init__(self, requests: Iterable[Request | None]) -> None:
         self._requests = iter(requests)
+        self._wake: Callable[[], None] = lambda: None
         self.exhausted = False
 
     def attach(self, wake: Callable[[], None], slots: int) -> None:
-        return
+        self._wake = wake
 
     def pull(self) -> Request | None:
         if self.exhausted:
             return None
         try:
-            return next(self._requests)
+            request = next(self._requests)
         except StopIteration:
             self.exhausted, self._requests = True, iter(())
             return None
+        if request is None:
+            self._wake()
+        return request
 
     async def close(self) -> None:
         return

@@ -8,11 +8,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hf_relabel.builders.endpoint import EndpointError
-from hf_relabel.hub_tools.endpoints.scheduling.breaker import Breaker
+from hf_relabel.hub_tools.endpoints.scheduling.breaker import LONGEST_COOLDOWN, Breaker
 from hf_relabel.hub_tools.endpoints.scheduling.limiter import Limiter
 
 if TYPE_CHECKING:
     from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
+
+PROBE_SHARE = 1 / 8
+"""Of the patience with an outage: there is a probe at least as often, so that a server that is back is noticed."""
+FEW = 4
+"""Requests that are no crowd: a run begins with as many at once, where the server takes them."""
 
 
 class Lane:
@@ -30,8 +35,9 @@ class Lane:
     def __init__(self, limits: Limits, limit: int, rng: random.Random) -> None:
         self._limits = limits
         self._rng = rng
-        self.limiter = Limiter(limit, limits.start_concurrency or max(1, min(64, (limit + 1) // 2)))
-        self.breaker = Breaker(limits.breaker_threshold, limits.breaker_cooldown)
+        self.limiter = Limiter(limit, limits.start_concurrency or max(FEW, min(64, (limit + 1) // 2)))
+        longest = min(LONGEST_COOLDOWN, limits.patience * PROBE_SHARE)
+        self.breaker = Breaker(limits.breaker_threshold, limits.breaker_cooldown, longest)
         self.hold_until = 0.0
         self.in_flight = 0
         self.sent = 0
@@ -76,13 +82,10 @@ class Lane:
         self.limiter.succeeded(self.in_flight + 1)
 
     def failed(self, now: float, number: int, error: EndpointError, *, probe: bool) -> None:
-        """A request failed, not for overload."""
+        """A request failed in a way that may pass, not for overload."""
         if error.kind == "timed_out":
             self.limiter.overloaded(number, self.sent)
-        if error.blame_server:
-            self.breaker.failed(now, probe=probe)
-        else:
-            self.answered()
+        self.breaker.failed(now, probe=probe)
 
     def overloaded(self, now: float, number: int, error: EndpointError) -> None:
         """The server asked for less: that is the window's business, not the request's fault nor the server's."""
@@ -116,21 +119,16 @@ class Lanes:
 
 
 class Patience:
-    """Tells when a run gets nowhere. See `Limits` for what decides.
+    """Tells when a run gets nowhere. See `Limits` for what decides."""
 
-    Attributes:
-        last_error: the last of all errors.
-    """
-
-    __slots__ = ("_any_success", "_limits", "_overloaded_since", "_streak", "_streak_since", "last_error")
+    __slots__ = ("_any_success", "_failed_last", "_limits", "_overloaded_since", "_streak", "_streak_since")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._any_success = False
         self._streak = 0
-        self._streak_since = 0.0
+        self._streak_since = self._failed_last = 0.0
         self._overloaded_since: float | None = None
-        self.last_error: EndpointError | None = None
 
     def succeeded(self) -> None:
         self._any_success = True
@@ -138,17 +136,19 @@ class Patience:
         self._overloaded_since = None
 
     def failed(self, now: float, error: EndpointError) -> None:
-        self.last_error = error
+        """An attempt failed in a way that may pass."""
         if error.overloaded:
             if self._overloaded_since is None:
                 self._overloaded_since = now
-        elif error.blame_server:
-            if not self._streak:
-                self._streak_since = now
-            self._streak += 1
+            return
+        if not self._streak:
+            self._streak_since = now
+        self._streak += 1
+        self._failed_last = now
 
     def ends(self, now: float, *, failing: bool, unreachable: bool, idle_since: float | None) -> str | None:
-        """Why to give up, None while there is hope.
+        """Why to give up, None while there is hope. An outage has lasted as long as somebody was seen to fail: after
+        the patience is over there is one more try.
 
         Args:
             failing: every endpoint failed last.
@@ -157,16 +157,15 @@ class Patience:
         """
         limits = self._limits
         if self._streak and failing:
-            permanent = self.last_error is not None and not self.last_error.retryable
-            soon = permanent or not self._any_success
-            lasted = now - self._streak_since
-            if (self._streak >= limits.give_up_after and (soon or lasted >= limits.patience)) or (
-                unreachable and lasted >= limits.patience
+            lasted = self._failed_last - self._streak_since
+            waited_out = lasted >= limits.patience
+            if (self._streak >= limits.give_up_after and (waited_out or not self._any_success)) or (
+                unreachable and waited_out
             ):
-                return f"{self._streak} failures in a row in {lasted:.0f} s and no success; the last: {self.last_error}"
+                return f"{self._streak} failures in a row in {lasted:.0f} s and no success"
         since = self._overloaded_since
         if since is not None and now - since >= limits.overload_patience:
-            return f"nothing but refusals for overload in {now - since:.0f} s; the last: {self.last_error}"
+            return f"nothing but refusals for overload in {now - since:.0f} s"
         if idle_since is not None and now - idle_since >= limits.overload_patience:
-            return f"nothing could be sent for {now - idle_since:.0f} s; the last error: {self.last_error}"
+            return f"nothing could be sent for {now - idle_since:.0f} s"
         return None

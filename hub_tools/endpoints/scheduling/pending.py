@@ -14,7 +14,19 @@ from hf_relabel.hub_tools.endpoints.scheduling.servers import Server, freest
 class Entry:
     """A request and its history."""
 
-    __slots__ = ("attempts", "estimate", "in_flight_since", "number", "overloads", "probe", "request", "server")
+    __slots__ = (
+        "attempts",
+        "cost",
+        "estimate",
+        "in_flight_since",
+        "number",
+        "overloads",
+        "probe",
+        "refused_by",
+        "request",
+        "server",
+        "turn",
+    )
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -22,9 +34,12 @@ class Entry:
         self.overloads = 0
         self.server: Server | None = None
         """Where it was sent last."""
-        self.number = 0
+        self.refused_by: tuple[Server, ...] = ()
+        """Those that will never answer it."""
+        self.number = self.turn = 0
+        """Which request of its lane it is, and which of this run's at its server."""
         self.probe = False
-        self.estimate = 0.0
+        self.estimate = self.cost = 0.0
         self.in_flight_since = 0.0
 
 
@@ -101,9 +116,9 @@ class Pending:
 
     def _better_elsewhere(self, entry: Entry, server: Server, now: float) -> bool:
         """Whether a retry failed at this very endpoint, while another one is well but has no slot free right now."""
-        if entry.server is not server or len(self._servers) == 1 or freest(self._servers, now, server) is not None:
+        if entry.server is not server or len(self._servers) == 1 or freest(self._servers, now, (server,)) is not None:
             return False
-        return any(other is not server and other.lane.is_well(now) for other in self._servers)
+        return any(other is not server and other.aside is None and other.lane.is_well(now) for other in self._servers)
 
     def _pull(self) -> Entry | None:
         if self._feed is None or len(self._retries) >= self._most_retries:

@@ -6,26 +6,28 @@ goes first when it is due. What happens in between is in `run.py`.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hf_relabel.builders.endpoint import Endpoint, Request
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.endpoints.scheduling.budget import Budget
 from hf_relabel.hub_tools.endpoints.scheduling.feeds import Feed, Requests
 from hf_relabel.hub_tools.endpoints.scheduling.lane import Lane, Lanes
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 from hf_relabel.hub_tools.endpoints.scheduling.run import Run
 from hf_relabel.hub_tools.endpoints.scheduling.stats import EndpointStats, OnDone, OnProgress, RunStats
 
-__all__ = ["EndpointStats", "Feed", "Lanes", "Limits", "OnDone", "RunStats", "Scheduler", "Sends"]
+__all__ = ["Budget", "EndpointStats", "Feed", "Lanes", "Limits", "OnDone", "RunStats", "Scheduler", "Sends"]
 
 
 class Sends(Protocol):
     """A `Scheduler`, or what stands for one that works elsewhere."""
 
     async def run(
-        self, requests: Iterable[Request], on_done: OnDone, *, on_progress: OnProgress | None = None
+        self, requests: Iterable[Request | None], on_done: OnDone, *, on_progress: OnProgress | None = None
     ) -> RunStats:
         """As `Scheduler.run`."""
         ...
@@ -49,7 +51,7 @@ class Scheduler:
         limits: see `Limits`.
         rng: source of the jitter.
         lanes: of servers that other schedulers of this process ask too; None for lanes of its own.
-        spent, elapsed: what an earlier scheduler has used up of `max_cost`, and of `deadline` in seconds.
+        budget: of the run that this is a part of; None for one of its own.
     """
 
     def __init__(
@@ -59,15 +61,14 @@ class Scheduler:
         *,
         rng: random.Random | None = None,
         lanes: Lanes | None = None,
-        spent: float = 0.0,
-        elapsed: float = 0.0,
+        budget: Budget | None = None,
     ) -> None:
         if not endpoints:
             raise ConfigError("A judge that asks a server needs at least one endpoint.")
         self._endpoints = tuple(endpoints)
         self._limits = limits or Limits()
         self._rng = rng or random.Random()  # noqa: S311 - jitter
-        self._lanes, self._spent, self._elapsed = lanes, spent, elapsed
+        self._lanes, self._budget = lanes, budget
         self._run: Run | None = None
         self._stop_first: str | None = None
 
@@ -84,7 +85,8 @@ class Scheduler:
             requests: may be an endless generator, asynchronous, or a `Feed`; requests are pulled in order, when there
                 is room for one.
             on_done: called once per request, with its reply or with the error that ended it: a permanent one, or the
-                last one when its attempts are used up.
+                last one when its attempts are used up. Where an endpoint raises what is no EndpointError, that is the
+                error of this one request.
             on_progress: called about once a second, and at the end.
 
         Raises:
@@ -100,8 +102,7 @@ class Scheduler:
             self._lane,
             on_done,
             on_progress,
-            spent=self._spent,
-            elapsed=self._elapsed,
+            self._budget or Budget(clock=asyncio.get_running_loop().time),
         )
         try:
             if self._stop_first is not None:

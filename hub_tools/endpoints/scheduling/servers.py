@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError
 from hf_relabel.hub_tools.endpoints.scheduling.lane import Lane
+from hf_relabel.hub_tools.endpoints.scheduling.rows_of_failures import RowsOfFailures
 from hf_relabel.hub_tools.endpoints.scheduling.stats import EndpointStats
 
 DEFAULT_CONCURRENCY = 64
 """Per endpoint, where neither the user nor the server says."""
 INFO_SECONDS = 10.0
 """A server that does not tell its limits in this time is not waited for."""
+MARGIN = 16
+"""One slot in so many is left to others. A server with fewer slots has none to spare: of two it would be half."""
+LONG_ROWS = 10
+"""Prompts that are too long come in a row where the rows of one subset do: so many times more of them are taken."""
 DEPTH_SECONDS = 2.0
 """Between two looks at a server's queue."""
 
@@ -22,14 +27,37 @@ MakeLane: TypeAlias = Callable[[str, int], Lane]
 
 
 class Server:
-    """One endpoint of a run."""
+    """One endpoint of a run.
 
-    __slots__ = ("endpoint", "lane", "stats")
+    Attributes:
+        aside: the error for which nothing more is sent there in this run, None where it is asked.
+    """
+
+    __slots__ = ("_in_a_row", "_refusals", "aside", "endpoint", "lane", "stats")
 
     def __init__(self, endpoint: Endpoint, lane: Lane) -> None:
         self.endpoint = endpoint
         self.lane = lane
         self.stats = EndpointStats(endpoint.name, limit=lane.limiter.limit)
+        self.aside: EndpointError | None = None
+        self._refusals = RowsOfFailures()
+        self._in_a_row = 0
+
+    def refused(self, number: int, error: EndpointError, most: int) -> None:
+        """Its `number`-th request failed in a way that asking again does not mend. So many in a row put it aside."""
+        self.lane.answered()
+        in_a_row = self._refusals.add(number, error.kind)
+        if error.kind == "too_long":
+            most *= LONG_ROWS
+        if self.aside is None and (error.kind == "quota" or in_a_row >= most):
+            self.aside, self._in_a_row = error, in_a_row
+            self.stats.aside = str(error)
+
+    def why_aside(self) -> str:
+        """In a few words, for a message that has the error beside it."""
+        if self.aside is not None and self.aside.kind == "quota":
+            return "what was paid for is used up"
+        return f"{self._in_a_row} failures in a row that asking again does not mend"
 
     async def watch_queue(self) -> None:
         """Look at the server's queue now and then, for as long as it says something."""
@@ -72,13 +100,13 @@ async def _limit(endpoint: Endpoint, wanted: int | None) -> int:
         most = None  # the breaker deals with it, if the server is really gone
     if wanted is not None:
         return max(1, min(wanted, most or wanted))
-    return max(1, most - max(1, most // 16)) if most else DEFAULT_CONCURRENCY
+    return max(1, most - most // MARGIN) if most else DEFAULT_CONCURRENCY
 
 
-def freest(servers: Sequence[Server], now: float, avoid: Server | None = None) -> Server | None:
+def freest(servers: Sequence[Server], now: float, avoid: Collection[Server] = ()) -> Server | None:
     """The endpoint with the most free slots, None when there is none."""
     best, most = None, 0
     for server in servers:
-        if server is not avoid and (free := server.lane.free(now)) > most:
+        if server.aside is None and server not in avoid and (free := server.lane.free(now)) > most:
             best, most = server, free
     return best

@@ -13,7 +13,8 @@ from hf_relabel.builders.messages.counted import counted
 
 @dataclass(slots=True)
 class EndpointStats:
-    """What one endpoint did in a run. `concurrency` is its window now, `limit` the most it may be."""
+    """What one endpoint did in a run. `concurrency` is its window now, `limit` the most it may be, `aside` why nothing
+    more is sent there ("" where it is)."""
 
     name: str
     sent: int = 0
@@ -25,6 +26,7 @@ class EndpointStats:
     limit: int = 0
     breaker: str = "closed"
     breaker_opened: int = 0
+    aside: str = ""
     queue_depth: float | None = None
 
 
@@ -38,7 +40,7 @@ class RunStats:
         failed: requests delivered as errors.
         retried: attempts beyond a request's first.
         overloaded: attempts refused for overload.
-        cost: in the currency of the prices.
+        cost: of this scheduler's requests, in the currency of the prices.
         seconds: since the start.
         waiting: requests that wait for their next attempt.
         busy_seconds: sum over requests of the time in flight.

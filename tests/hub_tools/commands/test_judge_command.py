@@ -267,8 +267,10 @@ def test_rows_that_the_judge_does_not_know_are_called_so_and_told_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job_file(tmp_path, rows=ROWS + 4)
-    assert judge(tmp_path) == 0
-    shown = capsys.readouterr().out
+    assert judge(tmp_path) == 4
+    shown, error = capsys.readouterr()
+    assert "only 18 of 30 candidates got a verdict (60%; 12 unknown; the reasons are above); 95% must." in error
+    assert "The judge lacks rows, or take it as it is with --min-judged 0." in error
     header = next(line.split() for line in shown.splitlines() if line.startswith("stage "))
     line = next(line.split() for line in shown.splitlines() if line.startswith("stage-1 "))
     assert dict(zip(header, line, strict=True))["failed"] == "0"
@@ -288,7 +290,7 @@ def test_what_another_judge_or_other_rows_lacked_is_not_told_of_this_run(
     command = ["judge", str(tmp_path / "rows.jsonl"), "--journal", str(tmp_path / "journal.sqlite")]
     assert run([*command, "--truth", str(tmp_path / "other.jsonl"), "--limit", "4"]) == 4
     assert "12 candidates unknown (q0 n0-0 and others)" in " ".join(capsys.readouterr().out.split())
-    knowing = [*command, "--truth", str(tmp_path / "truth.jsonl")]
+    knowing = [*command, "--truth", str(tmp_path / "truth.jsonl"), "--min-judged", "0.7"]
     assert run([*knowing, "--limit", "4"]) == 0
     assert "Not judged" not in capsys.readouterr().out
     for _ in range(2):  # what is known of earlier is told again

@@ -76,24 +76,23 @@ def test_nothing_is_sent_of_a_source_that_nobody_judged(place: Path, monkeypatch
         push_source("mined.jsonl", "journal.sqlite", None, "user/mined", license="unknown", progress=False)
 
 
-def test_a_trial_of_few_rows_is_refused_and_one_of_most_builds_and_warns(
-    place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_part_of_a_source_is_refused_unless_it_was_asked_for(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     judge("mined.jsonl", "--limit", "2")
     assert run(["build", "mined.jsonl", "--out", "mm"]) == 5
     assert "Only 2 of 10 candidates were judged by run 1 (truth truth.jsonl on mined.jsonl, limit 2): 0 failed" in (
         capsys.readouterr().err
     )
     assert run(["build", "mined.jsonl", "--out", "mm", "--min-judged", "0.2"]) == 0
-    judge("mined.jsonl", "--limit", "6")
-    capsys.readouterr()
-    assert run(["build", "mined.jsonl", "--out", "mm", "--json"]) == 0
+    judge("mined.jsonl", "--limit", "9")
+    assert run(["build", "mined.jsonl", "--out", "mm"]) == 5
+    assert "9 of 10 candidates were judged by run 2 (truth truth.jsonl on mined.jsonl, limit 9): 0 failed" in (
+        capsys.readouterr().err
+    )
+    assert run(["build", "mined.jsonl", "--out", "mm", "--json", "--min-judged", "0.9"]) == 0
     found = json.loads(capsys.readouterr().out)
-    lacking = {"failed": 0, "unparsable": 0, "not-reached": 4}
-    assert found["judged"] == {"needed": 10, "judged": 6, "unjudged": 4, "without_answer": lacking}
+    lacking = {"failed": 0, "unparsable": 0, "not-reached": 1}
+    assert found["judged"] == {"needed": 10, "judged": 9, "unjudged": 1, "without_answer": lacking}
     assert found["run_number"] == 2
-    assert "Only 6 of 10 candidates of mined.jsonl that need a judge were judged (60%)" in caplog.text
-    assert run(["build", "mined.jsonl", "--out", "mm", "--min-judged", "0.7"]) == 5
     assert run(["build", "mined.jsonl", "--out", "mm", "--min-judged", "0.7", "--allow-unjudged"]) == 2
 
 
@@ -102,7 +101,7 @@ def test_a_run_of_other_judges_names_those_whose_judges_answered(
 ) -> None:
     judge("mined.jsonl")
     (place / "few.jsonl").write_text('{"query_id": "q100", "false_negatives": []}\n')
-    assert run(["judge", "other.jsonl", "--truth", "few.jsonl"]) == 0
+    assert run(["judge", "other.jsonl", "--truth", "few.jsonl"]) == 4
     assert run(["build", "mined.jsonl", "--out", "mm", "--run", "2"]) == 5
     said = "The journal holds answers of the judges of run 1 (truth truth.jsonl on mined.jsonl): 100%."
     assert capsys.readouterr().err.endswith(f"{said}\n")
@@ -141,7 +140,7 @@ def test_rows_that_a_truth_file_lacks_have_a_reason_of_their_own(
 ) -> None:
     lines = (place / "truth.jsonl").read_text().splitlines(keepends=True)
     (place / "truth.jsonl").write_text("".join(lines[:4]))
-    judge("mined.jsonl")
+    judge("mined.jsonl", "--min-judged", "0.4")
     shown = capsys.readouterr().out
     assert "mined.jsonl" not in shown.partition("Judgements are in")[0]
     assert "the judge lacks these rows" in shown
@@ -160,10 +159,10 @@ def test_rows_that_a_truth_file_lacks_have_a_reason_of_their_own(
 
 def test_what_failed_first_is_of_the_run_that_is_built(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "few.jsonl").write_text('{"query_id": "q100", "false_negatives": []}\n')
-    assert run(["judge", "other.jsonl", "--truth", "few.jsonl"]) == 0
+    assert run(["judge", "other.jsonl", "--truth", "few.jsonl"]) == 4
     lines = (place / "truth.jsonl").read_text().splitlines(keepends=True)
     (place / "truth.jsonl").write_text("".join(lines[:2]))
-    judge("mined.jsonl")
+    judge("mined.jsonl", "--min-judged", "0.2")
     with Journal("journal.sqlite") as journal:
         assert "few.jsonl has no line" in next(journal.failures()).message  # the first of the whole journal
         assert "truth.jsonl has no line" in str(first_failure(open_source("mined.jsonl"), journal, journal.last_run()))

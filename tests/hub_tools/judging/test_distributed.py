@@ -372,7 +372,7 @@ def test_a_judge_asked_through_the_actor_says_and_reports_the_same(tmp_path: Pat
     with Facade(backend()) as facade:
         job = load_job(job_file(tmp_path, rows, facade.url, "one", build=None))
         stage, source = stages_of(job)[0], open_source(rows)
-        desk = InThisProcess(SchedulerActor(pickle.dumps(StagesElsewhere.of(job)), 0.0, {}))
+        desk = InThisProcess(SchedulerActor(pickle.dumps(StagesElsewhere.of(job)), 0.0, 0.0))
         remote = RemoteScheduler(desk, judge=judge_name(0, 0), shard="shard")
         reports = []
         for name, schedule in (("one", None), ("many", lambda endpoints, limits: remote)):
@@ -388,7 +388,7 @@ def test_a_judge_asked_through_the_actor_says_and_reports_the_same(tmp_path: Pat
 
 def test_an_actor_that_cannot_begin_says_why(tmp_path: Path, rows: Path) -> None:
     elsewhere = StagesElsewhere.of(load_job(job_file(tmp_path, rows, "http://127.0.0.1:1", "one", build=None)))
-    actor = SchedulerActor(pickle.dumps(replace(elsewhere, version="0.0.0")), 0.0, {})
+    actor = SchedulerActor(pickle.dumps(replace(elsewhere, version="0.0.0")), 0.0, 0.0)
     failed = asyncio.run(actor.begin())
     assert failed is not None
     with pytest.raises(ConfigError, match=r"the command has 0\.0\.0"):
