@@ -7,14 +7,16 @@ is what counts.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, ErrorKind, Reply, Request
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.endpoints.dialects.openai import chat_payload, read_chat_reply
-from hf_relabel.hub_tools.endpoints.server_errors import error_of_status, words_of
+from hf_relabel.hub_tools.endpoints.dialects.openai import chat_payload
+from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
+from hf_relabel.hub_tools.endpoints.server_errors import error_inside, error_of_status, words_of
 from hf_relabel.hub_tools.endpoints.transport import is_hugging_face
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
@@ -78,9 +80,11 @@ class InferenceProvidersEndpoint:
         except Exception as error:
             raise self._translated(error) from None
         try:
-            return read_chat_reply(answer, request.top_logprobs, self._model or str(answer.get("model", "")), self.name)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self._problem(f"answered JSON that is no chat completion ({error!r})", "garbage") from None
+            return read_chat_reply(
+                _as_json(answer), request.top_logprobs, self._model or str(answer.get("model", "")), self.name
+            )
+        except NoReply as problem:
+            raise error_inside(self.name, problem, self._short(problem), token_sent=self._token != "") from None
 
     async def queue_depth(self) -> float | None:
         """None: providers do not say."""
@@ -151,3 +155,11 @@ class InferenceProvidersEndpoint:
 
     def _problem(self, message: str, kind: ErrorKind) -> EndpointError:
         return EndpointError(f"{self.name}: {redact(message, self._token)}", kind=kind)
+
+
+def _as_json(value: Any) -> Any:
+    """What huggingface_hub parsed, with what it knows no field for: it keeps that beside the fields of each part, but
+    out of the dictionary of the whole (`reasoning_content`, the `error` of a choice)."""
+    if is_dataclass(value) and isinstance(value, dict):
+        return {**value, **{field.name: _as_json(getattr(value, field.name)) for field in fields(value)}}
+    return [_as_json(item) for item in value] if isinstance(value, list) else value

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, FinishReason, Reply, Request, TokenLogprob
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.builders.messages.spelling import argument
@@ -18,6 +18,7 @@ from hf_relabel.hub_tools.endpoints.dialects.azure import azure_address, azure_h
 from hf_relabel.hub_tools.endpoints.dialects.tgi import tgi_info
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
+from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
 
@@ -25,12 +26,6 @@ Flavor = Literal["auto", "tgi", "vllm", "sglang", "llama.cpp", "openai", "azure"
 FLAVORS: tuple[str, ...] = get_args(Flavor)
 
 _OWNERS: dict[str, Flavor] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-}
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 _CHAT = "/chat/completions"
 
@@ -104,8 +99,8 @@ class OpenAIEndpoint:
         answer = await self.transport.post(self._chat_path, self._payload(request, server))
         try:
             return read_chat_reply(answer.payload, request.top_logprobs, server.info.model, self.name)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self.transport.problem(f"answered JSON that is no chat completion ({error!r})") from None
+        except NoReply as problem:
+            raise self.transport.no_reply(problem) from None
 
     async def body(self, request: Request) -> dict[str, Any]:
         """What `complete` posts: the `body` of the request's line in a batch file. Raises EndpointError."""
@@ -255,71 +250,6 @@ def response_format(schema: dict[str, Any], flavor: Flavor) -> dict[str, Any]:
     if flavor == "tgi":
         return {"type": "json_schema", "value": {"name": "reply", "schema": schema}}
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
-
-
-def read_chat_reply(payload: Any, top: int, model: str, endpoint: str) -> Reply:
-    """A Reply from the JSON of a chat completion. `reasoning_content` is left alone: it is not the answer.
-
-    Raises KeyError, IndexError, TypeError, ValueError or AttributeError when it is no chat completion.
-    """
-    choice = payload["choices"][0]
-    finish = choice.get("finish_reason")
-    if isinstance(finish, list):  # seen in saved replies of other software
-        finish = finish[0] if finish else None
-    text = choice["message"].get("content")
-    if text is not None and not isinstance(text, str):
-        raise TypeError("content is no text")
-    usage = payload.get("usage") or {}
-    return Reply(
-        text=text or "",
-        finish_reason=_FINISH.get(finish or "", "other"),
-        prompt_tokens=usage.get("prompt_tokens"),
-        completion_tokens=usage.get("completion_tokens"),
-        model=model,
-        endpoint=endpoint,
-        logprobs=tokens_of_text(_read_logprobs(choice.get("logprobs"), top), text or "") if top else (),
-    )
-
-
-def tokens_of_text(tokens: tuple[TokenLogprob, ...], text: str) -> tuple[TokenLogprob, ...]:
-    """Those tokens that the text consists of.
-
-    Servers list all they generated: llama.cpp also the "```json" around a constrained reply, vLLM also the reasoning.
-    The tokens are left as they are where the text cannot be found in them (a character spread over several tokens).
-    """
-    generated = "".join(token.text for token in tokens)
-    start = generated.rfind(text)
-    if generated == text or start < 0:
-        return tokens
-    kept, position = [], 0
-    for token in tokens:
-        if position < start + len(text) and position + len(token.text) > start:
-            kept.append(token)
-        position += len(token.text)
-    return tuple(kept)
-
-
-def _read_logprobs(logprobs: Any, top: int) -> tuple[TokenLogprob, ...]:
-    if not logprobs:
-        return ()
-    return tuple(
-        TokenLogprob(
-            token["token"],
-            _logprob(token),
-            tuple(
-                sorted(
-                    ((other["token"], _logprob(other)) for other in token.get("top_logprobs") or ()),
-                    key=lambda pair: -pair[1],
-                )[:top]
-            ),
-        )
-        for token in logprobs.get("content") or ()
-    )
-
-
-def _logprob(token: dict[str, Any]) -> float:
-    value = token.get("logprob")
-    return float("-inf") if value is None else float(value)
 
 
 def _list(listed: Any) -> list[Any]:

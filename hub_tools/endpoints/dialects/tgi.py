@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hf_relabel.builders.endpoint import EndpointInfo, FinishReason, Reply, Request, TokenLogprob
+from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request, TokenLogprob
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
+from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, count_told, finish_of, raise_for_error, said_in
 from hf_relabel.hub_tools.endpoints.templates import Template, built_in_template, model_template, template_digest
 from hf_relabel.hub_tools.endpoints.tokens import count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import Transport
 
 MAX_TOP_TOKENS = 5
 """TGI's `max_top_n_tokens`: more alternatives are refused."""
-_FINISH: dict[str, FinishReason] = {"length": "length", "eos_token": "stop", "stop_sequence": "stop"}
 
 
 class TgiEndpoint:
@@ -116,18 +116,21 @@ class TgiEndpoint:
         try:
             if isinstance(payload, list):
                 payload = payload[0]
+            raise_for_error(payload)
             text, details = payload["generated_text"], payload.get("details") or {}
             return Reply(
                 text=without_stop(text, details.get("finish_reason"), request.stop),
-                finish_reason=_FINISH.get(details.get("finish_reason", ""), "other"),
-                prompt_tokens=int(prompt_tokens) if prompt_tokens else len(details.get("prefill") or ()) or None,
-                completion_tokens=details.get("generated_tokens"),
+                finish_reason=finish_of(details.get("finish_reason")),
+                prompt_tokens=int(prompt_tokens or 0) or len(details.get("prefill") or ()) or None,
+                completion_tokens=count_told(details.get("generated_tokens"), positive=bool(text)),
                 model=self._served,
                 endpoint=self.name,
                 logprobs=read_tokens(details, request.top_logprobs) if request.top_logprobs else (),
             )
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self.transport.problem(f"answered JSON that is no /generate answer ({error!r})") from None
+        except NoReply as problem:
+            raise self.transport.no_reply(problem) from None
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            raise self.transport.problem(f"answered JSON that is no /generate answer: {said_in(payload)}") from None
 
 
 def generate_parameters(request: Request) -> dict[str, Any]:

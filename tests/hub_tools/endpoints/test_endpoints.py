@@ -11,7 +11,7 @@ import pytest
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Message, Reply, Request, TokenLogprob
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.endpoints.dialects.openai import tokens_of_text
+from hf_relabel.hub_tools.endpoints.reading_chat import tokens_of_text
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from tests.facade import Facade, Faults, FunctionBackend, Generated, InvalidInput, Question, Token
 
