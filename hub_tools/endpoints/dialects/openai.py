@@ -16,6 +16,7 @@ from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.hub_tools.endpoints.dialects.azure import azure_address, azure_headers, is_azure
 from hf_relabel.hub_tools.endpoints.dialects.tgi import tgi_info
+from hf_relabel.hub_tools.endpoints.grammars import as_sent, tgi_grammar
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
@@ -246,10 +247,11 @@ def chat_payload(request: Request, flavor: Flavor) -> dict[str, Any]:
 
 
 def response_format(schema: dict[str, Any], flavor: Flavor) -> dict[str, Any]:
-    """How a server of this flavor is told to follow a JSON schema. TGI has a key of its own."""
+    """How a server of this flavor is told to follow a JSON schema. TGI has a form of its own."""
     if flavor == "tgi":
-        return {"type": "json_schema", "value": {"name": "reply", "schema": schema}}
-    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
+        return tgi_grammar(schema)
+    sent = as_sent(schema, flavor)
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": sent, "strict": True}}
 
 
 def _list(listed: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request, TokenLogprob
+from hf_relabel.hub_tools.endpoints.grammars import tgi_grammar
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, count_told, finish_of, raise_for_error, said_in
@@ -149,7 +150,7 @@ def generate_parameters(request: Request) -> dict[str, Any]:
     if request.stop:
         parameters["stop"] = request.stop
     if request.json_schema is not None:
-        parameters["grammar"] = {"type": "json", "value": request.json_schema}
+        parameters["grammar"] = tgi_grammar(request.json_schema)
     if request.top_logprobs > 0:
         parameters["top_n_tokens"] = min(request.top_logprobs, MAX_TOP_TOKENS)
     return parameters
