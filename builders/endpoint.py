@@ -29,6 +29,8 @@ class Request:
         stop: stop sequences, at most 4 (the limit of TGI).
         top_logprobs: number of alternatives to report for each token, 0 for no logprobs.
         documents: texts to be scored against the last message, for servers that rerank; they generate nothing.
+        thinking: False where the reply has to begin with the answer: a model that could think first is told not to,
+            by servers that can be told. None leaves it to the model.
         tag: the caller's own, never sent.
     """
 
@@ -40,6 +42,7 @@ class Request:
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
     documents: tuple[str, ...] = ()
+    thinking: bool | None = None
     tag: Any = field(default=None, compare=False)
 
 

@@ -20,6 +20,7 @@ from hf_relabel.hub_tools.endpoints.grammars import as_sent, tgi_grammar
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
+from hf_relabel.hub_tools.endpoints.thinking import thinking_body
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
 
@@ -243,6 +244,7 @@ def chat_payload(request: Request, flavor: Flavor) -> dict[str, Any]:
     if request.top_logprobs > 0:
         payload["logprobs"] = True
         payload["top_logprobs"] = min(request.top_logprobs, 5 if flavor == "tgi" else 20)
+    payload.update(thinking_body(request, flavor))
     return payload
 
 

@@ -15,7 +15,13 @@ from hf_relabel.hub_tools.endpoints.grammars import tgi_grammar
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, count_told, finish_of, raise_for_error, said_in
-from hf_relabel.hub_tools.endpoints.templates import Template, built_in_template, model_template, template_digest
+from hf_relabel.hub_tools.endpoints.templates import (
+    Template,
+    answering,
+    built_in_template,
+    model_template,
+    template_digest,
+)
 from hf_relabel.hub_tools.endpoints.tokens import count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import Transport
 
@@ -79,7 +85,8 @@ class TgiEndpoint:
 
     async def render(self, request: Request) -> str:
         """The prompt as the model gets it."""
-        return (await self._template())(request.messages)
+        template = await self._template()
+        return (answering(template) if request.thinking is False else template)(request.messages)
 
     async def _template(self) -> Template:
         return self._fixed_template or await self._model_template.get()
