@@ -53,10 +53,12 @@ def read_chat_reply(payload: Any, top: int, model: str, endpoint: str) -> Reply:
         finish = finish_of(choice.get("finish_reason"))
         text = _said(choice, finish)
         tokens = _read_logprobs(choice.get("logprobs"), top) if top else ()
+        prompt_tokens, completion_tokens = usage_of(payload.get("usage"), bool(text))
         return Reply(
             text=text,
             finish_reason=finish,
-            **usage_of(payload.get("usage"), bool(text)),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
             model=model,
             endpoint=endpoint,
             logprobs=tokens_of_text(tokens, text),
@@ -163,13 +165,11 @@ def finish_of(reason: Any) -> FinishReason:
     return "stop" if word in _STOPPED else "length" if word in _CUT_OFF else "other"
 
 
-def usage_of(usage: Any, has_text: bool) -> dict[str, int | None]:
-    """The token counts of a reply. Zero is unknown, not free: every prompt has tokens, and so has every text."""
+def usage_of(usage: Any, has_text: bool) -> tuple[int | None, int | None]:
+    """Tokens of prompt and reply. Zero is unknown, not free: every prompt has tokens, and so has every text."""
     told = usage if isinstance(usage, dict) else {}
-    return {
-        "prompt_tokens": count_told(told.get("prompt_tokens"), positive=True),
-        "completion_tokens": count_told(told.get("completion_tokens"), positive=has_text),
-    }
+    prompt = count_told(told.get("prompt_tokens"), positive=True)
+    return prompt, count_told(told.get("completion_tokens"), positive=has_text)
 
 
 def count_told(value: Any, *, positive: bool) -> int | None:
