@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from hf_relabel.builders.audit.draw import calibrate
     from hf_relabel.builders.audit.report import AuditReport, audit_report
     from hf_relabel.builders.audit.sample import AuditSample
-    from hf_relabel.builders.cascade.calibration import Calibration, LabelledScore
+    from hf_relabel.builders.cascade.calibration import Calibration
     from hf_relabel.builders.cascade.combining import Combine
+    from hf_relabel.builders.cascade.fitting import LabelledScore
     from hf_relabel.builders.cascade.report import judging_report
     from hf_relabel.builders.cascade.rules import Rule, conclude
     from hf_relabel.builders.configs.config_writer import Shard
@@ -132,7 +133,7 @@ _HOMES = {
     "Judgement": "builders.judgements",
     "JudgingStopped": "builders.errors",
     "Label": "builders.judgements",
-    "LabelledScore": "builders.cascade.calibration",
+    "LabelledScore": "builders.cascade.fitting",
     "Limits": "hub_tools.endpoints.scheduling.scheduler",
     "ListwiseJudge": "builders.judges.prompted.listwise",
     "LocalHub": "hub_tools.local_hub",

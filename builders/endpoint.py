@@ -29,6 +29,8 @@ class Request:
         stop: stop sequences, at most 4 (the limit of TGI).
         top_logprobs: number of alternatives to report for each token, 0 for no logprobs.
         documents: texts to be scored against the last message, for servers that rerank; they generate nothing.
+        thinking: False where the reply has to begin with the answer: a model that could think first is told not to,
+            by servers that can be told. None leaves it to the model.
         tag: the caller's own, never sent.
     """
 
@@ -40,6 +42,7 @@ class Request:
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
     documents: tuple[str, ...] = ()
+    thinking: bool | None = None
     tag: Any = field(default=None, compare=False)
 
 
@@ -58,8 +61,6 @@ class Reply:
 
     Attributes:
         cost: what it and the attempts before it cost, by the prices of the run's limits. The scheduler fills it in.
-        instead: what the server was sent instead of what it refuses of the request, by parameter
-            (`("temperature", "none")`), as far as the answer may depend on it.
     """
 
     text: str
@@ -70,7 +71,6 @@ class Reply:
     endpoint: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     cost: float = 0.0
-    instead: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,6 @@ class EndpointError(RelabelError):
         status: HTTP status, None where none came.
         retry_after: seconds the server asked to wait, None where it did not.
         cost: what all attempts at the request cost, as in `Reply`.
-        words: the server's own, without secrets; "" where it said nothing.
-        parameter: the one of the request that it names as the reason (OpenAI's `param`), "" for none.
     """
 
     exit_code = 3
@@ -142,7 +140,6 @@ class EndpointError(RelabelError):
         self.status = status
         self.retry_after = retry_after
         self.cost = 0.0
-        self.words = self.parameter = ""
 
     @property
     def overloaded(self) -> bool:

@@ -136,7 +136,7 @@ def calibrate(
     Raises:
         ConfigError: too few answers, answers of one kind only, or a library is missing.
     """
-    from hf_relabel.builders.cascade.calibration import LabelledScore, fit
+    from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 
     labelled = [
         LabelledScore(item.signal, report.truth[item.id], report.weights[item.id])

@@ -27,7 +27,8 @@ from hf_relabel.builders.planning.estimating import BATCH_PRICE
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.hub_tools.batches.ledger import BatchFile, Ledger, Line
 from hf_relabel.hub_tools.batches.results import Result, read_results
-from hf_relabel.hub_tools.endpoints.dialects.openai import read_chat_reply
+from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
+from hf_relabel.hub_tools.hub.redaction import short
 from hf_relabel.hub_tools.judging.stages import Stage, asks_server
 
 _AT_ONCE = 256
@@ -168,9 +169,9 @@ class Collector:
         endpoint = f"batch {file.name}"
         try:
             reply = read_chat_reply(result.payload, asked.top_logprobs, file.identity.model, endpoint)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            reason = f"{endpoint}: the answer is no chat completion ({error!r})"
-            return dict.fromkeys(range(len(asked.keys)), Judgement(Label.FAILED, rationale=reason[:500])), None
+        except NoReply as problem:
+            failed = Judgement(Label.FAILED, rationale=f"{endpoint}: {short(str(problem))}")
+            return dict.fromkeys(range(len(asked.keys)), failed), None
         ask = Ask(
             request=self._request(line, file),
             positions=tuple(range(len(asked.keys))),

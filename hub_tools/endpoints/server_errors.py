@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from hf_relabel.builders.endpoint import EndpointError, ErrorKind
+from hf_relabel.hub_tools.endpoints.reading_chat import NoReply
 
 _KINDS: dict[int, ErrorKind] = {
     400: "refused",
@@ -76,6 +77,14 @@ def error_of_status(
     if kind == "unauthorized" and not token_sent:
         message += ". Name the environment variable that holds one: --token-env, or token_env in a job file"
     return EndpointError(message, kind=kind, status=status, retry_after=parse_retry_after(retry_after))
+
+
+def error_inside(name: str, problem: NoReply, said: str, *, token_sent: bool) -> EndpointError:
+    """The EndpointError for an error inside an answer of success. See `error_of_status`."""
+    if problem.status is not None:
+        return error_of_status(name, problem.status, said, problem.codes, token_sent=token_sent)
+    kind: ErrorKind = next((_CODES[code] for code in problem.codes if code in _CODES), "garbage")
+    return EndpointError(f"{name}: {said}", kind=kind)
 
 
 def kind_of(status: int, said: str = "", codes: Sequence[str] = ()) -> ErrorKind:

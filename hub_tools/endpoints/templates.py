@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_relabel.builders.endpoint import Message
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.nearest import nearest_and_all
+from hf_relabel.hub_tools.endpoints.thinking import OFF
 from hf_relabel.hub_tools.hub.redaction import short
 
 if TYPE_CHECKING:
@@ -115,14 +118,14 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
     return [*merged, Message("user", waiting.rstrip("\n"))] if waiting else merged
 
 
-def model_template(model_id: str, revision: str | None) -> Template:
+def model_template(model_id: str, revision: str | None, **more: Any) -> Template:
     """The chat template that a model on the Hub comes with, or `plain` with a warning where it cannot be had.
 
-    Downloads at most two small files, so it blocks: call it in a thread.
+    Downloads at most two small files, so it blocks: call it in a thread. `more` are further variables of the template.
     """
     try:
         source, tokens = _download(model_id, revision)
-        return compile_template(source, **tokens)
+        return compile_template(source, **tokens, **more)
     except Exception as error:
         # Whatever went wrong (no network, a private model, a path on the server's disk, a template for other
         # software), the remedy is the same.
@@ -137,34 +140,54 @@ def model_template(model_id: str, revision: str | None) -> Template:
         return plain
 
 
-def compile_template(source: str, *, bos_token: str = "", eos_token: str = "") -> Template:
+def compile_template(source: str, *, bos_token: str = "", eos_token: str = "", **more: Any) -> Template:
     """A jinja chat template, as transformers would render it, in a sandbox.
 
     A template that refuses the system role gets system texts in front of the user's. Raises TemplateUnavailable when it
-    refuses both.
+    refuses both. `more` are further variables of the template.
     """
     template = _environment().from_string(source)
     variables = {"bos_token": bos_token, "eos_token": eos_token, "add_generation_prompt": True}
 
-    def render(messages: Sequence[Message]) -> str:
+    def render(messages: Sequence[Message], *, more: Mapping[str, Any]) -> str:
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        text = template.render(messages=turns, **variables)
+        text = template.render(messages=turns, **{**variables, **more})
         return text.removeprefix(bos_token) if bos_token else text
 
-    def render_without_system(messages: Sequence[Message]) -> str:
-        return render(without_system(messages))
+    def render_without_system(messages: Sequence[Message], *, more: Mapping[str, Any]) -> str:
+        return render(without_system(messages), more=more)
 
     sample = (Message("system", "system text"), Message("user", "user text"))
     failure = "it leaves out the messages"
     for attempt in (render, render_without_system):
         try:
-            shown = attempt(sample)
+            shown = attempt(sample, more=more)
         except Exception as error:
             failure = str(error)
             continue
         if "system text" in shown and "user text" in shown:
-            return attempt
+            return ModelTemplate(partial(attempt, more=more), partial(attempt, more={**OFF, **more}))
     raise TemplateUnavailable(failure)
+
+
+@dataclass(frozen=True)
+class ModelTemplate:
+    """A model's own template. Called as it is, it leaves it to the model whether to think.
+
+    Attributes:
+        answering: the same, for a reply that begins with the answer.
+    """
+
+    plain: Template
+    answering: Template
+
+    def __call__(self, messages: Sequence[Message]) -> str:
+        return self.plain(messages)
+
+
+def answering(template: Template) -> Template:
+    """The template for a reply that has to begin with the answer, where it makes a difference."""
+    return template.answering if isinstance(template, ModelTemplate) else template
 
 
 def _environment() -> Environment:

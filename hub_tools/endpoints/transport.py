@@ -22,8 +22,9 @@ from yarl import URL
 
 from hf_relabel.builders.endpoint import EndpointError, ErrorKind
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.endpoints.refusals import with_words
-from hf_relabel.hub_tools.endpoints.server_errors import error_of_status, text_of, words_of
+from hf_relabel.hub_tools.endpoints.reading_bodies import TooLong, decoded, unpacked
+from hf_relabel.hub_tools.endpoints.reading_chat import NoReply
+from hf_relabel.hub_tools.endpoints.server_errors import error_inside, error_of_status, text_of, words_of
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 CONNECT_SECONDS = 10.0
@@ -55,7 +56,7 @@ class Answer(NamedTuple):
 
 
 class NotJson(EndpointError):
-    """The server answered 200, with something else than JSON."""
+    """The server answered with a status of success, and with something else than JSON."""
 
 
 class Transport:
@@ -111,17 +112,17 @@ class Transport:
 
     async def post(self, path: str, payload: Any) -> Answer:
         """POST `payload` as JSON and decode the JSON answer. Raises EndpointError."""
-        body, headers = await self._send("POST", path, encode(payload), self._timeout, json=True)
-        return Answer(self._decode(body), headers)
+        body, headers = await self._send("POST", path, encode(payload), self._timeout)
+        return Answer(self._decode(body, _content_type(headers)), headers)
 
     async def get(self, path: str) -> Any:
         """GET and decode a JSON answer. Raises EndpointError."""
-        body, _ = await self._send("GET", path, None, min(PROBE_SECONDS, self._timeout), json=True)
-        return self._decode(body)
+        body, headers = await self._send("GET", path, None, min(PROBE_SECONDS, self._timeout))
+        return self._decode(body, _content_type(headers))
 
     async def get_bytes(self, path: str) -> bytes:
         """GET an answer of any content type. Raises EndpointError."""
-        body, _ = await self._send("GET", path, None, min(PROBE_SECONDS, self._timeout), json=False)
+        body, _ = await self._send("GET", path, None, min(PROBE_SECONDS, self._timeout))
         return body
 
     @contextlib.asynccontextmanager
@@ -182,8 +183,15 @@ class Transport:
         """An EndpointError without a status, such as for an answer that is not what was asked for."""
         return EndpointError(f"{self.name}: {redact(message, *self._secrets)}", kind=kind, retryable=retryable)
 
+    def no_reply(self, problem: NoReply) -> EndpointError:
+        """What an error inside an answer of success means: as if it had come with the status that it tells."""
+        return error_inside(self.name, problem, short(str(problem), *self._secrets), token_sent=self._known())
+
+    def _known(self) -> bool:
+        return bool(self._token) or self._user is not None or bool(self._more)
+
     async def _send(
-        self, method: str, path: str, body: bytes | None, seconds: float, *, json: bool
+        self, method: str, path: str, body: bytes | None, seconds: float
     ) -> tuple[bytes, Mapping[str, str]]:
         session = self._open()
         data = BytesIO(body) if body is not None and len(body) >= _LARGE_BODY else body
@@ -202,31 +210,48 @@ class Transport:
             raise self.problem("the answer broke off") from None
         except (aiohttp.ClientError, OSError) as error:
             raise self.problem(_describe(error), "unreachable") from None
-        if got.status != 200:
+        if not 200 <= got.status < 300:
             raise self.status_error(got.status, got.headers, content, location=got.headers.get("Location"))
-        if json and "json" not in got.headers.get("Content-Type", "json"):
-            kind = short(got.headers["Content-Type"], limit=60)
-            raise self._not_json(f"answered {kind} instead of JSON", content)
         return content, got.headers
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """The whole body, refused beyond RESPONSE_LIMIT whether or not its length is announced."""
+        """The whole body, refused beyond RESPONSE_LIMIT whether or not its length is announced or it is compressed."""
         length = response.content_length
-        if length is not None and length <= RESPONSE_LIMIT and "Content-Encoding" not in response.headers:
-            return await response.read()
+        if length is not None and length <= RESPONSE_LIMIT:
+            content = await response.read()
+        else:
+            content = await self._read_up_to_limit(response)
+        encoding = response.headers.get("Content-Encoding", "")
+        try:
+            return unpacked(content, encoding, RESPONSE_LIMIT) if encoding else content
+        except TooLong:
+            raise self._too_long() from None
+        except ValueError as problem:
+            raise self.problem(f"the answer {problem}") from None
+
+    async def _read_up_to_limit(self, response: aiohttp.ClientResponse) -> bytes:
         content = bytearray()
         async for chunk in response.content.iter_any():
             content += chunk
             if len(content) > RESPONSE_LIMIT:
                 response.close()
-                raise self.problem(f"answered with more than {RESPONSE_LIMIT >> 20} MiB", retryable=False)
+                raise self._too_long()
         return bytes(content)
 
-    def _decode(self, content: bytes) -> Any:
+    def _too_long(self) -> EndpointError:
+        return self.problem(f"answered with more than {RESPONSE_LIMIT >> 20} MiB", retryable=False)
+
+    def _decode(self, content: bytes, content_type: str) -> Any:
+        if not content.strip():
+            raise self._not_json("answered without a body", content)
         try:
-            return orjson.loads(content)
-        except orjson.JSONDecodeError:
-            raise self._not_json("answered with broken JSON", content) from None
+            return decoded(content, content_type)
+        except ValueError as problem:
+            if "event-stream" in content_type and not isinstance(problem, orjson.JSONDecodeError):
+                raise self._not_json(str(problem), content) from None
+            is_json = "json" in content_type
+            what = "with broken JSON" if is_json else f"{short(content_type, limit=60)} instead of JSON"
+            raise self._not_json(f"answered {what}", content) from None
 
     def _not_json(self, what: str, content: bytes) -> NotJson:
         return NotJson(f"{self.name}: {what}: {short(text_of(content), *self._secrets)}", kind="garbage")
@@ -240,6 +265,7 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers(),
                 trust_env=self._proxy,
+                auto_decompress=False,  # see `unpacked`, which knows a bound and zstd
             )
         return self._session
 
@@ -276,10 +302,8 @@ class Transport:
         said = short(said, *self._secrets)
         if location:
             said = f"redirects to {safe_url(location)}; give that address instead"
-        sent = bool(self._token) or self._user is not None or bool(self._more)
         retry_after = headers.get("Retry-After")
-        error = error_of_status(self.name, status, said, codes, retry_after=retry_after, token_sent=sent)
-        return with_words(error, content, *self._secrets)
+        return error_of_status(self.name, status, said, codes, retry_after=retry_after, token_sent=self._known())
 
 
 def default_token(url: URL) -> str:
@@ -348,3 +372,7 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "closed the connection without an answer"
     return short(f"connection failed: {type(error).__name__} {error}")
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    return headers.get("Content-Type", "application/json").lower()

@@ -81,6 +81,7 @@ BENCHMARKS = (
     Benchmark("start-up", "bench_startup", quick="--rounds 3 --no-commands"),
     Benchmark("metrics", "bench_metrics", quick="--queries 200 --rounds 2"),
     Benchmark("scheduler", "bench_scheduler", quick="--requests 300 --mean 0.05 --cpu-requests 1000"),
+    Benchmark("grammars", "bench_grammars", quick="--rounds 1 --tokens 2000"),
     Benchmark("judging", "bench_judging", quick="--rows 300", full="--full"),
     Benchmark(
         "journal", "bench_journal", quick="--judgements 16000 --chunks 4", full="--judgements 10000000 --chunks 40"

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from hf_relabel.builders.cascade.calibration import LabelledScore, fit
+from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.sources import open_source

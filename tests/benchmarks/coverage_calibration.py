@@ -16,7 +16,8 @@ from itertools import product
 import numpy as np
 from tabulate import tabulate
 
-from hf_relabel.builders.cascade.calibration import Calibration, LabelledScore, fit
+from hf_relabel.builders.cascade.calibration import Calibration
+from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 
 ANSWERED = (0.95, 0.5, 0.8)
 """Share of the items that is answered: of those drawn from the false negatives, the doubtful and the negatives."""

@@ -42,6 +42,12 @@ class Question:
     def constrained(self) -> bool:
         return self.schema is not None or self.regex is not None
 
+    def wanted_schema(self) -> dict[str, Any] | None:
+        """The schema, or as much of one as a regular expression for JSON tells: the names of its members."""
+        if self.schema is not None or self.regex is None:
+            return self.schema
+        return {"properties": {name: {} for name in re.findall(r'"(\w+)":', self.regex)}}
+
     def whole_text(self) -> str:
         """The prompt as one text: chat messages joined by blank lines."""
         if self.text is not None:

@@ -115,7 +115,7 @@ class ScriptedBackend(PretendTokens):
         better = [number for number, label in labels.items() if label == "better"]
         worse = [number for number, label in labels.items() if label == "worse"]
         thinking = "\n".join(f"[{number}] {label or 'irrelevant'}" for number, label in labels.items())
-        return Generated(write_reply(prompt, better, worse, question.schema, thinking))
+        return Generated(write_reply(prompt, better, worse, question.wanted_schema(), thinking))
 
     def _labels(self, prompt: Prompt) -> dict[int, Label | None] | None:
         """The label of each shown candidate, from the row with this query that has all of them."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.cascade.calibration import LEAST_LABELS, LabelledScore, fit
+from hf_relabel.builders.cascade.fitting import LEAST_LABELS, LabelledScore, fit
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.similarity import DEFAULT_MODEL, SimilarityJudge

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +38,9 @@ from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
 from hf_relabel.trainers.quiet import quiet_libraries
 from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.training.arguments import best_by, trainer_arguments
 from hf_relabel.trainers.training.clock import Clock, Watch
-from hf_relabel.trainers.training.facts import base_revision, curve_of, facts_of, total_steps, usable
+from hf_relabel.trainers.training.facts import base_revision, curve_of, facts_of, usable
 from hf_relabel.trainers.training.kinds import make_trainer
 from hf_relabel.trainers.training.machine import hardware, versions
 from hf_relabel.trainers.training.options import TrainOptions
@@ -48,8 +48,6 @@ from hf_relabel.trainers.training.options import TrainOptions
 RECIPE_NAME = "recipe.yaml"
 STATE_NAME = "run.json"
 CHECKPOINTS = "checkpoint-*"
-EVALUATIONS = 10
-"""Times a run is evaluated and saved where nothing else was asked for."""
 
 
 @needs("train", "Training")
@@ -243,52 +241,17 @@ class _Run:
     def _trainer(self, model: Any) -> tuple[DataUsed, Any]:
         rows, used = usable(self.recipe, self.data)
         evaluator = self._evaluator(self.options.dev or self.sets)
-        arguments = self._arguments(len(rows), evaluate=evaluator is not None)
+        arguments = trainer_arguments(self.recipe, self.options, self.out, self.seed, len(rows))
+        if evaluator is not None:
+            arguments["eval_strategy"] = "steps"
+        if self.options.dev:
+            arguments |= best_by(evaluator.metrics[0])
         callbacks = [Clock(self.state, self._keep_state), Watch(), *self.options.callbacks]
         trainer = make_trainer(self.recipe, model, rows, arguments, evaluator, callbacks)
         return used, trainer
 
     def _evaluator(self, sets: Sequence[RetrievalSet]) -> Any:
         return RetrievalEvaluator(sets, metrics=self.metrics or METRICS) if sets else None
-
-    def _arguments(self, rows: int, *, evaluate: bool) -> dict[str, Any]:
-        recipe, options = self.recipe, self.options
-        steps = total_steps(recipe, rows)
-        every = options.evaluate_every or max(1, -(-steps // EVALUATIONS))
-        progress = sys.stderr.isatty() if options.progress is None else options.progress
-        best = bool(options.dev)
-        values: dict[str, Any] = {
-            "output_dir": str(self.out),
-            "per_device_train_batch_size": recipe.batch_size,
-            "gradient_accumulation_steps": recipe.gradient_accumulation,
-            "learning_rate": recipe.learning_rate,
-            "weight_decay": recipe.weight_decay,
-            "lr_scheduler_type": recipe.scheduler,
-            "warmup_steps": round(steps * recipe.warmup),
-            "num_train_epochs": recipe.epochs,
-            "max_steps": recipe.max_steps or -1,
-            "seed": self.seed,
-            "bf16": recipe.precision == "bf16",
-            "fp16": recipe.precision == "fp16",
-            "use_cpu": options.device == "cpu",
-            "save_strategy": "steps" if options.checkpoints else "no",
-            "save_steps": every,
-            "save_total_limit": 2,
-            "eval_strategy": "steps" if evaluate else "no",
-            "eval_steps": every,
-            "load_best_model_at_end": best,
-            "logging_steps": max(1, every // 2),
-            "logging_nan_inf_filter": False,
-            "report_to": list(options.log_to),
-            "disable_tqdm": not progress,
-            "dataloader_pin_memory": False,
-        }
-        if best:
-            metric = (self.metrics or METRICS)[0]
-            values |= {"metric_for_best_model": f"eval_{metric}", "greater_is_better": True}
-        if recipe.optimizer == "sparse-adam":
-            values["max_grad_norm"] = 0.0  # norms of sparse gradients are not implemented
-        return values
 
     def _before(self, model: Any) -> tuple[Measured, ...]:
         """The untrained model's figures; of a run that is resumed, those that it was started with."""

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hf_relabel.builders.endpoint import TokenLogprob
+from hf_relabel.builders.judges.prompted.reply_parsing import split_reasoning
 
 _MARKS = "▁Ġ \t\r\n\"'*`(["
 _ENDS = ".,:;!)]"
@@ -57,6 +58,21 @@ def _begins(begun: str, spelling: str) -> bool:
     if not begun:
         return False
     return whole.startswith(begun) or (begun.startswith(whole) and not begun[len(whole)].isalnum())
+
+
+def without_thoughts(tokens: Sequence[TokenLogprob]) -> list[TokenLogprob]:
+    """The tokens after a model's thoughts; all of them where it did not think.
+
+    Raises Unreadable where the thoughts do not end.
+    """
+    answer = split_reasoning("".join(token.text for token in tokens))[1]
+    kept: list[TokenLogprob] = []
+    for token in reversed(tokens):
+        if not answer.endswith(token.text) or not answer:
+            break
+        answer = answer.removesuffix(token.text)
+        kept.append(token)
+    return kept[::-1]
 
 
 def first_token(tokens: Sequence[TokenLogprob]) -> TokenLogprob | None:

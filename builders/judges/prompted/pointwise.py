@@ -15,8 +15,14 @@ from hf_relabel.builders.endpoint import Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.prompted.base import PromptedJudge, row_digest
-from hf_relabel.builders.judges.prompted.label_probability import first_token, label_masses, label_named
+from hf_relabel.builders.judges.prompted.label_probability import (
+    first_token,
+    label_masses,
+    label_named,
+    without_thoughts,
+)
 from hf_relabel.builders.judges.prompted.prompt_files import template
+from hf_relabel.builders.judges.prompted.reply_parsing import Unreadable, split_reasoning
 from hf_relabel.builders.judges.protocols import JSON, Ask
 from hf_relabel.builders.judges.settings import check_number
 from hf_relabel.builders.rows import Row
@@ -25,6 +31,12 @@ ANSWERS = {"yes": ("Yes",), "no": ("No",)}
 TOP_LOGPROBS = 5
 """Alternatives asked for: the most that TGI gives."""
 SCORE_DIGITS = 6
+MAX_TOKENS = 2
+"""The first may be white space."""
+_THINKS = (
+    "the model was still thinking when its tokens were used up: turn its thinking off (enable_thinking: false for its"
+    " server in a job file), give it more (max_tokens), or use the judge `listwise`"
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,6 +50,8 @@ class PointwiseJudge(PromptedJudge):
         better, worse: scores from which a candidate is labelled so. They are not calibrated; see hf_relabel's audits.
         min_mass: least probability that Yes and No have together; below, the model is saying something else, and the
             reply counts as unparsable.
+        max_tokens: of the reply. As it is, a model that could think first is told not to; with more it may, and the
+            label is read after its thoughts.
 
     The other settings are those of `PromptedJudge`. A server that gives no logprobs is read by its words alone: Yes is
     better, No is irrelevant, and there is no score.
@@ -50,6 +64,7 @@ class PointwiseJudge(PromptedJudge):
     better: float = 0.5
     worse: float = 0.2
     min_mass: float = 0.1
+    max_tokens: int = MAX_TOKENS
 
     kind = "pointwise"
 
@@ -58,6 +73,7 @@ class PointwiseJudge(PromptedJudge):
         check_number("better", self.better, 0, 1)
         check_number("worse", self.worse, 0, 1)
         check_number("min_mass", self.min_mass, 0, 1)
+        check_number("max_tokens", self.max_tokens, MAX_TOKENS, 1_000_000, whole=True)
         if self.worse > self.better:
             raise ConfigError(f"worse: {self.worse} lies above better, {self.better}")
 
@@ -66,7 +82,9 @@ class PointwiseJudge(PromptedJudge):
 
     def settings(self) -> dict[str, JSON]:
         thresholds = {"better": float(self.better), "worse": float(self.worse), "min_mass": float(self.min_mass)}
-        return {**PromptedJudge.settings(self), **thresholds}
+        # As it always was it is not said, so that judges of before are found again.
+        room = {} if self.max_tokens == MAX_TOKENS else {"max_tokens": self.max_tokens}
+        return {**PromptedJudge.settings(self), **thresholds, **room}
 
     def asks(self, row: Row, positions: Sequence[int], *, constrained: bool) -> list[Ask]:
         """One prompt for each position. They differ after the ground truth only."""
@@ -82,9 +100,10 @@ class PointwiseJudge(PromptedJudge):
             content = user.render(key=shown.key, query=shown.query, positives=shown.positives, title=title, text=text)
             request = Request(
                 messages=(Message("system", system), Message("user", content)),
-                max_tokens=2,  # the first may be white space
+                max_tokens=self.max_tokens,
                 temperature=0.0,
                 top_logprobs=TOP_LOGPROBS,
+                thinking=False if self.max_tokens == MAX_TOKENS else None,
             )
             asks.append(Ask(request, (position,), shown.cut_of([position]), positives_left_out=left_out))
         return asks
@@ -99,16 +118,21 @@ class PointwiseJudge(PromptedJudge):
         }
 
     def _said(self, reply: Reply) -> tuple[Label, float | None, str]:
-        token = first_token(reply.logprobs)
+        try:
+            token = first_token(without_thoughts(reply.logprobs))
+            text = split_reasoning(reply.text)[1]
+        except Unreadable:
+            return Label.UNPARSABLE, None, _THINKS
         if token is None:
-            said = label_named(reply.text, ANSWERS)
+            said = label_named(text, ANSWERS)
             if said is None:
                 return Label.UNPARSABLE, None, "the reply is neither Yes nor No"
             return (Label.BETTER if said == "yes" else Label.IRRELEVANT), None, ""
         masses = label_masses(token, ANSWERS)
         mass = masses["yes"] + masses["no"]
         if mass <= 0 or mass < self.min_mass:
-            return Label.UNPARSABLE, None, f"Yes and No have a probability of {mass:.3f} together"
+            began = token.text.strip()[:40]
+            return Label.UNPARSABLE, None, f"Yes and No have a probability of {mass:.3f} together; it began {began!r}"
         score = round(masses["yes"] / mass, SCORE_DIGITS)
         label = Label.BETTER if score >= self.better else Label.WORSE if score >= self.worse else Label.IRRELEVANT
         return label, score, ""

@@ -49,10 +49,14 @@ class Unreadable(Exception):
 
 _CUT_OFF = "cut off before the end of its verdict"
 
+THOUGHTS_WITHOUT_END = "<think>"
+"""Put before thoughts that no answer follows, where a server tells them apart: so they are read as what they are."""
+
 # Where reasoning stands: our own tags, RLHN's, and those of reasoning models.
-_REASONING = r"(?:think|thinking|thought|reasoning|preference)"
-_REASONING_OPENS = re.compile(rf"<{_REASONING}\s*>", re.IGNORECASE)
-_REASONING_CLOSES = re.compile(rf"</{_REASONING}\s*>", re.IGNORECASE)
+# <seed:think> is Seed's, [THINK] Mistral's.
+_REASONING = r"(?:(?:seed:)?think|thinking|thought|reasoning|preference)"
+_REASONING_OPENS = re.compile(rf"<{_REASONING}\s*>|\[THINK\]", re.IGNORECASE)
+_REASONING_CLOSES = re.compile(rf"</{_REASONING}\s*>|\[/THINK\]", re.IGNORECASE)
 
 _TAG_VERDICT = re.compile(
     r"<better\s*>([^<]{0,10000})</better\s*>[\s,;.]*<worse\s*>([^<]{0,10000})</worse\s*>", re.IGNORECASE

@@ -6,20 +6,21 @@ They share `POST /v1/chat/completions` and differ in how a JSON schema is asked 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, FinishReason, Reply, Request, TokenLogprob
+from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.nearest import nearest_and_all
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.hub_tools.endpoints.dialects.azure import azure_address, azure_headers, is_azure
 from hf_relabel.hub_tools.endpoints.dialects.tgi import tgi_info
-from hf_relabel.hub_tools.endpoints.ignoring import Watch
+from hf_relabel.hub_tools.endpoints.grammars import as_sent, tgi_grammar
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
-from hf_relabel.hub_tools.endpoints.sending import Sending, adapted, send
-from hf_relabel.hub_tools.endpoints.served_models import NoChoice, chosen
+from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
+from hf_relabel.hub_tools.endpoints.thinking import thinking_body
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
 
@@ -27,16 +28,8 @@ Flavor = Literal["auto", "tgi", "vllm", "sglang", "llama.cpp", "openai", "azure"
 FLAVORS: tuple[str, ...] = get_args(Flavor)
 
 _OWNERS: dict[str, Flavor] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-}
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 _CHAT = "/chat/completions"
-_BROKEN = frozenset({500, 501, 502})
-"""Of a list of models. 503 and 504 are said of a server that is not there yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +46,14 @@ class OpenAIEndpoint:
 
     Args:
         url: with or without `/v1`, or the URL of the chat completions route itself. Of Azure, see `azure_address`.
-        model: model to ask for. None: "tgi" on TGI, else the only one that /v1/models lists. On Azure the deployment.
+        model: model to ask for. None: "tgi" on TGI, else the first that /v1/models lists. On Azure the deployment.
         token: see Transport; on Azure see `azure_headers`.
         timeout: seconds for one request.
         flavor: what kind of server it is; "auto" asks it, or knows it by its host (Azure).
         connections, proxy: see Transport.
-        extra_body: what every request holds besides, such as `{"chat_template_kwargs": {"enable_thinking": False}}`.
-        extra_headers: see `headers` of Transport.
-        sending: what the server is sent instead of what it refuses.
     """
+
+    constrains = True
 
     def __init__(
         self,
@@ -73,9 +65,6 @@ class OpenAIEndpoint:
         flavor: str = "auto",
         connections: int = 0,
         proxy: bool = False,
-        extra_body: Mapping[str, Any] | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        sending: Sending | None = None,
     ) -> None:
         if flavor not in FLAVORS:
             raise ConfigError(f"Unknown flavor {flavor!r}.{nearest_and_all(flavor, FLAVORS)}")
@@ -84,15 +73,13 @@ class OpenAIEndpoint:
             flavor, azure = "azure", azure_address(url, model)
             model, self._chat_path, self._prefix = model or azure.deployment, azure.chat, ""
             self._asked_model: str | None = azure.deployment
-            self.batch_url = azure.batch_url
-            headers = {**azure_headers(url, token), **(extra_headers or {})}
-            self.transport = Transport(azure.root, token="", headers=headers, **more)
+            self._batch_url = azure.batch_url
+            self.transport = Transport(azure.root, token="", headers=azure_headers(url, token), **more)
         else:
             root, self._prefix = split_api_path(url)
             self._chat_path, self._asked_model = f"{self._prefix}chat/completions", None
-            self.batch_url = "/v1/chat/completions"
-            """What the lines of a batch file name as `url`."""
-            self.transport = Transport(root, token=token, headers=extra_headers, **more)
+            self._batch_url = "/v1/chat/completions"
+            self.transport = Transport(root, token=token, **more)
         self.name = self.transport.name
         self._given_model, self._given_flavor = model, cast("Flavor", flavor)
         self._server = Once(self._look_up)
@@ -100,10 +87,6 @@ class OpenAIEndpoint:
         # OpenAI's newer models refuse `max_tokens`; the other servers may not know its successor.
         openai = is_host(self.transport.host, ("openai.com",))
         self._max_tokens = "max_completion_tokens" if openai else "max_tokens"
-        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
-        self.sending = sending or Sending()
-        self.constrains = self.sending.constrains
-        self._watch = Watch(self.name)
 
     def __repr__(self) -> str:
         return f"OpenAIEndpoint({self.name!r})"
@@ -115,27 +98,25 @@ class OpenAIEndpoint:
     async def complete(self, request: Request) -> Reply:
         """Send one request. Raises EndpointError."""
         server = await self._server.get()
-        answer, instead = await send(
-            self.sending,
-            self.name,
-            lambda instead: self._payload(request, server, instead),
-            lambda payload: self.transport.post(self._chat_path, payload),
-        )
+        answer = await self.transport.post(self._chat_path, self._payload(request, server))
         try:
-            reply = read_chat_reply(answer.payload, request.top_logprobs, server.info.model, self.name)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self.transport.problem(f"answered JSON that is no chat completion ({error!r})") from None
-        self._watch.look(request, reply, instead)
-        return replace(reply, instead=tuple(instead.items())) if instead else reply
+            return read_chat_reply(answer.payload, request.top_logprobs, server.info.model, self.name)
+        except NoReply as problem:
+            raise self.transport.no_reply(problem) from None
 
     async def body(self, request: Request) -> dict[str, Any]:
         """What `complete` posts: the `body` of the request's line in a batch file. Raises EndpointError."""
-        return self._payload(request, await self._server.get(), self.sending.instead)
+        return self._payload(request, await self._server.get())
 
     @property
     def api_path(self) -> str:
         """Where `files` and `batches` are below the root of its transport, such as `v1/`."""
         return self._prefix
+
+    @property
+    def batch_url(self) -> str:
+        """What the lines of a batch file name as `url`."""
+        return self._batch_url
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
         """See hf_relabel.hub_tools.endpoints.tokens."""
@@ -170,11 +151,11 @@ class OpenAIEndpoint:
     async def close(self) -> None:
         await self.transport.close()
 
-    def _payload(self, request: Request, server: _Server, instead: Mapping[str, str]) -> dict[str, Any]:
+    def _payload(self, request: Request, server: _Server) -> dict[str, Any]:
         payload = chat_payload(request, server.flavor)
         payload["model"] = server.model
         payload[self._max_tokens] = request.max_tokens
-        return {**adapted(payload, instead), **self.extra_body} if instead or self.extra_body else payload
+        return payload
 
     # Finding out what is there
 
@@ -187,11 +168,12 @@ class OpenAIEndpoint:
                 return _Server("tgi", self._given_model or "tgi", tgi_info(said))
         listed = await self._ask(f"{self._prefix}models")
         entries = [entry for entry in _list(listed) if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-        try:
-            entry = chosen(entries, self._given_model)
-        except NoChoice as error:
-            raise self.transport.problem(str(error), "misaddressed") from None
-        model = self._given_model or str(entry["id"])
+        entry = next((entry for entry in entries if self._given_model in (None, entry["id"])), {})
+        model = self._given_model or entry.get("id")
+        if model is None:
+            raise self.transport.problem(
+                f"/v1/models lists no model. Name one: {argument('model', ...)}.", "misaddressed"
+            )
         flavor = self._flavor_of(entries)
         if flavor == "tgi":
             return _Server("tgi", self._given_model or "tgi", EndpointInfo(model))
@@ -203,7 +185,7 @@ class OpenAIEndpoint:
         owners = (str(entry.get("owned_by", "")).lower() for entry in entries)
         return next((_OWNERS[owner] for owner in owners if owner in _OWNERS), "openai")
 
-    async def _describe(self, flavor: Flavor, model: str, entry: Mapping[str, Any]) -> EndpointInfo:
+    async def _describe(self, flavor: Flavor, model: str, entry: dict[str, Any]) -> EndpointInfo:
         if flavor == "llama.cpp":
             # It queues without end, so its number of slots is all there is to go by.
             props = _dict(await self._ask("props"))
@@ -224,10 +206,9 @@ class OpenAIEndpoint:
         except NotJson:
             return None
         except EndpointError as error:
-            # With the model given, a server that hides its list, or breaks at it, is still usable.
+            # With the model given, a server that hides its list is still usable.
             hidden = error.status in (401, 403) and self._given_model is None
-            broken = error.retryable and (self._given_model is None or error.status not in _BROKEN)
-            if error.status is None or broken or hidden:
+            if error.status is None or error.retryable or hidden:
                 raise
             return None
 
@@ -263,79 +244,16 @@ def chat_payload(request: Request, flavor: Flavor) -> dict[str, Any]:
     if request.top_logprobs > 0:
         payload["logprobs"] = True
         payload["top_logprobs"] = min(request.top_logprobs, 5 if flavor == "tgi" else 20)
+    payload.update(thinking_body(request, flavor))
     return payload
 
 
 def response_format(schema: dict[str, Any], flavor: Flavor) -> dict[str, Any]:
-    """How a server of this flavor is told to follow a JSON schema. TGI has a key of its own."""
+    """How a server of this flavor is told to follow a JSON schema. TGI has a form of its own."""
     if flavor == "tgi":
-        return {"type": "json_schema", "value": {"name": "reply", "schema": schema}}
-    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
-
-
-def read_chat_reply(payload: Any, top: int, model: str, endpoint: str) -> Reply:
-    """A Reply from the JSON of a chat completion. `reasoning_content` is left alone: it is not the answer.
-
-    Raises KeyError, IndexError, TypeError, ValueError or AttributeError when it is no chat completion.
-    """
-    choice = payload["choices"][0]
-    finish = choice.get("finish_reason")
-    if isinstance(finish, list):  # seen in saved replies of other software
-        finish = finish[0] if finish else None
-    text = choice["message"].get("content")
-    if text is not None and not isinstance(text, str):
-        raise TypeError("content is no text")
-    usage = payload.get("usage") or {}
-    return Reply(
-        text=text or "",
-        finish_reason=_FINISH.get(finish or "", "other"),
-        prompt_tokens=usage.get("prompt_tokens"),
-        completion_tokens=usage.get("completion_tokens"),
-        model=model,
-        endpoint=endpoint,
-        logprobs=tokens_of_text(_read_logprobs(choice.get("logprobs"), top), text or "") if top else (),
-    )
-
-
-def tokens_of_text(tokens: tuple[TokenLogprob, ...], text: str) -> tuple[TokenLogprob, ...]:
-    """Those tokens that the text consists of.
-
-    Servers list all they generated: llama.cpp also the "```json" around a constrained reply, vLLM also the reasoning.
-    The tokens are left as they are where the text cannot be found in them (a character spread over several tokens).
-    """
-    generated = "".join(token.text for token in tokens)
-    start = generated.rfind(text)
-    if generated == text or start < 0:
-        return tokens
-    kept, position = [], 0
-    for token in tokens:
-        if position < start + len(text) and position + len(token.text) > start:
-            kept.append(token)
-        position += len(token.text)
-    return tuple(kept)
-
-
-def _read_logprobs(logprobs: Any, top: int) -> tuple[TokenLogprob, ...]:
-    if not logprobs:
-        return ()
-    return tuple(
-        TokenLogprob(
-            token["token"],
-            _logprob(token),
-            tuple(
-                sorted(
-                    ((other["token"], _logprob(other)) for other in token.get("top_logprobs") or ()),
-                    key=lambda pair: -pair[1],
-                )[:top]
-            ),
-        )
-        for token in logprobs.get("content") or ()
-    )
-
-
-def _logprob(token: dict[str, Any]) -> float:
-    value = token.get("logprob")
-    return float("-inf") if value is None else float(value)
+        return tgi_grammar(schema)
+    sent = as_sent(schema, flavor)
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": sent, "strict": True}}
 
 
 def _list(listed: Any) -> list[Any]:

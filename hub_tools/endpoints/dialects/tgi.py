@@ -6,30 +6,27 @@ Follows the public documentation and router source of TGI 3.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hf_relabel.builders.endpoint import EndpointInfo, FinishReason, Reply, Request, TokenLogprob
-from hf_relabel.hub_tools.endpoints.ignoring import Watch
+from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request, TokenLogprob
+from hf_relabel.hub_tools.endpoints.grammars import tgi_grammar
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
-from hf_relabel.hub_tools.endpoints.sending import Sending, send
-from hf_relabel.hub_tools.endpoints.templates import Template, built_in_template, model_template, template_digest
+from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, count_told, finish_of, raise_for_error, said_in
+from hf_relabel.hub_tools.endpoints.templates import (
+    Template,
+    answering,
+    built_in_template,
+    model_template,
+    template_digest,
+)
 from hf_relabel.hub_tools.endpoints.tokens import count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import Transport
 
 MAX_TOP_TOKENS = 5
 """TGI's `max_top_n_tokens`: more alternatives are refused."""
-_KEYS = {
-    "response_format": "grammar",
-    "temperature": "temperature",
-    "seed": "seed",
-    "stop": "stop",
-    "logprobs": "top_n_tokens",
-}
-"""What the parameters of `Sending` are called here."""
-_FINISH: dict[str, FinishReason] = {"length": "length", "eos_token": "stop", "stop_sequence": "stop"}
 
 
 class TgiEndpoint:
@@ -42,9 +39,9 @@ class TgiEndpoint:
         timeout: seconds for one request.
         chat_template: "auto" for the model's own, or plain, chatml, llama3, gemma, mistral.
         connections, proxy: see Transport.
-        extra_body: further `parameters` of every request.
-        extra_headers, sending: see OpenAIEndpoint.
     """
+
+    constrains = True
 
     def __init__(
         self,
@@ -56,9 +53,6 @@ class TgiEndpoint:
         chat_template: str = "auto",
         connections: int = 0,
         proxy: bool = False,
-        extra_body: Mapping[str, Any] | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        sending: Sending | None = None,
     ) -> None:
         self.transport = Transport(
             url.removesuffix("/").removesuffix("/generate"),
@@ -66,13 +60,8 @@ class TgiEndpoint:
             timeout=timeout,
             connections=connections,
             proxy=proxy,
-            headers=extra_headers,
         )
         self.name = self.transport.name
-        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
-        self.sending = sending or Sending()
-        self.constrains = self.sending.constrains
-        self._watch = Watch(self.name)
         self._model = model
         self._info = Once(self._ask_info)
         self._fixed_template = built_in_template(chat_template)
@@ -91,26 +80,13 @@ class TgiEndpoint:
     async def complete(self, request: Request) -> Reply:
         """Send one request. Raises EndpointError."""
         prompt = await self.render(request)
-        answer, instead = await send(
-            self.sending,
-            self.name,
-            lambda instead: {"inputs": prompt, "parameters": self._parameters(request, instead)},
-            lambda payload: self.transport.post("generate", payload),
-        )
-        reply = self._reply(answer.payload, request, answer.headers.get("x-prompt-tokens"))
-        self._watch.look(request, reply, instead)
-        return replace(reply, instead=tuple(instead.items())) if instead else reply
-
-    def _parameters(self, request: Request, instead: Mapping[str, str]) -> dict[str, Any]:
-        parameters = generate_parameters(request)
-        for name, key in _KEYS.items():
-            if name in instead:  # it knows no JSON without a schema
-                parameters.pop(key, None)
-        return {**parameters, **self.extra_body}
+        answer = await self.transport.post("generate", {"inputs": prompt, "parameters": generate_parameters(request)})
+        return self._reply(answer.payload, request, answer.headers.get("x-prompt-tokens"))
 
     async def render(self, request: Request) -> str:
         """The prompt as the model gets it."""
-        return (await self._template())(request.messages)
+        template = await self._template()
+        return (answering(template) if request.thinking is False else template)(request.messages)
 
     async def _template(self) -> Template:
         return self._fixed_template or await self._model_template.get()
@@ -148,18 +124,21 @@ class TgiEndpoint:
         try:
             if isinstance(payload, list):
                 payload = payload[0]
+            raise_for_error(payload)
             text, details = payload["generated_text"], payload.get("details") or {}
             return Reply(
                 text=without_stop(text, details.get("finish_reason"), request.stop),
-                finish_reason=_FINISH.get(details.get("finish_reason", ""), "other"),
-                prompt_tokens=int(prompt_tokens) if prompt_tokens else len(details.get("prefill") or ()) or None,
-                completion_tokens=details.get("generated_tokens"),
+                finish_reason=finish_of(details.get("finish_reason")),
+                prompt_tokens=int(prompt_tokens or 0) or len(details.get("prefill") or ()) or None,
+                completion_tokens=count_told(details.get("generated_tokens"), positive=bool(text)),
                 model=self._served,
                 endpoint=self.name,
                 logprobs=read_tokens(details, request.top_logprobs) if request.top_logprobs else (),
             )
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self.transport.problem(f"answered JSON that is no /generate answer ({error!r})") from None
+        except NoReply as problem:
+            raise self.transport.no_reply(problem) from None
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            raise self.transport.problem(f"answered JSON that is no /generate answer: {said_in(payload)}") from None
 
 
 def generate_parameters(request: Request) -> dict[str, Any]:
@@ -178,7 +157,7 @@ def generate_parameters(request: Request) -> dict[str, Any]:
     if request.stop:
         parameters["stop"] = request.stop
     if request.json_schema is not None:
-        parameters["grammar"] = {"type": "json", "value": request.json_schema}
+        parameters["grammar"] = tgi_grammar(request.json_schema)
     if request.top_logprobs > 0:
         parameters["top_n_tokens"] = min(request.top_logprobs, MAX_TOP_TOKENS)
     return parameters

@@ -13,7 +13,7 @@ from hf_relabel.builders.audit.draw import calibrate
 from hf_relabel.builders.audit.figures import Estimate
 from hf_relabel.builders.audit.report import audit_report
 from hf_relabel.builders.cascade import calibration
-from hf_relabel.builders.cascade.calibration import LabelledScore
+from hf_relabel.builders.cascade.fitting import LabelledScore
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label, Outcome
 from tests.benchmarks.coverage_audit import Cell, covered

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.cascade.calibration import Calibration, LabelledScore, fit
+from hf_relabel.builders.cascade.calibration import Calibration
+from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 from hf_relabel.builders.cascade.zones import CALIBRATED, signal, zoned
 from hf_relabel.builders.configs.evidence import audited_default
 from hf_relabel.builders.errors import ConfigError

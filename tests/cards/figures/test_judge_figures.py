@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_relabel.builders.cascade.calibration import LabelledScore, fit
+from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 from hf_relabel.cards.data_card import figures, render_card
 from hf_relabel.cards.figures.agreement import AGREEMENT, MOST_ROWS, agreement_alt, agreement_png, agreement_rows
 from hf_relabel.cards.figures.pareto import MOST_POINTS, pareto_alt, pareto_png

@@ -20,7 +20,7 @@ from hf_relabel.hub_tools.batches.collecting import Collector
 from hf_relabel.hub_tools.batches.exporting import export_batches
 from hf_relabel.hub_tools.batches.ledger import Ledger
 from hf_relabel.hub_tools.batches.results import read_result
-from hf_relabel.hub_tools.endpoints.dialects.openai import read_chat_reply
+from hf_relabel.hub_tools.endpoints.reading_chat import read_chat_reply
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.judging.stages import Stage
 

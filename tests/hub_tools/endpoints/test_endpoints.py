@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Message, Reply, Request, TokenLogprob
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.endpoints.dialects.openai import tokens_of_text
+from hf_relabel.hub_tools.endpoints.dialects.openai import chat_payload
+from hf_relabel.hub_tools.endpoints.reading_chat import tokens_of_text
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from tests.facade import Facade, Faults, FunctionBackend, Generated, InvalidInput, Question, Token
 
@@ -178,13 +180,21 @@ def test_the_queue_is_read_from_the_metrics(dialect: str, openai_style: bool) ->
 def test_a_json_schema_is_asked_for_in_the_servers_own_way() -> None:
     backend, asked = echo()
     request = Request(REQUEST.messages, max_tokens=9, json_schema=SCHEMA)
-    for openai_style, key in ((False, "value"), (True, "json_schema")):
+    ways = {False: {"type": "json", "value": SCHEMA}, True: {"name": "reply", "schema": SCHEMA, "strict": True}}
+    for openai_style, way in ways.items():
         with Facade(backend, openai_style=openai_style) as server:
             ask(server.url, "openai", request)
             payload = server.log[-1].payload
         assert payload is not None
-        assert payload["response_format"][key]["schema"] == SCHEMA
+        assert way in (payload["response_format"], payload["response_format"].get("json_schema"))
     assert [question.schema for question in asked] == [SCHEMA, SCHEMA]
+
+
+@pytest.mark.parametrize("flavor", ["vllm", "sglang", "llama.cpp", "openai", "azure", "tgi"])
+def test_servers_with_chat_templates_are_told_not_to_think(flavor: Any) -> None:
+    told = chat_payload(replace(REQUEST, thinking=False), flavor).get("chat_template_kwargs")
+    assert (told == {"enable_thinking": False, "thinking": False}) == (flavor in ("vllm", "sglang", "llama.cpp"))
+    assert "chat_template_kwargs" not in chat_payload(REQUEST, flavor)
 
 
 def test_tgi_is_asked_for_the_model_tgi_and_others_for_what_they_list() -> None:

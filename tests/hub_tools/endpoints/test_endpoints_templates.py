@@ -19,6 +19,8 @@ from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
 from hf_relabel.hub_tools.endpoints.templates import (
     BUILT_IN,
     TemplateUnavailable,
+    answering,
+    chatml,
     compile_template,
     model_template,
     plain,
@@ -164,3 +166,20 @@ def test_without_a_network_the_cache_is_looked_at_and_nothing_is_tried_again(
 def test_an_unknown_template_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="auto, plain, chatml"):
         TgiEndpoint("http://127.0.0.1:9", chat_template="alpaca")
+
+
+def test_a_template_that_can_think_is_told_not_to() -> None:
+    """As Qwen3's and DeepSeek V3.1's: by a variable that is not set, or set to false."""
+    qwen = (
+        "{% for m in messages %}{{ m.content }}|{% endfor %}"
+        "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+    )
+    deepseek = (
+        "{% for m in messages %}{{ m.content }}|{% endfor %}{% if thinking %}<think>{% else %}</think>{% endif %}"
+    )
+    template = compile_template(qwen)
+    assert template(CHAT).endswith("|")
+    assert answering(template)(CHAT).endswith("<think>\n\n</think>\n\n")
+    assert compile_template(deepseek, thinking=True)(CHAT).endswith("<think>")
+    assert answering(compile_template(deepseek))(CHAT).endswith("</think>")
+    assert answering(chatml) is chatml

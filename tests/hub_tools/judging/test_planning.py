@@ -86,7 +86,7 @@ class Talkative(FunctionBackend):
         digest = hashlib.sha256((self.name + question.whole_text()).encode()).digest()
         chance = random.Random(digest)
         words = round(chance.lognormvariate(2.5, 0.5) * len(prompt.candidates) ** 0.8) + 5
-        text = write_reply(prompt, better, [], question.schema, " ".join(chance.choices(WORDS, k=words)))
+        text = write_reply(prompt, better, [], question.wanted_schema(), " ".join(chance.choices(WORDS, k=words)))
         return Generated(
             text, prompt_tokens=len(question.whole_text().split()) + 7, completion_tokens=len(text.split()) + 3
         )

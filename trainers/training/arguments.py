@@ -1,0 +1,54 @@
+"""What the trainers of sentence-transformers are told, as a recipe and the options of a run have it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.training.facts import total_steps
+from hf_relabel.trainers.training.options import TrainOptions
+
+EVALUATIONS = 10
+"""Times a run is evaluated and saved where nothing else was asked for."""
+
+
+def trainer_arguments(recipe: Recipe, options: TrainOptions, out: Path, seed: int, rows: int) -> dict[str, Any]:
+    """Those of a run over so many rows that evaluates nothing."""
+    steps = total_steps(recipe, rows)
+    every = options.evaluate_every or max(1, -(-steps // EVALUATIONS))
+    progress = sys.stderr.isatty() if options.progress is None else options.progress
+    values: dict[str, Any] = {
+        "output_dir": str(out),
+        "per_device_train_batch_size": recipe.batch_size,
+        "gradient_accumulation_steps": recipe.gradient_accumulation,
+        "learning_rate": recipe.learning_rate,
+        "weight_decay": recipe.weight_decay,
+        "lr_scheduler_type": recipe.scheduler,
+        "warmup_steps": round(steps * recipe.warmup),
+        "num_train_epochs": recipe.epochs,
+        "max_steps": recipe.max_steps or -1,
+        "seed": seed,
+        "bf16": recipe.precision == "bf16",
+        "fp16": recipe.precision == "fp16",
+        "use_cpu": options.device == "cpu",
+        "save_strategy": "steps" if options.checkpoints else "no",
+        "save_steps": every,
+        "save_total_limit": 2,
+        "eval_strategy": "no",
+        "eval_steps": every,
+        "logging_steps": max(1, every // 2),
+        "logging_nan_inf_filter": False,
+        "report_to": list(options.log_to),
+        "disable_tqdm": not progress,
+        "dataloader_pin_memory": False,
+    }
+    if recipe.optimizer == "sparse-adam":
+        values["max_grad_norm"] = 0.0  # norms of sparse gradients are not implemented
+    return values
+
+
+def best_by(metric: str) -> dict[str, Any]:
+    """Those that keep the step with the highest metric."""
+    return {"load_best_model_at_end": True, "metric_for_best_model": f"eval_{metric}", "greater_is_better": True}
