@@ -21,7 +21,7 @@ from hf_relabel.builders.cascade.judged_share import ENOUGH, WHY_UNJUDGED
 from hf_relabel.builders.configs.layout import VERDICTS
 from hf_relabel.builders.configs.writing import BuildReport
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
-from hf_relabel.builders.job.steps import BuildSettings
+from hf_relabel.builders.job.steps import NOT_WRITTEN, BuildSettings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import CALLABLE, NONE, PATH, SOURCE_OPTIONS, expects, told
@@ -40,9 +40,10 @@ from hf_relabel.hub_tools.building.run import (
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 from hf_relabel.hub_tools.hub.source import open_source
+from hf_relabel.hub_tools.judging.identities import check_calibration
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stage_report import Progress
-from hf_relabel.hub_tools.judging.stages import Judges, Servers, Stage, as_stages
+from hf_relabel.hub_tools.judging.stages import Judges, Servers, Stage, as_stages, exempt_subsets
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -149,7 +150,7 @@ def relabel(
     check_share("min_judged", min_judged)
     settings = _settings(technique, max_false_negatives, calibration, views)
     shown = [view.name for view in views_of_settings(settings, scored=False)]
-    calibration_of(settings)
+    thresholds = calibration_of(settings)
     ready = _stages(judge, endpoint, model, limits)
     options: dict[str, Any] = {
         "split": split,
@@ -167,6 +168,8 @@ def relabel(
     with as_journal(_journal_of(source) if journal is None else journal) as kept, _folder(out) as folder:
         wanted = settings.model_copy(update={"out": str(folder), "overwrite": overwrite})
         check_place(wanted, source, kept)
+        if thresholds is not None:
+            check_calibration(thresholds, source, ready, kept, exempt_subsets(ready))
         _judge(source, ready, kept, retry_failed, progress)
         run = kept.newest_run().number
         report = build_configs(source, kept, wanted, run=run, min_judged=min_judged, progress=progress is not False)
@@ -177,7 +180,9 @@ def relabel(
 
 
 def _journal_of(source: Source) -> Path:
-    return cache_folder() / "journals" / f"{_short_hash(source.fingerprint())}.sqlite"
+    folder = cache_folder() / "journals"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{_short_hash(source.fingerprint())}.sqlite"
 
 
 def cache_folder() -> Path:
@@ -218,7 +223,7 @@ def _settings(
     techniques = tuple(map(str, dict.fromkeys(names)))
     try:
         settings = BuildSettings(
-            out="",
+            out=NOT_WRITTEN,
             techniques=techniques,
             limit=most,
             views=cast(Any, (views,) if isinstance(views, str) else tuple(views)),

@@ -6,14 +6,17 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hf_relabel.builders.job.values import Settings, Texts
+from hf_relabel.builders.job.values import FolderName, Settings, Texts
 from hf_relabel.builders.techniques import default_of
+
+NOT_WRITTEN = "-"
+"""In place of the folder of configs, for what is sent and not written."""
 
 
 class AuditSettings(Settings):
     """A blind sample for people, and what follows from their answers. See `hf relabel audit --help`."""
 
-    out: str
+    out: FolderName
     """Folder of the sample, of the files for people, and of `calibration.json`."""
     size: int = Field(default=400, ge=1)
     """How many candidates are drawn."""
@@ -54,7 +57,7 @@ class BuildSettings(Settings):
             3
     """
 
-    out: str
+    out: FolderName
     """Folder of the configs."""
     techniques: tuple[str, ...] = ("original", "remove", "remove-hn", "relabel", "relabel-filter")
     """The configs to build."""
@@ -122,7 +125,7 @@ class CompareSettings(Settings):
     """By which techniques are compared."""
     arms: tuple[str, ...] = ()
     """Configs, or `config+distillation`; all that were built when not given."""
-    runs: str | None = None
+    runs: FolderName | None = None
     """Folder that keeps finished runs and their models, so that the same job goes on from there."""
     drop_models: bool = False
     """Delete each model once it is measured: less disk, but another set or metric trains anew."""
@@ -133,7 +136,7 @@ class CompareSettings(Settings):
 class TrainSettings(Settings):
     """A model to train. See `hf relabel train --help`."""
 
-    out: str
+    out: FolderName
     """Folder of the model."""
     config: str | None = None
     """The config to train on; the default of the release when not given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.registry import SAVED_REPLIES, expanded, judge_problems, make_judge
@@ -13,7 +13,7 @@ from hf_relabel.builders.messages.nearest import nearest_or_all
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def checked_judge(value: Any) -> Any:
@@ -45,5 +45,13 @@ def unknown(name: str, known: Collection[str], what: str) -> str:
     return f"there is no {what} {name!r}.{nearest_or_all(name, known)}"
 
 
+def named(value: str) -> str:
+    """An empty name would mean the folder one is in."""
+    if not value.strip():
+        raise ValueError("the name is empty. Name a folder; the one you are in is called '.'")
+    return value
+
+
+FolderName = Annotated[str, AfterValidator(named)]
 JudgeEntry = Annotated[dict[str, Any], BeforeValidator(checked_judge)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(listed)]

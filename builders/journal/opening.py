@@ -87,14 +87,19 @@ def lock_for_writing(path: Path) -> FileLock:
     """Take the one write lock, held until released; the system drops it when the process dies, however it dies.
 
     Where the system has no such locks, filelock keeps a file that names the process.
+
+    Raises:
+        ConfigError: the folder of the journal is missing.
+        JournalError: another process holds the lock, or the folder cannot be written to.
     """
     import filelock
 
     place = lock_file(path)
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent} for the journal. Make it, or {ANOTHER}.")
     # Not by thread: a journal may be closed by another than the one that opened it.
     lock = filelock.FileLock(place, thread_local=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if (
             filelock.has_fcntl
         ):  # where it may not be made filelock only waits; the file of a softer lock is its own to make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -68,6 +69,8 @@ def expect(what: str, given: object, kind: Kind) -> None:
     Raises:
         ConfigError: it is not.
     """
+    if isinstance(given, float) and not math.isfinite(given):
+        raise ConfigError(f"{what}: expected a finite number, found {given}.")
     several = kind if isinstance(kind, tuple) else (kind,)
     if not any(_is_a(given, one) for one in several):
         wanted = " or ".join(dict.fromkeys("path" if one in PATH else _name(one) for one in several))

@@ -17,7 +17,9 @@ Place = tuple[int | str, ...]
 
 def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Place, str]]:
     """Everything that is wrong, one sentence each, with its place. Misspelt names come with the nearest right one."""
-    errors = error.errors(include_url=False, include_context=False)
+    # A default that follows from other settings is none while these are wrong, which is no mistake of its own.
+    every = error.errors(include_url=False, include_context=False)
+    errors = [each for each in every if each["type"] != "default_factory_not_called"]
     for found in errors:
         above_others = any(found["loc"] == each["loc"][: len(found["loc"])] for each in errors if each is not found)
         if found["type"] == "too_short" and above_others:

@@ -31,14 +31,18 @@ def command_needs(extra: str) -> None:
     require(extra, what=f"`{click.get_current_context().command_path}`")
 
 
-class NumberIn(click.FloatRange):
-    """A number in a range: click's lets NaN through, which is in none."""
+class Number(click.types.FloatParamType):
+    """A finite number: click's own lets NaN through, which is neither below nor above anything."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a {'number' if math.isnan(number) else 'finite number'}.", param, ctx)
         return number
+
+
+class NumberIn(click.FloatRange, Number):
+    """The same in a range."""
 
 
 class FolderToWrite(click.types.StringParamType):
@@ -73,7 +77,7 @@ _SOURCE_OPTIONS = [
         help="Which column plays a role (query, positive, negative, passage, label, id, subset, …), where the names do"
         " not say it, such as positive=response. May be repeated; * stands for anything (negative=hard_*).",
     ),
-    click.option("--relevant-from", type=float, help="Of graded labels or scores, the least of a positive."),
+    click.option("--relevant-from", type=Number(), help="Of graded labels or scores, the least of a positive."),
     click.option("--config", help="Config of a Hub dataset or of a folder with a README.md."),
     click.option(
         "--split",

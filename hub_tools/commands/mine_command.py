@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import Number, json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
 from hf_relabel.hub_tools.commands.spelling import say
@@ -37,9 +37,9 @@ Examples:
     "--range-min", default=0, show_default=True, type=click.IntRange(min=0), help="Leave out so many of the closest."
 )
 @click.option("--range-max", type=click.IntRange(min=1), help="Look no further than so many of the closest.")
-@click.option("--max-score", type=float, help="dense: take none whose score is above this.")
-@click.option("--absolute-margin", type=float, help="dense: take none less than this below the positive's score.")
-@click.option("--relative-margin", type=float, help="dense: the same as a part of that score, such as 0.05.")
+@click.option("--max-score", type=Number(), help="dense: take none whose score is above this.")
+@click.option("--absolute-margin", type=Number(), help="dense: take none less than this below the positive's score.")
+@click.option("--relative-margin", type=Number(), help="dense: the same as a part of that score, such as 0.05.")
 @click.option("--cross-encoder", metavar="MODEL", help="dense: gives the scores that those limits see.")
 @click.option("--faiss", is_flag=True, help="dense: search with FAISS (the extra faiss).")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1), help="Texts encoded at once.")

@@ -119,13 +119,13 @@ def _push_folder(folder: Path, repo_id: str, chosen: dict[str, Any], progress: A
 def _push_source(
     options: dict[str, Any], journal_path: str, build: dict[str, Any], repo_id: str, chosen: dict[str, Any]
 ) -> PushReport:
-    from hf_relabel.builders.job.steps import BuildSettings
+    from hf_relabel.builders.job.steps import NOT_WRITTEN, BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.hub_tools.judging.assemble import source_of
     from hf_relabel.hub_tools.releases.push import push_source
 
     source = source_of(source_settings(options))
-    settings = BuildSettings(out="", **build)
+    settings = BuildSettings(out=NOT_WRITTEN, **build)
     with Journal(journal_path, write=False) as journal, release_progress() as progress:
         return push_source(source, journal, settings, repo_id, progress=progress, **chosen)
 

@@ -164,6 +164,7 @@ def _write_new(
 
 def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> None:
     from hf_relabel.builders.journal.store import journal_for_judging
+    from hf_relabel.hub_tools.building.run import calibration_of
     from hf_relabel.hub_tools.commands import suspects_command
     from hf_relabel.hub_tools.commands.build_command import show_build
     from hf_relabel.hub_tools.commands.judge_command import (
@@ -176,9 +177,13 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
     from hf_relabel.hub_tools.judging.assemble import source_of, stages_of
+    from hf_relabel.hub_tools.judging.identities import check_calibration
+    from hf_relabel.hub_tools.judging.stages import exempt_subsets
 
     source, stages = source_of(job.source), stages_of(job)
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
+        if job.build and (thresholds := calibration_of(job.build)) is not None:
+            check_calibration(thresholds, source, stages, journal, exempt_subsets(stages))
         reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
         journal.used_run = journal.newest_run().number  # what follows is of this run, whatever else the journal holds
         if job.suspects:
@@ -282,7 +287,7 @@ def _push_model(job: Any) -> PushReport:
 
 
 def _push(job: Any, source: Any, journal: Any) -> PushReport:
-    from hf_relabel.builders.job.steps import BuildSettings
+    from hf_relabel.builders.job.steps import NOT_WRITTEN, BuildSettings
     from hf_relabel.hub_tools.commands.push_command import release_progress
     from hf_relabel.hub_tools.releases.push import push, push_source
 
@@ -290,4 +295,4 @@ def _push(job: Any, source: Any, journal: Any) -> PushReport:
     with release_progress() as progress:
         if job.build:
             return push(job.build.out, job.push.repo, progress=progress, **options)
-        return push_source(source, journal, BuildSettings(out=""), job.push.repo, progress=progress, **options)
+        return push_source(source, journal, BuildSettings(out=NOT_WRITTEN), job.push.repo, progress=progress, **options)

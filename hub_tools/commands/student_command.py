@@ -11,6 +11,7 @@ import click
 from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.commands.common import (
     FOLDER,
+    NumberIn,
     command_needs,
     json_option,
     print_json,
@@ -40,7 +41,13 @@ Examples:
 @click.option("--labels", type=click.IntRange(min=20), help="At most this many, drawn at random.")
 @click.option("--head", type=click.Choice(["scores", "setfit"]), default="scores", show_default=True)
 @click.option("--model", help="Encoder: a folder, a Hub id, or package:NAME; MiniLM when not given.")
-@click.option("--precision", default=0.9, show_default=True, help="Wanted of what the student calls better.")
+@click.option(
+    "--precision",
+    default=0.9,
+    show_default=True,
+    type=NumberIn(0, 1, min_open=True),
+    help="Wanted of what the student calls better.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", required=True, type=FOLDER, help="Folder for the student.")
 @json_option

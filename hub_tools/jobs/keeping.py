@@ -80,8 +80,10 @@ class Kept:
             files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else []
             if files:
                 shutil.copytree(source, self.folder, dirs_exist_ok=True)
-        if (self.folder / self.journal).is_file():
-            self._saved = _digest(self.folder / self.journal)
+        journal = self.folder / self.journal
+        journal.parent.mkdir(parents=True, exist_ok=True)  # the machine is new: nobody else makes it
+        if journal.is_file():
+            self._saved = _digest(journal)
         return len(files)
 
     def save_journal(self) -> int | None:

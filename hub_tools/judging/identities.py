@@ -6,12 +6,12 @@ import asyncio
 import hashlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.keys import JudgeIdentity
@@ -24,6 +24,10 @@ from hf_relabel.hub_tools.judging.stages import (
     Stage,
     is_batch,
 )
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.cascade.calibration import Calibration
+    from hf_relabel.builders.sources import Source
 
 _TEMPLATE = "chat_template"
 READY_SECONDS = 2.0
@@ -46,6 +50,18 @@ def identify(stage: Stage, journal: Journal) -> RunStage:
         raise ConfigError(f"Stage {stage.name!r} has the same judge twice. Two that agree must differ in something.")
     found = RunStage(stage.name, stage.rule, judges, stage.combine)
     return found if stage.combine is None else replace(found, combine=stage.combine.of_judges(found.judge_names()))
+
+
+def check_calibration(
+    calibration: Calibration, source: Source, stages: Sequence[Stage], journal: Journal, exempt: frozenset[str]
+) -> None:
+    """Whether thresholds are of the judges of these stages, as far as they say: before these judge, not after.
+
+    Raises:
+        ConfigError: they are of others.
+        EndpointError, ConfigError: as `identify`.
+    """
+    calibration.check_judges(run_settings(source, [identify(stage, journal) for stage in stages], exempt))
 
 
 def identified(name: str, member: Member, journal: Journal) -> JudgeIdentity:

@@ -187,12 +187,12 @@ def push_source(
         JournalError: there is no such journal, or it holds no run.
         ReleaseError, CardError, ConfigError, BuildError: as `push`.
     """
-    from hf_relabel.builders.job.steps import BuildSettings
+    from hf_relabel.builders.job.steps import NOT_WRITTEN, BuildSettings
     from hf_relabel.hub_tools.building.run import as_settings
 
     chosen = PushOptions(tag, bump, private, create_pr, message, parent_commit, dry_run)
     about = _CardOptions(license, language, pretty_name, default, card)
-    wanted, opened = as_settings(settings or BuildSettings(out="")), as_source(source)
+    wanted, opened = as_settings(settings or BuildSettings(out=NOT_WRITTEN)), as_source(source)
     with as_journal(journal, write=False) as kept, bars.sending(progress) as show:
         return _push_source(opened, kept, wanted, _Pusher(repo_id, chosen, about, token, show))
 

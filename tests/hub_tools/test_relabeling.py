@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hf_relabel.builders.cascade.calibration import LabelledScore, fit
 from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.errors import BuildError, ConfigError, JudgingStopped, SourceError
@@ -172,6 +173,8 @@ def test_no_result_where_little_was_judged(home: Path, tmp_path: Path) -> None:
         (ROWS, {"min_judged": 2}, ConfigError, "min_judged: expected a share"),
         (ROWS, {"calibration": "nowhere.json"}, ConfigError, "nowhere.json"),
         (ROWS, {"max_false_negatives": -1}, ConfigError, "limit"),
+        (ROWS, {"relevant_from": float("nan")}, ConfigError, "relevant_from: expected a finite number, found nan"),
+        (ROWS, {"journal": "missing/journal.sqlite"}, ConfigError, "there is no folder missing for the journal"),
         (ROWS, {"journal": 3}, ConfigError, "A journal is"),
         (7, {}, SourceError, "cannot be read as rows"),
     ],
@@ -182,6 +185,24 @@ def test_what_cannot_be_is_said(data: Any, options: dict[str, Any], error: type[
     with pytest.raises(error, match=message):
         relabel(data, **given)
     assert not endpoint.asked, "before anything is paid for"
+
+
+def test_thresholds_of_another_judge_are_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+    with Journal(tmp_path / "other.sqlite") as journal:
+        judge(open_source(ROWS), Stage("words", WordJudge(), Rule(), (MemoryEndpoint(by_prefix),), FAST), journal)
+        run = journal.last_run()
+    other = [{**run["stages"][0], "judge": {**run["stages"][0]["judge"], "model": "another"}}]
+    labelled = [LabelledScore(n / 20, n > 9, 1.0) for n in range(20)]
+    for stages, asked in ((other, False), (run["stages"], True)):
+        fit(labelled, precision=0.5).model_copy(update={"stages": tuple(stages)}).write(tmp_path / "thresholds.json")
+        endpoint = MemoryEndpoint(by_prefix)
+        given = {"judge": WordJudge(), "calibration": tmp_path / "thresholds.json", "verbose": False}
+        if asked:
+            assert len(relabel(ROWS, endpoint, **given)["relabel"]) == 3
+        else:
+            with pytest.raises(ConfigError, match="The thresholds of the calibration were fitted on the scores of"):
+                relabel(ROWS, endpoint, **given)
+        assert bool(endpoint.asked) is asked
 
 
 def test_options_are_not_for_a_source_that_is_open() -> None:

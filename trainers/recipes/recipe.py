@@ -25,7 +25,7 @@ Kind = Literal["bi-encoder", "static", "sparse", "late-interaction", "reranker"]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LoraSettings(_Settings):

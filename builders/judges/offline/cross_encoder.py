@@ -23,7 +23,7 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.offline.local_model import LocalModel
 from hf_relabel.builders.judges.offline.model_loading import load_model
 from hf_relabel.builders.judges.protocols import JSON
-from hf_relabel.builders.judges.settings import check_number, check_text, check_yes_or_no
+from hf_relabel.builders.judges.settings import check_number, check_text, check_thresholds, check_yes_or_no
 from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.rows import Passage, Row, joined_text
 from hf_relabel.builders.sources.subsets import subset_set
@@ -76,8 +76,7 @@ class CrossEncoderJudge(LocalModel):
         for name, value in (("revision", revision), ("device", device)):
             if value is not None:
                 check_text(name, value)
-        check_number("better", better, 0, 1)
-        check_number("worse", worse, 0, better)
+        check_thresholds(better, worse)
         check_yes_or_no("relative", relative)
         check_number("batch_size", batch_size, 1, 100_000, whole=True)
         check_number("batch_rows", batch_rows, 1, 100_000, whole=True)

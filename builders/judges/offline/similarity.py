@@ -33,7 +33,7 @@ from hf_relabel.builders.judges.offline.local_model import LocalModel
 from hf_relabel.builders.judges.offline.model_loading import PACKAGED, load_model
 from hf_relabel.builders.judges.offline.vector_store import VectorStore
 from hf_relabel.builders.judges.protocols import JSON
-from hf_relabel.builders.judges.settings import check_number, check_text
+from hf_relabel.builders.judges.settings import check_number, check_text, check_thresholds
 from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
@@ -110,9 +110,7 @@ class SimilarityJudge(LocalModel):
         ):
             if value is not None:
                 check_text(name, value)
-        for name, threshold, highest in (("better", better, 1), ("worse", worse, 1 if better is None else better)):
-            if threshold is not None:
-                check_number(name, threshold, 0, highest)
+        check_thresholds(1 if better is None else better, 0 if worse is None else worse)
         check_number("batch_size", batch_size, 1, 100_000, whole=True)
         check_number("batch_rows", batch_rows, 1, 100_000, whole=True)
         check_number("cache_gb", cache_gb, 0, 100_000)
@@ -154,7 +152,7 @@ class SimilarityJudge(LocalModel):
                 f" {argument('worse', 0)}, by which next to all candidates are doubtful, audit that, and let"
                 f" `{program()} audit report … --calibrate` find thresholds for `build`."
             )
-        check_number("worse", worse, 0, better)
+        check_thresholds(better, worse)
         return float(better), float(worse)
 
     def texts(self, row: Row, positions: Sequence[int]) -> int:

@@ -29,7 +29,7 @@ from hf_relabel.builders.judges.offline.local_model import folder_digest
 from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.offline.student_features import row_features, text_of
 from hf_relabel.builders.judges.protocols import JSON
-from hf_relabel.builders.judges.settings import check_number, check_text
+from hf_relabel.builders.judges.settings import check_number, check_text, check_thresholds
 from hf_relabel.builders.messages.problems import first_line
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.rows import Row
@@ -103,9 +103,7 @@ class StudentJudge:
         exempt_subsets: Iterable[str] = ("arguana",),
     ) -> None:
         check_text("model", model)
-        for name, value in (("better", better), ("worse", worse)):
-            if value is not None:
-                check_number(name, value, 0, 1)
+        check_thresholds(1 if better is None else better, 0 if worse is None else worse)
         check_number("batch_rows", batch_rows, 1, 100_000, whole=True)
         self._given = better, worse
         self.folder, self.batch_rows, self.device = Path(model), batch_rows, device

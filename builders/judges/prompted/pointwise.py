@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from hf_relabel.builders.endpoint import Message, Reply, Request
-from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.prompted.base import PromptedJudge, row_digest
 from hf_relabel.builders.judges.prompted.label_probability import (
@@ -24,7 +23,7 @@ from hf_relabel.builders.judges.prompted.label_probability import (
 from hf_relabel.builders.judges.prompted.prompt_files import template
 from hf_relabel.builders.judges.prompted.reply_parsing import Unreadable, split_reasoning
 from hf_relabel.builders.judges.protocols import JSON, Ask
-from hf_relabel.builders.judges.settings import check_number
+from hf_relabel.builders.judges.settings import check_number, check_thresholds
 from hf_relabel.builders.rows import Row
 
 ANSWERS = {"yes": ("Yes",), "no": ("No",)}
@@ -70,12 +69,9 @@ class PointwiseJudge(PromptedJudge):
 
     def __post_init__(self) -> None:
         PromptedJudge.__post_init__(self)
-        check_number("better", self.better, 0, 1)
-        check_number("worse", self.worse, 0, 1)
+        check_thresholds(self.better, self.worse)
         check_number("min_mass", self.min_mass, 0, 1)
         check_number("max_tokens", self.max_tokens, MAX_TOKENS, 1_000_000, whole=True)
-        if self.worse > self.better:
-            raise ConfigError(f"worse: {self.worse} lies above better, {self.better}")
 
     def _family(self) -> str:
         return "pointwise"

@@ -72,6 +72,15 @@ def test_a_parameter_value_never_becomes_structure() -> None:
             "'remove' is not among those built: relabel. Name one that is, such as `default=\"relabel\"`",
         ),
         (MINIMAL + "push_model: {repo: a/b}\n", "`push_model` needs `train`."),
+        (
+            MINIMAL + 'build: {out: ""}\n',
+            "`build.out`: the name is empty. Name a folder; the one you are in is called '.'",
+        ),
+        (MINIMAL + 'audit: {out: " "}\n', "`audit.out`: the name is empty"),
+        (MINIMAL + "build: {out: x, min_judged: .nan}\n", "`build.min_judged`: "),
+        (MINIMAL.replace("train.jsonl,", "a, relevant_from: .nan,"), "`source.relevant_from`: "),
+        (MINIMAL.replace('attempts}"', 'attempts}", max_cost: .inf'), "`stages[0].limits.max_cost`: "),
+        (MINIMAL + "compare: {eval: [x], runs: ''}\nbuild: {out: x}\n", "`compare.runs`: the name is empty"),
         ("source: {location: a}\nstages: []\n", "`stages`: at least one is needed"),
     ],
 )

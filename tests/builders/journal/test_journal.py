@@ -119,6 +119,12 @@ def test_a_missing_journal_is_named(tmp_path: Path) -> None:
         Journal(tmp_path / "absent.sqlite", write=False)
 
 
+def test_folders_are_not_made_for_a_journal(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no folder .*mispelt for the journal\. Make it, or choose another"):
+        Journal(tmp_path / "mispelt" / "journal.sqlite")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     path.write_bytes(b"this is not SQLite, it is a text about comets" * 100)

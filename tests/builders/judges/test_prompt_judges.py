@@ -419,7 +419,7 @@ def test_a_long_passage_says_that_it_was_cut() -> None:
     [
         ("pointwise", {"prompt": "listwise-v1"}, "no version 'listwise-v1'"),
         ("pointwise", {"language": "tlh"}, "in language 'tlh'"),
-        ("pointwise", {"worse": 0.9}, "lies above better"),
+        ("pointwise", {"worse": 0.9}, r"worse, 0.9, lies above better, 0.5. Give both, `better=…` and `worse=…`"),
         ("ranking", {"candidates_per_prompt": 25}, "from 1 to 20"),
         ("span", {"wording": "vague"}, "no wording 'vague'"),
         ("span", {"prompt": 5}, "prompt: expected text, found 5"),

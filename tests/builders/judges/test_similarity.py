@@ -198,7 +198,7 @@ def test_settings_hold_everything_that_changes_an_answer(make: type[Any]) -> Non
     ("settings", "message"),
     [
         ({"better": 1.1}, "better: expected a number from 0 to 1"),
-        ({"better": 0.5, "worse": 0.6}, "worse: expected a number from 0 to 0.5"),
+        ({"better": 0.5, "worse": 0.6}, "worse, 0.6, lies above better, 0.5. Give both, `better=…` and `worse=…`"),
         ({"model": 3}, "model: expected text"),
         ({"batch_size": 0}, "batch_size"),
         ({"threshold": 0.5}, "no setting 'threshold'. It has model, revision"),

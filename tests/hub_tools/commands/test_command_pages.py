@@ -21,12 +21,30 @@ from hf_relabel.builders.judges.registry import JUDGES
 from hf_relabel.builders.messages.program import SCRIPT, spoken
 from hf_relabel.hub_tools.commands import COMMANDS, cli
 from hf_relabel.hub_tools.commands import pages as module
+from hf_relabel.hub_tools.commands.common import Number
 from hf_relabel.hub_tools.commands.job_page import NAME as JOB_PAGE
 from hf_relabel.hub_tools.commands.pages import FOLDER, INDEX, NOTES, main, pages, stale, write
 
 
 def test_the_pages_are_up_to_date() -> None:
     assert stale() == [], "run `make pages` and commit what it writes"
+
+
+def test_no_option_takes_what_is_no_finite_number() -> None:
+    """click's own types let NaN through, which is neither below nor above anything."""
+    loose = [
+        f"{name} {parameter.opts[0]}"
+        for name in COMMANDS
+        for command in [cli.get_command(click.Context(cli), name)]
+        for each in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+        if each is not None
+        for parameter in each.params
+        if isinstance(parameter.type, click.types.FloatParamType) and not isinstance(parameter.type, Number)
+    ]
+    assert loose == []
+    for value in ("nan", "inf", "-inf"):
+        with pytest.raises(click.BadParameter, match=value):
+            Number().convert(value, None, None)
 
 
 def test_every_command_has_its_page_with_every_option_and_example() -> None:

@@ -102,7 +102,9 @@ def test_no_label_is_at_least_what_is_no_number(tmp_path: Path, capsys: pytest.C
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"query": "q", "passage": "p", "label": 1}) + "\n", encoding="utf-8")
     assert run(["inspect", str(path), "--relevant-from", value]) == 2
-    assert f"--relevant-from {value} is no label" in capsys.readouterr().err
+    assert f"'--relevant-from': '{value}' is not a " in capsys.readouterr().err
+    with pytest.raises(SourceError, match=f"relevant_from={value}. is no label"):
+        open_source(path, relevant_from=float(value))
 
 
 def test_one_column_in_two_roles_is_refused(ambiguous: Path, capsys: pytest.CaptureFixture[str]) -> None:

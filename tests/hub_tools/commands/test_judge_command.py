@@ -371,7 +371,11 @@ def test_the_thresholds_of_a_judge_that_scores_are_shown_and_set(
         (("--endpoint", "http://127.0.0.1:9", "--worse", "0.5"), "--worse: the listwise judge gives no score"),
         (("--stages", "{folder}/job.yaml", "--better", "0.5"), "With --stages they stand in the job file"),
         (("--judge", "similarity", "--better", "1.5"), "'--better'"),
-        (("--judge", "similarity", "--better", "0.5"), "worse: expected a number from 0 to 0.5, found 0.6"),
+        (("--judge", "similarity", "--better", "0.5"), "lies above better, 0.5. Give both, --better … and --worse …"),
+        (
+            ("--judge", "cross-encoder", "--better", "0.1"),
+            "lies above better, 0.1. Give both, --better … and --worse …",
+        ),
     ],
 )
 def test_thresholds_that_nobody_has_are_refused(
