@@ -165,6 +165,17 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def check_unanswered(folder: Path) -> None:
+    """See that there are no answers in the folder of a sample that nobody reads.
+
+    Raises:
+        ConfigError: its questions.csv has some.
+    """
+    path = folder / CSV_NAME
+    if path.is_file() and (answers := _answers_in(path)):
+        raise ConfigError(f"{path} holds {counted(answers, 'answer')}: give it behind {folder} to have them read.")
+
+
 def _answers_in(path: Path) -> int | None:
     """How many answers people wrote into a file of questions; None where it cannot be read."""
     try:

@@ -1,10 +1,9 @@
 """What changed since an earlier audit, of another release or another part of the data.
 
 Differences of two audits have the intervals of Zou and Donner (2008), from the intervals of the two. Besides, the share
-of relevant candidates that the same judges' errors of then would make of what they call better now (Rogan and Gladen,
-1978): of the share called better q, with recall r and false alarms f (the share called better of what is not relevant),
-it is (q - f) / (r - f). It needs no new answers. Where it lies apart from what people find now, the judges err in
-another way than they did, or the data has changed in kind.
+of relevant candidates that the same judges' errors of then would make of what they call better now, see
+`hf_relabel.builders.audit.expected`. Where it lies apart from what people find now, the judges err in another way than
+they did, or the data has changed in kind.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.audit.expected import UNKNOWN, Called, check_comparable, corrected
 from hf_relabel.builders.audit.figures import DIGITS, Estimate
 from hf_relabel.builders.configs.manifest import read_manifest
 from hf_relabel.builders.errors import ConfigError
@@ -45,11 +45,13 @@ class Drift(Shown):
     Attributes:
         called_better: shares of the candidates that the verdict calls false negatives, then and now.
         expected: share of relevant candidates now, by the errors of then; None in it where these say nothing.
+        reason: why they are not those of now, such as other judges; None where nothing says so.
     """
 
     called_better: tuple[float, float]
     changes: tuple[Change, ...]
     expected: Estimate
+    reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -57,24 +59,37 @@ class Drift(Shown):
             "called_better": list(self.called_better),
             "changes": [change.to_dict() for change in self.changes],
             "expected": self.expected.to_dict(),
+            "reason": self.reason,
         }
 
     def to_text(self) -> str:
         """A plain table."""
         rows = [["called better", *(f"{share:.3f}" for share in self.called_better), ""]]
         rows += [[each.name, str(each.then), str(each.now), str(each.difference)] for each in self.changes]
+        table = text_table(rows, ["since the earlier audit", "then", "now", "difference"])
+        if self.reason is not None:
+            return f"{table}\n\n{self.reason}"
+        if self.expected == UNKNOWN:
+            return f"{table}\n\n{SAYS_NOTHING}"
         return (
-            f"{text_table(rows, ['since the earlier audit', 'then', 'now', 'difference'])}\n\n"
-            f"With the errors of then, what is called better now means a share relevant\nof {self.expected}"
-            " (Rogan and Gladen)."
+            f"{table}\n\nWith the errors of then, what is called better now means a share relevant\n"
+            f"of {self.expected} (Rogan and Gladen)."
         )
 
 
-def drift(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Drift:
+SAYS_NOTHING = """\
+The errors of then say nothing of how much is relevant now: by that audit the
+judges may call better what is not relevant as often as what is."""
+
+
+def drift(earlier: Mapping[str, Any], now: Mapping[str, Any], called: Called | None = None) -> Drift:
     """Compare two audits, as `AuditReport.to_dict` gives them.
 
     Example:
             print(drift(earlier_audit("v1/manifest-or-report"), report.to_dict()))
+
+    Args:
+        called: what judges said of the release of now, to see whether the errors of then are theirs.
     """
     shares = [audit["verdict"]["positives"] / audit["verdict"]["candidates"] for audit in (earlier, now)]
     changes = []
@@ -84,9 +99,14 @@ def drift(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Drift:
         )
         changes.append(Change(_NAMES.get(name, name), then, newly, difference(then, newly)))
     recall, alarms = (_estimate(earlier["verdict"][name]) for name in ("recall", "false_alarms"))
-    return Drift(
-        (round(shares[0], DIGITS), round(shares[1], DIGITS)), tuple(changes), corrected(shares[1], recall, alarms)
-    )
+    rounded = round(shares[0], DIGITS), round(shares[1], DIGITS)
+    try:
+        if called is not None:
+            check_comparable(earlier, called)
+    except ConfigError as error:
+        return Drift(rounded, tuple(changes), UNKNOWN, str(error))
+    expected = corrected(now["verdict"]["positives"], now["verdict"]["candidates"], recall, alarms)
+    return Drift(rounded, tuple(changes), expected)
 
 
 _NAMES = {"false_alarms": "false alarms", "prevalence": "share relevant"}
@@ -104,21 +124,6 @@ def difference(then: Estimate, now: Estimate) -> Estimate:
     return Estimate(round(value, DIGITS), round(value - down, DIGITS), round(value + up, DIGITS))
 
 
-def corrected(called: float, recall: Estimate, alarms: Estimate) -> Estimate:
-    """The share that is relevant, of the share called better and the errors that are known (Rogan and Gladen, 1978).
-
-    It falls with the recall and with the false alarms; its ends take those of both. Values are None where the recall is
-    not above the false alarms: such a judge's word says nothing of how much is relevant.
-    """
-    ends = [(recall.value, alarms.value), (recall.high, alarms.high), (recall.low, alarms.low)]
-    found = []
-    for caught, false in ends:
-        if caught is None or false is None or caught <= false:
-            return Estimate(None, None, None)
-        found.append(round(min(1.0, max(0.0, (called - false) / (caught - false))), DIGITS))
-    return Estimate(*found)
-
-
 def earlier_audit(path: str | Path) -> Mapping[str, Any]:
     """An audit of before: what `audit report --json` printed, or a built folder that it was written to.
 
@@ -128,10 +133,7 @@ def earlier_audit(path: str | Path) -> Mapping[str, Any]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            audit = (read_manifest(path).get("evidence") or {}).get("audit")
-        else:
-            audit = json.loads(path.read_text(encoding="utf-8"))
+        audit = audit_in(read_manifest(path)) if path.is_dir() else json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as the report of an audit: {' '.join(str(error).split())}") from None
     if not isinstance(audit, Mapping) or "false_alarms" not in audit.get("verdict", {}):
@@ -140,6 +142,12 @@ def earlier_audit(path: str | Path) -> Mapping[str, Any]:
             " that `audit report --write` wrote to."
         )
     return audit
+
+
+def audit_in(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The audit in the manifest of a release, with the stages that it is of; None where there is none."""
+    audit = (manifest.get("evidence") or {}).get("audit")
+    return None if audit is None else {**audit, "stages": (manifest.get("run") or {}).get("stages")}
 
 
 def _estimate(values: Mapping[str, float | None]) -> Estimate:

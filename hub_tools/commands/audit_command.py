@@ -25,6 +25,7 @@ from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.answers import Answer
+    from hf_relabel.builders.audit.expected import Called
     from hf_relabel.builders.audit.report import AuditReport
     from hf_relabel.builders.audit.sample import AuditSample
     from hf_relabel.builders.cascade.calibration import Calibration
@@ -52,6 +53,7 @@ Examples:
   hf relabel audit report audit --truth truth.jsonl --calibrate calibration.json --precision 0.9
   hf relabel audit report audit anna.csv --write cleaned
   hf relabel audit report again dora.csv --since cleaned      # what changed since the audit of that release
+  hf relabel audit report newer --since cleaned               # the share relevant of a release that nobody answered for
   hf relabel audit report user/my-set"""
 
 FORMATS = ("csv", "label-studio", "argilla")
@@ -182,7 +184,8 @@ def show_sample(sample: AuditSample, written: Sequence[str], then: str) -> None:
 @click.option(
     "--since",
     metavar="EARLIER",
-    help="Say what changed since an earlier audit: its --json, or the folder it is written in.",
+    help="An earlier audit: its --json, the folder it is written in, or a release on the Hub that people answered for."
+    " Says what changed since, and the share relevant that its judges' errors then mean.",
 )
 @json_option
 def report_command(
@@ -203,34 +206,38 @@ def report_command(
     with a folder: filled-in CSV files and exports of Label Studio or Argilla, from one person or several. Precision,
     recall, F1 and kappa are of the whole set, not of the sample. Argilla's to_disk does not tell drafts from answers; a
     JSON list of [record.serialize() for record in dataset.records] does.
+
+    With --since AUDIT may be without any answers, and a folder that was built too: its share relevant is then worked
+    out from what its judges call better and from the errors that the earlier audit found in them.
     """
     command_needs("audit")
-    from hf_relabel.builders.audit.drift import drift, earlier_audit
+    from hf_relabel.builders.audit.drift import drift
+    from hf_relabel.builders.audit.expected import Called, expected_share
     from hf_relabel.builders.audit.report import audit_report
-    from hf_relabel.builders.audit.sample import AuditSample
     from hf_relabel.builders.errors import ConfigError
-    from hf_relabel.hub_tools.hub.source import HubLocation
 
     if figure and not calibrate:
         raise ConfigError("--figure shows a calibration: give --calibrate too.")
-    earlier = None if since is None else earlier_audit(since)
-    if not (answers or truth or Path(audit).exists()) and HubLocation.parse(audit) is not None:
-        from hf_relabel.hub_tools.space.people.adjudication import audit_of
-
-        sample, given = audit_of(audit)
-    else:
-        sample = AuditSample.read(Path(audit))
-        given = read_all_answers(sample, answers, truth)
+    earlier = None if since is None else _earlier(since)
+    audited = _audited(audit, answers, truth, may_lack_answers=earlier is not None)
+    if isinstance(audited, Called):
+        if calibrate or built:
+            raise ConfigError(f"{'--calibrate' if calibrate else '--write'} needs answers to {audit} itself.")
+        expected = expected_share(earlier or {}, audited)
+        print_json(expected.to_dict()) if as_json else click.echo(expected.to_text())
+        return
+    sample, given = audited
     if built is not None:
         check_built(Path(built), sample, audit)
     found = audit_report(sample, given)
     fitted = _calibrate(sample, found, Path(calibrate), precision, method, figure) if calibrate else None
     written = None if built is None else write_audit(Path(built), found)
-    changed = None if earlier is None else drift(earlier, found.to_dict())
+    changed = None if earlier is None else drift(earlier, found.to_dict(), Called.of_sample(audit, sample))
     if as_json:
         zones = {} if fitted is None else {"zones": fitted.zones.model_dump(mode="json")}
         drifted = {} if changed is None else {"drift": changed.to_dict()}
-        print_json({**found.to_dict(), **zones, **drifted, "written_to": built if written else None})
+        of = {} if sample.stages is None else {"stages": list(sample.stages)}
+        print_json({**found.to_dict(), **of, **zones, **drifted, "written_to": built if written else None})
         return
     click.echo(found.to_text())
     if changed is not None:
@@ -240,6 +247,58 @@ def report_command(
         _tell_idle(fitted.idle_note())
     if written:
         click.echo(f"\nWritten to {built}; its default config is {written}.")
+
+
+def _audited(
+    audit: str, answers: tuple[str, ...], truth: str | None, *, may_lack_answers: bool
+) -> tuple[AuditSample, list[Answer]] | Called:
+    """The sample and the answers to it; of what nobody answered, where that may be, what its judges said."""
+    from hf_relabel.builders.audit.answers import check_unanswered
+    from hf_relabel.builders.audit.expected import Called
+    from hf_relabel.builders.audit.sample import AuditSample
+    from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
+    from hf_relabel.hub_tools.space.people.adjudication import NobodyAnswered, audit_of
+
+    folder = Path(audit)
+    if answers or truth or (folder.exists() and not may_lack_answers):
+        sample = AuditSample.read(folder)
+        return sample, read_all_answers(sample, answers, truth)
+    if (folder / MANIFEST_NAME).exists():
+        return Called.of_release(audit, read_manifest(folder))
+    if folder.exists() or not _is_on_hub(audit):
+        sample = AuditSample.read(folder)
+        check_unanswered(folder)
+        return Called.of_sample(audit, sample)
+    try:
+        return audit_of(audit)
+    except NobodyAnswered as error:
+        if not may_lack_answers:
+            raise
+        return Called.of_release(audit, error.manifest)
+
+
+def _earlier(since: str) -> Mapping[str, Any]:
+    """The earlier audit, of a file, a folder, or a release on the Hub that it was written to or people answered for."""
+    from hf_relabel.builders.audit.drift import audit_in, earlier_audit
+    from hf_relabel.builders.audit.report import audit_report
+    from hf_relabel.hub_tools.space.people.adjudication import NobodyAnswered, audit_of
+
+    if Path(since).exists() or not _is_on_hub(since):
+        return earlier_audit(since)
+    try:
+        sample, given = audit_of(since)
+    except NobodyAnswered as error:
+        written = audit_in(error.manifest)
+        if written is None:
+            raise
+        return written
+    return {**audit_report(sample, given).to_dict(), "stages": sample.stages}
+
+
+def _is_on_hub(name: str) -> bool:
+    from hf_relabel.hub_tools.hub.source import HubLocation
+
+    return HubLocation.parse(name) is not None
 
 
 def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | None) -> list[Answer]:
@@ -254,7 +313,10 @@ def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | Non
     from hf_relabel.builders.judges.offline.truth import TruthJudge
 
     if bool(files) == bool(truth):
-        raise ConfigError("Give the files with people's answers, or --truth FILE in place of people.")
+        raise ConfigError(
+            "Give the files with people's answers, or --truth FILE in place of people. Without answers, --since EARLIER"
+            " tells the share relevant by the errors that an earlier audit found."
+        )
     if truth:
         return answers.answers_from_truth(TruthJudge(truth).known, sample)
     return answers.read_all_answers(files, sample)

@@ -1,8 +1,9 @@
 """The share that is relevant: by the sample of an audit, by PPI++, by the errors of an earlier audit; and differences.
 
 PPI++ (Angelopoulos et al., 2023) takes a simple random sample and the verdicts on everything: the mean of the labels
-less lambda times what the verdict's mean in the sample is off, with a normal interval. The other two take two audits of
-sets with the same judges, of which the second has half as many relevant candidates again.
+less lambda times what the verdict's mean in the sample is off, with a normal interval. Differences take two audits of
+sets with the same judges, of which the second has half as many relevant candidates again. By the errors of an earlier
+audit the share is of a release that nobody answered for: another set by the same judges, drawn anew each time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tabulate import tabulate
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.drift import drift
+from hf_relabel.builders.audit.expected import corrected
 from hf_relabel.builders.audit.figures import Estimate
 from hf_relabel.builders.audit.people import consensus
 from hf_relabel.builders.audit.report import Reporting
@@ -23,6 +25,7 @@ from hf_relabel.builders.judgements import Outcome
 from tests.benchmarks.coverage_audit import Cell, Population, answers, covered, shown
 
 SIZES = (100, 400, 1000)
+RELEASES = (300, 2_000, 12_000)
 
 
 def plus_plus(population: Population, labels: int, repetitions: int, seed: int = 0) -> tuple[float, float]:
@@ -59,6 +62,32 @@ def drifted(cell: Cell, repetitions: int, size: int = 12_000, seed: int = 0) -> 
     return {name: number / repetitions for name, number in held.items()}
 
 
+def unanswered(
+    cell: Cell, size: int, more: float, repetitions: int, seed: int = 0, audited: int = 12_000
+) -> tuple[float, float]:
+    """How often the interval holds the share relevant of a release of `size` candidates, and how wide it is on average.
+
+    Args:
+        cell: of the audit of another set of `audited` candidates, with which the release has the judges' errors in
+            common.
+        more: how many times as much of the release is relevant.
+    """
+    population, chance = Population(cell.subsets, audited), np.random.default_rng(seed)
+    truth, everything = population.truth(), [each for stratum in population.strata.values() for each in stratum]
+    called = sum(each.outcome is Outcome.FALSE_NEGATIVE for each in everything)
+    relevant = len(population.relevant)
+    alarms = (called - truth["recall"] * relevant) / (len(everything) - relevant)
+    held, widths = 0, []
+    for _ in range(repetitions):
+        number = chance.binomial(size, truth["prevalence"] * more)
+        better = int(chance.binomial(number, truth["recall"]) + chance.binomial(size - number, alarms))
+        verdict = _audited(population, cell, chance)["verdict"]
+        found = corrected(better, size, *(Estimate(**verdict[name]) for name in ("recall", "false_alarms")))
+        held += _holds(found, number / size)
+        widths.append(1.0 if found.low is None or found.high is None else found.high - found.low)
+    return held / repetitions, float(np.mean(widths))
+
+
 def _audited(population: Population, cell: Cell, chance: np.random.Generator) -> dict[str, Any]:
     sample = population.sample(cell.labels, chance)
     given: list[Answer] = answers(population, sample, cell, chance)
@@ -91,3 +120,13 @@ def report(quick: bool) -> Iterator[str]:
     yield "How often intervals of differences between two audits hold them, 7 subsets, and that of Rogan and Gladen:"
     yield ""
     yield tabulate(lines, ["labels", *names], tablefmt="github")
+    yield ""
+    kinds = [(number, more) for number in RELEASES for more in (0.5, 1.5)]
+    lines = [
+        [labels, *(shown(*unanswered(Cell(7, labels), number, more, repetitions)) for number, more in kinds)]
+        for labels in sizes
+    ]
+    yield "How often the interval of the share relevant of a release that nobody answered for holds it (and how wide"
+    yield "it is), by the audit of another with 12,000 candidates, 7 subsets; candidates, times as many relevant:"
+    yield ""
+    yield tabulate(lines, ["labels", *(f"{number:,}, {more}" for number, more in kinds)], tablefmt="github")

@@ -12,11 +12,11 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
@@ -372,6 +372,18 @@ class Adjudication:
                 continue
 
 
+class NobodyAnswered(ConfigError):
+    """There is no answer to a release.
+
+    Args:
+        manifest: of it.
+    """
+
+    def __init__(self, message: str, manifest: Mapping[str, Any]) -> None:
+        self.manifest = manifest
+        super().__init__(message)
+
+
 def audit_of(location: str | Path, *, token: str | bool | None = None) -> tuple[AuditSample, list[Answer]]:
     """What people answered in the Space of a release, with the sample that most of the answers are to.
 
@@ -381,7 +393,8 @@ def audit_of(location: str | Path, *, token: str | bool | None = None) -> tuple[
 
     Raises:
         ReleaseError, BuildError: it cannot be read.
-        ConfigError: it is a folder, or nobody has answered.
+        ConfigError: it is a folder.
+        NobodyAnswered: that is so.
     """
     with Browser.open(location, token=token, index=False) as browser:
         if browser.repo_id is None:
@@ -390,7 +403,10 @@ def audit_of(location: str | Path, *, token: str | bool | None = None) -> tuple[
         HumanConfig(browser.repo_id, token).read(events.extend)
         samples = Counter((event.size, event.seed) for event in events if event.action == ANSWER and event.size > 0)
         if not samples:
-            raise ConfigError(f"{browser.repo_id}: nobody has answered in a Space yet (there is no config `human`).")
+            raise NobodyAnswered(
+                f"{browser.repo_id}: nobody has answered in a Space yet (there is no config `human`).",
+                browser.release.manifest,
+            )
         # Of equally many the same one, whatever the order of the files.
         size, seed = max(samples, key=lambda sample: (samples[sample], sample))
         sample = draw_blind(browser, size, seed=seed)

@@ -138,6 +138,32 @@ def test_an_audit_from_the_sample_to_the_card(folder: Path, tmp_path: Path, capf
         assert drift["expected"]["value"] == pytest.approx(values["prevalence"]["value"], abs=1e-3)
     assert run([*report, "--since", built]) == 0
     assert "(Rogan and Gladen)" in capfd.readouterr().out
+    capfd.readouterr()
+    # Of releases that nobody answered for: what was built, and a sample without its answers.
+    newer, new, earlier = str(tmp_path / "newer"), str(tmp_path / "new"), str(tmp_path / "earlier.json")
+    assert run(["build", *arguments(folder, "--out", newer)]) == 0
+    assert run(["audit", "sample", *arguments(folder, "--size", "50", "--seed", "3", "--out", new)]) == 0
+    capfd.readouterr()
+    for place, since in ((newer, earlier), (new, earlier), (newer, built)):
+        assert run(["audit", "report", place, "--since", since, "--json"]) == 0
+        expected = json.loads(capfd.readouterr().out)
+        assert expected["expected"]["low"] <= values["prevalence"]["value"] <= expected["expected"]["high"]
+        assert expected["candidates"] == values["verdict"]["candidates"]
+    for line, said in (
+        ([built, "--since", earlier], "verdicts by the judges' labels, while those of"),
+        ([newer, "--since", earlier, "--write", newer], "--write needs answers to"),
+        ([new], "--since EARLIER tells the share relevant"),
+    ):
+        assert run(["audit", "report", *line]) == 2
+        assert said in capfd.readouterr().err
+    with (tmp_path / "new" / "questions.csv").open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    with (tmp_path / "new" / "questions.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows({**each, ANSWER_COLUMN: "better"} for each in lines)
+    assert run(["audit", "report", new, "--since", earlier]) == 2
+    assert "holds 50 answers: give it behind" in capfd.readouterr().err
     card = render_card(CardFacts("user/set", "v1.0.0", manifest), None)
     assert "drawn blind" in card
     assert "audited labels for a precision of 0.70" in card
