@@ -17,6 +17,7 @@ from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import fitted, text_table
 from hf_relabel.hub_tools.commands.common import (
     FOLDER,
+    NumberIn,
     json_option,
     optional_source_options,
     print_json,
@@ -82,7 +83,7 @@ def command() -> None:
 )
 @click.option(
     "--max-mb",
-    type=click.FloatRange(min=0, min_open=True),
+    type=NumberIn(min=0, min_open=True),
     default=100.0,
     show_default=True,
     help="Most megabytes of one file; OpenAI and Azure take 200.",
