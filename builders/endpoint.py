@@ -61,6 +61,8 @@ class Reply:
 
     Attributes:
         cost: what it and the attempts before it cost, by the prices of the run's limits. The scheduler fills it in.
+        instead: what the server was sent instead of what it refuses of the request, by parameter
+            (`("temperature", "none")`), as far as the answer may depend on it.
     """
 
     text: str
@@ -71,6 +73,7 @@ class Reply:
     endpoint: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     cost: float = 0.0
+    instead: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class EndpointError(RelabelError):
         status: HTTP status, None where none came.
         retry_after: seconds the server asked to wait, None where it did not.
         cost: what all attempts at the request cost, as in `Reply`.
+        words: the server's own, without secrets; "" where it said nothing.
+        parameter: the one of the request that it names as the reason (OpenAI's `param`), "" for none.
     """
 
     exit_code = 3
@@ -140,6 +145,7 @@ class EndpointError(RelabelError):
         self.status = status
         self.retry_after = retry_after
         self.cost = 0.0
+        self.words = self.parameter = ""
 
     @property
     def overloaded(self) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hf_relabel.builders.job.values import JudgeEntry, Settings, listed
 
+FROM_ENVIRONMENT = "env:"
+"""Before the name of an environment variable that holds the value of a header."""
+_SECRET = re.compile(r"authorization|cookie|key|token|secret|password|credential", re.IGNORECASE)
 AnswerLabel = Literal["better", "worse", "irrelevant"]
 
 
@@ -30,11 +35,36 @@ class EndpointSettings(Settings):
     """Seconds for one request."""
     token_env: str | None = None
     """Name of the environment variable that holds the token; tokens themselves never stand in a job file."""
+    extra_body: Mapping[str, Any] = {}
+    """What every request holds besides, such as `{chat_template_kwargs: {enable_thinking: false}}`."""
+    extra_headers: Mapping[str, str] = Field(default={}, repr=False)
+    """Further headers: `{X-Team: search, X-Api-Key: "env:GATEWAY_KEY"}`. What is secret is named by its environment
+    variable. Of headers only the names are ever shown or kept."""
+    takes: Mapping[str, bool | str] = {}
+    """What the server takes of a request, where it should not be found out: `{temperature: false, seed: false, system:
+    false, logprobs: false, response_format: json_object, max_tokens: max_completion_tokens}`."""
 
     @model_validator(mode="before")
     @classmethod
     def _by_url(cls, value: Any) -> Any:
         return {"url": value} if isinstance(value, str) else value
+
+    @field_validator("extra_headers")
+    @classmethod
+    def _secrets_by_name(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name, text in value.items():
+            if _SECRET.search(name) and not text.startswith(FROM_ENVIRONMENT):
+                raise ValueError(
+                    f"the header {name} holds a secret, which never stands in a job file: put it into an environment"
+                    f' variable and give its name ("{FROM_ENVIRONMENT}NAME")'
+                )
+        return value
+
+    def secret_names(self) -> list[str]:
+        """Names of the environment variables that hold what is secret."""
+        values = [text for text in self.extra_headers.values() if text.startswith(FROM_ENVIRONMENT)]
+        headers = [text.removeprefix(FROM_ENVIRONMENT) for text in values]
+        return [*([self.token_env] if self.token_env else []), *headers]
 
     @field_validator("model")
     @classmethod

@@ -37,6 +37,11 @@ def written(database: sqlite3.Connection, settings: Mapping[str, Any], *, comple
     database.execute("INSERT INTO runs (settings) VALUES (?)", (finished if complete else begun,))
 
 
+def forgotten(database: sqlite3.Connection, settings: Mapping[str, Any]) -> None:
+    """Note a run no longer that has not come to its end."""
+    database.execute("DELETE FROM runs WHERE settings = ?", (_text({**settings, **_UNFINISHED}),))
+
+
 def known(database: sqlite3.Connection, settings: Mapping[str, Any]) -> bool:
     """Whether a run with these settings was noted, complete or not."""
     texts = (_text(settings), _text({**settings, **_UNFINISHED}))

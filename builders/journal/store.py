@@ -304,6 +304,13 @@ class Journal:
         with self._errors(), self._transaction():
             runs.written(self._database, settings, complete=complete)
 
+    def rename_run(self, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """The run that is under way has other settings than it began with: its judges turned out to be others."""
+        if begun != settings:
+            with self._errors(), self._transaction():
+                runs.forgotten(self._database, begun)
+                runs.written(self._database, settings, complete=False)
+
     def runs(self, kind: str | None = None) -> list[Run]:
         """The runs over candidates, or of another kind, such as `suspects`: first those that came to their end, of
         these the newest first."""

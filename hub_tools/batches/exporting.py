@@ -133,7 +133,7 @@ class _Exporting:
         for number, stage in enumerate(stages, start=1):
             written: list[BatchFile] = []
             for place, member in enumerate(stage.members):
-                given = source, stages[:number], run_stages[:number], place, self.journal
+                given = source, stages[:number], list(run_stages[:number]), place, self.journal
                 if asks_server(member):
                     report, files = self._write(given, exempt)
                     written += files
@@ -153,7 +153,7 @@ class _Exporting:
         return sum(self.ledger.waiting(file) for file in files)
 
     def _write(
-        self, given: tuple[Any, Sequence[Stage], Sequence[RunStage], int, Journal], exempt: frozenset[str]
+        self, given: tuple[Any, Sequence[Stage], list[RunStage], int, Journal], exempt: frozenset[str]
     ) -> tuple[StageReport, list[BatchFile]]:
         _, stages, run_stages, number, _ = given
         stage, identity = stages[-1], run_stages[-1].judges[number]

@@ -163,6 +163,9 @@ def show_reports(reports: list[StageReport], source: Source, journal: Journal, a
     click.echo(f"\n{text_table(lines, intfmt=',')}\n")
     for report in reports:
         click.echo(fitted(f"{report.name}: {report.sums()}."))
+    for report in reports:
+        if report.instead:
+            click.echo(fitted(f"{report.name}: its server takes not all that the judge asks ({report.adapted()})."))
     click.echo(f"\n{WHAT_LABELS_MEAN}")
     show_thresholds(reports, journal)
     if any(report.known for report in reports):

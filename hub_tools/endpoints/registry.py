@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
@@ -13,6 +13,7 @@ from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.hub_tools.endpoints.dialects.azure import is_azure
 from hf_relabel.hub_tools.endpoints.once import Once
+from hf_relabel.hub_tools.endpoints.sending import Sending, sending_of
 from hf_relabel.hub_tools.endpoints.tokens import CountsTokens
 from hf_relabel.hub_tools.hub.redaction import safe_url
 
@@ -36,6 +37,9 @@ class EndpointOptions:
     connections: int = 0
     proxy: bool = False
     provider: str | None = None
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sending: Sending = field(default_factory=Sending)
 
 
 def _tgi(options: EndpointOptions) -> Endpoint:
@@ -50,6 +54,9 @@ def _tgi(options: EndpointOptions) -> Endpoint:
         chat_template=options.chat_template,
         connections=options.connections,
         proxy=options.proxy,
+        extra_body=options.extra_body,
+        extra_headers=options.extra_headers,
+        sending=options.sending,
     )
 
 
@@ -57,7 +64,7 @@ def _text_generation(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.text_generation import TextGenerationEndpoint
 
     unused = {"flavor": options.flavor != "auto", "provider": options.provider is not None, "proxy": options.proxy}
-    _refuse(options, "text-generation", **unused)
+    _refuse(options, "text-generation", **unused, **_more(options))
     return TextGenerationEndpoint(
         options.location,
         model=options.model,
@@ -80,6 +87,9 @@ def _openai(options: EndpointOptions) -> Endpoint:
         flavor=options.flavor,
         connections=options.connections,
         proxy=options.proxy,
+        extra_body=options.extra_body,
+        extra_headers=options.extra_headers,
+        sending=options.sending,
     )
 
 
@@ -95,6 +105,9 @@ def _inference_providers(options: EndpointOptions) -> Endpoint:
         provider=options.provider,
         token=options.token,
         timeout=options.timeout,
+        extra_body=options.extra_body,
+        extra_headers=options.extra_headers,
+        sending=options.sending,
     )
 
 
@@ -125,8 +138,17 @@ def _local(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
 
     unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
-    _refuse(options, "local", **unused, model=options.model is not None, provider=options.provider is not None)
-    return LocalEndpoint(options.location, timeout=options.timeout)
+    unused |= {"model": options.model is not None, "provider": options.provider is not None}
+    _refuse(options, "local", **unused, extra_headers=bool(options.extra_headers))
+    return LocalEndpoint(
+        options.location, timeout=options.timeout, extra_body=options.extra_body, sending=options.sending
+    )
+
+
+def _more(options: EndpointOptions) -> dict[str, bool]:
+    """Of the settings of requests, which are given: for dialects that know none."""
+    given = options.sending.fixed
+    return {"extra_body": bool(options.extra_body), "extra_headers": bool(options.extra_headers), "takes": bool(given)}
 
 
 DIALECTS: dict[str, Callable[[EndpointOptions], Endpoint]] = {
@@ -154,6 +176,9 @@ def make_endpoint(
     connections: int = 0,
     proxy: bool = False,
     provider: str | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    takes: Mapping[str, str | bool] | None = None,
 ) -> Endpoint:
     """Make an endpoint. Opens no connection yet. Raises ConfigError for what cannot be.
 
@@ -179,8 +204,17 @@ def make_endpoint(
         connections: most connections at once, 0 for as many as there are requests in flight.
         proxy: use the proxies of the environment.
         provider: for inference-providers.
+        extra_body: what every request holds besides, such as `{"chat_template_kwargs": {"enable_thinking": False}}`.
+        extra_headers: further headers of every request. Their values are secret: they are never shown or kept.
+        takes: what the server takes, such as `{"temperature": False, "response_format": "json_object"}`, see
+            `sending_of`; what is not said is found out, as it refuses something.
     """
-    options = EndpointOptions(url_or_model, model, token, timeout, chat_template, flavor, connections, proxy, provider)
+    options = EndpointOptions(
+        *(url_or_model, model, token, timeout, chat_template, flavor, connections, proxy, provider),
+        extra_body=extra_body or {},
+        extra_headers=extra_headers or {},
+        sending=sending_of(takes or {}),
+    )
     if timeout <= 0:
         raise ConfigError(f"The timeout of {safe_url(url_or_model)} must be more than 0 seconds, not {timeout:g}.")
     if dialect == "auto":
@@ -222,19 +256,21 @@ def _refuse(options: EndpointOptions, dialect: str, **set_in_vain: bool) -> None
     """A setting that a dialect has no use for is a mistake to report, not to pass over."""
     for name, is_set in set_in_vain.items():
         if is_set:
-            value = getattr(options, name)
-            raise ConfigError(f"The {dialect} dialect has no {name} (given: {value!r}). Leave it out.")
+            secret = name == "extra_headers"
+            value = "" if secret or not hasattr(options, name) else f" (given: {getattr(options, name)!r})"
+            raise ConfigError(f"The {dialect} dialect has no {name}{value}. Leave it out.")
 
 
 class AutoEndpoint:
     """A server at a URL whose dialect is found out before the first request."""
 
-    constrains = True
-
     def __init__(self, options: EndpointOptions) -> None:
         self._transport = _transport(options)
         self.name = safe_url(options.location)
         self._options = options
+        self.sending, self.extra_body = options.sending, options.extra_body
+        self.constrains = self.sending.constrains
+        self.extra_headers = tuple(sorted(options.extra_headers))
         self._endpoint = Once(self._find)
         self._found: Endpoint | None = None
 
@@ -266,7 +302,7 @@ class AutoEndpoint:
             await self._found.close()
 
     async def _find(self) -> Endpoint:
-        dialect = await _detect(self._transport)
+        dialect = await _detect(self._transport, named=self._options.model is not None)
         self._found = DIALECTS[dialect](self._options)
         return self._found
 
@@ -286,15 +322,23 @@ async def detect_dialect(url: str, *, token: str | None = None) -> str:
 def _transport(options: EndpointOptions) -> Transport:
     from hf_relabel.hub_tools.endpoints.transport import Transport
 
-    return Transport(options.location, token=options.token, timeout=options.timeout, proxy=options.proxy)
+    headers = options.extra_headers
+    return Transport(
+        options.location, token=options.token, timeout=options.timeout, proxy=options.proxy, headers=headers
+    )
 
 
-async def _detect(transport: Transport) -> str:
-    said = await _look(transport, "info")
+async def _detect(transport: Transport, *, named: bool = False) -> str:
+    """See `detect_dialect`.
+
+    Args:
+        named: whether the model is; then a server that cannot list its models is taken for one with OpenAI's API.
+    """
+    said = await _look(transport, "info", broken_too=named)
     if isinstance(said, dict) and "model_id" in said:
         return "tgi"
-    listed = await _look(transport, "v1/models")
-    if isinstance(listed, dict) and "data" in listed:
+    listed = await _look(transport, "v1/models", broken_too=named)
+    if named or (isinstance(listed, dict) and "data" in listed):
         return "openai"
     raise transport.problem(
         "is neither a TGI server (/info) nor one with OpenAI's API (/v1/models). Name its dialect if it is one.",
@@ -302,8 +346,12 @@ async def _detect(transport: Transport) -> str:
     )
 
 
-async def _look(transport: Transport, path: str) -> object:
-    """A GET that may find nothing. Raises EndpointError when the server cannot be had or lets nobody in."""
+async def _look(transport: Transport, path: str, *, broken_too: bool = False) -> object:
+    """A GET that may find nothing. Raises EndpointError when the server cannot be had or lets nobody in.
+
+    Args:
+        broken_too: whether a server that breaks at it (500) has nothing there.
+    """
     from hf_relabel.hub_tools.endpoints.transport import NotJson
 
     try:
@@ -311,6 +359,8 @@ async def _look(transport: Transport, path: str) -> object:
     except NotJson:
         return None
     except EndpointError as error:
+        if broken_too and error.status in (500, 501, 502):
+            return None
         if error.status is None or error.retryable or error.kind == "unauthorized":
             raise
         return None

@@ -24,6 +24,7 @@ from hf_relabel.builders.endpoint import EndpointError, ErrorKind
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.reading_bodies import TooLong, decoded, unpacked
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply
+from hf_relabel.hub_tools.endpoints.refusals import with_words
 from hf_relabel.hub_tools.endpoints.server_errors import error_inside, error_of_status, text_of, words_of
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
@@ -303,7 +304,8 @@ class Transport:
         if location:
             said = f"redirects to {safe_url(location)}; give that address instead"
         retry_after = headers.get("Retry-After")
-        return error_of_status(self.name, status, said, codes, retry_after=retry_after, token_sent=self._known())
+        error = error_of_status(self.name, status, said, codes, retry_after=retry_after, token_sent=self._known())
+        return with_words(error, content, *self._secrets)
 
 
 def default_token(url: URL) -> str:

@@ -90,9 +90,9 @@ def model_packages(job: Job) -> list[str]:
 
 
 def token_names(job: Job) -> list[str]:
-    """Names of the environment variables that hold tokens of judge servers."""
-    judges = _judges(job)
-    return sorted({endpoint.token_env for judge in judges for endpoint in judge.endpoints if endpoint.token_env})
+    """Names of the environment variables that hold tokens of judge servers, and secret headers."""
+    endpoints = [endpoint for judge in _judges(job) for endpoint in judge.endpoints]
+    return sorted({name for endpoint in endpoints for name in endpoint.secret_names()})
 
 
 def written(job: Job) -> tuple[str, list[str]]:

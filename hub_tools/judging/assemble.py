@@ -13,7 +13,13 @@ from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import Job, SourceSettings
-from hf_relabel.builders.job.stages import EndpointSettings, LimitSettings, MemberSettings, StageSettings
+from hf_relabel.builders.job.stages import (
+    FROM_ENVIRONMENT,
+    EndpointSettings,
+    LimitSettings,
+    MemberSettings,
+    StageSettings,
+)
 from hf_relabel.builders.judgements import Label
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.registry import ANSWER, expanded, make_judge
@@ -22,6 +28,7 @@ from hf_relabel.builders.sources import open_source as open_here
 from hf_relabel.builders.sources.samples import parse_sample
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.hub.redaction import safe_url
 from hf_relabel.hub_tools.hub.source import open_source
 from hf_relabel.hub_tools.judging.stages import Judge, Member, Stage, in_one_run
 
@@ -128,7 +135,9 @@ def _endpoint(settings: EndpointSettings, *, reranks: bool) -> Endpoint:
     if settings.token_env:
         token = os.environ.get(settings.token_env)
         if not token:
-            raise ConfigError(f"The environment variable {settings.token_env} holds no token for {settings.url}.")
+            raise ConfigError(
+                f"The environment variable {settings.token_env} holds no token for {safe_url(settings.url)}."
+            )
     return make_endpoint(
         settings.url,
         dialect="rerank" if reranks and settings.dialect == "auto" else settings.dialect,
@@ -138,7 +147,21 @@ def _endpoint(settings: EndpointSettings, *, reranks: bool) -> Endpoint:
         chat_template=settings.chat_template,
         flavor=settings.flavor,
         provider=settings.provider,
+        extra_body=settings.extra_body,
+        extra_headers={name: _header(name, text, settings.url) for name, text in settings.extra_headers.items()},
+        takes=settings.takes,
     )
+
+
+def _header(name: str, text: str, url: str) -> str:
+    if not text.startswith(FROM_ENVIRONMENT):
+        return text
+    variable = text.removeprefix(FROM_ENVIRONMENT)
+    if not os.environ.get(variable):
+        raise ConfigError(
+            f"The environment variable {variable} holds nothing for the header {name} to {safe_url(url)}."
+        )
+    return os.environ[variable]
 
 
 def _limits(settings: LimitSettings) -> Limits:

@@ -19,6 +19,7 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
+from hf_relabel.hub_tools.judging.adapting import INSTEAD, request_settings, resumed
 from hf_relabel.hub_tools.judging.stages import (
     Member,
     Stage,
@@ -72,14 +73,15 @@ def identified(name: str, member: Member, journal: Journal) -> JudgeIdentity:
     if is_batch(judge_):
         offline_model, digest = judge_.model()
         return JudgeIdentity(judge_.kind, offline_model, digest, judge_.settings())
-    settings = {**judge_.settings(), "constrained": all(endpoint.constrains for endpoint in member.endpoints)}
+    constrained = all(endpoint.constrains for endpoint in member.endpoints)
+    settings = {**judge_.settings(), "constrained": constrained, **request_settings(member.endpoints)}
     try:
         infos = run_coroutine(_infos(member))
     except EndpointError:
         before = _answered_before(judge_.kind, member.model, settings, journal)
         if before is None:
             raise
-        return before
+        return resumed(before, member.endpoints, journal)
     models = sorted({(info.model, info.revision or "", info.chat_template or "") for info in infos})
     if len(models) > 1:
         found = ", ".join(" ".join(filter(None, model)) for model in models)
@@ -88,7 +90,8 @@ def identified(name: str, member: Member, journal: Journal) -> JudgeIdentity:
             " Use one per stage."
         )
     model, revision, template = models[0] if models else (member.model or "", "", "")
-    return JudgeIdentity(judge_.kind, model, revision or None, {**settings, _TEMPLATE: template or None})
+    found_now = JudgeIdentity(judge_.kind, model, revision or None, {**settings, _TEMPLATE: template or None})
+    return resumed(found_now, member.endpoints, journal)
 
 
 def _answered_before(
@@ -96,8 +99,9 @@ def _answered_before(
 ) -> JudgeIdentity | None:
     """The last judge of that model in the journal; its revision and chat template are what its server told then."""
     for judge in journal.judges():
-        known = {name: value for name, value in judge.settings.items() if name != _TEMPLATE}
-        if (judge.kind, judge.model, known) == (kind, model, settings):
+        known = {name: value for name, value in judge.settings.items() if name not in (_TEMPLATE, INSTEAD)}
+        asked = {name: value for name, value in settings.items() if name != INSTEAD}
+        if (judge.kind, judge.model, known) == (kind, model, asked):
             return judge
     return None
 

@@ -35,6 +35,7 @@ from hf_relabel.builders.sources.pieces import (
     plain_sources,
     row_line,
 )
+from hf_relabel.hub_tools.judging.adapting import with_instead, with_judge
 from hf_relabel.hub_tools.judging.assemble import stages_of
 from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.on_ray_actor import (
@@ -140,8 +141,19 @@ class _Run:
             self._merge()
         shutil.rmtree(self.folder, ignore_errors=True)
         reports = self._in_order(saved)
+        begun, settings = settings, run_settings(self.source, self._answered(run_stages), exempt_subsets(self.stages))
+        self.journal.rename_run(begun, settings)
         end_run(self.journal, settings, reports)
         return reports
+
+    def _answered(self, run_stages: Sequence[RunStage]) -> list[RunStage]:
+        """The stages with the judges that answered: servers that refused something were sent something else."""
+        found = list(run_stages)
+        for name, number, member in self._judges():
+            if (report := self.done.get(name)) is not None and report.instead:
+                judge = with_instead(found[number].judges[member], dict(report.instead))
+                found[number] = with_judge(found[number], member, judge)
+        return found
 
     def _merge(self) -> None:
         """Take over what shards have judged, of this run or of one that was killed."""
@@ -155,7 +167,7 @@ class _Run:
                 reports[name] = judge_of_stage(
                     self.source,
                     self.stages[: number + 1],
-                    run_stages[: number + 1],
+                    list(run_stages),
                     member,
                     self.journal,
                     exempt=exempt_subsets(self.stages),

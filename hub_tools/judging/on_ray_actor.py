@@ -67,7 +67,7 @@ def _environment(stages: Sequence[StageSettings]) -> dict[str, str]:
     asked: list[StageSettings | MemberSettings] = []
     for stage in stages:
         asked += [stage, *stage.others]
-    names = {endpoint.token_env for one in asked for endpoint in one.endpoints if endpoint.token_env}
+    names = {name for one in asked for endpoint in one.endpoints for name in endpoint.secret_names()}
     return {name: os.environ[name] for name in (*ENVIRONMENT, *names) if name in os.environ}
 
 
@@ -170,7 +170,9 @@ def added(total: StageReport | None, more: StageReport) -> StageReport:
         return more
     for each in fields(more):
         mine, other = getattr(total, each.name), getattr(more, each.name)
-        if isinstance(other, dict):
+        if each.name == "instead":
+            total.instead = tuple(sorted({*mine, *other}))
+        elif isinstance(other, dict):
             setattr(total, each.name, {name: mine[name] + other[name] for name in mine})
         elif isinstance(other, (int, float)):
             setattr(total, each.name, (mine or 0) + other)

@@ -147,7 +147,7 @@ class JudgeShards:
     def _judge(
         self, shard: Shard, stages: Sequence[Stage], telling: _Telling, schedule: Callable[..., Sends], budget: Budget
     ) -> None:
-        rows = ShardRows(self.source, shard)
+        rows, run_stages = ShardRows(self.source, shard), list(self.run_stages)
         path = self.folder / f"{shard.name}.sqlite"
         whole = Journal(self.whole, write=False, frozen=True)
         with patiently(lambda: PartJournal(path, whole)) as journal:
@@ -160,7 +160,7 @@ class JudgeShards:
                     judge_of_stage(
                         rows,
                         stages[:number],
-                        self.run_stages[:number],
+                        run_stages,
                         member,
                         journal,
                         exempt=exempt_subsets(stages),

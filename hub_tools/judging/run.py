@@ -91,7 +91,11 @@ def _judge(
     run_stages = [identify(stage, journal) for stage in stages]
     run = run_settings(source, run_stages, exempt_subsets(stages))
     journal.record_run(run, complete=False)
-    reports = judge_stages(source, stages, run_stages, journal, retry_failed=retry_failed, progress=progress)
+    try:
+        reports = judge_stages(source, stages, run_stages, journal, retry_failed=retry_failed, progress=progress)
+    finally:  # the run is that of the judges that answered
+        begun, run = run, run_settings(source, run_stages, exempt_subsets(stages))
+        journal.rename_run(begun, run)
     end_run(journal, run, reports)
     return reports
 
@@ -99,7 +103,7 @@ def _judge(
 def judge_stages(
     source: Source,
     stages: Sequence[Stage],
-    run_stages: Sequence[RunStage],
+    run_stages: list[RunStage],
     journal: Journal,
     *,
     retry_failed: bool,
@@ -108,14 +112,15 @@ def judge_stages(
     """Let all judges of some stages judge a source, stage by stage.
 
     Args:
-        run_stages: whom the journal knows the stages' judges as, see `identify`.
+        run_stages: whom the journal knows the stages' judges as, see `identify`. Changed where a server turns out to
+            refuse something: then they are the judges that answered.
     """
     exempt, budget = exempt_subsets(stages), Budget()
     return [
         judge_of_stage(
             source,
             stages[:number],
-            run_stages[:number],
+            run_stages,
             member,
             journal,
             exempt=exempt,
@@ -138,7 +143,7 @@ def end_run(journal: Journal, run: Mapping[str, Any], reports: Sequence[StageRep
 def judge_of_stage(
     source: Rows,
     stages: Sequence[Stage],
-    run_stages: Sequence[RunStage],
+    run_stages: list[RunStage],
     member: int,
     journal: Journal,
     *,
@@ -151,7 +156,7 @@ def judge_of_stage(
     """Let one judge of the last of some stages judge what the journal has no answer of its for.
 
     Args:
-        run_stages: whom the journal knows the stages' judges as, see `identify`.
+        run_stages: whom the journal knows the stages' judges as, see `judge_stages`. There may be more than stages.
         member: which judge of the stage.
         exempt: subsets that nobody is asked about, those of later stages too.
         schedule: what sends the requests; None for a scheduler of its own.

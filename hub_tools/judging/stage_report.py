@@ -38,6 +38,7 @@ class StageReport(Shown):
         untold: replies whose tokens the server did not tell, or not all of them.
         cost: in the currency of the prices, None without prices. Tokens that were not told are counted at an estimate,
             and so are attempts that failed and are billed.
+        instead: what the judge's servers were sent instead of what they refuse, by parameter.
     """
 
     name: str
@@ -59,6 +60,7 @@ class StageReport(Shown):
     exempt: int = 0
     candidates: int = 0
     aside: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASIDE, 0))
+    instead: tuple[tuple[str, str], ...] = ()
 
     def sums(self) -> str:
         """How the candidates add up: `630 candidates: 629 in the table, 1 needing no judge …`; and which of them were
@@ -94,7 +96,8 @@ class StageReport(Shown):
     def to_text(self) -> str:
         """What it said so far, in a line."""
         said = ", ".join(f"{label} {number:,}" for label, number in self.by_label().items() if number)
-        return f"{self.name}, {self.judge}: {counted(self.rows, 'row')}, {self.sums()}; {said or 'nothing judged'}."
+        text = f"{self.name}, {self.judge}: {counted(self.rows, 'row')}, {self.sums()}; {said or 'nothing judged'}."
+        return f"{text} Its server takes not all: {self.adapted()}." if self.instead else text
 
     def by_label(self) -> dict[str, int]:
         """`totals` as people read them: what the judge does not know did not fail."""
@@ -104,9 +107,12 @@ class StageReport(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         counts = {"labels": self.labels, "known_labels": self.known_labels, "totals": self.totals}
-        return asdict(self) | {
-            name: {str(label): number for label, number in labels.items()} for name, labels in counts.items()
-        }
+        named = {name: {str(label): number for label, number in labels.items()} for name, labels in counts.items()}
+        return asdict(self) | named | {"instead": dict(self.instead)}
+
+    def adapted(self) -> str:
+        """What the servers were sent instead, as people read it: `temperature: none, system: user`; "" for nothing."""
+        return ", ".join(f"{name}: {value}" for name, value in self.instead)
 
 
 Progress: TypeAlias = Callable[[StageReport], None]

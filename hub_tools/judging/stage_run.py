@@ -18,6 +18,7 @@ from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches
 from hf_relabel.builders.disk.gc_pause import fewer_collections
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
 from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
+from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.offline.truth import TruthJudge
@@ -30,8 +31,10 @@ from hf_relabel.builders.sources.findings import free_findings
 from hf_relabel.builders.sources.subsets import is_exempt
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget, Limits, RunStats, Scheduler, Sends
+from hf_relabel.hub_tools.endpoints.sending import further
 from hf_relabel.hub_tools.endpoints.special_tokens import special_tokens
 from hf_relabel.hub_tools.hub.redaction import short
+from hf_relabel.hub_tools.judging.adapting import instead_of, with_instead, with_judge
 from hf_relabel.hub_tools.judging.replies import ReplyReader, Waiting
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
 from hf_relabel.hub_tools.judging.stages import (
@@ -78,7 +81,7 @@ class StageRun:
         self,
         source: Rows,
         stages: Sequence[Stage],
-        run_stages: Sequence[RunStage],
+        run_stages: list[RunStage],
         number: int,
         journal: Journal,
         *,
@@ -89,20 +92,28 @@ class StageRun:
         budget: Budget | None = None,
     ) -> None:
         self.source, self.journal = source, journal
-        self.number, self.run_stages = number, run_stages
-        self.member, self.identity = stages[-1].members[number], run_stages[-1].judges[number]
+        self.number, self.all_run_stages, self.last = number, run_stages, len(stages) - 1
+        self.member, self.identity = stages[-1].members[number], run_stages[self.last].judges[number]
+        self.asked_as, self.instead, self.changed = self.identity, instead_of(self.identity), False
+        self.recorded_as_changed: set[bytes] = set()
+        self.used_before: tuple[int, int, int, float] = (0, 0, 0, 0.0)
         self.exempt = exempt
         self.retry_failed, self.progress = retry_failed, progress
         self.budget = budget or Budget()
         self.schedule = schedule or partial(Scheduler, budget=self.budget)
         name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
-        self.report = StageReport(name, self.identity.describe())
+        self.report = StageReport(name, self.identity.describe(), instead=tuple(self.instead.items()))
         self.in_flight: set[bytes] = set()
         self.interrupted = self.hopeless = False
         self.scheduler: Sends | None = None
         self.unproven: list[tuple[Waiting, EndpointError]] = []
         self.answered: list[tuple[Waiting, dict[int, Judgement], Reply]] = []
         self.broken: JournalError | None = None
+
+    @property
+    def run_stages(self) -> Sequence[RunStage]:
+        """Whom the journal knows the judges of these stages as."""
+        return self.all_run_stages[: self.last + 1]
 
     def needed(self) -> Iterator[tuple[Row, dict[int, bytes]] | None]:
         """Rows with the candidates this stage has no answer for, with their keys by position. Now and then None: to
@@ -141,6 +152,8 @@ class StageRun:
         keys: dict[int, bytes] = {}
         for position, key in asked.items():
             judgement = known.get(position)
+            if key in self.recorded_as_changed:
+                continue  # counted when it was
             if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
                 self.report.known += 1
                 self.report.known_labels[judgement.label] += 1
@@ -179,7 +192,11 @@ class StageRun:
             if isinstance(judge, SavedRepliesJudge) or is_batch(judge):
                 self._work_here(judge)
             else:
-                run_coroutine(self._ask_servers(self._warned(judge)), on_interrupt=self._interrupt)
+                asked = self._warned(judge)
+                run_coroutine(self._ask_servers(asked), on_interrupt=self._interrupt)
+                while self.changed:
+                    self._begin_anew()
+                    run_coroutine(self._ask_servers(asked), on_interrupt=self._interrupt)
         return self.report
 
     def _work_here(self, judge: SavedRepliesJudge | BatchJudge) -> None:
@@ -290,6 +307,8 @@ class StageRun:
         constrained = all(endpoint.constrains for endpoint in self.member.endpoints)
         numbers = count()
         for item in self.needed():
+            if self.changed:
+                return
             if item is None:
                 yield None
                 continue
@@ -302,6 +321,8 @@ class StageRun:
         waiting: Waiting = request.tag
         self._add_cost(result.cost)
         if isinstance(result, Reply):
+            if (instead := further(self.instead, dict(result.instead))) != self.instead:
+                self._change(instead)
             self._keep_failures()
             self._add_tokens(result)
             if not self.answered:
@@ -329,37 +350,86 @@ class StageRun:
         answered, self.answered = self.answered, []
         if not answered:
             return
-        items = [(waiting.row, waiting.keys, judgements, reply) for waiting, judgements, reply in answered]
         try:
-            self._record(items)
+            for identity, items in self._by_identity(answered):
+                self._record(identity, items)
         except JournalError as error:
             self.broken = error
             raise
+        answered = [each for each in answered if dict(each[2].instead) == self.instead]
         for waiting, _, _ in answered:
             self.in_flight.difference_update(waiting.keys.values())
             self.report.fewer_positives += len(waiting.keys) if waiting.ask.positives_left_out else 0
         self.count(*(judgements for _, judgements, _ in answered))
 
-    def _record(self, items: Sequence[Answered]) -> None:
+    def _record(self, identity: JudgeIdentity, items: Sequence[Answered]) -> None:
         """Where the replies of one turn cannot be written down together, each for itself, and what cannot be written
         down at all is a failure that says so."""
         try:
-            self.journal.record_replies(self.identity, items)
+            self.journal.record_replies(identity, items)
         except JournalError:
             raise
         except Exception as error:
             if len(items) > 1:
                 for item in items:
-                    self._record([item])
+                    self._record(identity, [item])
                 return
             ((row, keys, judgements, _),) = items
             why = f"The reply could not be written down: {type(error).__name__} {short(str(error))}"
             judgements = dict.fromkeys(judgements, Judgement(Label.FAILED, rationale=why))
-            self.journal.record(self.identity, row, keys, judgements, None)
+            self.journal.record(identity, row, keys, judgements, None)
+
+    def _by_identity(
+        self, answered: Sequence[tuple[Waiting, dict[int, Judgement], Reply]]
+    ) -> Iterator[tuple[JudgeIdentity, list[Answered]]]:
+        """Answers by whom the journal is to know them as: a judge whose server was sent something else is another."""
+        groups: dict[tuple[tuple[str, str], ...], list[Answered]] = {}
+        for waiting, judgements, reply in answered:
+            keys = waiting.keys
+            if dict(reply.instead) != instead_of(self.asked_as):
+                keys = self._keys_as(dict(reply.instead), waiting)
+            groups.setdefault(reply.instead, []).append((waiting.row, keys, judgements, reply))
+        for instead, items in groups.items():
+            yield with_instead(self.identity, dict(instead)), items
+
+    def _keys_as(self, instead: Mapping[str, str], waiting: Waiting) -> dict[int, bytes]:
+        """The keys under which such an answer is found again."""
+        positions = list(waiting.keys)
+        found = with_instead(self.identity, instead).keys()(waiting.row, positions)
+        if instead == self.instead:
+            self.recorded_as_changed.update(found)
+        return dict(zip(positions, found, strict=True))
+
+    def _change(self, instead: Mapping[str, str]) -> None:
+        """The server was sent something else than this judge is known by: from here on it is another judge, and what
+        was counted so far was another's."""
+        self.changed, self.instead = True, dict(instead)
+        self.identity = with_instead(self.identity, self.instead)
+        self.all_run_stages[self.last] = with_judge(self.all_run_stages[self.last], self.number, self.identity)
+        self.report.instead = tuple(self.instead.items())
+        self._count_anew("labels", "asked", "cut", "fewer_positives")
+        self.recorded_as_changed.clear()
+        self.unproven.clear()
+
+    def _begin_anew(self) -> None:
+        """Look through all rows again, for what the judge as it is now has no answer for."""
+        report = self.report
+        self.changed, self.asked_as = False, self.identity
+        self.in_flight.clear()
+        self.unproven.clear()
+        self._count_anew("rows", "known", "known_labels", "unknown", "exempt", "candidates", "aside")
+        self.used_before = report.requests, report.prompt_tokens, report.completion_tokens, report.seconds
+
+    def _count_anew(self, *names: str) -> None:
+        fresh = StageReport("", "")
+        for name in names:
+            setattr(self.report, name, getattr(fresh, name))
 
     def _keep_failures(self) -> None:
         """Write down the failures so far. They wait until the server has answered somebody: where it answers nobody
         (a wrong token, a dead machine) the run is given up, and it was the run that failed, not these candidates."""
+        if self.changed:
+            return  # they are asked again
         for waiting, error in self.unproven:
             failed = Judgement(Label.FAILED, rationale=str(error)[:500])
             self.record(waiting.row, waiting.keys, dict.fromkeys(waiting.keys, failed), None)
@@ -378,7 +448,8 @@ class StageRun:
             self.report.cost = (self.report.cost or 0.0) + cost
 
     def _add_usage(self, stats: RunStats) -> None:
-        self.report.requests = stats.sent
-        self.report.prompt_tokens = stats.prompt_tokens
-        self.report.completion_tokens = stats.completion_tokens
-        self.report.seconds = stats.seconds
+        requests, prompt_tokens, completion_tokens, seconds = self.used_before
+        self.report.requests = requests + stats.sent
+        self.report.prompt_tokens = prompt_tokens + stats.prompt_tokens
+        self.report.completion_tokens = completion_tokens + stats.completion_tokens
+        self.report.seconds = seconds + stats.seconds

@@ -22,6 +22,8 @@ from hf_relabel.builders.sources import Source
 from hf_relabel.builders.sources.subsets import exempt_of
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
+from hf_relabel.hub_tools.endpoints.sending import share
+from hf_relabel.hub_tools.judging.adapting import sendings
 
 Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
 """Whoever judges: by asking a server, by computing, or by reading what was said before."""
@@ -42,6 +44,9 @@ class Member:
     limits: Limits = field(default_factory=Limits)
     replies: Source | None = None
     model: str | None = None
+
+    def __post_init__(self) -> None:
+        share(sendings(self.endpoints))
 
 
 @dataclass(frozen=True, slots=True)

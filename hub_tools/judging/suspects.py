@@ -71,21 +71,25 @@ def _search(
     whole = Stage(
         "suspects", first.judge, Rule(), first.endpoints, first.limits, None, first.model, tuple(others), combine
     )
-    run_stage = identify(whole, journal)
-    run, exempt = suspects_run(source, run_stage.judges, several), exempt_subsets(stages)
+    run_stages = [identify(whole, journal)]
+    run, exempt = suspects_run(source, run_stages[0].judges, several), exempt_subsets(stages)
     journal.record_run(run, complete=False)
-    reports = [
-        judge_of_stage(
-            Hidden(source),
-            [whole],
-            [run_stage],
-            number,
-            journal,
-            exempt=exempt,
-            retry_failed=retry_failed,
-            progress=progress,
-        )
-        for number in range(len(whole.members))
-    ]
+    try:
+        reports = [
+            judge_of_stage(
+                Hidden(source),
+                [whole],
+                run_stages,
+                number,
+                journal,
+                exempt=exempt,
+                retry_failed=retry_failed,
+                progress=progress,
+            )
+            for number in range(len(whole.members))
+        ]
+    finally:  # the run is that of the judges that answered
+        begun, run = run, suspects_run(source, run_stages[0].judges, several)
+        journal.rename_run(begun, run)
     end_run(journal, run, reports)
     return reports

@@ -7,7 +7,8 @@ is what counts.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from yarl import URL
@@ -15,7 +16,10 @@ from yarl import URL
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, ErrorKind, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.dialects.openai import chat_payload
+from hf_relabel.hub_tools.endpoints.ignoring import Watch
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
+from hf_relabel.hub_tools.endpoints.refusals import with_words
+from hf_relabel.hub_tools.endpoints.sending import Sending, adapted, send
 from hf_relabel.hub_tools.endpoints.server_errors import error_inside, error_of_status, words_of
 from hf_relabel.hub_tools.endpoints.transport import is_hugging_face
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
@@ -36,9 +40,8 @@ class InferenceProvidersEndpoint:
         token: None for HF_TOKEN or the token of `hf auth login`, which go to hosts of Hugging Face and to providers
             but to no other URL; "" for none.
         timeout: seconds for one request.
+        extra_body, extra_headers, sending: see OpenAIEndpoint.
     """
-
-    constrains = True
 
     def __init__(
         self,
@@ -48,6 +51,9 @@ class InferenceProvidersEndpoint:
         provider: str | None = None,
         token: str | None = None,
         timeout: float = 300.0,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        sending: Sending | None = None,
     ) -> None:
         if base_url is None and "://" in model:
             model, base_url = "", model
@@ -56,6 +62,11 @@ class InferenceProvidersEndpoint:
         self._model, self._base_url = model, base_url
         self._provider, self._token, self._timeout = provider, token, timeout
         self.name = safe_url(base_url) if base_url else f"inference-providers/{provider or 'auto'}/{model}"
+        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
+        self._secrets = (token, *(extra_headers or {}).values())
+        self._more_headers, self.sending = dict(extra_headers or {}), sending or Sending()
+        self.constrains = self.sending.constrains
+        self._watch = Watch(self.name)
         self._client: AsyncInferenceClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -68,23 +79,32 @@ class InferenceProvidersEndpoint:
 
     async def complete(self, request: Request) -> Reply:
         """Send one request. Raises EndpointError."""
-        arguments = chat_payload(request, "openai")
+        answer, instead = await send(
+            self.sending,
+            self.name,
+            lambda instead: adapted({**chat_payload(request, "openai"), "max_tokens": request.max_tokens}, instead),
+            self._ask,
+        )
+        try:
+            model = self._model or str(answer.get("model", ""))
+            reply = read_chat_reply(_as_json(answer), request.top_logprobs, model, self.name)
+        except NoReply as problem:
+            raise error_inside(self.name, problem, self._short(problem), token_sent=self._token != "") from None
+        self._watch.look(request, reply, instead)
+        return replace(reply, instead=tuple(instead.items())) if instead else reply
+
+    async def _ask(self, payload: Mapping[str, Any]) -> Any:
+        arguments, more = dict(payload), dict(self.extra_body)
+        if "max_completion_tokens" in arguments:  # the client has no argument for it
+            more["max_completion_tokens"] = arguments.pop("max_completion_tokens")
         try:
             client = self._open()
             async with asyncio.timeout(self._timeout):
-                answer = await client.chat_completion(
-                    **arguments, max_tokens=request.max_tokens, model=self._model or None
-                )
+                return await client.chat_completion(**arguments, model=self._model or None, extra_body=more or None)
         except TimeoutError:
             raise self._problem(f"no answer within {self._timeout:g} s", "timed_out") from None
         except Exception as error:
             raise self._translated(error) from None
-        try:
-            return read_chat_reply(
-                _as_json(answer), request.top_logprobs, self._model or str(answer.get("model", "")), self.name
-            )
-        except NoReply as problem:
-            raise error_inside(self.name, problem, self._short(problem), token_sent=self._token != "") from None
 
     async def queue_depth(self) -> float | None:
         """None: providers do not say."""
@@ -118,8 +138,8 @@ class InferenceProvidersEndpoint:
 
         trusted = self._base_url is None or is_hugging_face(URL(self._base_url))
         if self._token or (trusted and self._token is None) or not get_token():
-            return None
-        return {"authorization": ""}
+            return self._more_headers or None
+        return {"authorization": ""} | self._more_headers
 
     def _translated(self, error: Exception) -> EndpointError:
         from httpx2 import HTTPError, TimeoutException
@@ -141,20 +161,21 @@ class InferenceProvidersEndpoint:
     def _of_status(self, error: HfHubHTTPError) -> EndpointError:
         response = error.response
         said, codes = words_of(response.content)
-        return error_of_status(
+        found = error_of_status(
             self.name,
             response.status_code,
-            short(error.server_message or said, self._token),
+            short(error.server_message or said, *self._secrets),
             codes,
             retry_after=response.headers.get("Retry-After"),
             token_sent=bool(response.request.headers.get("Authorization")),
         )
+        return with_words(found, response.content, *self._secrets)
 
     def _short(self, error: Exception) -> str:
-        return short(str(error), self._token)
+        return short(str(error), *self._secrets)
 
     def _problem(self, message: str, kind: ErrorKind) -> EndpointError:
-        return EndpointError(f"{self.name}: {redact(message, self._token)}", kind=kind)
+        return EndpointError(f"{self.name}: {redact(message, *self._secrets)}", kind=kind)
 
 
 def _as_json(value: Any) -> Any:

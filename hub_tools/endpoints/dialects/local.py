@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.dialects.gguf import PREFIX, LocalModel
 from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint
 from hf_relabel.hub_tools.endpoints.once import Once
+from hf_relabel.hub_tools.endpoints.sending import Sending
 from hf_relabel.hub_tools.hub.redaction import short
 
 GRACE_SECONDS = 60.0
@@ -128,18 +129,26 @@ class LocalEndpoint:
         location: see the module's docstring. 8192 tokens of context for each of 2 slots, and as many threads as this
             process may use, unless said otherwise.
         timeout: seconds for one request.
+        extra_body, sending: see OpenAIEndpoint.
 
     Raises:
         ConfigError: xllamacpp is not installed, the location cannot be read, or there is no such file.
     """
 
-    constrains = True
-
-    def __init__(self, location: str, *, timeout: float = 300.0) -> None:
+    def __init__(
+        self,
+        location: str,
+        *,
+        timeout: float = 300.0,
+        extra_body: Mapping[str, Any] | None = None,
+        sending: Sending | None = None,
+    ) -> None:
         self._model = LocalModel.parse(location)
         self._model.check()
         self.name = f"{PREFIX}{self._model.place}"
         self._timeout = timeout
+        self.extra_body, self.sending = dict(extra_body or {}), sending or Sending()
+        self.constrains = self.sending.constrains
         self._opened = Once(self._open)
         self._lease: tuple[_Key, _Running] | None = None
         self._served = ("", "")
@@ -188,7 +197,13 @@ class LocalEndpoint:
         except ConfigError as error:
             raise EndpointError(f"{self.name}: {error}", kind="unreachable", retryable=False) from None
         return OpenAIEndpoint(
-            self._lease[1].url, model=self._served[0], token="", timeout=self._timeout, flavor="llama.cpp"
+            self._lease[1].url,
+            model=self._served[0],
+            token="",
+            timeout=self._timeout,
+            flavor="llama.cpp",
+            extra_body=self.extra_body,
+            sending=self.sending,
         )
 
     def _take(self) -> tuple[_Key, _Running]:

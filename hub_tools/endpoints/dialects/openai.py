@@ -6,20 +6,22 @@ They share `POST /v1/chat/completions` and differ in how a JSON schema is asked 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.nearest import nearest_and_all
-from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.hub_tools.endpoints.dialects.azure import azure_address, azure_headers, is_azure
 from hf_relabel.hub_tools.endpoints.dialects.tgi import tgi_info
 from hf_relabel.hub_tools.endpoints.grammars import as_sent, tgi_grammar
+from hf_relabel.hub_tools.endpoints.ignoring import Watch
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
+from hf_relabel.hub_tools.endpoints.sending import Sending, adapted, send
+from hf_relabel.hub_tools.endpoints.served_models import NoChoice, chosen
 from hf_relabel.hub_tools.endpoints.thinking import thinking_body
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
@@ -30,6 +32,8 @@ FLAVORS: tuple[str, ...] = get_args(Flavor)
 _OWNERS: dict[str, Flavor] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 _CHAT = "/chat/completions"
+_BROKEN = frozenset({500, 501, 502})
+"""Of a list of models. 503 and 504 are said of a server that is not there yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,15 @@ class OpenAIEndpoint:
 
     Args:
         url: with or without `/v1`, or the URL of the chat completions route itself. Of Azure, see `azure_address`.
-        model: model to ask for. None: "tgi" on TGI, else the first that /v1/models lists. On Azure the deployment.
+        model: model to ask for. None: "tgi" on TGI, else the only one that /v1/models lists. On Azure the deployment.
         token: see Transport; on Azure see `azure_headers`.
         timeout: seconds for one request.
         flavor: what kind of server it is; "auto" asks it, or knows it by its host (Azure).
         connections, proxy: see Transport.
+        extra_body: what every request holds besides, such as `{"chat_template_kwargs": {"enable_thinking": False}}`.
+        extra_headers: see `headers` of Transport.
+        sending: what the server is sent instead of what it refuses.
     """
-
-    constrains = True
 
     def __init__(
         self,
@@ -65,6 +70,9 @@ class OpenAIEndpoint:
         flavor: str = "auto",
         connections: int = 0,
         proxy: bool = False,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        sending: Sending | None = None,
     ) -> None:
         if flavor not in FLAVORS:
             raise ConfigError(f"Unknown flavor {flavor!r}.{nearest_and_all(flavor, FLAVORS)}")
@@ -73,13 +81,15 @@ class OpenAIEndpoint:
             flavor, azure = "azure", azure_address(url, model)
             model, self._chat_path, self._prefix = model or azure.deployment, azure.chat, ""
             self._asked_model: str | None = azure.deployment
-            self._batch_url = azure.batch_url
-            self.transport = Transport(azure.root, token="", headers=azure_headers(url, token), **more)
+            self.batch_url = azure.batch_url
+            headers = {**azure_headers(url, token), **(extra_headers or {})}
+            self.transport = Transport(azure.root, token="", headers=headers, **more)
         else:
             root, self._prefix = split_api_path(url)
             self._chat_path, self._asked_model = f"{self._prefix}chat/completions", None
-            self._batch_url = "/v1/chat/completions"
-            self.transport = Transport(root, token=token, **more)
+            self.batch_url = "/v1/chat/completions"
+            """What the lines of a batch file name as `url`."""
+            self.transport = Transport(root, token=token, headers=extra_headers, **more)
         self.name = self.transport.name
         self._given_model, self._given_flavor = model, cast("Flavor", flavor)
         self._server = Once(self._look_up)
@@ -87,6 +97,10 @@ class OpenAIEndpoint:
         # OpenAI's newer models refuse `max_tokens`; the other servers may not know its successor.
         openai = is_host(self.transport.host, ("openai.com",))
         self._max_tokens = "max_completion_tokens" if openai else "max_tokens"
+        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
+        self.sending = sending or Sending()
+        self.constrains = self.sending.constrains
+        self._watch = Watch(self.name)
 
     def __repr__(self) -> str:
         return f"OpenAIEndpoint({self.name!r})"
@@ -98,25 +112,27 @@ class OpenAIEndpoint:
     async def complete(self, request: Request) -> Reply:
         """Send one request. Raises EndpointError."""
         server = await self._server.get()
-        answer = await self.transport.post(self._chat_path, self._payload(request, server))
+        answer, instead = await send(
+            self.sending,
+            self.name,
+            lambda instead: self._payload(request, server, instead),
+            lambda payload: self.transport.post(self._chat_path, payload),
+        )
         try:
-            return read_chat_reply(answer.payload, request.top_logprobs, server.info.model, self.name)
+            reply = read_chat_reply(answer.payload, request.top_logprobs, server.info.model, self.name)
         except NoReply as problem:
             raise self.transport.no_reply(problem) from None
+        self._watch.look(request, reply, instead)
+        return replace(reply, instead=tuple(instead.items())) if instead else reply
 
     async def body(self, request: Request) -> dict[str, Any]:
         """What `complete` posts: the `body` of the request's line in a batch file. Raises EndpointError."""
-        return self._payload(request, await self._server.get())
+        return self._payload(request, await self._server.get(), self.sending.instead)
 
     @property
     def api_path(self) -> str:
         """Where `files` and `batches` are below the root of its transport, such as `v1/`."""
         return self._prefix
-
-    @property
-    def batch_url(self) -> str:
-        """What the lines of a batch file name as `url`."""
-        return self._batch_url
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
         """See hf_relabel.hub_tools.endpoints.tokens."""
@@ -151,11 +167,11 @@ class OpenAIEndpoint:
     async def close(self) -> None:
         await self.transport.close()
 
-    def _payload(self, request: Request, server: _Server) -> dict[str, Any]:
+    def _payload(self, request: Request, server: _Server, instead: Mapping[str, str]) -> dict[str, Any]:
         payload = chat_payload(request, server.flavor)
         payload["model"] = server.model
         payload[self._max_tokens] = request.max_tokens
-        return payload
+        return {**adapted(payload, instead), **self.extra_body} if instead or self.extra_body else payload
 
     # Finding out what is there
 
@@ -168,12 +184,11 @@ class OpenAIEndpoint:
                 return _Server("tgi", self._given_model or "tgi", tgi_info(said))
         listed = await self._ask(f"{self._prefix}models")
         entries = [entry for entry in _list(listed) if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-        entry = next((entry for entry in entries if self._given_model in (None, entry["id"])), {})
-        model = self._given_model or entry.get("id")
-        if model is None:
-            raise self.transport.problem(
-                f"/v1/models lists no model. Name one: {argument('model', ...)}.", "misaddressed"
-            )
+        try:
+            entry = chosen(entries, self._given_model)
+        except NoChoice as error:
+            raise self.transport.problem(str(error), "misaddressed") from None
+        model = self._given_model or str(entry["id"])
         flavor = self._flavor_of(entries)
         if flavor == "tgi":
             return _Server("tgi", self._given_model or "tgi", EndpointInfo(model))
@@ -185,7 +200,7 @@ class OpenAIEndpoint:
         owners = (str(entry.get("owned_by", "")).lower() for entry in entries)
         return next((_OWNERS[owner] for owner in owners if owner in _OWNERS), "openai")
 
-    async def _describe(self, flavor: Flavor, model: str, entry: dict[str, Any]) -> EndpointInfo:
+    async def _describe(self, flavor: Flavor, model: str, entry: Mapping[str, Any]) -> EndpointInfo:
         if flavor == "llama.cpp":
             # It queues without end, so its number of slots is all there is to go by.
             props = _dict(await self._ask("props"))
@@ -206,9 +221,10 @@ class OpenAIEndpoint:
         except NotJson:
             return None
         except EndpointError as error:
-            # With the model given, a server that hides its list is still usable.
+            # With the model given, a server that hides its list, or breaks at it, is still usable.
             hidden = error.status in (401, 403) and self._given_model is None
-            if error.status is None or error.retryable or hidden:
+            broken = error.retryable and (self._given_model is None or error.status not in _BROKEN)
+            if error.status is None or broken or hidden:
                 raise
             return None
 

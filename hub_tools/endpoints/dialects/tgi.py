@@ -6,15 +6,17 @@ Follows the public documentation and router source of TGI 3.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request, TokenLogprob
 from hf_relabel.hub_tools.endpoints.grammars import tgi_grammar
+from hf_relabel.hub_tools.endpoints.ignoring import Watch
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, count_told, finish_of, raise_for_error, said_in
+from hf_relabel.hub_tools.endpoints.sending import Sending, send
 from hf_relabel.hub_tools.endpoints.templates import (
     Template,
     answering,
@@ -27,6 +29,14 @@ from hf_relabel.hub_tools.endpoints.transport import Transport
 
 MAX_TOP_TOKENS = 5
 """TGI's `max_top_n_tokens`: more alternatives are refused."""
+_KEYS = {
+    "response_format": "grammar",
+    "temperature": "temperature",
+    "seed": "seed",
+    "stop": "stop",
+    "logprobs": "top_n_tokens",
+}
+"""What the parameters of `Sending` are called here."""
 
 
 class TgiEndpoint:
@@ -39,9 +49,9 @@ class TgiEndpoint:
         timeout: seconds for one request.
         chat_template: "auto" for the model's own, or plain, chatml, llama3, gemma, mistral.
         connections, proxy: see Transport.
+        extra_body: further `parameters` of every request.
+        extra_headers, sending: see OpenAIEndpoint.
     """
-
-    constrains = True
 
     def __init__(
         self,
@@ -53,6 +63,9 @@ class TgiEndpoint:
         chat_template: str = "auto",
         connections: int = 0,
         proxy: bool = False,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        sending: Sending | None = None,
     ) -> None:
         self.transport = Transport(
             url.removesuffix("/").removesuffix("/generate"),
@@ -60,8 +73,13 @@ class TgiEndpoint:
             timeout=timeout,
             connections=connections,
             proxy=proxy,
+            headers=extra_headers,
         )
         self.name = self.transport.name
+        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
+        self.sending = sending or Sending()
+        self.constrains = self.sending.constrains
+        self._watch = Watch(self.name)
         self._model = model
         self._info = Once(self._ask_info)
         self._fixed_template = built_in_template(chat_template)
@@ -80,8 +98,22 @@ class TgiEndpoint:
     async def complete(self, request: Request) -> Reply:
         """Send one request. Raises EndpointError."""
         prompt = await self.render(request)
-        answer = await self.transport.post("generate", {"inputs": prompt, "parameters": generate_parameters(request)})
-        return self._reply(answer.payload, request, answer.headers.get("x-prompt-tokens"))
+        answer, instead = await send(
+            self.sending,
+            self.name,
+            lambda instead: {"inputs": prompt, "parameters": self._parameters(request, instead)},
+            lambda payload: self.transport.post("generate", payload),
+        )
+        reply = self._reply(answer.payload, request, answer.headers.get("x-prompt-tokens"))
+        self._watch.look(request, reply, instead)
+        return replace(reply, instead=tuple(instead.items())) if instead else reply
+
+    def _parameters(self, request: Request, instead: Mapping[str, str]) -> dict[str, Any]:
+        parameters = generate_parameters(request)
+        for name, key in _KEYS.items():
+            if name in instead:  # it knows no JSON without a schema
+                parameters.pop(key, None)
+        return {**parameters, **self.extra_body}
 
     async def render(self, request: Request) -> str:
         """The prompt as the model gets it."""

@@ -1,0 +1,62 @@
+"""Which of the models that a server lists is to judge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hf_relabel.builders.messages.spelling import argument
+
+SHOWN = 12
+"""Names of models in a message."""
+_NO_CHAT = frozenset({"embedding", "embeddings", "rerank", "reranker", "score", "feature-extraction", "transcription"})
+_LOOKS_LIKE_NONE = re.compile(
+    r"embed|(?:^|[/_-])(?:bge|gte|e5|minilm)(?:[_-]|$)|rerank|colbert|whisper|moderation|tts", re.IGNORECASE
+)
+
+
+class NoChoice(Exception):
+    """The list does not say whom to ask. The message says what to do."""
+
+
+def chosen(entries: Sequence[Mapping[str, Any]], given: str | None) -> Mapping[str, Any]:
+    """The entry of /v1/models to ask: of the model that was named, or the only one there is.
+
+    Args:
+        entries: each with an `id`.
+
+    Returns:
+        Nothing but the name of a model that is not listed: some servers load models that they do not list.
+
+    Raises:
+        NoChoice: there are several or none and none was named, or the only one is for something else than chat.
+    """
+    if given is not None:
+        return next((entry for entry in entries if given in (entry["id"], *_aliases(entry))), {"id": given})
+    if not entries:
+        raise NoChoice(f"/v1/models lists no model. Name one: {argument('model', ...)}.")
+    names = list(dict.fromkeys(entry["id"] for entry in entries))
+    if len(names) > 1:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise NoChoice(
+            f"/v1/models lists {len(names)} models: {', '.join(names[:SHOWN])}{more}. Name the one to judge:"
+            f" {argument('model', ...)}."
+        )
+    if _is_for_something_else(entries[0]):
+        raise NoChoice(
+            f"the only model that /v1/models lists, {names[0]}, is no model to chat with. Name another server, or it"
+            f" all the same: {argument('model', ...)}."
+        )
+    return entries[0]
+
+
+def _aliases(entry: Mapping[str, Any]) -> Sequence[str]:
+    aliases = entry.get("aliases")  # llama.cpp's
+    return aliases if isinstance(aliases, list) else ()
+
+
+def _is_for_something_else(entry: Mapping[str, Any]) -> bool:
+    """By what the server says of it (LM Studio, Together, Infinity), else by its name."""
+    kinds = {str(entry[key]).lower() for key in ("type", "task", "object") if isinstance(entry.get(key), str)}
+    return bool(kinds & _NO_CHAT) or bool(_LOOKS_LIKE_NONE.search(entry["id"]))

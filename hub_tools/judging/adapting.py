@@ -1,0 +1,78 @@
+"""What a judge's servers are sent instead of what they refuse, as part of what the journal knows the judge by.
+
+Answers may depend on it, so those that were obtained with it and those without are never taken for one another. A judge
+begins as the newest answers in the journal were obtained: what a server refused before is not asked of it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.endpoint import Endpoint
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.journal.keys import JudgeIdentity
+from hf_relabel.builders.journal.store import Journal
+from hf_relabel.hub_tools.endpoints.sending import Sending
+
+INSTEAD = "instead"
+"""The setting of an identity that says what was sent instead, by parameter."""
+
+
+def sendings(endpoints: Sequence[Endpoint]) -> list[Sending]:
+    """Those of the servers that can be sent something else."""
+    found = (getattr(endpoint, "sending", None) for endpoint in endpoints)
+    return [sending for sending in found if isinstance(sending, Sending)]
+
+
+def request_settings(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """What decides on requests beside the judge: nothing, unless somebody said so. Of headers only the names.
+
+    Raises:
+        ConfigError: the servers of one judge are not asked the same.
+    """
+    found = [
+        {
+            INSTEAD: sending.of_answers() if (sending := getattr(endpoint, "sending", None)) is not None else {},
+            "extra_body": dict(getattr(endpoint, "extra_body", {})),
+            "extra_headers": list(getattr(endpoint, "extra_headers", ())),
+        }
+        for endpoint in endpoints
+    ]
+    if any(one["extra_body"] != found[0]["extra_body"] for one in found):
+        raise ConfigError("extra_body: the servers of one judge must all be sent the same.")
+    headers = sorted({name for one in found for name in one["extra_headers"]})
+    said = {**found[0], "extra_headers": headers} if found else {}
+    return {name: value for name, value in said.items() if value}
+
+
+def with_instead(identity: JudgeIdentity, instead: Mapping[str, str]) -> JudgeIdentity:
+    """The judge whose servers were sent this instead."""
+    settings = {name: value for name, value in identity.settings.items() if name != INSTEAD}
+    return replace(identity, settings={**settings, **({INSTEAD: dict(instead)} if instead else {})})
+
+
+def instead_of(identity: JudgeIdentity) -> dict[str, str]:
+    """What the servers of a judge were sent instead."""
+    return dict(identity.settings.get(INSTEAD, {}))
+
+
+def resumed(identity: JudgeIdentity, endpoints: Sequence[Endpoint], journal: Journal) -> JudgeIdentity:
+    """The judge as it gave its newest answers in the journal. Its servers are sent the same from the beginning."""
+    given = instead_of(identity)
+    for judge in journal.judges():
+        if with_instead(judge, {}) == with_instead(identity, {}):
+            before = instead_of(judge)
+            for sending in sendings(endpoints):
+                sending.adopt(before)
+            fixed = {name for sending in sendings(endpoints) for name in sending.fixed}
+            taken_over = {name: value for name, value in before.items() if name not in fixed}
+            return with_instead(identity, {**given, **taken_over})
+    return identity
+
+
+def with_judge(stage: RunStage, member: int, identity: JudgeIdentity) -> RunStage:
+    """The stage with another judge in that place."""
+    return replace(stage, judges=(*stage.judges[:member], identity, *stage.judges[member + 1 :]))
