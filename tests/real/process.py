@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-START_SECONDS = 420.0
+START_SECONDS = 900.0
 
 
 def free_port() -> int:

@@ -38,6 +38,8 @@ class Server:
         constrains: whether it keeps to a JSON schema.
         logprobs: whether it gives them.
         slots: requests that it works on at once, 0 where it does not say.
+        at_once: requests in flight, where the server tells no limit and a queue that nobody sees would outlast the
+            time for an answer; None for the scheduler's own choice.
         rows: how many are judged, by the kind of judge, so that it takes a few minutes on a core.
         behind: a server that this one passes requests on to.
         env: settings of its process.
@@ -54,6 +56,7 @@ class Server:
     constrains: bool = True
     logprobs: bool = True
     slots: int = 0
+    at_once: int | None = None
     rows: Mapping[str, int] = field(default_factory=lambda: {"listwise": 20, "pointwise": 20, "answer": 4, "some": 8})
     behind: Server | None = None
     env: Mapping[str, str] = field(default_factory=dict)
@@ -168,6 +171,7 @@ TRANSFORMERS = Server(
     model=WEIGHTS,
     constrains=False,
     logprobs=False,
+    at_once=2,
     rows={"listwise": 3, "pointwise": 6, "answer": 1, "some": 6},
     env=ONE_THREAD,
 )
@@ -179,6 +183,7 @@ LITELLM = Server(
     "openai",
     model=MODEL,
     key=KEY,
+    at_once=4,
     behind=Server("llama.cpp", "xllamacpp", _llama(""), "health", "llama.cpp"),
     env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
 )

@@ -12,7 +12,9 @@ import pytest
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply
 from hf_relabel.builders.judgements import Label
+from hf_relabel.hub_tools.endpoints.refusals import refused_parameters, with_words
 from hf_relabel.hub_tools.endpoints.registry import AutoEndpoint, make_endpoint
+from hf_relabel.hub_tools.endpoints.server_errors import error_of_status, words_of
 from hf_relabel.hub_tools.judging.run import judge
 from tests.facade.recordings import CHAT, FOLDER, Kind, Recording, Replay
 from tests.real.recording import LISTWISE, POINTWISE, THINKING, asks, requests, rows_file
@@ -206,3 +208,21 @@ def test_a_recording_holds_nothing_of_the_machine_it_was_made_on() -> None:
 def test_what_was_never_recorded_is_no_answer(server: Replay) -> None:
     with pytest.raises(EndpointError, match=r"HTTP 599: .* was never asked"):
         use(endpoint(server, dialect="openai"), lambda made: made.transport.get("nothing"))  # type: ignore[attr-defined]
+
+
+def test_a_refused_response_format_is_known_by_the_server_s_words(server: Replay) -> None:
+    answer = server.recording.find(Kind("POST", CHAT, reply="schema", nonsense=True))[0]
+    if name(server) == "transformers":  # it passes over what it does not know
+        assert answer.status == 200
+        return
+    body = json.dumps(answer.body).encode()
+    words, codes = words_of(body)
+    error = with_words(error_of_status("server", answer.status, words, codes), body)
+    assert refused_parameters(error, {"response_format", "max_tokens", "system", "temperature"}) == ("response_format",)
+
+
+def test_of_two_listed_models_one_must_be_named() -> None:
+    with Replay("litellm") as server:
+        error = refused(server, model=None)
+    assert not error.retryable
+    assert "SmolLM2-135M-Instruct, limited" in str(error)
