@@ -5,7 +5,8 @@ yes/no LLM rerankers the probability of yes against no), or with `relative` how 
 probability for the row's best ground truth, moved to [0, 1]: 0.5 is a tie. Nothing is calibrated; audit before
 relabelling.
 
-An LLM reranker is a causal model whose chat template takes the roles `query` and `document`. A text that spells one of
+An LLM reranker is a causal model whose chat template takes the roles `query` and `document`. Qwen3-Reranker is asked in
+its published form where its own template has no place for them (`qwen_reranker`). A text that spells one of
 the model's special tokens (`<|im_end|>`, `[SEP]`) is shown with that token broken, so that no passage can end the
 prompt and answer in the model's place.
 """
@@ -21,7 +22,8 @@ from typing import Any
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.offline.local_model import LocalModel
-from hf_relabel.builders.judges.offline.model_loading import load_model
+from hf_relabel.builders.judges.offline.model_loading import make_model, only_cached
+from hf_relabel.builders.judges.offline.qwen_reranker import FORM, template_for
 from hf_relabel.builders.judges.protocols import JSON
 from hf_relabel.builders.judges.settings import check_number, check_text, check_thresholds, check_yes_or_no
 from hf_relabel.builders.messages.extras import needs
@@ -37,7 +39,7 @@ class CrossEncoderJudge(LocalModel):
     """Judges by a reranker's score. Needs sentence-transformers.
 
     Example:
-            judge("train.jsonl", CrossEncoderJudge("BAAI/bge-reranker-v2-m3"), "journal.sqlite")
+            judge("train.jsonl", CrossEncoderJudge("Qwen/Qwen3-Reranker-4B"), "journal.sqlite")
 
     Args:
         model: a folder, a Hub id, or `package:NAME` for a model that an installed package brings.
@@ -50,6 +52,9 @@ class CrossEncoderJudge(LocalModel):
         max_chars: a longer text is cut before it is tokenised; the model cuts at its own window after that. Either way
             the judgement says so.
         exempt_subsets: subsets that are not judged.
+        form: "qwen3-reranker" to ask a causal model as Qwen3-Reranker is asked; "auto" does so with a qwen3 model that
+            is called a reranker and whose chat template shows no document.
+        instruction: of that form; None for the one of its model card.
 
     Raises:
         ConfigError: a setting is out of its range or, on first use, the model cannot be loaded or gives more than one
@@ -71,9 +76,13 @@ class CrossEncoderJudge(LocalModel):
         device: str | None = None,
         max_chars: int = 8000,
         exempt_subsets: Iterable[str] = ("arguana",),
+        form: str = "auto",
+        instruction: str | None = None,
     ) -> None:
         check_text("model", model)
-        for name, value in (("revision", revision), ("device", device)):
+        if form not in ("auto", FORM):
+            raise ConfigError(f"form: expected auto or {FORM}, found {form!r}")
+        for name, value in (("revision", revision), ("device", device), ("instruction", instruction)):
             if value is not None:
                 check_text(name, value)
         check_thresholds(better, worse)
@@ -85,6 +94,7 @@ class CrossEncoderJudge(LocalModel):
         self.better, self.worse, self.relative = float(better), float(worse), relative
         self.batch_size, self.batch_rows, self.max_chars = batch_size, batch_rows, max_chars
         self.exempt_subsets = subset_set("exempt_subsets", exempt_subsets)
+        self.form, self.instruction = form, instruction
 
     def settings(self) -> dict[str, JSON]:
         return {
@@ -92,6 +102,8 @@ class CrossEncoderJudge(LocalModel):
             "better": self.better,
             "worse": self.worse,
             "max_chars": self.max_chars,
+            **({} if self.form == "auto" else {"form": self.form}),
+            **({} if self.instruction is None else {"instruction": self.instruction}),
             **({} if self.relative else {"max_positives": 0}),  # the score is of query and candidate alone
         }
 
@@ -199,7 +211,12 @@ class CrossEncoderJudge(LocalModel):
             from transformers.utils import logging as transformers_logging
         if not sys.stderr.isatty():
             transformers_logging.disable_progress_bar()
-        return load_model(CrossEncoder, self.name, revision=self.revision, device=self.device)
+        only = only_cached(self.name, self.revision)
+        template = template_for(self.name, self.revision, self.form, self.instruction, local_files_only=only)
+        options = {} if template is None else {"processor_kwargs": {"chat_template": template}}
+        return make_model(
+            CrossEncoder, self.name, revision=self.revision, local_files_only=only, device=self.device, **options
+        )
 
     @property
     def _loaded(self) -> Any:
