@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.cascade.verdicts import stages_of_run
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import ConfigError
@@ -31,11 +32,13 @@ class TrainingData:
     Attributes:
         rows: a `datasets.Dataset` of rows, on the disk.
         fingerprint: what changes when the rows do.
+        judges: the models that judged them, where a release tells.
     """
 
     used: DataUsed
     rows: Any
     fingerprint: str
+    judges: tuple[str, ...] = ()
 
 
 @expects(location=PATH)
@@ -89,7 +92,14 @@ def open_config(
     from datasets import Dataset  # takes seconds; the name of the config is known to be right by now
 
     table = Dataset.from_parquet([str(release.open_file(name)) for name in files], split=settings["split"])
-    return TrainingData(used, table, ",".join(digests))
+    judges = () if chosen == AS_IT_IS else _judges(release.manifest.get("run"))
+    return TrainingData(used, table, ",".join(digests), judges)
+
+
+def _judges(run: Any) -> tuple[str, ...]:
+    """The models of a run's judges, each once."""
+    stages = stages_of_run(run) if isinstance(run, dict) and run.get("stages") else []
+    return tuple(dict.fromkeys(judge.model for stage in stages for judge in stage.judges))
 
 
 def _release(location: str | Path, revision: str | None) -> Release | None:

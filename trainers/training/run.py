@@ -44,6 +44,7 @@ from hf_relabel.trainers.training.facts import base_revision, curve_of, facts_of
 from hf_relabel.trainers.training.kinds import make_trainer
 from hf_relabel.trainers.training.machine import hardware, versions
 from hf_relabel.trainers.training.options import TrainOptions
+from hf_relabel.trainers.training.self_preference import warn_of_family
 
 RECIPE_NAME = "recipe.yaml"
 STATE_NAME = "run.json"
@@ -153,6 +154,7 @@ class _Run:
         if self._is_over():
             return read_training_report(self.out)
         shared = self._trained_queries()
+        warn_of_family(self.recipe.model, self.data.judges)
         set_seed(self.seed)
         model = build_model(self.recipe, device=self.options.device)
         used, trainer = self._trainer(model)

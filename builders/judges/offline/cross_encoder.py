@@ -30,7 +30,8 @@ from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.rows import Passage, Row, joined_text
 from hf_relabel.builders.sources.subsets import subset_set
 
-DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
+DEFAULT_MODEL = "Qwen/Qwen3-Reranker-4B"
+"""Apache 2.0, 61.2 on BEIR by its authors (November 2026; mxbai-rerank-large-v2 has 61.4, bge-reranker-v2-m3 56.5)."""
 SCORE_DIGITS = 5
 _Pair = tuple[str, str]
 

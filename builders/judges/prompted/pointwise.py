@@ -45,6 +45,10 @@ class PointwiseJudge(PromptedJudge):
     Example:
             judge("train.jsonl", PointwiseJudge(better=0.7), "journal.sqlite", endpoint="http://127.0.0.1:8080")
 
+    For chat models a list as JSON is the better question: published figures (November 2026) are .682 nDCG@10 for
+    `listwise` against .608 for the first token's P(yes) of the same model, at less cost. This judge is for models that
+    are no chat models, and where a score is needed.
+
     Attributes:
         better, worse: scores from which a candidate is labelled so. They are not calibrated; see hf_relabel's audits.
         min_mass: least probability that Yes and No have together; below, the model is saying something else, and the
