@@ -78,8 +78,8 @@ def command(journal_path: str, retry_failed: bool, min_judged: float | None, as_
 
     A judge calls a negative `better` (relevant, and at least as good as the ground truth: a false negative), `worse`
     (relevant, but less so) or `irrelevant`. For chat models the judge `listwise` beats `pointwise` (published, not run
-    here: .682 against .608 nDCG@10) and is cheaper. Run the same command again to continue after Ctrl-C or a crash: what is in
-    the journal is not asked again.
+    here: .682 against .608 nDCG@10) and is cheaper. Run the same command again to continue after Ctrl-C or a crash:
+    what is in the journal is not asked again.
     """
     from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.journal.store import journal_for_judging
