@@ -29,7 +29,7 @@ MAX_CANDIDATES = 25
 """Most candidates in one prompt (the paper's limit)."""
 
 MAX_THINKING_CHARS = 1900
-"""Default bound of the reasoning in a constrained reply, in characters. llama.cpp refuses a grammar that repeats
+"""Default bound of the reasoning in a constrained reply of llama.cpp, in characters. It refuses a grammar that repeats
 something 2,000 times, and reads a higher bound as none."""
 
 
@@ -48,7 +48,8 @@ class ListwiseJudge(PromptedJudge):
             shuffled anew. Asking in both orders of a pair, and requiring agreement, takes out what a judge thinks of a
             place rather than of a candidate.
         reasoning: whether the judge thinks before its verdict. Without it replies are short, cheap and less accurate.
-        max_thinking_chars: bound of the reasoning in a constrained reply.
+        max_thinking_chars: bound of the reasoning in a constrained reply of llama.cpp. Other servers cannot take one;
+            there `max_tokens` bounds it.
 
     The other settings are those of `PromptedJudge`.
 

@@ -38,7 +38,7 @@ class SpanJudge(PromptedJudge):
             judge("train.jsonl", SpanJudge(), "journal.sqlite", endpoint="http://127.0.0.1:8080")
 
     Attributes:
-        max_span_chars: bound of the quotation in a constrained reply.
+        max_span_chars: bound of the quotation in a constrained reply of llama.cpp.
         max_tokens: of the reply.
 
     The other settings are those of `PromptedJudge`.

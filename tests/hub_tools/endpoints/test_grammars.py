@@ -21,6 +21,7 @@ from hf_relabel.hub_tools.endpoints.dialects.openai import FLAVORS, chat_payload
 from hf_relabel.hub_tools.endpoints.dialects.tgi import generate_parameters
 from hf_relabel.hub_tools.endpoints.grammars import as_sent, tgi_grammar
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
+from tests.facade import Facade, FunctionBackend, Question
 from tests.hub_tools.endpoints import compilers
 from tests.hub_tools.endpoints.compilers import JUDGES, refused, replies, schemas
 
@@ -76,6 +77,22 @@ def test_grammars_are_counted() -> None:
     assert len({json.dumps(tgi_grammar(schema)) for schema in every}) == len(JUDGES)
     for flavor in ("vllm", "openai"):
         assert len({json.dumps(as_sent(schema, flavor)) for schema in every}) <= 91
+
+
+@pytest.mark.parametrize("dialect", ["tgi", "text-generation", "openai"])
+def test_the_grammar_arrives_at_tgi_by_every_way(dialect: str) -> None:
+    asked: list[Question] = []
+    schema = schemas("span")[0]
+    settings = {} if dialect == "openai" else {"chat_template": "chatml"}
+
+    async def ask(url: str) -> None:
+        endpoint = make_endpoint(url, dialect=dialect, **settings)
+        await endpoint.complete(request(schema))
+        await endpoint.close()
+
+    with Facade(FunctionBackend(lambda question: asked.append(question) or "{}")) as server:
+        asyncio.run(ask(server.url))
+    assert [question.regex for question in asked] == [tgi_grammar(schema)["value"]]
 
 
 @every_judge
