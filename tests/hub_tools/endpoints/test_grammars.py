@@ -227,6 +227,11 @@ def test_llama_cpp_reads_the_schema_it_is_sent(judge: str, ask_llama: Callable[[
     assert beginning
 
 
+def test_llama_cpp_takes_it_that_a_reply_is_to_begin_with_the_answer(ask_llama: Callable[[Request], Reply]) -> None:
+    asked = Request((Message("user", "Is rain wet? Yes or No."),), 2, top_logprobs=5, thinking=False)
+    assert len(ask_llama(asked).logprobs[0].top) == 5
+
+
 @pytest.mark.soak
 def test_llama_cpp_ends_at_the_bound_of_its_strings(ask_llama: Callable[[Request], Reply]) -> None:
     schema = ListwiseJudge(max_thinking_chars=20)._schema(3)
