@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 from hf_relabel.builders.errors import RelabelError
 
 FinishReason = Literal["stop", "length", "other"]
+THINKING_VARIABLES = ("enable_thinking", "thinking")
+"""What chat templates call it whether a model thinks: Qwen3, GLM and Gemma; DeepSeek V3.1, Granite and Kimi."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from hf_relabel.builders.endpoint import THINKING_VARIABLES
 from hf_relabel.builders.job.values import JudgeEntry, Settings, listed
 
 FROM_ENVIRONMENT = "env:"
@@ -35,8 +36,14 @@ class EndpointSettings(Settings):
     """Seconds for one request."""
     token_env: str | None = None
     """Name of the environment variable that holds the token; tokens themselves never stand in a job file."""
+    enable_thinking: bool | None = None
+    """Whether a model that can think does, by its chat template (`enable_thinking`, `thinking`)."""
+    reasoning_effort: str | None = None
+    """How much it thinks: none, minimal, low, medium, high, or what else the server takes."""
+    chat_template_kwargs: Mapping[str, Any] = {}
+    """Further variables of the chat template."""
     extra_body: Mapping[str, Any] = {}
-    """What every request holds besides, such as `{chat_template_kwargs: {enable_thinking: false}}`."""
+    """What every request holds besides, such as `{top_p: 0.9}`."""
     extra_headers: Mapping[str, str] = Field(default={}, repr=False)
     """Further headers: `{X-Team: search, X-Api-Key: "env:GATEWAY_KEY"}`. What is secret is named by its environment
     variable. Of headers only the names are ever shown or kept."""
@@ -59,6 +66,13 @@ class EndpointSettings(Settings):
                     f' variable and give its name ("{FROM_ENVIRONMENT}NAME")'
                 )
         return value
+
+    def body(self) -> dict[str, Any]:
+        """What every request holds besides, with the settings of thinking."""
+        thinks = {} if self.enable_thinking is None else dict.fromkeys(THINKING_VARIABLES, self.enable_thinking)
+        variables = {**thinks, **self.chat_template_kwargs, **(self.extra_body.get("chat_template_kwargs") or {})}
+        effort = {} if self.reasoning_effort is None else {"reasoning_effort": self.reasoning_effort}
+        return {**effort, **self.extra_body, **({"chat_template_kwargs": variables} if variables else {})}
 
     def secret_names(self) -> list[str]:
         """Names of the environment variables that hold what is secret."""

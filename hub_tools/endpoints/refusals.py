@@ -29,6 +29,7 @@ _NAMED: dict[str, re.Pattern[str]] = {
     "seed": re.compile(r"\bseed\b", re.IGNORECASE),
     "stop": re.compile(r"['\"`\[]stop['\"`\]]|#/stop\b|: stop\b"),
     "logprobs": re.compile(r"log_?prob|\btop_n_tokens\b", re.IGNORECASE),
+    "chat_template_kwargs": re.compile(r"chat_?template|enable_thinking"),  # vLLM with Mistral's tokenizers
     "system": re.compile(
         r"messages?\[\d+\]\.role|system['\"`]? (?:role|message|prompt|instruction)|role:? ?['\"`]?system"
         r"|roles must alternate|developer instruction",

@@ -32,6 +32,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "stop": (NONE,),
     "logprobs": (NONE,),
     "system": ("user",),
+    "chat_template_kwargs": (NONE,),
 }
 """What is tried in place of each parameter, one after the other."""
 TAKEN: dict[str, tuple[str, ...]] = {
@@ -42,6 +43,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "stop": ("stop", NONE),
     "logprobs": ("logprobs", NONE),
     "system": ("system", "user"),
+    "chat_template_kwargs": ("chat_template_kwargs", NONE),
 }
 """What a user may say that a server takes: first the parameter as a judge asks, then what goes in its place."""
 _NOT = frozenset({NONE, "user"})
@@ -59,6 +61,7 @@ _LEFT_OUT = {
     "logprobs": "a judge that reads probabilities (pointwise) goes by the words alone and gives no score",
     "temperature": "the server's own is used",
     "seed": "samples differ from run to run",
+    "chat_template_kwargs": "a model that thinks may think before it answers",
 }
 
 
@@ -66,7 +69,8 @@ def sending_of(takes: Mapping[str, Any]) -> Sending:
     """What a user says that a server takes.
 
     Args:
-        takes: by parameter (`response_format`, `max_tokens`, `temperature`, `seed`, `stop`, `logprobs`, `system`): True
+        takes: by parameter (`response_format`, `max_tokens`, `temperature`, `seed`, `stop`, `logprobs`, `system`,
+            `chat_template_kwargs`): True
             or False, or the value to send instead, see `STEPS`. What is given stays; what is not is found out.
 
     Raises:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hf_relabel.builders.endpoint import Request
+from hf_relabel.builders.endpoint import THINKING_VARIABLES, Request
 
 KWARGS, EFFORT = "chat_template_kwargs", "reasoning_effort"
-OFF: dict[str, Any] = {"enable_thinking": False, "thinking": False}
+OFF: dict[str, Any] = dict.fromkeys(THINKING_VARIABLES, False)
 """The variables of a chat template that let a model answer at once."""
 _WITH_TEMPLATES = frozenset({"vllm", "sglang", "llama.cpp"})
 

@@ -147,7 +147,7 @@ def _endpoint(settings: EndpointSettings, *, reranks: bool) -> Endpoint:
         chat_template=settings.chat_template,
         flavor=settings.flavor,
         provider=settings.provider,
-        extra_body=settings.extra_body,
+        extra_body=settings.body(),
         extra_headers={name: _header(name, text, settings.url) for name, text in settings.extra_headers.items()},
         takes=settings.takes,
     )

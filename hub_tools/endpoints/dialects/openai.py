@@ -22,7 +22,7 @@ from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
 from hf_relabel.hub_tools.endpoints.sending import Sending, adapted, send
 from hf_relabel.hub_tools.endpoints.served_models import NoChoice, chosen
-from hf_relabel.hub_tools.endpoints.thinking import thinking_body
+from hf_relabel.hub_tools.endpoints.thinking import KWARGS, thinking_body, with_extra
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
 
@@ -155,10 +155,12 @@ class OpenAIEndpoint:
 
     async def _count_prompt(self, request: Request, server: _Server) -> int:
         messages = chat_messages(request)
+        told = {KWARGS: self.extra_body[KWARGS]} if KWARGS in self.extra_body else {}
+        variables = with_extra(thinking_body(request, server.flavor), told, server.flavor)
         if server.flavor == "llama.cpp":
-            shown = await self.transport.post("apply-template", {"messages": messages})
+            shown = await self.transport.post("apply-template", {"messages": messages, **variables})
             return await self._count_text(str(_dict(shown.payload).get("prompt", "")), server)
-        body = {"model": server.model, "messages": messages, "add_generation_prompt": True}
+        body = {"model": server.model, "messages": messages, "add_generation_prompt": True, **variables}
         return number_of_tokens((await self.transport.post("tokenize", body)).payload)
 
     async def queue_depth(self) -> float | None:
@@ -171,7 +173,7 @@ class OpenAIEndpoint:
         payload = chat_payload(request, server.flavor)
         payload["model"] = server.model
         payload[self._max_tokens] = request.max_tokens
-        return {**adapted(payload, instead), **self.extra_body} if instead or self.extra_body else payload
+        return with_extra(adapted(payload, instead) if instead else payload, self.extra_body, server.flavor)
 
     # Finding out what is there
 

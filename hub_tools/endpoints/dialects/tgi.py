@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request, TokenLogprob
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.grammars import tgi_grammar
 from hf_relabel.hub_tools.endpoints.ignoring import Watch
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
@@ -24,6 +25,7 @@ from hf_relabel.hub_tools.endpoints.templates import (
     model_template,
     template_digest,
 )
+from hf_relabel.hub_tools.endpoints.thinking import template_variables
 from hf_relabel.hub_tools.endpoints.tokens import count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import Transport
 
@@ -49,7 +51,8 @@ class TgiEndpoint:
         timeout: seconds for one request.
         chat_template: "auto" for the model's own, or plain, chatml, llama3, gemma, mistral.
         connections, proxy: see Transport.
-        extra_body: further `parameters` of every request.
+        extra_body: further `parameters` of every request, and variables of the model's own template
+            (`chat_template_kwargs`, `reasoning_effort`).
         extra_headers, sending: see OpenAIEndpoint.
     """
 
@@ -83,6 +86,12 @@ class TgiEndpoint:
         self._model = model
         self._info = Once(self._ask_info)
         self._fixed_template = built_in_template(chat_template)
+        self._variables, self._extra = template_variables(self.extra_body)
+        if self._variables and self._fixed_template is not None:
+            raise ConfigError(
+                f"The chat template {chat_template!r} has no variables (given: {', '.join(self._variables)}), so it"
+                " cannot be told whether to think. Leave chat_template out for the model's own."
+            )
         self._model_template = Once(self._find_template)
         self._queue = QueueGauge(self.transport)
         self._served = model or ""
@@ -113,7 +122,7 @@ class TgiEndpoint:
         for name, key in _KEYS.items():
             if name in instead:  # it knows no JSON without a schema
                 parameters.pop(key, None)
-        return {**parameters, **self.extra_body}
+        return {**parameters, **self._extra}
 
     async def render(self, request: Request) -> str:
         """The prompt as the model gets it."""
@@ -150,7 +159,7 @@ class TgiEndpoint:
     async def _find_template(self) -> Template:
         info = await self._info.get()
         revision = info.revision if self._model in (None, info.model) else None
-        return await asyncio.to_thread(model_template, self._model or info.model, revision)
+        return await asyncio.to_thread(model_template, self._model or info.model, revision, **self._variables)
 
     def _reply(self, payload: Any, request: Request, prompt_tokens: str | None) -> Reply:
         try:
