@@ -119,7 +119,8 @@ async def _infos(member: Member) -> list[EndpointInfo]:
             await endpoint.close()
     if not infos and last_error is not None:
         # One that is there may have nothing to say of itself; then the name that was given has to do.
-        is_there = last_error.status is not None and not last_error.retryable
+        # One that lets nobody in will not do so later.
+        is_there = last_error.status is not None and not last_error.retryable and last_error.kind != "unauthorized"
         if not member.model or not is_there:
             raise last_error
     return infos

@@ -16,6 +16,7 @@ from hf_relabel.hub_tools.endpoints.refusals import refused_parameters, with_wor
 from hf_relabel.hub_tools.endpoints.registry import AutoEndpoint, make_endpoint
 from hf_relabel.hub_tools.endpoints.server_errors import error_of_status, words_of
 from hf_relabel.hub_tools.judging.run import judge
+from hf_relabel.hub_tools.judging.stages import Stage
 from tests.facade.recordings import CHAT, FOLDER, Kind, Recording, Replay
 from tests.real.recording import LISTWISE, POINTWISE, THINKING, asks, requests, rows_file
 
@@ -141,6 +142,17 @@ def test_a_wrong_key_is_refused_for_good_in_the_server_s_words(server: Replay) -
     error = refused(server, token="wrong")
     assert (error.kind, error.retryable) == ("unauthorized", False)
     assert words(recorded(server, key="wrong")) in str(error)
+
+
+def test_a_run_with_a_wrong_key_ends_before_anything_is_asked(server: Replay, tmp_path: Path) -> None:
+    if not server.recording.keyed:
+        pytest.skip("this server knows no keys")
+    made, before = endpoint(server, token="wrong", model=server.model), len(server.asked)
+    stage = Stage("named", POINTWISE, endpoints=(made,), model=server.model)
+    with pytest.raises(EndpointError) as caught:
+        judge(rows_file(tmp_path), stage, tmp_path / "journal.sqlite", progress=False)
+    assert words(recorded(server, key="wrong")) in str(caught.value)
+    assert {kind.path for kind, _ in server.asked[before:]} <= {"/info", "/v1/models"}
 
 
 def test_a_model_that_is_not_there_is_told(server: Replay) -> None:
