@@ -83,9 +83,9 @@ def submit(
 
     The exit code is 0 if the Job completed and 9 if it did not.
     """
-    from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    from hf_relabel.hub_tools.hub.api import HubApi
     from hf_relabel.hub_tools.jobs.judge_server import JudgeServer
     from hf_relabel.hub_tools.jobs.submission import SubmitOptions
     from hf_relabel.hub_tools.jobs.submit import prepare
@@ -103,7 +103,7 @@ def submit(
     )
     if not sys.stderr.isatty():
         disable_progress_bars()
-    api = HfApi()
+    api = HubApi()
     submission = prepare(api, job_file, options)
     if dry_run:
         _show_submission(submission, as_json)
@@ -183,11 +183,10 @@ def list_(also_over: bool, namespace: str | None, as_json: bool) -> None:
 
 
 def _api(namespace: str | None) -> tuple[HfApi, str]:
-    from huggingface_hub import HfApi
-
+    from hf_relabel.hub_tools.hub.api import HubApi
     from hf_relabel.hub_tools.jobs.service import job_errors
 
-    api = HfApi()
+    api = HubApi()
     if namespace is not None:
         return api, namespace
     with job_errors("whoami"):

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from hf_relabel.builders.errors import RelabelError, ReleaseError
+from hf_relabel.hub_tools.hub.limits import TOO_MANY, Refusal, span
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -66,18 +67,10 @@ def may_pass(error: Exception) -> bool:
     """Whether the same may go well later: the Hub could not be reached, was too busy or failed."""
     from huggingface_hub import errors
 
-    status = status_of(error)
-    if status is not None:
-        return status in (408, 429) or status >= 500
+    refusal = Refusal.of(error)
+    if refusal is not None:
+        return refusal.status in (408, TOO_MANY) or refusal.status >= 500
     return isinstance(error, _unreachable()) and not isinstance(error, errors.OfflineModeIsEnabled)
-
-
-def retry_after(error: BaseException | None, longest: float) -> float | None:
-    """Seconds after which the Hub wants to be asked again, at most `longest`; None where it does not say."""
-    try:
-        return max(0.0, min(float(cast(Any, error).response.headers["Retry-After"]), longest))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _unreachable() -> tuple[type[Exception], ...]:
@@ -116,9 +109,17 @@ def _told(cause: Exception, at: str, token: str | bool | None, what: str, writer
             return f"{at}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it, or give a folder."
         case errors.HfHubHTTPError() if writer is not None and status in (401, 403, 404):
             return why_not_written(writer, at, status, what)
-        case errors.HfHubHTTPError():
+        case errors.HfHubHTTPError() if status != TOO_MANY:
             return f"{at}: the Hub answered {status} ({_said(token)})."
-    return unreachable_told(at, cause)
+    refusal = Refusal.of(cause)
+    return unreachable_told(at, cause) if refusal is None else _too_many_told(at, refusal)
+
+
+def _too_many_told(at: str, refusal: Refusal) -> str:
+    allowed = f" ({refusal.told()})" if refusal.told() else ""
+    when = "later" if refusal.seconds is None else f"in {span(refusal.seconds)}"
+    what = "takes no more requests for now" if refusal.status == TOO_MANY else f"answered {refusal.status}"
+    return f"{at}: the Hub {what}{allowed}. Try again {when}."
 
 
 def unreachable_told(at: str, cause: Exception) -> str:

@@ -195,9 +195,9 @@ def _pinned_files(
     Args:
         split: None for all files.
     """
-    from huggingface_hub import HfApi
+    from hf_relabel.hub_tools.hub.api import HubApi
 
-    api = HfApi(token=token)
+    api = HubApi(token=token)
     with hub_errors(repo_id, revision, token, SourceError):
         sha = cast(str, api.dataset_info(repo_id, revision=revision).sha)
         if split is None:
@@ -276,11 +276,11 @@ def _hub_file(repo_id: str, sha: str, path: str, token: str | bool | None, cache
 
 
 def _open_cached(repo_id: str, sha: str, path: str, token: str | bool | None) -> BinaryIO:
-    from huggingface_hub import hf_hub_download
+    from hf_relabel.hub_tools.hub.api import HubApi
 
     give_back_large_blocks()
     with hub_errors(repo_id, sha, token, SourceError):
-        return Path(hf_hub_download(repo_id, path, repo_type="dataset", revision=sha, token=token)).open("rb")
+        return Path(HubApi(token=token).hf_hub_download(repo_id, path, repo_type="dataset", revision=sha)).open("rb")
 
 
 def _open_streaming(repo_id: str, sha: str, path: str, token: str | bool | None) -> BinaryIO:

@@ -97,11 +97,12 @@ class RunSettings:
 
 def main(folder: Path) -> int:
     """Run the submitted job in `folder`; the exit code is that of `hf relabel run`."""
-    from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    from hf_relabel.hub_tools.hub.api import HubApi
+
     disable_progress_bars()
-    run = _Run(HfApi(), RunSettings.from_json((folder / SETTINGS_NAME).read_text(encoding="utf-8")), folder)
+    run = _Run(HubApi(), RunSettings.from_json((folder / SETTINGS_NAME).read_text(encoding="utf-8")), folder)
     try:
         return run.run()
     except RelabelError as error:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from hf_relabel.hub_tools.local_hub import discussions, reading, spaces, writing
-from hf_relabel.hub_tools.local_hub.call import Beside, Call, Hub, answer
+from hf_relabel.hub_tools.local_hub.call import Beside, Call, Fail, Hub, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import check_path
 from hf_relabel.hub_tools.local_hub.store import REPO_TYPES, Repository
@@ -38,7 +38,7 @@ class LocalHubApp:
         self,
         hub: Hub,
         log: Path | None = None,
-        fail: Callable[[str, str], int | None] | None = None,
+        fail: Fail | None = None,
         beside: Beside | None = None,
     ) -> None:
         self.hub, self._fail, self._beside = hub, fail, beside
@@ -80,7 +80,7 @@ class LocalHubApp:
         raw = request.scope["raw_path"].decode("ascii", "replace").strip("/")
         refused = self._fail(request.method, f"/{raw}") if self._fail is not None else None
         if refused is not None:
-            raise HubError(refused, "Refused for a test.")
+            raise refused if isinstance(refused, HubError) else HubError(refused, "Refused for a test.")
         parts = [unquote(part, errors="surrogateescape") for part in raw.split("/")] if raw else []
         if any("\0" in part for part in parts):
             raise HubError(400, "A path may not hold NUL.")

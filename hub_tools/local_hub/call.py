@@ -6,10 +6,10 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl
 
 from starlette.responses import JSONResponse, Response
@@ -142,6 +142,10 @@ class Call:
     def may_write_for(self, owner: str) -> bool:
         """Whether who asks may write to what a user or an organisation owns."""
         return self.can_write and self.hub.store.may_write(self.user, owner)
+
+
+Fail: TypeAlias = Callable[[str, str], int | HubError | None]
+"""For tests of clients: given the method and the path of a request, what to refuse it with, or None to answer it."""
 
 
 class Beside(Protocol):

@@ -15,7 +15,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.extras import needs
 
 if TYPE_CHECKING:
-    from hf_relabel.hub_tools.local_hub.call import Beside
+    from hf_relabel.hub_tools.local_hub.call import Beside, Fail
     from hf_relabel.hub_tools.local_hub.store import Store
 
 HOST = "127.0.0.1"
@@ -44,8 +44,8 @@ class LocalHub:
         log: a file that gets a JSON line per request.
         organisations: roles of users by organisation, such as `{"acme": {"alice": "write"}}`; roles are admin, write,
             contributor and read.
-        fail: for tests of clients: given the method and the path of each request, the HTTP status to refuse it with, or
-            None to answer it.
+        fail: for tests of clients: given the method and the path of each request, the HTTP status (or a `HubError`,
+            with headers) to refuse it with, or None to answer it.
         beside: for tests of clients: makes what answers requests, and knows tokens, that this server does not.
 
     Raises:
@@ -60,7 +60,7 @@ class LocalHub:
         users: Mapping[str, str] | None = None,
         log: Path | None = None,
         organisations: Mapping[str, Mapping[str, str]] | None = None,
-        fail: Callable[[str, str], int | None] | None = None,
+        fail: Fail | None = None,
         beside: Callable[[Store], Beside] | None = None,
     ) -> None:
         self.root, self._port, self._log = Path(root), port, log

@@ -109,9 +109,9 @@ def log(location: str, *, number: int | None = None, token: str | bool | None = 
     hub = HubLocation.parse(location)
     if hub is None or hub.config is not None or hub.revision is not None:
         raise ConfigError(f"{location!r} is no release on the Hub. Give user/repo.")
-    from huggingface_hub import HfApi
+    from hf_relabel.hub_tools.hub.api import HubApi
 
-    api = HfApi(token=token)
+    api = HubApi(token=token)
     with hub_errors(hub.repo_id, None, token):
         versions = _versions(api, hub.repo_id)
         # One more than is shown, to say what changed since.

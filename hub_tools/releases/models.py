@@ -111,8 +111,7 @@ class _ModelPusher(Pusher):
 
     def push(self) -> PushReport:
         self.look()
-        sent: dict[str, Any] = {}
-        report = self.commit(self._plan, lambda plan: self._operations(plan, sent))
+        report = self.commit(self._plan, self._operations)
         self._tell_license()
         return report
 
@@ -160,23 +159,25 @@ class _ModelPusher(Pusher):
         files += [PlannedFile(name, 0, "delete") for name in earlier if name not in contents and name in there]
         return _Plan(version, is_unchanged, contents, sorted(files, key=lambda file: file.path))
 
-    def _operations(self, plan: _Plan, sent: dict[str, Any]) -> list[Any]:
+    def _operations(self, plan: _Plan) -> list[Any]:
         """Send what has not been sent yet, and name it."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         operations: list[Any] = []
+        on_disk: list[str] = []
         for file in plan.files:
             content = plan.contents.get(file.path)
             if content is None:
                 operations.append(CommitOperationDelete(file.path))
+            elif file.action != "keep" and isinstance(content, bytes):
+                operations.append(CommitOperationAdd(file.path, content))
             elif file.action != "keep":
-                if isinstance(content, bytes):
-                    operations.append(CommitOperationAdd(file.path, content))
-                else:
-                    sent[file.path] = sent.get(file.path) or self.addition(content, file.path)
-                    operations.append(sent[file.path])
+                on_disk.append(file.path)
+                if file.path not in self.outgoing:
+                    self.take(file.path, self.local[file.path])
             self.progress(file.path, file.bytes)
-        return operations
+        sent = self.outgoing.operations()
+        return operations + [sent[path] for path in on_disk]
 
 
 def _model_files(folder: Path) -> dict[str, Path]:

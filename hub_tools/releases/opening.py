@@ -48,24 +48,25 @@ def is_on_the_hub(repo_id: str, revision: str | None) -> bool:
     Raises:
         ReleaseError: there is no such data set, or it may not be read.
     """
-    from huggingface_hub import HfApi
+    from hf_relabel.hub_tools.hub.api import HubApi
 
     with hub_errors(repo_id, revision, None):
-        return bool(HfApi().file_exists(repo_id, MANIFEST_NAME, repo_type="dataset", revision=revision))
+        return bool(HubApi().file_exists(repo_id, MANIFEST_NAME, repo_type="dataset", revision=revision))
 
 
 def _open_hub_release(repo_id: str, revision: str | None, token: str | bool | None) -> Release:
-    from huggingface_hub import HfApi, hf_hub_download
+    from hf_relabel.hub_tools.hub.api import HubApi
 
     name = f"{repo_id}@{revision}" if revision else repo_id
+    api = HubApi(token=token)
     with hub_errors(repo_id, revision, token):
-        info = HfApi(token=token).dataset_info(repo_id, revision=revision)
+        info = api.dataset_info(repo_id, revision=revision)
     sha = str(info.sha)
     names = {sibling.rfilename for sibling in info.siblings or []}
 
     def open_file(path: str) -> Path:
         with hub_errors(repo_id, revision, token):
-            return Path(hf_hub_download(repo_id, path, repo_type="dataset", revision=sha, token=token))
+            return Path(api.hf_hub_download(repo_id, path, repo_type="dataset", revision=sha))
 
     if MANIFEST_NAME not in names:
         raise ReleaseError(f"{name} has no {MANIFEST_NAME}: it is no release of hf-relabel.")

@@ -176,9 +176,9 @@ class _Remote:
 
     @classmethod
     def opened(cls, repo_id: str, revision: str | None, token: str | bool | None, partial: Path) -> _Remote:
-        from huggingface_hub import HfApi
+        from hf_relabel.hub_tools.hub.api import HubApi
 
-        api = HfApi(token=token)
+        api = HubApi(token=token)
         with hub_errors(repo_id, revision, token):
             info = api.dataset_info(repo_id, revision=revision)
         name = f"{repo_id}@{revision}" if revision else repo_id
@@ -207,14 +207,12 @@ class _Remote:
 
     def fetch(self, path: str, count: Callable[[int], None] | None = None) -> Path:
         """Download one file into the folder, unless this commit's is there."""
-        from huggingface_hub import hf_hub_download
-
         give_back_large_blocks()
         bar = _byte_counter(count or (lambda _: None))
         try:
             with hub_errors(self.repo_id, self.sha, self.token):
                 return Path(
-                    hf_hub_download(
+                    self.api.hf_hub_download(
                         self.repo_id,
                         path,
                         repo_type="dataset",

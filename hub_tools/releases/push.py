@@ -34,8 +34,6 @@ from hf_relabel.hub_tools.releases.pusher import Bump, Progress, Pusher, PushOpt
 from hf_relabel.hub_tools.releases.shown import shown
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd
-
     from hf_relabel.builders.job.steps import BuildSettings
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
@@ -138,7 +136,13 @@ def _push(
         facts = CardFacts(
             repo_id, None, manifest, example=example_of(opened.judged_rows(), limit=manifest["settings"]["limit"])
         )
-        return pusher.release(manifest, facts, lambda path: pusher.addition(opened.open_file(path), path))
+
+        def taken(path: str) -> str:
+            if path not in pusher.outgoing:
+                pusher.take(path, opened.open_file(path))
+            return path
+
+        return pusher.release(manifest, facts, taken)
 
 
 def _opened(release: str | os.PathLike[str] | Release) -> Release:
@@ -205,34 +209,30 @@ def _push_source(source: Source, journal: Journal, settings: BuildSettings, push
     # Before anything is made or sent there. The build checks too, but only when it has read all.
     check_any_judged(verdicts(source, journal), source.name, journal)
     pusher.prepare({"source": source.record()})
-    sent: dict[str, list[CommitOperationAdd | None]] = {}
-
-    def take(shard: Any) -> None:
-        sent.setdefault(shard.config, []).append(pusher.sent_early(shard.path))
-        shard.path.unlink()
+    early: dict[str, list[str]] = {}
 
     with tempfile.TemporaryDirectory(prefix="hf-relabel-push-") as scratch:
+        kept = Path(scratch, "shards")
+        kept.mkdir()
+
+        def take(shard: Any) -> None:
+            early.setdefault(shard.config, []).append(pusher.take_early(shard.path, kept))
+
         wanted = settings.model_copy(update={"out": str(Path(scratch) / "configs")})
         report = build_configs(source, journal, wanted, on_shard=take, progress=False)
-    report.judged.tell(source.name)
-    manifest = _with_default(report.manifest, pusher.about.default)
-    additions = {
-        path: addition
-        for config, shards in sent.items()
-        for path, addition in zip(
-            [name for name in manifest["files"] if name.startswith(f"{config}/")], shards, strict=True
-        )
-    }
-    decided = verdicts(source, journal, calibration=calibration_of(settings))
-    example = example_of(decided, limit=settings.limit)
-
-    def named(path: str) -> CommitOperationAdd:
-        addition = additions[path]
-        assert addition is not None  # a dry run asks for none
-        addition.path_in_repo = path
-        return addition
-
-    return pusher.release(manifest, CardFacts(pusher.repo_id, None, manifest, example=example), named)
+        report.judged.tell(source.name)
+        manifest = _with_default(report.manifest, pusher.about.default)
+        names = {
+            path: name
+            for config, shards in early.items()
+            for path, name in zip(
+                [name for name in manifest["files"] if name.startswith(f"{config}/")], shards, strict=True
+            )
+        }
+        decided = verdicts(source, journal, calibration=calibration_of(settings))
+        example = example_of(decided, limit=settings.limit)
+        facts = CardFacts(pusher.repo_id, None, manifest, example=example)
+        return pusher.release(manifest, facts, names.__getitem__)
 
 
 def _refuse_part(release: Release) -> None:
@@ -258,6 +258,7 @@ class _Pusher(Pusher):
         check_license(about.license)
         super().__init__(repo_id, options, token, progress)
         self.about, self.legal = about, Legal()
+        self._early = 0
 
     def prepare(self, manifest: Mapping[str, Any]) -> None:
         """Look at the repository, and create it, before anything is built or sent."""
@@ -285,34 +286,48 @@ class _Pusher(Pusher):
         card = self.about.card
         return None if card is None else Path(card).read_bytes().decode("utf-8")
 
-    def sent_early(self, path: Path) -> CommitOperationAdd | None:
-        """Send a shard whose final name is not known yet. None in a dry run."""
-        return None if self.options.dry_run else self.addition(path, f"{VERDICTS}/shard.parquet")
+    def take_early(self, path: Path, folder: Path) -> str:
+        """Take a shard whose final name is not known yet into a folder, where it stays until it is sent, and give the
+        name it goes by. Dropped in a dry run."""
+        self._early += 1
+        name = f"{VERDICTS}/shard-{self._early:05}.parquet"
+        if self.options.dry_run:
+            path.unlink()
+            return name
+        self.take(name, path.rename(folder / Path(name).name))
+        return name
 
-    def release(
-        self, manifest: Mapping[str, Any], facts: CardFacts, addition: Callable[[str], CommitOperationAdd]
-    ) -> PushReport:
-        """Commit and tag, on top of what others commit in the meantime."""
+    def sent(self, path: Path) -> None:
+        if self._early:
+            path.unlink()
+
+    def release(self, manifest: Mapping[str, Any], facts: CardFacts, taken: Callable[[str], str]) -> PushReport:
+        """Commit and tag, on top of what others commit in the meantime.
+
+        Args:
+            taken: sees to it that a file of the manifest is on its way, and gives the name it goes by in `outgoing`.
+        """
         legal, options, card = self.legal, self.options, self._given_card()
         facts = replace(facts, license=legal.license, language=legal.language, pretty_name=self.about.pretty_name)
-        sent: dict[str, CommitOperationAdd] = {}
         return self.commit(
             lambda: make_plan(self.head, manifest, facts, tag=options.tag, bump=options.bump, card=card),
-            lambda plan: self._operations(plan, sent, addition),
+            lambda plan: self._operations(plan, taken),
         )
 
-    def _operations(
-        self, plan: Plan, sent: dict[str, CommitOperationAdd], addition: Callable[[str], CommitOperationAdd]
-    ) -> list[Any]:
+    def _operations(self, plan: Plan, taken: Callable[[str], str]) -> list[Any]:
         """Send what has not been sent yet, and name it."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+        names = {}
         for file in plan.data:
-            if file.action != "keep" and file.path not in sent:
-                sent[file.path] = addition(file.path)
+            if file.action != "keep":
+                names[file.path] = taken(file.path)
             self.progress(file.path, file.bytes)
+        sent = self.outgoing.operations()
+        for path, name in names.items():
+            sent[name].path_in_repo = path
         wanted = {file.path for file in plan.files if file.action in ("add", "replace")}
-        operations: list[Any] = [sent[file.path] for file in plan.data if file.path in wanted]
+        operations: list[Any] = [sent[name] for name in names.values()]
         operations += [CommitOperationAdd(name, text) for name, text in plan.texts.items() if name in wanted]
         return operations + [CommitOperationDelete(name) for name in plan.deleted]
 

@@ -21,13 +21,13 @@ from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.hub.commit import WHAT, Repository
 from hf_relabel.hub_tools.hub.errors import missing_to_write, refuse_missing
 from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
-from hf_relabel.hub_tools.hub.uploads import sent_ahead
+from hf_relabel.hub_tools.hub.uploads import Outgoing
 from hf_relabel.hub_tools.releases.plan import PlannedFile
 from hf_relabel.hub_tools.releases.repository import Head, read_head
 from hf_relabel.hub_tools.releases.versions import BUMPS, Version
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import HfApi
 
 Bump: TypeAlias = Literal["major", "minor", "patch"]
 Progress: TypeAlias = Callable[[str, int], None]
@@ -119,6 +119,7 @@ class Pusher:
 
     Attributes:
         head: as it was read last.
+        outgoing: what is on its way there.
     """
 
     repo_type = "dataset"
@@ -126,15 +127,16 @@ class Pusher:
     """The file in which a release says what it is."""
 
     def __init__(self, repo_id: str, options: PushOptions, token: str | None, progress: Progress | None) -> None:
-        from huggingface_hub import HfApi
+        from hf_relabel.hub_tools.hub.api import HubApi
 
         options.check()
         give_back_large_blocks()
         self.repo_id, self.options = repo_id, options
-        self.api: HfApi = HfApi(token=token)
+        self.api: HfApi = HubApi(token=token)
         self.repository = Repository(self.api, repo_id, self.repo_type)
         self.progress = progress or (lambda name, size: None)
         self.head = Head()
+        self.outgoing = Outgoing(self.api, repo_id, self.repo_type, self.sent)
 
     def look(self, *checks: Callable[[], None]) -> None:
         """Look at the repository, and create it, before anything is built or sent. All that is missing is said at
@@ -175,10 +177,13 @@ class Pusher:
                 f" ({program()} log), then push again."
             )
 
-    def addition(self, path: Path, name: str) -> CommitOperationAdd:
-        """Send a file unless the Hub has its content, and give the operation that names it."""
+    def sent(self, path: Path) -> None:
+        """Called with a file that need not be there any longer."""
+
+    def take(self, name: str, path: Path) -> None:
+        """Send a file, unless the Hub has its content, now or with the commit."""
         with self.repository.errors():
-            return sent_ahead(self.api, self.repo_id, self.repo_type, name, path)
+            self.outgoing.add(name, path)
 
     def commit(self, plan: Callable[[], P], operations: Callable[[P], list[Any]]) -> PushReport:
         """Commit and tag, on top of what others commit in the meantime.

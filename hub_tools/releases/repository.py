@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 README_NAME = "README.md"
 _BLOCK_BYTES = 2**20
+_MOST_TOLD = 50_000
+"""Of more files the Hub may tell a part only (`VERY_LARGE_REPO_THRESHOLD` of the client)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +76,32 @@ class Head:
         return version if isinstance(version, str) else None
 
 
-def read_head(api: HfApi, repo_id: str, *, repo_type: str = "dataset", record: str | None = MANIFEST_NAME) -> Head:
+def read_head(
+    api: HfApi,
+    repo_id: str,
+    *,
+    repo_type: str = "dataset",
+    record: str | None = MANIFEST_NAME,
+    revision: str | None = None,
+) -> Head:
     """Read the main branch.
 
     Args:
+        revision: another branch, or a pull request (`refs/pr/1`).
         record: the file in which a release of ours says what it is; None for repositories that hold no release.
 
     Raises:
         ReleaseError: the Hub cannot be asked, or holds a manifest.json or README.md that cannot be read.
     """
     from huggingface_hub.errors import RepositoryNotFoundError
-    from huggingface_hub.hf_api import RepoFile
 
-    with hub_errors(repo_id, None, api.token, what=WHAT[repo_type], writer=api):
+    with hub_errors(repo_id, revision, api.token, what=WHAT[repo_type], writer=api):
         try:
-            info = api.repo_info(repo_id, repo_type=repo_type)
+            info = api.repo_info(repo_id, repo_type=repo_type, revision=revision, files_metadata=True)
         except RepositoryNotFoundError:
             return Head()
         sha = str(info.sha)
-        files = {
-            entry.path: RemoteFile(entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
-            for entry in api.list_repo_tree(repo_id, repo_type=repo_type, revision=sha, recursive=True)
-            if isinstance(entry, RepoFile)
-        }
+        files = _files(api, repo_id, repo_type, info)
         refs = api.list_repo_refs(repo_id, repo_type=repo_type)
         readme = _text(api, repo_id, repo_type, sha, README_NAME) if README_NAME in files else None
         text = _text(api, repo_id, repo_type, sha, record) if record is not None and record in files else None
@@ -108,6 +113,17 @@ def read_head(api: HfApi, repo_id: str, *, repo_type: str = "dataset", record: s
         manifest=None if record is None or text is None else _manifest(text, repo_id, record),
         readme=readme,
     )
+
+
+def _files(api: HfApi, repo_id: str, repo_type: str, info: Any) -> dict[str, RemoteFile]:
+    """The files of a commit that was asked for with their metadata, which saves listing them."""
+    from huggingface_hub.hf_api import RepoFile
+
+    listed = [(each.rfilename, each) for each in info.siblings or []]
+    if len(listed) >= _MOST_TOLD:
+        tree = api.list_repo_tree(repo_id, repo_type=repo_type, revision=info.sha, recursive=True)
+        listed = [(each.path, each) for each in tree if isinstance(each, RepoFile)]
+    return {path: RemoteFile(each.size, each.lfs.sha256 if each.lfs else None, each.blob_id) for path, each in listed}
 
 
 def _text(api: HfApi, repo_id: str, repo_type: str, sha: str, name: str) -> str:

@@ -167,10 +167,10 @@ class _Deployer:
     """One deployment."""
 
     def __init__(self, release: str, space_id: str, options: DeployOptions, token: str | None) -> None:
-        from huggingface_hub import HfApi
+        from hf_relabel.hub_tools.hub.api import HubApi
 
         self.release, self.space_id, self.options = release, space_id, options
-        self.api: HfApi = HfApi(token=token)
+        self.api: HfApi = HubApi(token=token)
         self.space = Repository(self.api, space_id, "space")
         self.head = Head()
 

@@ -169,10 +169,10 @@ class _HubSource:
 
     @classmethod
     def pinned(cls, repo_id: str, revision: str | None, token: str | bool | None) -> _HubSource:
-        from huggingface_hub import HfApi
+        from hf_relabel.hub_tools.hub.api import HubApi
 
         with hub_errors(repo_id, revision, token, ConfigError):
-            return cls(repo_id, cast(str, HfApi(token=token).dataset_info(repo_id, revision=revision).sha), token)
+            return cls(repo_id, cast(str, HubApi(token=token).dataset_info(repo_id, revision=revision).sha), token)
 
     def rows(self, config: str, split: str) -> _Rows:
         """The rows of a split, streamed.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hf_relabel.builders.errors import RelabelError
-from hf_relabel.hub_tools.hub.errors import retry_after
+from hf_relabel.hub_tools.hub.limits import retry_after
 from hf_relabel.hub_tools.space.people.answers import EventLog, SyncState, events_in
 from hf_relabel.hub_tools.space.people.config_on_hub import Busy, HumanConfig
 

@@ -14,7 +14,8 @@ from huggingface_hub import CommitOperationAdd, HfApi, errors
 
 from hf_relabel.builders.errors import JobError, ReleaseError
 from hf_relabel.hub_tools.hub.commit import Repository
-from hf_relabel.hub_tools.hub.errors import hub_errors, retry_after
+from hf_relabel.hub_tools.hub.errors import hub_errors
+from hf_relabel.hub_tools.hub.limits import retry_after
 from hf_relabel.hub_tools.jobs.keeping import Kept
 from hf_relabel.hub_tools.jobs.service import ServiceAway
 from hf_relabel.hub_tools.local_hub import LocalHub

@@ -38,6 +38,8 @@ QUICK = 2
 MEGABYTES = int(os.environ.get("HF_RELABEL_KILL_MB", "6"))
 REPO = "user/set"
 PASSAGE_BYTES = 8000
+SMALL_GROUPS = f"import hf_relabel.hub_tools.hub.uploads as uploads; uploads.GROUP_BYTES = {MEGABYTES * 200_000}"
+"""Several are sent before the commit."""
 FIGURE = re.compile(r"\]\((figures/[^)]+)\)")
 """A figure that a card shows."""
 
@@ -159,7 +161,7 @@ def writes(server: Server) -> int:
 
 
 def push_once(client: Client, release: Path) -> forked.Forked:
-    return client.start(COMMAND_LINE, "push", str(release), REPO, "--license", "cc0-1.0", "--json")
+    return client.start(f"{SMALL_GROUPS}\n{COMMAND_LINE}", "push", str(release), REPO, "--license", "cc0-1.0", "--json")
 
 
 @pytest.fixture(scope="module", params=[True, pytest.param(False, marks=pytest.mark.soak)], ids=["xet", "lfs"])
