@@ -84,7 +84,7 @@ EXTRAS: dict[str, Extra] = {
     ),
     "hub": Extra(
         "serve a local Hub for development",
-        {"lz4": "lz4", "starlette": "starlette", "uvicorn": "uvicorn"},
+        {"lz4": "lz4", "pathspec": "pathspec", "starlette": "starlette", "uvicorn": "uvicorn"},
         commands=("hub",),
         names=("LocalHub",),
     ),

@@ -44,7 +44,7 @@ Then:
 @click.option("--tag", metavar="vX.Y.Z", help="The version; the next one when not given.")
 @click.option("--bump", type=click.Choice(["major", "minor", "patch"]), help="Which part of the version to raise.")
 @click.option("--private/--public", default=None, help="Of a new repository. One that exists must agree.")
-@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
+@click.option("--create-pr", is_flag=True, help="Propose it in a pull request: yours that is open, else a new one.")
 @click.option("--dry-run", is_flag=True, help="Send nothing; list every file, its bytes and what would happen to it.")
 @click.option("--license", "license_", help="License of the data, as the Hub names it (cc-by-4.0, unknown, …).")
 @click.option("--language", multiple=True, help="Language code of the data. May be repeated.")

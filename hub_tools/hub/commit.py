@@ -67,9 +67,20 @@ class Repository:
             self.api.create_repo(self.repo_id, repo_type=self.repo_type, private=private, exist_ok=True, **options)
 
     def commit(
-        self, operations: Sequence[Any], message: str, parent: str | None, *, create_pr: bool = False
+        self,
+        operations: Sequence[Any],
+        message: str,
+        parent: str | None,
+        *,
+        create_pr: bool = False,
+        revision: str | None = None,
     ) -> CommitInfo | None:
-        """One commit on top of the head that was read; None where somebody else was first."""
+        """One commit on top of the head that was read; None where somebody else was first.
+
+        Args:
+            create_pr: open a pull request with it.
+            revision: the branch or pull request that it goes to; None for the main branch.
+        """
         return self.unless_moved(
             lambda: self.api.create_commit(
                 self.repo_id,
@@ -78,6 +89,7 @@ class Repository:
                 commit_message=message,
                 parent_commit=parent,
                 create_pr=create_pr,
+                revision=revision,
             )
         )
 

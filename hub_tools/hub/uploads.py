@@ -23,13 +23,21 @@ class Outgoing:
         api.create_commit("user/set", outgoing.operations(), …)
 
     Args:
+        create_pr: the commit opens a pull request, for which one need not be allowed to write.
         sent: called with each file that need not be there any longer.
     """
 
     def __init__(
-        self, api: HfApi, repo_id: str, repo_type: str, sent: Callable[[Path], None] = lambda path: None
+        self,
+        api: HfApi,
+        repo_id: str,
+        repo_type: str,
+        *,
+        create_pr: bool = False,
+        sent: Callable[[Path], None] = lambda path: None,
     ) -> None:
-        self.api, self.repo_id, self.repo_type, self._sent = api, repo_id, repo_type, sent
+        self.api, self.repo_id, self.repo_type = api, repo_id, repo_type
+        self._create_pr, self._sent = create_pr, sent
         self._done: dict[str, CommitOperationAdd] = {}
         self._group: dict[str, Path] = {}
         self._bytes = 0
@@ -66,7 +74,9 @@ class Outgoing:
             new = [operation for name, operation in operations.items() if name not in there]
             for each in (new, [*again.values()]):
                 if each:
-                    self.api.preupload_lfs_files(self.repo_id, each, repo_type=self.repo_type)
+                    self.api.preupload_lfs_files(
+                        self.repo_id, each, repo_type=self.repo_type, create_pr=self._create_pr
+                    )
         for name, operation in {**operations, **again}.items():
             if operation._is_uploaded:
                 self._done[name] = operation

@@ -49,7 +49,8 @@ class LocalHub:
         beside: for tests of clients: makes what answers requests, and knows tokens, that this server does not.
 
     Raises:
-        ConfigError: starlette, uvicorn or lz4 is not installed, the port is taken, or the folder cannot be used.
+        ConfigError: starlette, uvicorn, lz4 or pathspec is not installed, the port is taken, or the folder cannot be
+            used.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class LocalHub:
     def _start(self) -> tuple[Any, socket.socket]:
         with needs("hub", "The local Hub"):
             import lz4.frame  # noqa: F401 - needed when a Xet client sends something
+            import pathspec  # noqa: F401 - needed where there is a .gitignore
             import uvicorn
 
             from hf_relabel.hub_tools.local_hub.app import LocalHubApp

@@ -132,7 +132,8 @@ def preupload(call: Call, repository: Repository, revision: str) -> Response:
     """How each file is to be sent, and what is there under its name."""
     call.signed_in()
     tree = repository.tree(repository.resolve(revision))
-    files = call.json().get("files")
+    values = call.json()
+    files, ignored = values.get("files"), _ignored(call.hub.objects, tree, values.get("gitIgnore"))
     if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
         raise HubError(400, "`files` must be a list.")
     answers = []
@@ -141,8 +142,20 @@ def preupload(call: Call, repository: Repository, revision: str) -> Response:
         mode = "lfs" if _is_large(path, file) else "regular"
         there = tree.get(path)
         oid = None if there is None else there.sha256 if there.lfs else there.oid
-        answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+        answers.append({"path": path, "uploadMode": mode, "shouldIgnore": ignored(path), "oid": oid})
     return answer({"files": answers})
+
+
+def _ignored(objects: Objects, tree: Mapping[str, Entry], given: Any) -> Callable[[str], bool]:
+    """Which paths a .gitignore leaves out: the one that is sent along, else the one that is there."""
+    there = tree.get(".gitignore")
+    if not isinstance(given, str):
+        if there is None:
+            return lambda path: False
+        given = objects.path(there.sha256).read_text(encoding="utf-8", errors="replace")
+    import pathspec
+
+    return pathspec.GitIgnoreSpec.from_lines(given.splitlines()).match_file
 
 
 def _is_large(path: str, file: Mapping[str, Any]) -> bool:

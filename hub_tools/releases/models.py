@@ -124,13 +124,13 @@ class _ModelPusher(Pusher):
 
     def _plan(self) -> _Plan:
         options, head = self.options, self.head
-        if head.version is not None and options.tag in (None, head.version) and options.bump is None:
+        if head.version is not None and self.tag in (None, head.version) and options.bump is None:
             previous = (head.manifest or {})["release"].get("previous")
             same = self._planned(head.version, previous, is_unchanged=True)
             if all(file.action == "keep" for file in same.files):
                 return same
         known = highest([*head.tags, *([head.version] if head.version else [])])
-        version = options.tag or str(FIRST if known is None else known.bumped(options.bump or self._bump()))
+        version = self.tag or str(FIRST if known is None else known.bumped(options.bump or self._bump()))
         Version.of_tag(version)
         if version in head.tags:
             raise ReleaseError(

@@ -1,8 +1,8 @@
 """Pushing a release: all configs, verdicts, manifest, figures and card in one commit, then a tag.
 
-Shards are sent one at a time before the commit, which only names them. What is killed in between leaves nothing that a
-reader could see, and what has arrived is not sent again: files of the head by their SHA-256, and uploaded files that no
-commit names yet by asking the Hub's LFS endpoint which it has.
+Shards are sent in groups before the commit, which only names them; the last group goes with it. What is killed in
+between leaves nothing that a reader could see, and groups that have arrived are not sent again: files of the head by
+their SHA-256, and uploaded files that no commit names yet by asking the Hub's LFS endpoint which it has.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def push(
             patch.
         bump: which part of the version to raise instead: `major`, `minor` or `patch`.
         private: create a private repository. One that exists must agree.
-        create_pr: open a pull request instead of committing to the main branch. It gets no tag.
+        create_pr: propose it in a pull request instead of committing to the main branch: in this account's open one,
+            else in a new one. It gets no tag.
         license: an id of the Hub's (`apache-2.0`). Left out, the one in the repository's card stays, else that of the
             source's card on the Hub is taken over.
         language: language codes of the data. Left out, as with the license, but need not be known.
@@ -310,7 +311,9 @@ class _Pusher(Pusher):
         legal, options, card = self.legal, self.options, self._given_card()
         facts = replace(facts, license=legal.license, language=legal.language, pretty_name=self.about.pretty_name)
         return self.commit(
-            lambda: make_plan(self.head, manifest, facts, tag=options.tag, bump=options.bump, card=card),
+            lambda: make_plan(
+                self.head, manifest, facts, tag=self.tag, bump=None if self.tag else options.bump, card=card
+            ),
             lambda plan: self._operations(plan, taken),
         )
 

@@ -21,13 +21,14 @@ from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.hub.commit import WHAT, Repository
 from hf_relabel.hub_tools.hub.errors import missing_to_write, refuse_missing
 from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
-from hf_relabel.hub_tools.hub.uploads import Outgoing
+from hf_relabel.hub_tools.hub.uploads import Outgoing, quiet_xet
 from hf_relabel.hub_tools.releases.plan import PlannedFile
+from hf_relabel.hub_tools.releases.proposals import open_proposal
 from hf_relabel.hub_tools.releases.repository import Head, read_head
 from hf_relabel.hub_tools.releases.versions import BUMPS, Version
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitInfo, HfApi
 
 Bump: TypeAlias = Literal["major", "minor", "patch"]
 Progress: TypeAlias = Callable[[str, int], None]
@@ -42,7 +43,7 @@ class PushReport(Shown):
         commit: the commit that holds the release; None in a dry run.
         changed: whether there was anything to commit.
         tagged: whether the tag was made by this push.
-        pull_request: its address, where one was asked for.
+        pull_request: its address, where one was asked for. An open one of this account is gone on with.
         files: all files of the release, and those that went.
     """
 
@@ -65,6 +66,8 @@ class PushReport(Shown):
             lines = [{"action": file.action, "bytes": file.bytes, "file": file.path} for file in self.files]
             what = f"{counted(len(self.files), 'file')}, {counted(new, 'new byte')}" if self.changed else "nothing new"
             return f"{text_table(lines)}\n{self.repo_id}: would be {self.version}; {what}. Nothing was sent."
+        if self.pull_request and not self.changed:
+            return f"{self.repo_id}: {self.version} is proposed in {self.pull_request} already, nothing to do."
         if self.pull_request:
             return (
                 f"{self.repo_id}: {self.version} is proposed in {self.pull_request} ({new:,} new bytes). After the"
@@ -119,6 +122,7 @@ class Pusher:
 
     Attributes:
         head: as it was read last.
+        tag: the version that is wanted; None for the next one.
         outgoing: what is on its way there.
     """
 
@@ -131,12 +135,12 @@ class Pusher:
 
         options.check()
         give_back_large_blocks()
-        self.repo_id, self.options = repo_id, options
+        self.repo_id, self.options, self.tag = repo_id, options, options.tag
         self.api: HfApi = HubApi(token=token)
         self.repository = Repository(self.api, repo_id, self.repo_type)
         self.progress = progress or (lambda name, size: None)
         self.head = Head()
-        self.outgoing = Outgoing(self.api, repo_id, self.repo_type, self.sent)
+        self.outgoing = Outgoing(self.api, repo_id, self.repo_type, create_pr=options.create_pr, sent=self.sent)
 
     def look(self, *checks: Callable[[], None]) -> None:
         """Look at the repository, and create it, before anything is built or sent. All that is missing is said at
@@ -195,23 +199,62 @@ class Pusher:
         if self.options.dry_run:
             planned = plan()
             return self._report(planned, None, changed=not planned.is_unchanged)
+        attempt = self._propose if self.options.create_pr else self._attempt
         return self.repository.until_first(
-            lambda: self._attempt(plan(), operations), again=self._look_again, then="Push again later."
+            lambda: attempt(plan, operations), again=self._look_again, then="Push again later."
         )
 
-    def _attempt(self, plan: P, operations: Callable[[P], list[Any]]) -> PushReport | None:
-        options, head = self.options, self.head
-        if plan.is_unchanged:
+    def _attempt(self, plan: Callable[[], P], operations: Callable[[P], list[Any]]) -> PushReport | None:
+        planned, head = plan(), self.head
+        if planned.is_unchanged:
             # The tag may be what a push which was killed did not come to.
-            is_missing = not options.create_pr and plan.version not in head.tags and head.sha is not None
-            tagged = is_missing and self.repository.tag(plan.version, str(head.sha))
-            return self._report(plan, head.sha, changed=False, tagged=tagged)
-        message = options.message or f"Release {plan.version}"
-        done = self.repository.commit(operations(plan), message, head.sha, create_pr=options.create_pr)
+            is_missing = planned.version not in head.tags and head.sha is not None
+            tagged = is_missing and self.repository.tag(planned.version, str(head.sha))
+            return self._report(planned, head.sha, changed=False, tagged=tagged)
+        done = self._commit(operations(planned), planned, head.sha)
         if done is None:
             return None
-        tagged = not options.create_pr and self.repository.tag(plan.version, done.oid)
-        return self._report(plan, done.oid, changed=True, tagged=tagged, pull_request=done.pr_url)
+        tagged = self.repository.tag(planned.version, done.oid)
+        return self._report(planned, done.oid, changed=True, tagged=tagged)
+
+    def _propose(self, plan: Callable[[], P], operations: Callable[[P], list[Any]]) -> PushReport | None:
+        """In the open pull request of this account, where there is one, else in a new one."""
+        planned, main = plan(), self.head
+        if planned.is_unchanged:
+            return self._report(planned, main.sha, changed=False)
+        proposal = open_proposal(self.api, self.repo_id, self.repo_type, self.record, main)
+        if proposal is None:
+            done = self._commit(operations(planned), planned, main.sha, create_pr=True)
+            return done and self._report(planned, done.oid, changed=True, pull_request=done.pr_url)
+        self.head, self.tag = proposal.on(main), planned.version
+        try:
+            planned = plan()
+        finally:
+            there, self.head, self.tag = self.head, main, self.options.tag
+        if all(file.action == "keep" for file in planned.files):
+            return self._report(planned, there.sha, changed=False, pull_request=proposal.url)
+        done = self._commit(operations(planned), planned, there.sha, revision=proposal.ref)
+        return done and self._report(planned, done.oid, changed=True, pull_request=proposal.url)
+
+    def _commit(self, operations: list[Any], plan: AnyPlan, parent: str | None, **place: Any) -> CommitInfo | None:
+        """Send what waits still, and commit.
+
+        Raises:
+            ReleaseError: the repository's .gitignore would leave a file out.
+        """
+        from huggingface_hub import CommitOperationAdd
+
+        additions = [each for each in operations if isinstance(each, CommitOperationAdd)]
+        with self.repository.errors(), quiet_xet():  # asks what the commit would ask, and keeps the answers
+            self.api.preupload_lfs_files(self.repo_id, additions, repo_type=self.repo_type, free_memory=False, **place)
+        left_out = [each.path_in_repo for each in additions if each._should_ignore]
+        if left_out:
+            raise ReleaseError(
+                f"{self.repo_id}: its .gitignore keeps {left_out[0]} out of every commit, so that the release would not"
+                " be whole. Change it, then push again."
+            )
+        message = self.options.message or f"Release {plan.version}"
+        return self.repository.commit(operations, message, parent, **place)
 
     def _look_again(self) -> None:
         self.head = self._read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -198,3 +199,18 @@ def test_a_file_is_compared_without_being_held(tmp_path: Path, monkeypatch: pyte
     assert in_git.holds(path)
     assert not RemoteFile(len(content), "0" * 64, "").holds(path)
     assert there.holds(content)
+
+
+def test_all_commands_ask_the_hub_by_the_client_that_waits() -> None:
+    """Others are those that answer people's requests, and questions about the models of servers, which end soon."""
+    import hf_relabel
+
+    root = Path(str(hf_relabel.__file__)).parent
+    others = ("hub_tools/space/running.py", "hub_tools/space/people/", "hub_tools/endpoints/", "trainers/loading.py")
+    found = [
+        path.relative_to(root).as_posix()
+        for room in ("hub_tools", "trainers")
+        for path in (root / room).rglob("*.py")
+        if re.search(r"\bHfApi\(\S*\)|import hf_hub_download\b", path.read_text(encoding="utf-8"))
+    ]
+    assert not [path for path in found if not path.startswith(others)]
