@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hf_relabel.hub_tools.local_hub import discussions, reading, spaces, writing
+from hf_relabel.hub_tools.local_hub import copying, discussions, listing, reading, spaces, writing
 from hf_relabel.hub_tools.local_hub.call import Beside, Call, Fail, Hub, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import check_path
+from hf_relabel.hub_tools.local_hub.rate_limit import RateLimit
 from hf_relabel.hub_tools.local_hub.store import REPO_TYPES, Repository
 
 MAX_BODY = 256 << 20
@@ -31,7 +32,7 @@ class LocalHubApp:
 
     Args:
         log: a file that gets one JSON line per request, see `hf relabel hub serve --help`.
-        fail, beside: see `LocalHub`.
+        fail, beside, limit: see `LocalHub`.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class LocalHubApp:
         log: Path | None = None,
         fail: Fail | None = None,
         beside: Beside | None = None,
+        limit: RateLimit | None = None,
     ) -> None:
-        self.hub, self._fail, self._beside = hub, fail, beside
+        self.hub, self._fail, self._beside, self._limit = hub, fail, beside, limit
         self._log = log.open("a", encoding="utf-8", buffering=1) if log is not None else None
         self._log_lock = threading.Lock()
 
@@ -54,7 +56,7 @@ class LocalHubApp:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        told: dict[str, Any] = {"received": 0, "stored": None, "object": None, "status": 500}
+        told: dict[str, Any] = {"received": 0, "stored": None, "object": None, "status": 500, "limit": {}}
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -66,6 +68,8 @@ class LocalHubApp:
         except HubError as error:
             response = _refusal(error)
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["X-Request-Id"] = request.headers.get("x-request-id") or secrets.token_hex(8)
+        response.headers.update(told["limit"])
         try:
             await response(scope, receive, noting)
         finally:
@@ -87,11 +91,24 @@ class LocalHubApp:
         if parts[:1] == ["lfs"] and request.method == "PUT" and len(parts) == 3:
             return await self._take_lfs(request, parts[1], parts[2], told)
         user, can_write = self._user(request, parts)
+        if self._limit is not None and parts[:1] == ["api"]:
+            may, told["limit"] = self._limit.count(user)
+            if not may:
+                raise HubError(429, "Too many requests. Wait as RateLimit says.")
         if parts[:4] == ["xet", "v1", "xorbs", "default"] and request.method == "POST" and len(parts) == 5:
             return await self._take_xorb(request, parts[4], told)
         body = await _body(request, told)
         call = Call(
-            self.hub, request.method, parts, dict(request.query_params), request.headers, body, url, user, can_write
+            self.hub,
+            request.method,
+            parts,
+            dict(request.query_params),
+            request.headers,
+            body,
+            url,
+            user,
+            can_write,
+            request.query_params.multi_items(),
         )
         return await run_in_threadpool(self._route, call)
 
@@ -147,6 +164,7 @@ class LocalHubApp:
         if self._log is None:
             return
         path = request.scope["raw_path"].decode("ascii", "replace")  # without the query, which may be signed
+        del told["limit"]
         line = json.dumps({"method": request.method, "path": path, **told})
         with self._log_lock:
             self._log.write(f"{line}\n")
@@ -183,7 +201,7 @@ def route(call: Call) -> Response:
         ("POST", "api", "validate-yaml"): reading.validate_yaml,
         ("POST", "api", "repos", "create"): writing.create_repository,
         ("DELETE", "api", "repos", "delete"): writing.delete_repository,
-        ("POST", "api", "repos", "move"): writing.move_repository,
+        ("POST", "api", "repos", "move"): copying.move_repository,
         ("POST", "xet", "v1", "shards"): writing.take_shard,
     }
     handler = fixed.get((method, *parts))
@@ -193,7 +211,9 @@ def route(call: Call) -> Response:
         return writing.grant_xorb(call, parts[-1])
     if parts[:1] == ["api"] and len(parts) >= 2 and parts[1] in REPO_TYPES:
         if len(parts) == 2 and method == "GET":
-            return reading.list_repositories(call, parts[1])
+            return listing.list_repositories(call, parts[1])
+        if len(parts) == 3:
+            call.repository(parts[1], parts[2])  # there is none without a user or an organisation
         if len(parts) >= 4:
             return _repository_api(call, call.repository(parts[1], "/".join(parts[2:4])), parts[4:])
     if parts[:1] != ["api"] and parts[:1] != ["xet"]:
@@ -207,13 +227,14 @@ def _repository_api(call: Call, repository: Repository, rest: list[str]) -> Resp
         "": lambda: reading.repository_info(call, repository, "main"),
         "refs": lambda: reading.list_refs(call, repository),
         "discussions": lambda: discussions.list_discussions(call, repository),
-        "auth-check": lambda: answer({}),
+        "auth-check": lambda: reading.auth_check(call, repository),
     }
     get_at: dict[str, Callable[[str], Response]] = {
         "revision": lambda revision: reading.repository_info(call, repository, revision),
         "commits": lambda revision: reading.list_commits(call, repository, revision),
         "tree": lambda revision: reading.list_tree(call, repository, revision, "/".join(rest[2:])),
         "discussions": lambda number: discussions.show(call, repository, number),
+        "auth-check": lambda what: reading.auth_check(call, repository),
         "xet-write-token": lambda revision: writing.xet_token(call, repository),
     }
     post_at: dict[str, Callable[[str], Response]] = {
@@ -222,6 +243,7 @@ def _repository_api(call: Call, repository: Repository, rest: list[str]) -> Resp
         "commit": lambda revision: writing.commit(call, repository, revision),
         "branch": lambda branch: writing.create_branch(call, repository, "/".join(rest[1:])),
         "tag": lambda revision: writing.create_tag(call, repository, revision),
+        "super-squash": lambda branch: copying.super_squash(call, repository, branch),
     }
     head, at = (rest[0] if rest else ""), (rest[1] if len(rest) > 1 else None)
     match call.method:
@@ -233,6 +255,10 @@ def _repository_api(call: Call, repository: Repository, rest: list[str]) -> Resp
             return post_at[head](at)
         case "POST" if rest == ["discussions"]:
             return discussions.create(call, repository)
+        case "POST" if rest == ["duplicate"]:
+            return copying.duplicate(call, repository)
+        case "POST" if len(rest) == 5 and head == "discussions" and rest[2] == "comment":
+            return discussions.change_comment(call, repository, rest[1], rest[3], rest[4])
         case "POST" if len(rest) == 3 and head == "discussions":
             return discussions.change(call, repository, rest[1], rest[2])
         case "GET" if at is None and head in spaces.KINDS:
@@ -255,6 +281,8 @@ def _repository_api(call: Call, repository: Repository, rest: list[str]) -> Resp
 
 def _files(call: Call, parts: list[str]) -> Response:
     """Files themselves, outside of /api."""
+    if len(parts) == 2 and parts[0] == "lfs" and call.method in ("GET", "HEAD"):
+        return reading.stored_file(call, parts[1])
     repo_type = parts[0] if parts and parts[0] in ("datasets", "spaces") else "models"
     rest = parts if repo_type == "models" else parts[1:]
     if len(rest) == 6 and rest[2:] == ["info", "lfs", "objects", "batch"] and call.method == "POST":
@@ -262,4 +290,6 @@ def _files(call: Call, parts: list[str]) -> Response:
     if len(rest) >= 5 and rest[2] in ("resolve", "raw") and call.method in ("GET", "HEAD"):
         path = check_path("/".join(rest[4:]).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
         return reading.resolve_file(call, call.repository(repo_type, "/".join(rest[:2])), rest[3], path)
+    if len(rest) >= 4 and rest[1] in ("resolve", "raw"):
+        call.repository(repo_type, rest[0])  # there is none without a user or an organisation
     raise HubError(404, "Not found")

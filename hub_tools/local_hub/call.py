@@ -6,11 +6,11 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.responses import JSONResponse, Response
 
@@ -28,6 +28,8 @@ class Hub:
 
     store: Store
     xorbs: Xorbs
+    cdn: bool = False
+    """Whether large files are given from another origin than this one, as the Hub gives them."""
 
     @classmethod
     def at(
@@ -35,9 +37,11 @@ class Hub:
         root: Path,
         users: Mapping[str, str] | None = None,
         organisations: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        cdn: bool = False,
     ) -> Hub:
         store = Store(root, users, organisations)
-        return cls(store, Xorbs(root / "xorbs"))
+        return cls(store, Xorbs(root / "xorbs"), cdn)
 
     @property
     def objects(self) -> Objects:
@@ -62,6 +66,14 @@ class Hub:
                 return user
         raise HubError(401, "This link is not valid, or no longer.")
 
+    def sign_link(self, purpose: str) -> str:
+        """A text for a link that anybody may follow for an hour."""
+        return self.sign(next(iter(self.store.users)), purpose)
+
+    def check_link(self, signed: str, purpose: str) -> None:
+        """Raises: HubError 401, a link is not signed, for something else, or too old."""
+        self.check_signed(signed, purpose)
+
     def _signature(self, user: str, expires: str, purpose: str) -> str:
         key = self.store.users[user].encode()
         return hmac.new(key, f"{user}\0{expires}\0{purpose}".encode(), hashlib.sha256).hexdigest()
@@ -73,6 +85,7 @@ class Call:
 
     Attributes:
         parts: the parts of the path, decoded one by one, so that `refs%2Fpr%2F1` is one part.
+        queries: names and values of the query, of which `query` has one each.
         url: where this server is, without a slash at the end.
         user: who asks, None for nobody.
         can_write: whether they may write to anything; a client that asks for them may not.
@@ -87,6 +100,11 @@ class Call:
     url: str
     user: str | None
     can_write: bool = True
+    queries: Sequence[tuple[str, str]] = ()
+
+    def all(self, name: str) -> list[str]:
+        """All values of a name in the query."""
+        return [value for each, value in self.queries if each == name]
 
     def json(self) -> dict[str, Any]:
         try:
@@ -116,11 +134,20 @@ class Call:
         Raises:
             HubError: it does not exist or is private: 401 to nobody, 404 to a user, as the Hub has it.
         """
-        found = self.hub.store.find(repo_type, repo_id)
+        found = self.hub.store.find(repo_type, repo_id) if "/" in repo_id else None
         if found is None or (found.settings["private"] and not self.hub.store.may_read(self.user, found.owner)):
+            moved = None if found is not None else self.hub.store.moved_to(repo_type, repo_id)
+            if moved is not None:
+                raise HubError(307, f"Moved to {moved}", Location=self._moved_url(repo_id, moved))
             status, message = (401, "Invalid username or password.") if self.user is None else (404, "Not found")
             raise HubError(status, message, "RepoNotFound")
         return found
+
+    def _moved_url(self, old: str, new: str) -> str:
+        """This request's address, with the new name of the repository."""
+        path = "/".join(quote(part, safe="") for part in self.parts)
+        path = path.replace(old, new, 1)
+        return f"{self.url}/{path}{f'?{urlencode(self.queries)}' if self.queries else ''}"
 
     def readable(self, repository: Repository) -> None:
         """Raises: HubError 401 or 403 GatedRepo, its files have to be asked for."""

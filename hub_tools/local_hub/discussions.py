@@ -13,6 +13,8 @@ from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import now
 from hf_relabel.hub_tools.local_hub.store import Repository
 
+_OPEN_OR_CLOSED = {"open": "open", "draft": "open", "closed": "closed", "merged": "closed"}
+
 
 def _event(kind: str, author: str, data: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": secrets.token_hex(12), "type": kind, "createdAt": now(), "author": {"name": author}, "data": data}
@@ -82,16 +84,12 @@ def list_discussions(call: Call, repository: Repository) -> Response:
         {name: value for name, value in discussion.items() if name not in ("events", "base", "mergeCommitId")}
         for discussion in reversed(repository.discussions)
         if query.get("type", "all") in ("all", "pull_request" if discussion["isPullRequest"] else "discussion")
-        and (query.get("status", "all") in ("all", discussion["status"]) or _is_closed(query, discussion))
+        and query.get("status", "all") in ("all", _OPEN_OR_CLOSED[discussion["status"]])
         and query.get("author", discussion["author"]["name"]) == discussion["author"]["name"]
     ]
     page = int(query["p"]) if query.get("p", "").isdigit() else 0
     start = page * 50
     return answer({"discussions": wanted[start : start + 50], "count": len(wanted), "start": start})
-
-
-def _is_closed(query: Mapping[str, str], discussion: Mapping[str, Any]) -> bool:
-    return query.get("status") == "closed" and discussion["status"] == "merged"
 
 
 def show(call: Call, repository: Repository, number: str) -> Response:
@@ -145,6 +143,28 @@ def change(call: Call, repository: Repository, number: str, what: str) -> Respon
             _add_comment(repository, int(number), user, values)
             return merged
     raise HubError(404, "Not found")
+
+
+def change_comment(call: Call, repository: Repository, number: str, comment: str, what: str) -> Response:
+    """Other words in a comment, or none."""
+    user = call.signed_in()
+    with repository.lock:
+        known, found = repository.discussions, _find(repository, number)
+        event = next((each for each in found["events"] if each["id"] == comment and each["type"] == "comment"), None)
+        if event is None or what not in ("edit", "hide"):
+            raise HubError(404, "There is no such comment.")
+        if user not in (event["author"]["name"], repository.owner):
+            raise HubError(403, "Only its author may change a comment.")
+        text = text_of(call.json(), "content") if what == "edit" else ""
+        data = event["data"]
+        latest = {"raw": text, "html": "", "updatedAt": now(), "author": {"name": user}}
+        history = [*data["history"], data["latest"]] if what == "edit" else []
+        changed = {"edited": what == "edit", "hidden": what == "hide", "hiddenBy": user if what == "hide" else None}
+        event["data"] = {**data, **changed, "latest": latest, "history": history, "raw": text}
+        found["events"] = [event if each["id"] == comment else each for each in found["events"]]
+        known[int(number) - 1] = found
+        repository.write_discussions(known)
+    return answer({"updatedComment": event})
 
 
 def _add_comment(repository: Repository, number: int, user: str, values: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import Entry, pointer
 from hf_relabel.hub_tools.local_hub.store import Repository
 
-PAGE_ENTRIES, PAGE_COMMITS, PAGE_REPOSITORIES = 1000, 50, 1000
+PAGE_ENTRIES, PAGE_COMMITS = 1000, 50
 _FRONT_MATTER = re.compile(r"\A﻿?\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -52,28 +52,17 @@ def _avatar(call: Call, name: str) -> str:
     return f"{call.url}/avatars/{name}.svg"
 
 
-def list_repositories(call: Call, repo_type: str) -> Response:
-    """All repositories of a type that the user may see."""
-    wanted = []
-    for repository in call.hub.store.repositories(repo_type):
-        if repository.settings["private"] and not call.hub.store.may_read(call.user, repository.owner):
-            continue
-        if call.query.get("author", repository.owner) != repository.owner:
-            continue
-        if call.query.get("search", "").lower() not in repository.repo_id.lower():
-            continue
-        wanted.append(_info(call, repository, repository.resolve("main"), blobs=False))
-    start = _number(call.query.get("cursor", "0"))
-    size = min(_number(call.query.get("limit", str(PAGE_REPOSITORIES))) or PAGE_REPOSITORIES, PAGE_REPOSITORIES)
-    return _page(call, wanted, start, size)
-
-
 def repository_info(call: Call, repository: Repository, revision: str) -> Response:
     blobs = call.query.get("blobs", "").lower() in ("true", "1")
-    return answer(_info(call, repository, repository.resolve(revision), blobs=blobs))
+    return answer(info_of(call, repository, repository.resolve(revision), blobs=blobs))
 
 
-def _info(call: Call, repository: Repository, sha: str, *, blobs: bool) -> dict[str, Any]:
+def info_of(call: Call, repository: Repository, sha: str, *, blobs: bool) -> dict[str, Any]:
+    """What is told of a repository at a commit.
+
+    Args:
+        blobs: sizes and ids of the files too.
+    """
     settings, commit, tree = repository.settings, repository.commit(sha), repository.tree(sha)
     siblings = []
     for path, entry in tree.items():
@@ -187,8 +176,8 @@ def list_tree(call: Call, repository: Repository, revision: str, path: str) -> R
     names = sorted(
         name for name in [*tree, *folders] if name.startswith(prefix) and (recursive or "/" not in name[len(prefix) :])
     )
-    start = _number(call.query.get("cursor", "0"))
-    size = min(_number(call.query.get("limit", str(PAGE_ENTRIES))) or PAGE_ENTRIES, PAGE_ENTRIES)
+    start = number_of(call.query.get("cursor", "0"))
+    size = min(number_of(call.query.get("limit", str(PAGE_ENTRIES))) or PAGE_ENTRIES, PAGE_ENTRIES)
     entries = [
         _file(repository, name, tree[name], expand=expand)
         if name in tree
@@ -229,7 +218,7 @@ def list_refs(call: Call, repository: Repository) -> Response:
 
 def list_commits(call: Call, repository: Repository, revision: str) -> Response:
     commits = [_commit(sha, commit) for sha, commit in repository.history(repository.resolve(revision))]
-    return _page(call, commits, _number(call.query.get("cursor", "0")), PAGE_COMMITS)
+    return page(call, commits, number_of(call.query.get("cursor", "0")), PAGE_COMMITS)
 
 
 def _commit(sha: str, commit: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,6 +230,14 @@ def _commit(sha: str, commit: Mapping[str, Any]) -> dict[str, Any]:
         "authors": authors,
         "date": commit["date"],
     }
+
+
+def auth_check(call: Call, repository: Repository) -> Response:
+    """Whether who asks may read the files; with `write` in the address, write them."""
+    call.readable(repository)
+    if call.parts[-1] == "write":
+        call.writable(repository)
+    return answer({})
 
 
 def resolve_file(call: Call, repository: Repository, revision: str, path: str) -> Response:
@@ -260,9 +257,21 @@ def resolve_file(call: Call, repository: Repository, revision: str, path: str) -
     }
     if entry.lfs:
         headers |= {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)}
+    if entry.lfs and call.hub.cdn:
+        where = call.url.replace("127.0.0.1", "localhost")  # another origin: a client may not send its token there
+        signed = call.hub.sign_link(f"get {entry.sha256}")
+        return Response(status_code=302, headers={**headers, "Location": f"{where}/lfs/{entry.sha256}?signed={signed}"})
     is_text = re.search(r"\.(md|txt|json|jsonl|ya?ml|csv|py|gitattributes)$", path) is not None
     kind = "text/plain; charset=utf-8" if is_text else "application/octet-stream"
     return FileResponse(call.hub.objects.path(entry.sha256), headers=headers, media_type=kind)
+
+
+def stored_file(call: Call, oid: str) -> Response:
+    """The content of a large file, at the address that `resolve` sends to."""
+    call.hub.check_link(call.query.get("signed", ""), f"get {oid}")
+    if "authorization" in call.headers:
+        raise HubError(400, "Only one auth mechanism allowed.")  # as storage services say of a token sent too far
+    return FileResponse(call.hub.objects.path(oid), media_type="application/octet-stream")
 
 
 def about_tokens(call: Call) -> Response:
@@ -289,7 +298,8 @@ def validate_yaml(call: Call) -> Response:
     return answer({"errors": errors, "warnings": []}, 400 if errors else 200)
 
 
-def _page(call: Call, items: list[Any], start: int, size: int) -> Response:
+def page(call: Call, items: list[Any], start: int, size: int) -> Response:
+    """A part of a list, and where the next one is."""
     return answer(items[start : start + size], headers=_next_page(call, start + size, len(items)))
 
 
@@ -301,7 +311,8 @@ def _next_page(call: Call, start: int, total: int) -> dict[str, str]:
     return {"Link": f'<{call.url}/{path}?{query}>; rel="next"'}
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
+    """Raises: HubError 400, it is none."""
     if not text.isascii() or not text.isdigit():
         raise HubError(400, "Not a number.")
     return int(text)

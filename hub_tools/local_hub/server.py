@@ -16,6 +16,7 @@ from hf_relabel.builders.messages.extras import needs
 
 if TYPE_CHECKING:
     from hf_relabel.hub_tools.local_hub.call import Beside, Fail
+    from hf_relabel.hub_tools.local_hub.rate_limit import RateLimit
     from hf_relabel.hub_tools.local_hub.store import Store
 
 HOST = "127.0.0.1"
@@ -47,6 +48,9 @@ class LocalHub:
         fail: for tests of clients: given the method and the path of each request, the HTTP status (or a `HubError`,
             with headers) to refuse it with, or None to answer it.
         beside: for tests of clients: makes what answers requests, and knows tokens, that this server does not.
+        limit: how many requests to /api each user may make before the answer is 429, told by `RateLimit` headers; None
+            for any number.
+        cdn: send clients to another origin for large files, by 302 and with a signed address, as the Hub does.
 
     Raises:
         ConfigError: starlette, uvicorn, lz4 or pathspec is not installed, the port is taken, or the folder cannot be
@@ -63,10 +67,13 @@ class LocalHub:
         organisations: Mapping[str, Mapping[str, str]] | None = None,
         fail: Fail | None = None,
         beside: Callable[[Store], Beside] | None = None,
+        limit: RateLimit | None = None,
+        cdn: bool = False,
     ) -> None:
         self.root, self._port, self._log = Path(root), port, log
         self.tokens: dict[str, str] = {}
         self.url = ""
+        self._limit, self._cdn = limit, cdn
         self._given, self._organisations, self._fail, self._beside = users, organisations, fail, beside
         self._server: Any = None
         self._thread: threading.Thread | None = None
@@ -117,13 +124,13 @@ class LocalHub:
             from hf_relabel.hub_tools.local_hub.call import Hub
             from hf_relabel.hub_tools.local_hub.errors import HubError
         try:
-            hub = Hub.at(self.root, self._given, self._organisations)
+            hub = Hub.at(self.root, self._given, self._organisations, cdn=self._cdn)
             listening = socket.create_server((HOST, self._port))
             # Connections take it over. asyncio sets it only on sockets that were made with the protocol's number, and
             # without it the body of a small answer waits 40 ms for the client's delayed acknowledgement of its head.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             beside = None if self._beside is None else self._beside(hub.store)
-            app = LocalHubApp(hub, self._log, self._fail, beside)
+            app = LocalHubApp(hub, self._log, self._fail, beside, self._limit)
         except (OSError, ValueError, HubError) as error:
             raise ConfigError(f"The local Hub cannot be started in {self.root}: {error}") from error
         self.tokens = dict(hub.store.users)

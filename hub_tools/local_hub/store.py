@@ -2,6 +2,7 @@
 
     users.json                      user name -> token
     organisations.json              organisation -> user name -> role
+    moved.json                      type -> earlier name -> name
     objects/ab/abcdef…              contents of files, named by their SHA-256
     xorbs/…                         what Xet clients have sent, see `xet`
     repos/datasets/user/name/
@@ -254,14 +255,28 @@ class Store:
             shutil.rmtree(gone, ignore_errors=True)
 
     def move(self, repository: Repository, to: str) -> None:
-        target = self.folder(repository.repo_type, to)
+        target, kind = self.folder(repository.repo_type, to), repository.repo_type
         with self.lock, repository.lock:
             if self.find(repository.repo_type, to) is not None:
                 raise HubError(409, "This name is taken")
             target.parent.mkdir(parents=True, exist_ok=True)
             repository.folder.rename(target)
             sync_folder(target.parent)
-            self._repositories.pop((repository.repo_type, repository.repo_id), None)
+            self._repositories.pop((kind, repository.repo_id), None)
+            known = self._moved()
+            known.get(kind, {}).pop(to, None)
+            write_json(self.root / "moved.json", {**known, kind: {**known.get(kind, {}), repository.repo_id: to}})
+
+    def _moved(self) -> dict[str, dict[str, str]]:
+        path = self.root / "moved.json"
+        return dict(read_json(path)) if path.is_file() else {}
+
+    def moved_to(self, repo_type: str, repo_id: str) -> str | None:
+        """The name that a repository has now which had this one; None where none had."""
+        moved, name = self._moved().get(repo_type, {}), repo_id
+        for _ in moved:
+            name = moved.get(name, name)
+        return name if name != repo_id and self.find(repo_type, name) is not None else None
 
     def repositories(self, repo_type: str) -> Iterator[Repository]:
         for settings in sorted((self.root / "repos" / repo_type).glob("*/*/repo.json")):

@@ -65,17 +65,6 @@ def delete_repository(call: Call) -> Response:
     return answer({})
 
 
-def move_repository(call: Call) -> Response:
-    values = call.json()
-    repository = call.repository(f"{text_of(values, 'type', 'model')}s", text_of(values, "fromRepo"))
-    call.writable(repository)
-    target = text_of(values, "toRepo")
-    if not call.may_write_for(target.split("/")[0]):
-        raise HubError(403, "You don't have the rights to move a repository there.")
-    call.hub.store.move(repository, target)
-    return answer({})
-
-
 def change_settings(call: Call, repository: Repository) -> Response:
     call.writable(repository)
     values = call.json()

@@ -162,8 +162,136 @@ def a_deleted_repository_is_gone(repo: Repo) -> None:
 def a_moved_repository_keeps_its_history(repo: Repo) -> None:
     sha = repo.put("a", b"1").oid
     repo.api.move_repo(repo.id, f"{repo.id}-moved", repo_type="dataset")
-    assert not repo.api.repo_exists(**repo.here)
     assert repo.api.dataset_info(f"{repo.id}-moved").sha == sha
+
+
+@check
+def who_asks_for_the_old_name_of_a_repository_is_sent_on(repo: Repo) -> None:
+    sha = repo.put("a", b"1").oid
+    repo.api.move_repo(repo.id, f"{repo.id}-2", repo_type="dataset")
+    repo.api.move_repo(f"{repo.id}-2", f"{repo.id}-3", repo_type="dataset")
+    assert (repo.api.dataset_info(repo.id).id, repo.sha()) == (f"{repo.id}-3", sha)
+    assert repo.get("a", force_download=True) == b"1"
+    assert repo.put("b", b"2").oid == repo.api.dataset_info(f"{repo.id}-3").sha
+    assert not repo.nobody.repo_exists("user/never-made", repo_type="dataset")
+    repo.api.create_repo(**repo.here)
+    assert repo.api.dataset_info(repo.id).id == repo.id
+
+
+@check
+def a_repository_without_a_user_is_said_to_be_missing(repo: Repo) -> None:
+    """The Hub has some of those; here there is none."""
+    for kind in ("model", "dataset", "space"):
+        assert repo.api.repo_exists("gpt2", repo_type=kind) is False
+        assert repo.api.file_exists("gpt2", "config.json", repo_type=kind) is False
+    raises(RepositoryNotFoundError, lambda: repo.api.model_info("gpt2"), 404)
+    raises(RepositoryNotFoundError, lambda: repo.nobody.dataset_info("squad", revision="main"), 401)
+    raises(RepositoryNotFoundError, lambda: hf_hub_download("gpt2", "config.json"))
+
+
+@check
+def lists_are_filtered_and_sorted(repo: Repo) -> None:
+    name = repo.id.removeprefix("user/")
+    card = "---\ntags: [{0}, both]\nlicense: mit\nlanguage: en\n---\n"
+    for number in (1, 2):
+        made = f"{repo.id}-{number}"
+        repo.api.create_repo(made, repo_type="dataset")
+        content = card.format(f"tag-{number}").encode()
+        repo.api.upload_file(path_or_fileobj=content, path_in_repo="README.md", repo_id=made, repo_type="dataset")
+    repo.api.update_repo_settings(f"{repo.id}-2", repo_type="dataset", gated="auto")
+
+    def listed(**options: Any) -> list[str]:
+        return [found.id.removeprefix(repo.id) for found in repo.api.list_datasets(search=name, **options)]
+
+    assert sorted(listed(filter="both")) == ["-1", "-2"]
+    assert listed(filter=["both", "tag-2"]) == ["-2"]
+    assert sorted(listed(filter="license:mit", language="en")) == ["-1", "-2"]
+    assert listed(filter="never") == []
+    assert listed(gated=True) == ["-2"]
+    assert listed(sort="created_at") == ["-2", "-1", ""]
+    assert listed(sort="created_at", limit=1) == ["-2"]
+
+
+@check
+def a_repository_is_duplicated(repo: Repo) -> None:
+    repo.put("big.bin", noise(20_000))
+    repo.put("a.txt", b"a")
+    url = repo.api.duplicate_repo(repo.id, f"{repo.id}-copy", repo_type="dataset")
+    assert url.repo_id == f"{repo.id}-copy"
+    copy = {"repo_id": f"{repo.id}-copy", "repo_type": "dataset"}
+    assert sorted(repo.api.list_repo_files(**copy)) == [".gitattributes", "a.txt", "big.bin"]
+    assert Path(hf_hub_download(filename="big.bin", **copy)).read_bytes() == noise(20_000)
+    raises(HfHubHTTPError, lambda: repo.api.duplicate_repo(repo.id, f"{repo.id}-copy", repo_type="dataset"), 409)
+    raises(HfHubHTTPError, lambda: repo.other.duplicate_repo(repo.id, "user/theirs", repo_type="dataset"), 403)
+
+
+@check
+def a_history_is_squashed(repo: Repo) -> None:
+    for number in range(3):
+        repo.put(f"{number}.txt", b"x")
+    repo.api.super_squash_history(**repo.here, commit_message="All in one")
+    assert [commit.title for commit in repo.api.list_repo_commits(**repo.here)] == ["All in one"]
+    assert repo.files() == ["0.txt", "1.txt", "2.txt"]
+    raises(HfHubHTTPError, lambda: repo.other.super_squash_history(**repo.here), 403)
+
+
+@check
+def what_gitignore_names_is_left_out(repo: Repo) -> None:
+    repo.put(".gitignore", b"*.log\n!kept.log\n")
+    repo.commit(*(CommitOperationAdd(name, b"x") for name in ("a.log", "kept.log", "b.txt")))
+    assert repo.files() == [".gitignore", "b.txt", "kept.log"]
+    rule = CommitOperationAdd(".gitignore", b"b*\n")  # what is sent along goes before what is there
+    repo.commit(rule, CommitOperationAdd("c.log", b"x"), CommitOperationAdd("bb.txt", b"x"))
+    assert repo.files() == [".gitignore", "b.txt", "c.log", "kept.log"]
+
+
+@check
+def a_request_has_an_id(repo: Repo) -> None:
+    error = raises(RepositoryNotFoundError, lambda: repo.api.dataset_info("user/never-made"))
+    assert error.request_id
+    assert error.request_id in str(error)
+
+
+@check
+def access_to_a_gated_repository_is_checked(repo: Repo) -> None:
+    repo.other.auth_check(**repo.here)
+    raises(HfHubHTTPError, lambda: repo.other.auth_check(**repo.here, write=True), 403)
+    repo.api.update_repo_settings(**repo.here, gated="manual")
+    raises(GatedRepoError, lambda: repo.other.auth_check(**repo.here), 403)
+    raises(GatedRepoError, lambda: repo.nobody.auth_check(**repo.here), 401)
+    repo.api.auth_check(**repo.here, write=True)
+    raises(RepositoryNotFoundError, lambda: repo.api.auth_check("user/never-made", repo_type="dataset"))
+
+
+@check
+def a_comment_is_edited_and_hidden(repo: Repo) -> None:
+    number = repo.api.create_discussion(title="A question", **repo.here).num
+    here = {"discussion_num": number, **repo.here}
+    comment = repo.api.comment_discussion(comment="frist", **here)
+    edited = repo.api.edit_discussion_comment(comment_id=comment.id, new_content="first", **here)
+    assert (edited.content, edited.edited, edited.number_of_edits) == ("first", True, 1)
+    raises(
+        HfHubHTTPError,
+        lambda: repo.other.edit_discussion_comment(comment_id=comment.id, new_content="theirs", **here),
+        403,
+    )
+    raises(HfHubHTTPError, lambda: repo.api.edit_discussion_comment(comment_id="0" * 24, new_content="x", **here), 404)
+    hidden = repo.api.hide_discussion_comment(comment_id=comment.id, **here)
+    assert hidden.hidden is True
+    assert "first" not in str(repo.api.get_discussion_details(**here).events[-1])
+
+
+@check
+def a_draft_is_an_open_pull_request(repo: Repo) -> None:
+    drafted = repo.api.create_pull_request(title="Not yet", **repo.here)
+    assert drafted.status == "draft"
+
+    def with_status(status: Any) -> list[int]:
+        return [found.num for found in repo.api.get_repo_discussions(**repo.here, discussion_status=status)]
+
+    assert (with_status("open"), with_status("closed")) == ([drafted.num], [])
+    repo.api.change_discussion_status(discussion_num=drafted.num, new_status="open", **repo.here)
+    assert repo.api.get_discussion_details(discussion_num=drafted.num, **repo.here).status == "open"
 
 
 @check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import http.client
 import json
 import random
@@ -17,6 +18,9 @@ from typing import Any
 
 import lz4.frame
 import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import RateLimitInfo, parse_ratelimit_headers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +29,7 @@ from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.local_hub import LocalHub
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import check_path
+from hf_relabel.hub_tools.local_hub.rate_limit import RateLimit
 from hf_relabel.hub_tools.local_hub.store import NAME, Store
 from hf_relabel.hub_tools.local_hub.xet import XetFile, Xorbs, files_of_shard, hash_text
 from tests.hub_tools.releases.test_push_killed import serving
@@ -345,3 +350,48 @@ def test_clients_that_create_a_repository_at_once_all_learn_where_it_is(web: Web
 
     with ThreadPoolExecutor(16) as pool:
         assert len(set(pool.map(create, range(16)))) == 1
+
+
+def client_of(url: str, token: str | None) -> HfApi:
+    return HfApi(endpoint=url, token=token)
+
+
+def test_requests_are_limited_for_each_user_and_the_answers_tell(tmp_path: Path) -> None:
+    now = [0.0]
+    limit = RateLimit(3, 300, clock=lambda: now[0])
+    with LocalHub(tmp_path / "hub", users={"alice": "hf_a", "bob": "hf_b"}, limit=limit) as hub:
+        alice, bob = client_of(hub.url, "hf_a"), client_of(hub.url, "hf_b")
+        for _ in range(3):
+            alice.whoami()
+        now[0] = 100.5
+        with pytest.raises(HfHubHTTPError) as raised:
+            alice.whoami()
+        told = parse_ratelimit_headers(raised.value.response.headers)
+        assert told == RateLimitInfo("api", remaining=0, reset_in_seconds=200, limit=3, window_seconds=300)
+        assert bob.whoami()["name"] == "bob"
+        now[0] = 300.0
+        assert alice.whoami()["name"] == "alice"
+
+
+def test_large_files_come_from_another_origin(tmp_path: Path) -> None:
+    """The client follows without its token, which the other origin refuses."""
+    content = random.Random(1).randbytes(50_000)
+    with LocalHub(tmp_path / "hub", users={"user": "hf_u"}, cdn=True) as hub:
+        web = Web(hub.url, "hf_u")
+        assert web.ask("POST", "/api/repos/create", {"name": "set", "type": "dataset"})[0] == 200
+        oid = hashlib.sha256(content).hexdigest()
+        batch = {"operation": "upload", "objects": [{"oid": oid, "size": len(content)}]}
+        asked = json.loads(web.ask("POST", f"/datasets/{REPO}.git/info/lfs/objects/batch", batch)[2])
+        place = asked["objects"][0]["actions"]["upload"]["href"].removeprefix(hub.url)
+        assert web.ask("PUT", place, content)[0] == 200
+        assert web.commit({"key": "lfsFile", "value": {"path": "a.bin", "algo": "sha256", "oid": oid}})[0] == 200
+        status, headers, _ = web.ask("GET", f"/datasets/{REPO}/resolve/main/a.bin")
+        assert (status, headers["x-linked-size"]) == (302, "50000")
+        there = headers["location"].removeprefix(hub.url.replace("127.0.0.1", "localhost"))
+        assert there.startswith(f"/lfs/{oid}?signed=")
+        assert web.ask("GET", there)[0] == 400  # with a token
+        nobody = Web(hub.url, None)
+        assert nobody.ask("GET", there, Range="bytes=10-19")[2] == content[10:20]
+        assert nobody.ask("GET", there[:-1] + "x")[0] == 401
+        path = client_of(hub.url, "hf_u").hf_hub_download(REPO, "a.bin", repo_type="dataset", local_dir=tmp_path / "d")
+        assert Path(path).read_bytes() == content
