@@ -47,19 +47,41 @@ def command() -> None:
     help="File that gets a JSON line per request: method, path,"
     " status, bytes received, and of uploads whether the content was new.",
 )
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Requests that each user may make in 5 minutes, after which the answer is 429. A free account may 1000.",
+)
 @json_option
 def serve(
-    root: Path, port: int, users: tuple[str, ...], members: tuple[str, ...], log: Path | None, as_json: bool
+    root: Path,
+    port: int,
+    users: tuple[str, ...],
+    members: tuple[str, ...],
+    log: Path | None,
+    limit: int | None,
+    as_json: bool,
 ) -> None:
     """Serve a Hub from the folder ROOT until Ctrl-C: repositories, large files, branches, tags, pull requests.
 
     It is for development and tests, speaks to this machine only (127.0.0.1), and is no place to keep data.
+
+    Served: repositories made, moved (who asks for the old name is sent on), duplicated, deleted, private and gated,
+    their settings and lists with filters; files, commits, .gitignore, uploads by LFS and Xet, ranges; branches, tags,
+    histories and squashing; discussions, pull requests and drafts; variables and secrets of Spaces; rate limits.
+
+    Not served: downloads by Xet (files come by plain HTTP) and its hashes, buckets, copies between repositories,
+    collections, likes, downloads and trending, papers, webhooks, access requests, Jobs and Inference, search by
+    anything but author, words of the name, tags and gating, git itself, and repositories without a user or an
+    organisation (`gpt2`).
     """
     command_needs("hub")
     from hf_relabel.hub_tools.local_hub import LocalHub
+    from hf_relabel.hub_tools.local_hub.rate_limit import RateLimit
 
     tokens = {name: f"hf_local_{secrets.token_hex(12)}" for name in users}
-    hub = LocalHub(root, port=port, users=tokens, log=log, organisations=_organisations(members))
+    limited = None if limit is None else RateLimit(limit)
+    hub = LocalHub(root, port=port, users=tokens, log=log, organisations=_organisations(members), limit=limited)
     hub.serve(lambda started: _show(started, as_json))
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from huggingface_hub.utils import RateLimitInfo
+    from huggingface_hub.utils._http import RateLimitInfo
 
 TOO_MANY = 429
 _ROUNDING = 1
@@ -36,10 +36,10 @@ class Refusal:
     @classmethod
     def of(cls, error: BaseException | None) -> Refusal | None:
         """The answer that an error of the client tells of, itself or by its cause; None where none came."""
-        from huggingface_hub.utils import parse_ratelimit_headers
+        from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]  # of its `__all__`
 
         for cause in _causes(error):
-            response = getattr(cause, "response", None)
+            response: Any = getattr(cause, "response", None)
             if getattr(response, "status_code", None) is not None:
                 headers = dict(getattr(response, "headers", None) or {})
                 # They come with every answer: only used up they are the reason.

@@ -225,16 +225,18 @@ class Pusher:
         proposal = open_proposal(self.api, self.repo_id, self.repo_type, self.record, main)
         if proposal is None:
             done = self._commit(operations(planned), planned, main.sha, create_pr=True)
-            return done and self._report(planned, done.oid, changed=True, pull_request=done.pr_url)
-        self.head, self.tag = proposal.on(main), planned.version
-        try:
-            planned = plan()
-        finally:
-            there, self.head, self.tag = self.head, main, self.options.tag
-        if all(file.action == "keep" for file in planned.files):
-            return self._report(planned, there.sha, changed=False, pull_request=proposal.url)
-        done = self._commit(operations(planned), planned, there.sha, revision=proposal.ref)
-        return done and self._report(planned, done.oid, changed=True, pull_request=proposal.url)
+            url = None if done is None else done.pr_url
+        else:
+            self.head, self.tag = proposal.on(main), planned.version
+            try:
+                planned = plan()
+            finally:
+                there, self.head, self.tag = self.head, main, self.options.tag
+            url = proposal.url
+            if all(file.action == "keep" for file in planned.files):
+                return self._report(planned, there.sha, changed=False, pull_request=url)
+            done = self._commit(operations(planned), planned, there.sha, revision=proposal.ref)
+        return None if done is None else self._report(planned, done.oid, changed=True, pull_request=url)
 
     def _commit(self, operations: list[Any], plan: AnyPlan, parent: str | None, **place: Any) -> CommitInfo | None:
         """Send what waits still, and commit.

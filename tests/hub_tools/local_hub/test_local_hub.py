@@ -20,7 +20,7 @@ import lz4.frame
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import RateLimitInfo, parse_ratelimit_headers
+from huggingface_hub.utils._http import RateLimitInfo, parse_ratelimit_headers
 from hypothesis import given
 from hypothesis import strategies as st
 
