@@ -216,18 +216,6 @@ def test_ctrl_c_is_heeded_while_a_resumed_run_skips_what_is_known(tmp_path: Path
     assert len(endpoint.asked) == 500
 
 
-def test_a_deadline_is_heeded_while_a_resumed_run_skips_what_is_known(tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", many(500))
-    stage, _ = stage_of()
-    journal = tmp_path / "journal.sqlite"
-    judge(source, [stage], journal)
-    seen: list[int] = []
-    hurried = replace(stage, limits=replace(FAST, deadline=0.0))
-    with pytest.raises(JudgingStopped, match="deadline of 0 s"):
-        judge(source, [hurried], journal, progress=lambda report: seen.append(report.rows))
-    assert max(seen, default=0) <= 3 * 32
-
-
 class Computing:
     """A judge that computes, slowly."""
 
