@@ -121,7 +121,7 @@ def test_what_was_not_judged_is_told_before_it_is_released(tmp_path: Path, caplo
     )
     journal = tmp_path / "journal.sqlite"
     judge(rows, TruthJudge(str(tmp_path / "truth.jsonl")), journal, progress=False)
-    build_configs(rows, journal, str(tmp_path / "partly"), progress=False)
+    build_configs(rows, journal, str(tmp_path / "partly"), min_judged=0.5, progress=False)
     caplog.clear()
     assert push(tmp_path / "partly", "alice/never", license="cc0-1.0", dry_run=True).dry_run
     (told,) = caplog.messages
