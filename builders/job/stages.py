@@ -23,7 +23,7 @@ class EndpointSettings(Settings):
     url: str
     """Of the server, or `local:FILE.gguf`, or a model's id for inference providers."""
     dialect: str = "auto"
-    """How to talk to it: auto, tgi, openai, rerank, inference-providers, text-generation, local."""
+    """How to talk to it: auto, tgi, openai, rerank, decisions, inference-providers, text-generation, local."""
     model: str | None = None
     """The model to ask for, where a server has several."""
     chat_template: str = "auto"

@@ -113,7 +113,7 @@ _STAGE_OPTIONS = [
         default="auto",
         show_default=True,
         shell_complete=one_of(dialects),
-        help="How to talk to it: auto, tgi, openai, rerank, …",
+        help="How to talk to it: auto, tgi, openai, rerank, decisions, …",
     ),
     click.option("--token-env", metavar="NAME", help="Environment variable that holds the token for --endpoint."),
     click.option(

@@ -111,6 +111,21 @@ def _inference_providers(options: EndpointOptions) -> Endpoint:
     )
 
 
+def _decisions(options: EndpointOptions) -> Endpoint:
+    from hf_relabel.hub_tools.endpoints.dialects.decisions import DecisionsEndpoint
+
+    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
+    _refuse(options, "decisions", **unused, provider=options.provider is not None)
+    return DecisionsEndpoint(
+        options.location,
+        model=options.model,
+        token=options.token,
+        timeout=options.timeout,
+        connections=options.connections,
+        proxy=options.proxy,
+    )
+
+
 def _rerank(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.rerank import RerankEndpoint
 
@@ -158,6 +173,7 @@ DIALECTS: dict[str, Callable[[EndpointOptions], Endpoint]] = {
     "text-generation": _text_generation,
     "local": _local,
     "rerank": _rerank,
+    "decisions": _decisions,
     "run-batch": _run_batch,
 }
 """How to make an endpoint of each dialect. Others may add theirs."""
@@ -245,6 +261,8 @@ def _implied_dialect(options: EndpointOptions) -> str | None:
     path = safe_url(options.location)
     if options.provider is not None:
         return "inference-providers"
+    if re.search(r"/v1/(decisions|systemone)$", path):
+        return "decisions"
     if options.flavor != "auto" or re.search(r"/v\d+\w*$|/chat/completions$", path) or is_azure(path):
         return "openai"
     if options.chat_template != "auto" or path.endswith("/generate"):

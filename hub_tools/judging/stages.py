@@ -125,6 +125,10 @@ def _check_reranks(stage: str, judge_: Judge, endpoint: Endpoint) -> None:
         raise ConfigError(
             f"Stage {stage!r}: the {judge_.kind} judge asks a reranker. Give {endpoint.name} the dialect rerank."
         )
+    if getattr(endpoint, "decides", False) and judge_.kind != "pointwise":
+        raise ConfigError(
+            f"Stage {stage!r}: {endpoint.name} gives decisions and no text: only the pointwise judge asks so."
+        )
     if is_one and not wants:
         raise ConfigError(f"Stage {stage!r}: {endpoint.name} is a reranker, which the {judge_.kind} judge cannot ask.")
 

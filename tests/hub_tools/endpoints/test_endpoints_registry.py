@@ -100,12 +100,12 @@ def test_urls_are_good_with_and_without_the_version(url: str, root: str, prefix:
 
 def test_the_dialects_are_known_by_name() -> None:
     chat = ["tgi", "openai", "inference-providers", "text-generation", "local"]
-    assert list(DIALECTS) == [*chat, "rerank", "run-batch"]
+    assert list(DIALECTS) == [*chat, "rerank", "decisions", "run-batch"]
 
 
 def test_a_dialect_that_somebody_added_is_among_those_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DIALECTS, "triton", DIALECTS["tgi"])
-    with pytest.raises(ConfigError, match=r"Did you mean .triton.\? Choose from: .*, rerank, run-batch, triton\.$"):
+    with pytest.raises(ConfigError, match=r"Did you mean 'triton'\? Choose from: .*, run-batch, triton\.$"):
         make_endpoint(URL, dialect="tritn")
 
 
