@@ -86,6 +86,7 @@ class JobPlan(Shown):
         batch_cost: with `batch` instead of `judge`, at services that charge half for it; None where none of it is paid
             for by tokens.
         unreached: servers that could not be reached, each with the reason: their tokens are counted without them.
+        fitted: judges whose prompts are split or cut to fit what their servers take, in a sentence each.
     """
 
     rows: int
@@ -100,6 +101,7 @@ class JobPlan(Shown):
     cost_range: Range | None = None
     batch_cost: float | None = None
     unreached: tuple[str, ...] = ()
+    fitted: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         """The sums, and a line for each judge."""

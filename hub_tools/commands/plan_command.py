@@ -211,6 +211,8 @@ def _print(plan: JobPlan, within: float | None) -> None:
     for stage in plan.stages:
         for name, basis in stage.basis.items():
             click.echo(fitted(f"{stage.name}: {name.replace('_', ' ')}: {basis}"))
+    for note in plan.fitted:
+        click.echo(fitted(note))
     for reason in plan.unreached:
         click.echo(fitted(f"Not reached: {reason.rstrip('.')}. This plan is made without that server."))
 

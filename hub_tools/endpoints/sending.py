@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judges.prompted.fitting_context import Room
 from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.hub_tools.endpoints.refusals import refused_parameters
 
@@ -99,11 +100,13 @@ class Sending:
         instead: by parameter; see `STEPS`.
         fixed: parameters that stay as they are, whatever the server says.
         peers: those of the other servers of the same judge, who are sent the same.
+        room: what the server takes of a prompt, as far as it has said.
     """
 
     instead: dict[str, str] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
     peers: list[Sending] = field(default_factory=list, repr=False)
+    room: Room = field(default_factory=Room)
 
     @property
     def constrains(self) -> bool:

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from hf_relabel.builders.cascade.verdicts import RunStage
-from hf_relabel.builders.endpoint import Endpoint
+from hf_relabel.builders.endpoint import Endpoint, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.prompted.fitting_context import Room, smallest
 from hf_relabel.hub_tools.endpoints.sending import Sending
 
 INSTEAD = "instead"
@@ -25,6 +26,19 @@ def sendings(endpoints: Sequence[Endpoint]) -> list[Sending]:
     """Those of the servers that can be sent something else."""
     found = (getattr(endpoint, "sending", None) for endpoint in endpoints)
     return [sending for sending in found if isinstance(sending, Sending)]
+
+
+def room_of(endpoints: Sequence[Endpoint]) -> Room:
+    """What all servers of a judge take, as far as they have said."""
+    return smallest(sending.room for sending in sendings(endpoints))
+
+
+async def info_of(endpoint: Endpoint) -> EndpointInfo:
+    """What a server says of itself; what it takes is remembered. Raises EndpointError."""
+    info = await endpoint.info()
+    for sending in sendings([endpoint]):
+        sending.room = Room.of(info)
+    return info
 
 
 def request_settings(endpoints: Sequence[Endpoint]) -> dict[str, Any]:

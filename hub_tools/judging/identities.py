@@ -19,7 +19,7 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
-from hf_relabel.hub_tools.judging.adapting import INSTEAD, request_settings, resumed
+from hf_relabel.hub_tools.judging.adapting import INSTEAD, info_of, request_settings, resumed
 from hf_relabel.hub_tools.judging.stages import (
     Member,
     Stage,
@@ -137,7 +137,7 @@ async def _when_ready(endpoint: Endpoint, limits: Limits) -> EndpointInfo:
     began, is_told = loop.time(), False
     while True:
         try:
-            return await endpoint.info()
+            return await info_of(endpoint)
         except EndpointError as error:
             wait = max(READY_SECONDS, error.retry_after or 0.0)
             if not error.overloaded or loop.time() + wait - began > patience:

@@ -35,7 +35,7 @@ from hf_relabel.builders.sources.pieces import (
     plain_sources,
     row_line,
 )
-from hf_relabel.hub_tools.judging.adapting import with_instead, with_judge
+from hf_relabel.hub_tools.judging.adapting import room_of, with_instead, with_judge
 from hf_relabel.hub_tools.judging.assemble import stages_of
 from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.on_ray_actor import (
@@ -243,6 +243,7 @@ class _Run:
             SharedFolder.mark(self.folder),
             actor,
             self.retry_failed,
+            tuple(tuple(room_of(member.endpoints) for member in stage.members) for stage in self.stages),
         )
         computes = any(is_batch(member.judge) for stage in self.stages for member in stage.members)
         left: list[Shard] = []

@@ -13,6 +13,7 @@ from hf_relabel.builders.cascade.verdicts import RunStage
 from hf_relabel.builders.errors import JournalError, JudgingStopped
 from hf_relabel.builders.journal.merging import PartJournal
 from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.prompted.fitting_context import Room
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources import Source
@@ -20,6 +21,7 @@ from hf_relabel.builders.sources.piece_surveys import PieceSurvey, row_hash, sur
 from hf_relabel.builders.sources.pieces import Piece, PieceRows
 from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget, Limits, Scheduler, Sends
+from hf_relabel.hub_tools.judging.adapting import sendings
 from hf_relabel.hub_tools.judging.on_ray_actor import StagesElsewhere, judge_name
 from hf_relabel.hub_tools.judging.run import judge_of_stage
 from hf_relabel.hub_tools.judging.stage_report import StageReport
@@ -106,6 +108,7 @@ class JudgeShards:
 
     Attributes:
         actor: a `SchedulerActor`.
+        rooms: what the servers of each judge of each stage take.
         whole: the journal that the shards' become part of, which is only read.
         folder: of the shards' journals.
     """
@@ -118,6 +121,7 @@ class JudgeShards:
     shared: SharedFolder
     actor: Any
     retry_failed: bool
+    rooms: tuple[tuple[Room, ...], ...] = ()
     stages: list[Stage] | None = None
 
     def __call__(self, shard: Shard) -> ShardReport:
@@ -126,6 +130,10 @@ class JudgeShards:
         if self.stages is None:
             self.shared.check()
             self.stages = self.elsewhere.make()
+            for stage, rooms in zip(self.stages, self.rooms, strict=True):
+                for member, room in zip(stage.members, rooms, strict=True):
+                    for sending in sendings(member.endpoints):
+                        sending.room = room
         try:
             reason, elapsed = ray.get(self.actor.standing.remote())
         except ray.exceptions.RayActorError:

@@ -11,7 +11,10 @@ from hf_relabel.builders.cascade.verdicts import JudgedRow, judged_rows, run_set
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.prompted.fitting_context import Fitted, fitted
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
+from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.planning.counting import (
     SAMPLED_PROMPTS,
     ProbedRow,
@@ -33,10 +36,11 @@ from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 from hf_relabel.hub_tools.endpoints.tokens import by_characters, characters, token_counter
+from hf_relabel.hub_tools.judging.adapting import info_of, room_of, sendings
 from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.run import judge_stages
 from hf_relabel.hub_tools.judging.stage_report import Progress
-from hf_relabel.hub_tools.judging.stages import Judges, Servers, Stage, as_stages, exempt_subsets
+from hf_relabel.hub_tools.judging.stages import Judges, Member, Servers, Stage, as_stages, exempt_subsets, is_batch
 
 FIRST_PROBED = 50
 """Rows of the first round of a probe that goes on until the cost is known."""
@@ -109,6 +113,7 @@ def plan(
     _check_stages(ready, price_hour, "price of an hour")
     if price_hour is not None and tokens_per_second is None:
         raise ConfigError("The price of an hour says nothing without the speed: give the tokens per second too.")
+    unreached = run_coroutine(_unreached(ready))
     to_plan = stages_to_plan(ready)
     survey = survey_source(opened, to_plan, keep=max(most, prompts), seed=seed, escalated=escalated)
 
@@ -118,8 +123,8 @@ def plan(
             sample = _some_of(opened, survey, probing, seed)
             with as_journal(journal) as kept, bars.judging(progress) as show:
                 probed = _probe(sample, ready, to_plan, kept, show)
-        unreached = {} if probed else run_coroutine(_unreached(ready))
-        tokens = run_coroutine(_count_tokens(survey, ready, to_plan, prompts, probed, unreached))
+        missing = {} if probed else unreached
+        tokens = run_coroutine(_count_tokens(survey, ready, to_plan, prompts, probed, missing))
         found = make_plan(
             survey,
             to_plan,
@@ -129,7 +134,7 @@ def plan(
             tokens_per_second=tokens_per_second,
             price_hour=price_hour,
         )
-        return replace(found, unreached=tuple(unreached.values()))
+        return replace(found, unreached=tuple(missing.values()), fitted=tuple(_fitted_notes(survey, to_plan)))
 
     if within is None:
         return planned(most)
@@ -170,7 +175,7 @@ def stages_to_plan(stages: Sequence[Stage]) -> list[StageToPlan]:
             planned.append(
                 StageToPlan(
                     name=f"{stage.name} #{number + 1}" if stage.others else stage.name,
-                    judge=None if isinstance(member.judge, SavedRepliesJudge) else member.judge,
+                    judge=_to_plan(member),
                     rule=stage.rule,
                     price_prompt=member.limits.price_prompt,
                     price_completion=member.limits.price_completion,
@@ -179,6 +184,30 @@ def stages_to_plan(stages: Sequence[Stage]) -> list[StageToPlan]:
                 )
             )
     return planned
+
+
+def _to_plan(member: Member) -> PromptJudge | BatchJudge | None:
+    """The judge, with prompts that its servers have room for."""
+    if isinstance(member.judge, SavedRepliesJudge):
+        return None
+    return member.judge if is_batch(member.judge) else fitted(member.judge, room_of(member.endpoints))
+
+
+def _fitted_notes(survey: Survey, to_plan: Sequence[StageToPlan]) -> Iterator[str]:
+    """For each judge whose prompts are split or cut to fit its servers, how many rows that is."""
+    exempt = exempt_of(stage.judge for stage in to_plan)
+    for stage in to_plan:
+        if not isinstance(stage.judge, Fitted):
+            continue
+        rows = [numbered.row for numbered in survey.sample]
+        asked = [(row, first_candidates_of(row, exempt)) for row in rows]
+        long = [stage.judge.is_changed(row, of, constrained=stage.constrained) for row, of in asked if of]
+        if any(long):
+            yield (
+                f"{stage.name}: its server takes {stage.judge.room.describe()}, prompt and reply together: the prompts"
+                f" of {sum(long):,} of {counted(len(rows), 'sampled row')} are split, or cut where one candidate is too"
+                " long."
+            )
 
 
 # Probing
@@ -242,13 +271,16 @@ async def _unreached(stages: Sequence[Stage]) -> dict[str, str]:
     servers = {endpoint.name: endpoint for stage in stages for member in stage.members for endpoint in member.endpoints}
     asked = {name: endpoint for name, endpoint in servers.items() if name.startswith(("http://", "https://"))}
     said = await asyncio.gather(*map(_why_unreached, asked.values()))
+    for endpoint in (endpoint for stage in stages for member in stage.members for endpoint in member.endpoints):
+        for sending in sendings([endpoint] if endpoint.name in asked else []):
+            sending.room = room_of([asked[endpoint.name]])
     return {name: reason for name, reason in zip(asked, said, strict=True) if reason is not None}
 
 
 async def _why_unreached(endpoint: Endpoint) -> str | None:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await endpoint.info()
+            await info_of(endpoint)
     except TimeoutError:
         return f"{endpoint.name}: no answer within {ANSWER_SECONDS:g} s"
     except EndpointError as error:

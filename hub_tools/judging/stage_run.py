@@ -23,6 +23,7 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.prompted.base import PromptedJudge
+from hf_relabel.builders.judges.prompted.fitting_context import fitted
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
 from hf_relabel.builders.messages.counted import counted
@@ -34,7 +35,7 @@ from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget, Limits, 
 from hf_relabel.hub_tools.endpoints.sending import further
 from hf_relabel.hub_tools.endpoints.special_tokens import special_tokens
 from hf_relabel.hub_tools.hub.redaction import short
-from hf_relabel.hub_tools.judging.adapting import instead_of, with_instead, with_judge
+from hf_relabel.hub_tools.judging.adapting import instead_of, room_of, with_instead, with_judge
 from hf_relabel.hub_tools.judging.replies import ReplyReader, Waiting
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
 from hf_relabel.hub_tools.judging.stages import (
@@ -192,7 +193,7 @@ class StageRun:
             if isinstance(judge, SavedRepliesJudge) or is_batch(judge):
                 self._work_here(judge)
             else:
-                asked = self._warned(judge)
+                asked = fitted(self._warned(judge), room_of(self.member.endpoints))
                 run_coroutine(self._ask_servers(asked), on_interrupt=self._interrupt)
                 while self.changed:
                     self._begin_anew()

@@ -20,6 +20,7 @@ from typing import Any
 
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judges.prompted.fitting_context import Room
 from hf_relabel.hub_tools.endpoints.dialects.gguf import PREFIX, LocalModel
 from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint
 from hf_relabel.hub_tools.endpoints.once import Once
@@ -149,6 +150,7 @@ class LocalEndpoint:
         self._timeout = timeout
         self.extra_body, self.sending = dict(extra_body or {}), sending or Sending()
         self.constrains = self.sending.constrains
+        self.sending.room = Room(context=self._model.context)
         self._opened = Once(self._open)
         self._lease: tuple[_Key, _Running] | None = None
         self._served = ("", "")
