@@ -20,16 +20,17 @@ from hf_relabel.builders.rows import Passage, Row
 
 # With a sign only where it is no hyphen: -5 is not 5, but covid-19 is covid 19.
 _NUMBER = re.compile(r"(?:(?<!\w)[-−+])?\d+(?:[.,]\d+)*")
-# Two texts whose first letters differ are not equal. Normalising only the first of them is what keeps this fast.
-_HEAD_READ, _HEAD_KEPT = 96, 24
+# Two texts that begin differently are not equal. Looking at their beginnings alone is what keeps this fast.
+_HEAD_READ = 96
 
 
 def free_findings(row: Row) -> dict[int, tuple[Outcome, str]]:
     """The negatives of a row that need no judge, by 0-based position, each with its outcome and the reason in a word.
 
     - `empty`: neither title nor text. Outcome `EMPTY`.
-    - `same-docid`, `same-text`: the words of a positive in their order, but for case, punctuation and the white space
-      between them. Outcome `DUPLICATE`.
+    - `same-docid`, `same-text`: the words of a positive in their order, but for the white space between them and
+      whether an accent is a character of its own (NFC). Outcome `DUPLICATE`. Case, punctuation and other forms of
+      Unicode are left to the judges, since they can mean something: 5 and 5 %, us and US, 10² and 102.
 
     A docid on both sides with different texts is not a finding about the negative, since one of the two is wrong and
     nobody knows which: see `ids_with_two_texts`.
@@ -115,26 +116,19 @@ class _Text:
     passage: Passage
 
     @_Lazy
-    def title(self) -> str:
-        return normalised(self.passage.title)
-
-    @_Lazy
     def whole(self) -> str:
         return f"{self.passage.title} {self.passage.text}" if self.passage.title else self.passage.text
 
     @_Lazy
-    def first(self) -> str:
-        """The first character of `text`, "" where that takes more than a look."""
-        two = self.passage.text[:2]
-        return two[0].lower() if two.isascii() and two[:1].isalnum() else ""
-
-    @_Lazy
     def head(self) -> str:
-        return normalised(self.passage.text[:_HEAD_READ])[:_HEAD_KEPT]
+        """Where `words` begin, "" where that takes more than a look."""
+        start = self.whole[:_HEAD_READ]
+        # What follows the last character may belong to it: an accent.
+        return " ".join(start[:-1].split()) if start.isascii() else ""
 
     @_Lazy
-    def text(self) -> str:
-        return normalised(self.passage.text)
+    def words(self) -> str:
+        return " ".join(unicodedata.normalize("NFC", self.whole).split())
 
 
 def _compare(negative: _Text, positives: list[_Text]) -> tuple[Outcome, str] | None:
@@ -148,33 +142,9 @@ def _compare(negative: _Text, positives: list[_Text]) -> tuple[Outcome, str] | N
 def _same(one: _Text, other: _Text) -> bool:
     if one.passage.text == other.passage.text and one.passage.title == other.passage.title:
         return True
-    if bool(one.passage.title) == bool(other.passage.title):
-        if one.first != other.first and one.first and other.first:
-            return False
-        heads_differ = one.head != other.head and min(len(one.head), len(other.head)) == _HEAD_KEPT
-        if heads_differ or one.title != other.title or one.text != other.text or not (one.title or one.text):
-            return False
-        return _same_words(one.whole, other.whole)
-    return _same_but_for_title(one, other)
-
-
-def _same_but_for_title(one: _Text, other: _Text) -> bool:
-    """Copies of a passage often lack its title, or hold it as the first words of the text."""
-    titled, bare = (one, other) if one.passage.title else (other, one)
-    if not bare.text:
+    if not (one.head.startswith(other.head) or other.head.startswith(one.head)):
         return False
-    if titled.text == bare.text:
-        return _same_words(titled.passage.text, bare.passage.text)
-    return titled.title + titled.text == bare.text and _same_words(titled.whole, bare.whole)
-
-
-def _same_words(one: str, other: str) -> bool:
-    """Of two texts with the same letters: "now here" is not "nowhere", and 1.5 is not 15."""
-    return numbers(one) == numbers(other) and _words(one) == _words(other)
-
-
-def _words(text: str) -> list[str]:
-    return unicodedata.normalize("NFKC", text).casefold().translate(_between_words()).split()
+    return one.words == other.words
 
 
 @cache
@@ -187,12 +157,6 @@ def _dropped_characters() -> dict[int, None]:
     characters = (chr(code) for code in range(0x20000))
     dropped = ("Cc", "Cf", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Zl", "Zp", "Zs")
     return {ord(character): None for character in characters if unicodedata.category(character) in dropped}
-
-
-@cache
-def _between_words() -> dict[int, str]:
-    """What `_dropped_characters` holds as white space, but for what is not seen, such as a soft hyphen."""
-    return {code: "" if unicodedata.category(chr(code)) == "Cf" else " " for code in _dropped_characters()}
 
 
 @cache

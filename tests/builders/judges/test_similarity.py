@@ -156,6 +156,54 @@ def test_the_revision_of_a_local_model_is_a_digest_of_all_that_decides(tmp_path:
     assert revision() == told
 
 
+def test_the_version_of_an_adapter_is_its_base_s_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from peft import LoraConfig
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(SimilarityJudge, "_loaded", None)
+    base, adapter, cached = tmp_path / "base", tmp_path / "adapter", tmp_path / "cache" / "models--org--base"
+
+    def revision(name: str = str(adapter)) -> str | None:
+        return SimilarityJudge(name).model()[1]
+
+    def moved(commit: str, name: str = "org--base") -> None:
+        repository = tmp_path / "cache" / f"models--{name}"
+        for folder in ("refs", f"snapshots/{commit}"):
+            (repository / folder).mkdir(parents=True, exist_ok=True)
+        (repository / "snapshots" / commit / "config.json").write_text("{}")
+        (repository / "refs" / "main").write_text(commit)
+
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(b"weights")
+    plain = revision(str(base))
+    LoraConfig(base_model_name_or_path=str(base)).save_pretrained(str(adapter))
+    first = revision()
+    (base / "model.safetensors").write_bytes(b"others")
+    assert revision() != first
+    assert revision(str(base)) != plain
+    LoraConfig(base_model_name_or_path=str(adapter)).save_pretrained(str(base))
+    assert revision() == revision(), "a base that names its adapter as its own base"
+
+    LoraConfig(base_model_name_or_path="org/base").save_pretrained(str(adapter))
+    moved("a" * 40)
+    first = revision()
+    moved("b" * 40)
+    assert revision() != first
+    LoraConfig(base_model_name_or_path="org/base", revision="a" * 40).save_pretrained(str(adapter))
+    pinned = revision()
+    moved("c" * 40)
+    assert revision() == pinned
+    assert cached.is_dir()
+
+    moved("d" * 40, "org--adapter")
+    LoraConfig(base_model_name_or_path="org/base").save_pretrained(
+        str(tmp_path / "cache" / "models--org--adapter" / "snapshots" / ("d" * 40))
+    )
+    assert revision("org/adapter") == f"{'d' * 40}+{'c' * 40}"
+    moved("e" * 40)
+    assert revision("org/adapter") == f"{'d' * 40}+{'e' * 40}"
+
+
 @needs_shared_data
 def test_better_is_mostly_right_on_real_rows(judge: SimilarityJudge) -> None:
     """12 rows of banking77: measured on 300 rows, precision .90 and recall .17 at the default threshold."""

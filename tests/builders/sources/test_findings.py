@@ -35,7 +35,7 @@ def reason(positive: Passage | str, negative: Passage | str) -> str | None:
 
 
 def test_each_finding_has_its_outcome() -> None:
-    found = free_findings(row(LONG, "something else", LONG.upper(), Passage("p", "", LONG), " \n"))
+    found = free_findings(row(LONG, "something else", LONG.replace(" ", "\n "), Passage("p", "", LONG), " \n"))
     assert found == {
         1: (Outcome.DUPLICATE, "same-text"),
         2: (Outcome.DUPLICATE, "same-docid"),
@@ -46,13 +46,12 @@ def test_each_finding_has_its_outcome() -> None:
 @pytest.mark.parametrize(
     ("positive", "negative"),
     [
-        ("Paris is the capital.", "paris is  the Capital"),
-        ("Straße in Köln", "STRASSE IN KO\u0308LN"),
-        ("ﬁve “quoted” words", 'five "quoted" words'),
-        (Passage("p", "Paris", "The capital of France."), Passage("n", "", "The capital of France.")),
-        (Passage("p", "Paris", "The capital of France."), Passage("n", "", "Paris. The capital of France.")),
-        (Passage("p", "Paris", "The capital."), Passage("n", "PARIS", "The capital")),
-        ("Paris is the capital", ("?" * 200) + "Paris is the capital"),
+        ("Paris is the capital.", " Paris is\u00a0 the\n\tcapital. "),
+        ("Köln ist schön", "Ko\u0308ln ist scho\u0308n"),
+        (Passage("p", "Paris", "The capital of France."), Passage("n", "", "Paris\nThe capital of France.")),
+        (LONG, LONG.replace(" ", "  ")),
+        (("x" * 200) + "é", ("x" * 200) + "e\u0301"),
+        (("x" * 95) + "é", ("x" * 95) + "e\u0301"),
     ],
 )
 def test_the_same_text_however_it_is_written(positive: Passage | str, negative: Passage | str) -> None:
@@ -62,6 +61,14 @@ def test_the_same_text_however_it_is_written(positive: Passage | str, negative: 
 @pytest.mark.parametrize(
     ("positive", "negative"),
     [
+        ("5 of it", "5% of it"),
+        ("paid by us", "paid by US"),
+        ("return true", "return True"),
+        ("about 10² of them", "about 102 of them"),
+        ("Let's eat, grandma", "Let's eat grandma"),
+        ("He is ill?", "He is ill."),
+        ("می\u200cخواهم", "میخواهم"),
+        (Passage("p", "Myths", "It never rains."), Passage("n", "", "It never rains.")),
         ("It rose by 1.5 percent", "It rose by 15 percent"),
         ("It was -5 degrees", "It was 5 degrees"),
         ("a < b", "a > b"),
@@ -85,7 +92,7 @@ def test_texts_that_say_something_else_are_left_to_the_judges(positive: Passage 
 
 
 def test_one_id_for_two_texts_is_reported_but_settles_nothing() -> None:
-    twice = row(Passage("p", "", "one text"), Passage("p", "", "another text"), Passage("p", "", "One text!"))
+    twice = row(Passage("p", "", "one text"), Passage("p", "", "another text"), Passage("p", "", " one  text"))
     assert ids_with_two_texts(twice) == [0]
     assert free_findings(twice) == {1: (Outcome.DUPLICATE, "same-docid")}
 
@@ -125,17 +132,18 @@ def test_ascii_texts_are_normalised_like_all_others(text: str) -> None:
 
 
 WORDS = st.lists(
-    st.sampled_from(["now", "here", "nowhere", "no", "where", "É", "ﬁ", "<", "７"]), min_size=1, max_size=3
+    st.sampled_from(["now", "Now", "here", "nowhere", "no", "no,", "%", "é", "e\u0301", "ﬁ", "fi", "<", "７", "7"]),
+    min_size=1,
+    max_size=3,
 )
-BETWEEN = st.lists(st.sampled_from([" ", "\n", ", ", " – ", "/", "\u3000"]), min_size=4, max_size=4)
+BETWEEN = st.lists(st.sampled_from([" ", "\n", "\u3000", "  "]), min_size=4, max_size=4)
 
 
-@given(WORDS, WORDS, BETWEEN, BETWEEN, st.booleans())
+@given(WORDS, WORDS, BETWEEN, BETWEEN)
 def test_a_copy_has_the_same_words_in_the_same_order(
-    one: list[str], other: list[str], between: list[str], otherwise: list[str], is_loud: bool
+    one: list[str], other: list[str], between: list[str], otherwise: list[str]
 ) -> None:
+    positive = "".join(f"{word}{mark}" for mark, word in zip(between, one, strict=False))
     negative = "".join(f"{mark}{word}" for mark, word in zip(otherwise, other, strict=False))
-    found = reason("".join(f"{word}{mark}" for mark, word in zip(between, one, strict=False)), negative)
-    if is_loud:
-        found = reason(negative.upper(), "".join(f"{word}{mark}" for mark, word in zip(between, one, strict=False)))
-    assert (found == "same-text") == (one == other)
+    same = [word.replace("e\u0301", "é") for word in one] == [word.replace("e\u0301", "é") for word in other]
+    assert (reason(positive, negative) == "same-text") == same
