@@ -29,7 +29,7 @@ from hf_relabel.trainers.comparing.choosing import (
     p_text,
     rounded,
 )
-from hf_relabel.trainers.comparing.measurements import METRIC, SEEDS, Measurements, Progress, measure
+from hf_relabel.trainers.comparing.measurements import METRIC, SEEDS, Measurements, Measuring, Progress, measure
 from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import open_config
 from hf_relabel.trainers.evaluation.search import TOP_K
@@ -150,17 +150,7 @@ def compare(
     names = [BASELINE, *([SAFE] if SAFE in built else []), *arms] if arms is not None else [BASELINE, *built]
     made = [_arm(release, name, student, teacher) for name in dict.fromkeys(names)]
     with running(progress, "comparing") as tell:
-        measured = measure(
-            made,
-            sets,
-            seeds=seeds,
-            metric=metric,
-            folder=folder,
-            depth=depth,
-            device=device,
-            keep_models=keep_models,
-            progress=tell,
-        )
+        measured = measure(made, sets, Measuring(seeds, metric, folder, depth, device, keep_models, tell))
     report = report_on(measured, baseline=BASELINE)
     described = {"recipe": student.name, "model": _public_name(student.model), "steps": student.max_steps}
     return replace(report, student={name: value for name, value in described.items() if value is not None})

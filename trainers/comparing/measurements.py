@@ -32,6 +32,30 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
+class Measuring:
+    """How it is measured.
+
+    Attributes:
+        seeds: of the runs of each arm.
+        folder: where runs and their models are kept; None keeps nothing.
+        depth: documents of a ranking.
+        device: torch device; None for the library's choice.
+        keep_models: see `trials.Measure`.
+    """
+
+    seeds: Sequence[int] = SEEDS
+    metric: str = METRIC
+    folder: str | Path | None = None
+    depth: int = TOP_K
+    device: str | None = None
+    keep_models: bool = True
+    progress: Progress | None = None
+
+    def by(self, sets: Sequence[RetrievalSet]) -> Measure:
+        return Measure(tuple(sets), self.metric, self.depth, self.device, self.keep_models and self.folder is not None)
+
+
+@dataclass(frozen=True)
 class Measurements:
     """What every run measured.
 
@@ -54,35 +78,23 @@ class Measurements:
         return sum(float(arms[arm].mean()) for arms in self.values.values()) / len(self.values)
 
 
-def measure(
-    arms: Sequence[Arm],
-    sets: Sequence[RetrievalSet],
-    *,
-    seeds: Sequence[int] = SEEDS,
-    metric: str = METRIC,
-    folder: str | Path | None = None,
-    depth: int = TOP_K,
-    device: str | None = None,
-    keep_models: bool = True,
-    progress: Progress | None = None,
-) -> Measurements:
+def measure(arms: Sequence[Arm], sets: Sequence[RetrievalSet], how: Measuring | None = None) -> Measurements:
     """Train every arm with every seed, and measure it on every set, on the queries that no arm trains on.
 
     Args:
         arms: the first one has the queries of all others.
-        folder: where runs and their models are kept; None keeps nothing.
-        keep_models: see `trials.Measure`.
 
     Raises:
         ConfigError: no set, no seed, two arms or sets of one name, an arm that cannot be trained, or a set whose
             queries are trained on, or all but one.
     """
+    how = how or Measuring()
+    seeds, progress, by = how.seeds, how.progress, how.by(sets)
     _check(arms, sets, seeds)
-    by = Measure(tuple(sets), metric, depth, device, keep_models and folder is not None)
     lines: dict[str, dict[str, list[Sequence[float]]]] = {data.about.name: {} for data in sets}
     rows: dict[str, int] = {}
     shared: Shared = {}
-    with kept_in(folder) as runs, quiet_libraries():
+    with kept_in(how.folder) as runs, quiet_libraries():
         for place, (arm, seed) in enumerate((arm, seed) for arm in arms for seed in seeds):
             if progress is not None:
                 progress(f"{arm.name}, seed {seed}", place, len(arms) * len(seeds))
@@ -97,7 +109,7 @@ def measure(
                 lines[name].setdefault(arm.name, []).append(values)
     kept = tuple(without_queries(data, shared.get(data.about.name, ())) for data in sets)
     left_out = {name: len(keys) for name, keys in shared.items()}
-    return Measurements(metric, tuple(seeds), kept, _tables(sets, lines, shared), rows, left_out)
+    return Measurements(how.metric, tuple(seeds), kept, _tables(sets, lines, shared), rows, left_out)
 
 
 def _tables(

@@ -18,7 +18,7 @@ from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.calls.progress_bars import running
 from hf_relabel.trainers.comparing.choosing import interval_text, p_text, undecided
 from hf_relabel.trainers.comparing.compare import CompareReport, report_on
-from hf_relabel.trainers.comparing.measurements import METRIC, SEEDS, Progress, measure
+from hf_relabel.trainers.comparing.measurements import METRIC, SEEDS, Measuring, Progress, measure
 from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import TrainingData
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
@@ -137,15 +137,8 @@ def prune(
     if len(counts) < 2:
         raise ConfigError(f"{data.used.location} has one subset: there is nothing to leave out.")
     with running(progress, "pruning") as tell:
-        settings = {
-            "seeds": seeds,
-            "metric": metric,
-            "folder": folder,
-            "device": device,
-            "keep_models": keep_models,
-            "progress": tell,
-        }
-        return _pruned(data, sets, student, counts, settings)
+        how = Measuring(seeds, metric, folder, device=device, keep_models=keep_models, progress=tell)
+        return _pruned(data, sets, student, counts, how)
 
 
 def _pruned(
@@ -153,17 +146,16 @@ def _pruned(
     sets: Sequence[RetrievalSet],
     student: Recipe,
     counts: Mapping[str, int],
-    settings: Mapping[str, Any],
+    how: Measuring,
 ) -> PruneReport:
     """Measure all subsets and all without each, then those that are kept.
 
     Args:
         counts: rows of each subset.
-        settings: of `measure`.
     """
     arms = [Arm(EVERYTHING, data.used.config, student, lambda: data)]
     arms += [_without(data, student, (name,), f"without {name or '(none)'}") for name in sorted(counts)]
-    report = report_on(measure(arms, sets, **settings), baseline=EVERYTHING)
+    report = report_on(measure(arms, sets, how), baseline=EVERYTHING)
     pruned = []
     for name in sorted(counts):
         found = report.differences[f"without {name or '(none)'}"]
@@ -183,7 +175,7 @@ def _pruned(
     kept = tuple(sorted(each.subset for each in pruned if each.keep))
     with_kept = None
     if gone and kept:
-        last = measure([_without(data, student, gone, KEPT)], report.measurements.sets, **settings)
+        last = measure([_without(data, student, gone, KEPT)], report.measurements.sets, how)
         with_kept = last.mean(KEPT)
     return PruneReport(report.measurements.metric, tuple(pruned), kept, report.means[EVERYTHING], with_kept, report)
 

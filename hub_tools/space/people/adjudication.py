@@ -8,6 +8,7 @@ the config `human` of the data set in the background.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import threading
 import time
@@ -23,6 +24,7 @@ from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.audit.names import name_key
 from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.errors import ConfigError, RelabelError
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.allowed import local_person
 from hf_relabel.hub_tools.space.people.answers import ANSWER, UNDO, Answers, Event, EventLog, SyncState, events_in
@@ -38,6 +40,7 @@ from hf_relabel.hub_tools.space.people.questions import (
 )
 from hf_relabel.hub_tools.space.people.sending import DELAY, Sender
 
+_logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 60.0
 """How often other servers' answers are looked for on the Hub."""
 _LONG_SECONDS = 0.5
@@ -189,9 +192,11 @@ class Adjudication:
     def progress(self, person: str) -> Progress:
         """How far a person is. Everything is 0 until the sample is ready."""
         with self._change:
-            mine = [item for item in self._answers.of(person) if item in self._items]
+            all_of_them = self._answers.of(person)
+            mine = [item for item in all_of_them if item in self._items]
+            kept = len(all_of_them) - len(mine) if self._sample is not None else 0
             everybody = self._answers.answered(self._items)
-            return Progress(person, len(mine), len(self._items), everybody, bool(mine))
+            return Progress(person, len(mine), len(self._items), everybody, bool(mine), kept)
 
     def agreement(self, *, newest: bool = False) -> Agreement:
         """How people and judges agree by now. May be asked for often: it is kept until the next answer.
@@ -413,7 +418,17 @@ def audit_of(location: str | Path, *, token: str | bool | None = None) -> tuple[
     found = Answers()
     for event in events:
         found.add(event)
-    return sample, found.to_audit({item.id for item in sample.items})
+    items = {item.id for item in sample.items}
+    if kept := found.elsewhere(items):
+        _logger.warning(
+            "%s: %s to candidates that the sample of size %d and seed %d does not draw. They are kept, and left out"
+            " here.",
+            browser.repo_id,
+            counted(kept, "answer is", "answers are"),
+            size,
+            seed,
+        )
+    return sample, found.to_audit(items)
 
 
 def folder_of(browser: Browser) -> str:

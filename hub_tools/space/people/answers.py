@@ -184,6 +184,10 @@ class Answers:
         """How many of these items have an answer of anybody."""
         return len({item for person in self._people for item in self.of(person) if item in items})
 
+    def elsewhere(self, items: Collection[str]) -> int:
+        """How many answers stand to other items than these: those of a sample that was drawn before."""
+        return sum(item not in items for person in self._people for item in self.of(person))
+
     def to_audit(self, items: Collection[str]) -> list[Answer]:
         """All answers that stand to these items, as audits take them."""
         return [

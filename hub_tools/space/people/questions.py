@@ -51,6 +51,7 @@ class Progress:
         answered: of the `of` items of the sample.
         everybody: items with an answer of anybody.
         can_undo: whether there is an answer to take back.
+        kept: answers of theirs to candidates that this sample does not draw, such as those of an earlier one.
     """
 
     person: str
@@ -58,6 +59,7 @@ class Progress:
     of: int
     everybody: int
     can_undo: bool
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,10 @@ from hf_relabel.builders.judgements import Outcome
 from hf_relabel.hub_tools.releases.diff import diff
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.adjudication import Adjudication
+from hf_relabel.hub_tools.space.people.allowed import Permission
 from hf_relabel.hub_tools.space.people.drawing import draw_blind
 from hf_relabel.hub_tools.space.people.event_files import events_in_parquet
+from hf_relabel.hub_tools.space.web.views import progress_html
 from tests import forked
 from tests.hub_tools.space_data import HOSTILE, REPO, Here, built, hub_here, judged_rows
 
@@ -109,6 +111,28 @@ def test_nothing_that_is_asked_depends_on_what_judges_said(folder: Path, tmp_pat
             adjudication.answer("anna", question.item, "worse")
         assert numbers == list(range(1, SIZE + 1))
         assert adjudication.next("anna") is None
+
+
+def test_answers_to_what_another_sample_drew_are_kept_told_of_and_count_again(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, tmp_path) as adjudication:
+        given = answer_some(adjudication, "anna", 30)
+        assert adjudication.progress("anna").kept == 0
+        files = {path: path.read_bytes() for path in adjudication._log.folder.glob("*.jsonl")}
+    with opened(browser, tmp_path, seed=3) as other:
+        progress = other.progress("anna")
+        assert (progress.answered, progress.kept, answers_of(other, "anna")) == (0, 30, {})
+        local = Permission("anna", True, "You answer as anna.")
+        said = progress_html(local, progress, other.sync_state())
+        assert "30 of your answers are to candidates that this sample does not draw. They are kept" in said
+        more = answer_some(other, "anna", 2)
+    with opened(browser, tmp_path, size=12) as smaller:
+        drawn = {item.id for item in smaller.to_audit()[0].items}
+        assert answers_of(smaller, "anna") == {item: said for item, said in given.items() if item in drawn}
+        assert 0 < smaller.progress("anna").answered == 32 - smaller.progress("anna").kept < 13
+    with opened(browser, tmp_path) as again:
+        assert answers_of(again, "anna") == given
+        assert again.progress("anna").kept == len(more) == 2
+    assert all(path.read_bytes() == content for path, content in files.items())
 
 
 def test_the_order_says_nothing_of_the_verdicts(browser: Browser, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from hf_relabel.builders.readme.evidence_tables import compare_section
 from hf_relabel.cards.figures.forest import compare_alt, compare_png
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.trainers.comparing.compare import CompareReport, compare, report_on
-from hf_relabel.trainers.comparing.measurements import Measurements, measure
+from hf_relabel.trainers.comparing.measurements import Measurements, Measuring, measure
 from hf_relabel.trainers.comparing.prune import prune
 from hf_relabel.trainers.comparing.trials import Arm, Outcome
 from hf_relabel.trainers.data.training_data import open_config, open_training_data
@@ -149,9 +149,9 @@ def test_models_are_kept_and_only_what_is_new_is_trained_or_measured(
     runs = tmp_path / "runs"
     recipe = tiny_recipe(tmp_path, max_steps=2)
     arm = Arm("a", "relabel", recipe, lambda: open_training_data(release.name, "relabel"))
-    first = measure([arm], [data], seeds=(0,), folder=runs, device="cpu")
+    first = measure([arm], [data], Measuring(seeds=(0,), folder=runs, device="cpu"))
     kept = files_in(runs, ".json")
-    second = measure([arm], [data], seeds=(0, 1), folder=runs, device="cpu")
+    second = measure([arm], [data], Measuring(seeds=(0, 1), folder=runs, device="cpu"))
     assert (len(kept), len(files_in(runs, ".json"))) == (1, 2)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     name = data.about.name
@@ -160,17 +160,17 @@ def test_models_are_kept_and_only_what_is_new_is_trained_or_measured(
     monkeypatch.setattr("hf_relabel.trainers.training.run._fit", lambda *_: pytest.fail("trained again"))
     more = [data, read_beir(beir_folder(tmp_path, name="more", ask="tell"))]
     same_rows = replace(arm, name="b", config="relabel too")
-    third = measure([same_rows], more, seeds=(0, 1), folder=runs, device="cpu")
+    third = measure([same_rows], more, Measuring(seeds=(0, 1), folder=runs, device="cpu"))
     assert len(files_in(runs, ".json")) == 4
     assert np.array_equal(third.values[name]["b"], second.values[name]["a"])
-    measure([arm], [data], seeds=(0,), metric="mrr@10", folder=runs, device="cpu")
+    measure([arm], [data], Measuring(seeds=(0,), metric="mrr@10", folder=runs, device="cpu"))
     assert len(files_in(runs, ".json")) == 5
 
 
 def test_models_may_be_dropped(tmp_path: Path, release: Release, data: RetrievalSet) -> None:
     recipe = tiny_recipe(tmp_path, max_steps=1)
     arm = Arm("a", "relabel", recipe, lambda: open_training_data(release.name, "relabel"))
-    measure([arm], [data], seeds=(0,), folder=tmp_path / "runs", device="cpu", keep_models=False)
+    measure([arm], [data], Measuring(seeds=(0,), folder=tmp_path / "runs", device="cpu", keep_models=False))
     assert [path.suffix for path in (tmp_path / "runs").iterdir()] == [".json"]
 
 
@@ -193,7 +193,7 @@ def test_queries_that_are_trained_on_are_left_out_and_counted(
     rows = open_training_data(rows_file(tmp_path))
     sets = [read_beir(beir_folder(tmp_path, name="some", trained=5)), read_beir(beir_folder(tmp_path, name="none"))]
     arms = [Arm(name, name, load_recipe("static"), lambda: rows) for name in ("original", "relabel")]
-    measured = measure(arms, sets, seeds=(0, 1))
+    measured = measure(arms, sets, Measuring(seeds=(0, 1)))
     assert measured.left_out == {"some": 5}
     assert [len(each.queries) for each in measured.sets] == [19, 24]
     assert measured.values["some"]["relabel"].tolist() == [[place / 100 for place in range(5, 24)]] * 2
@@ -213,9 +213,9 @@ def test_a_set_without_queries_of_its_own_is_refused_before_anything_is_trained(
     for trained in (24, 23):
         leaked = read_beir(beir_folder(tmp_path, name=f"leaked-{trained}", trained=trained))
         with pytest.raises(ConfigError, match=f"{trained} of its 24 queries are in the rows that are trained on"):
-            measure([arm], [data, leaked], seeds=(0,))
+            measure([arm], [data, leaked], Measuring(seeds=(0,)))
     with pytest.raises(ConfigError, match="has one query, which says nothing of others"):
-        measure([arm], [without_queries(data, list(data.queries)[1:])], seeds=(0,))
+        measure([arm], [without_queries(data, list(data.queries)[1:])], Measuring(seeds=(0,)))
     assert made == []
 
 
@@ -279,7 +279,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, release: Release, da
     with pytest.raises(ConfigError, match="have one name"):
         measure([arm, arm], [data])
     with pytest.raises(ConfigError, match="each once"):
-        measure([arm], [data], seeds=(1, 1))
+        measure([arm], [data], Measuring(seeds=(1, 1)))
 
 
 def test_a_subset_that_harms_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: RetrievalSet) -> None:
@@ -316,7 +316,7 @@ def test_relabelled_banking77_beats_the_original(tmp_path: Path) -> None:
     folder = SHARED / "banking77"
     release = built_from_truth(folder, tmp_path)
     arms = [Arm(name, name, default_student(), partial(open_config, release, name)) for name in ("original", "relabel")]
-    found = measure(arms, [read_beir(folder / "beir")], seeds=(0,))
+    found = measure(arms, [read_beir(folder / "beir")], Measuring(seeds=(0,)))
     assert found.mean("relabel") - found.mean("original") >= 0.015
 
 
