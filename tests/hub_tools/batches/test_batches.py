@@ -213,6 +213,21 @@ def test_results_of_another_run_are_counted_and_left_alone(done: Bench) -> None:
     assert (found["answered"], found["foreign"], found["broken"]) == (40, 1, 3)
 
 
+def test_an_answer_that_is_none_has_failed_and_says_why(done: Bench) -> None:
+    first, *others = (done.folder / "results.jsonl").read_bytes().splitlines(keepends=True)
+    answer = orjson.loads(first)
+    answer["response"]["body"] = {"choices": []}
+    (done.folder / "odd.jsonl").write_bytes(orjson.dumps(answer) + b"\n" + b"".join(others))
+    done.stub.files.update(dict.fromkeys(done.stub.files, b""))  # nothing more comes from the service
+    found = _collected(done, done.folder / "odd.jsonl")
+    assert (found["collected"]["answered"], found["collected"]["failed"]) == (39, 1)
+    assert len(found["collected"]["reasons"]) == 1
+    assert found["next"]["complete"]
+    assert found["next"]["waiting"] == 0
+    with Journal(done.folder / "batch.sqlite", write=False) as journal:
+        assert len(list(journal.failures())) == 1
+
+
 def test_an_error_that_is_collected_again_does_not_ask_again(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.capsys = capsys  # type: ignore[attr-defined]
     bench.stub.fates = ["expired"]
