@@ -14,6 +14,8 @@ def test_all_that_is_counted_is_added_up() -> None:
         value = getattr(one, each.name)
         if isinstance(value, dict):
             setattr(one, each.name, dict.fromkeys(value, number))
+        elif isinstance(value, tuple):
+            setattr(one, each.name, ("a", "b"))
         elif not isinstance(value, str):
             setattr(one, each.name, number)
     total = sum_of([one, one])
@@ -21,6 +23,8 @@ def test_all_that_is_counted_is_added_up() -> None:
         value, added = getattr(one, each.name), getattr(total, each.name)
         if isinstance(value, dict):
             assert added == {name: 2 * number for name, number in value.items()}, each.name
+        elif isinstance(value, tuple):
+            assert added == value, each.name
         elif not isinstance(value, str):
             assert added == 2 * value, each.name
     assert sum_of([StageReport("", "")]).cost is None
