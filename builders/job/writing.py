@@ -28,7 +28,7 @@ def write_new_job(
         path: of the new file.
         source: as `source` of a job file.
         judge: `kind` and settings of the only stage.
-        endpoints: of the stage; each an address, or a mapping with `url` and `model`.
+        endpoints: of the stage; each an address, or a mapping with `url`, `model` and `token_env`.
         columns: of the source: for each role its columns, where their names do not say it.
 
     Raises:

@@ -49,6 +49,7 @@ Examples:
     "--judge", "judge_kind", metavar="KIND", shell_complete=one_of(judges), help="With --new: kind of the judge."
 )
 @click.option("--model", help="With --new: its model.")
+@click.option("--token-env", metavar="NAME", help="With --new: environment variable that holds the server's token.")
 @click.option("--truth", metavar="FILE", help="With --new: known false negatives, for --judge truth.")
 @click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of the job file.")
 @click.option("--list", "list_files", is_flag=True, help="List the job files that ship with the package.")
@@ -64,6 +65,7 @@ def command(
     endpoints: tuple[str, ...],
     judge_kind: str | None,
     model: str | None,
+    token_env: str | None,
     truth: str | None,
     parameters: tuple[str, ...],
     list_files: bool,
@@ -93,11 +95,13 @@ def command(
         click.echo(spoken(page()))
         return
     if new is not None:
-        _write_new(new, job_file, _judge_of(judge_kind, endpoints, model, truth), endpoints, model, columns)
+        servers = [{"url": url, "model": model, "token_env": token_env} for url in endpoints]
+        _write_new(new, job_file, _judge_of(judge_kind, endpoints, model, truth), servers, columns)
         return
-    if endpoints or judge_kind or model or truth or columns:
+    if endpoints or judge_kind or model or token_env or truth or columns:
         raise ConfigError(
-            "--endpoint, --judge, --model, --truth and --column are for --new FILE; a job file names its own."
+            "--endpoint, --judge, --model, --token-env, --truth and --column are for --new FILE; a job file names its"
+            " own."
         )
     if job_file is None:
         raise ConfigError("Name a job file, see the ready ones with --list, or write one with --new FILE.")
@@ -145,8 +149,7 @@ def _write_new(
     path: str,
     source: str | None,
     judge: dict[str, str],
-    endpoints: tuple[str, ...],
-    model: str | None,
+    servers: list[dict[str, str | None]],
     given_columns: tuple[str, ...],
 ) -> None:
     from hf_relabel.builders.errors import ConfigError
@@ -158,7 +161,7 @@ def _write_new(
     columns = parse_columns(given_columns)
     if is_here(source):  # so that the job can be run as it is; what is on the Hub is not looked at yet
         open_source(source, columns=columns or None).check_negatives()
-    write_new_job(path, source, judge, [{"url": url, "model": model} for url in endpoints], columns)
+    write_new_job(path, source, judge, servers, columns)
     click.echo(f"{path} is written. What it would take: {program()} run {path} --plan")
 
 

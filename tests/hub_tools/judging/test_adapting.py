@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 import pytest
 
@@ -13,6 +14,7 @@ from hf_relabel.builders.cascade.verdicts import stages_of_run
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.builders.job.stages import EndpointSettings
+from hf_relabel.builders.job.writing import new_job
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.judges.prompted.pointwise import PointwiseJudge
@@ -196,3 +198,20 @@ def test_what_a_judge_was_known_by_before_stays_so(source: Source, tmp_path: Pat
         judge(source, [stage_at(server.url)], journal, progress=None)
         (identity,) = journal.judges()
     assert not identity.settings.keys() & {"instead", "extra_body", "extra_headers"}
+
+
+def test_every_command_that_asks_a_server_takes_the_name_of_a_token() -> None:
+    from hf_relabel.hub_tools.commands import cli
+
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        for one in (command, *getattr(command, "commands", {}).values()):
+            options = {option for parameter in getattr(one, "params", ()) for option in parameter.opts}
+            assert "--endpoint" not in options or "--token-env" in options, name
+
+
+def test_a_new_job_file_names_the_variable_of_the_token() -> None:
+    text = new_job("train.jsonl", {"kind": "listwise"}, [{"url": "https://h", "model": None, "token_env": "MY_KEY"}])
+    (endpoint,) = parse_job(text).stages[0].endpoints
+    assert (endpoint.token_env, endpoint.model) == ("MY_KEY", None)
