@@ -87,6 +87,29 @@ def test_the_open_pull_request_is_gone_on_with(api: HfApi, pushed: tuple[str, Pu
     assert (merged.changed, merged.tagged, merged.version) == (False, True, first.version)
 
 
+def test_weights_are_not_held(api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither compared, nor sent, nor found to be there are they read whole."""
+    import tracemalloc
+
+    folder, megabytes = model(tmp_path / "large", "{}"), 16
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(megabytes << 20)
+    monkeypatch.setattr("hf_relabel.hub_tools.hub.uploads.GROUP_BYTES", 1)  # each file is sent before the commit
+
+    def push_once() -> Any:
+        return push_model(folder, REPO, token=TOKENS["alice"], progress=False)
+
+    tracemalloc.start()
+    try:
+        reports = [push_once(), push_once()]
+        (folder / "config.json").write_text("[]")
+        reports.append(push_once())
+        assert tracemalloc.get_traced_memory()[1] < megabytes << 19
+    finally:
+        tracemalloc.stop()
+    assert [report.changed for report in reports] == [True, False, True]
+
+
 def test_after_it_is_closed_another_is_opened(api: HfApi, pushed: tuple[str, Push]) -> None:
     kind, push_number = pushed
     push_number(0)
