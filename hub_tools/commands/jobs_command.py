@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, print_json
+from hf_relabel.hub_tools.jobs.judge_images import DEFAULT as DEFAULT_IMAGE
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
@@ -20,7 +22,8 @@ EPILOG = """\b
 Examples:
   hf relabel jobs submit job.yaml --dry-run
   hf relabel jobs submit job.yaml --flavor cpu-upgrade --timeout 12h
-  hf relabel jobs submit rlhn-fever --judge-server Qwen/Qwen3-32B --judge-flavor a100-large --judge-image vllm
+  hf relabel jobs submit rlhn-fever --judge-server openai/gpt-oss-20b --judge-flavor a100-large
+  hf relabel jobs images --check
   hf relabel jobs list
   hf relabel jobs logs 687f911eaea852de79c4a50a --follow"""
 
@@ -29,7 +32,14 @@ Examples:
   hf relabel jobs submit job.yaml --dry-run
   hf relabel jobs submit job.yaml --flavor cpu-upgrade --timeout 12h --detach
   hf relabel jobs submit job.yaml --carry calibration.json --carry beir/fiqa
-  hf relabel jobs submit rlhn-fever --judge-server Qwen/Qwen3-32B --judge-flavor a100-large --judge-image vllm"""
+  hf relabel jobs submit rlhn-fever --judge-server openai/gpt-oss-20b --judge-flavor a100-large
+  hf relabel jobs submit rlhn-fever --judge-server user/private-judge --judge-token-env READ_TOKEN
+  hf relabel jobs submit rlhn-fever --judge-server org/judge --judge-image sglang --judge-flag=--context-length=16384"""
+
+IMAGES_EPILOG = """\b
+Examples:
+  hf relabel jobs images
+  hf relabel jobs images --check --json"""
 
 _STOPPED = 130
 _namespace = click.option("--namespace", help="User or organization of the Job; you, unless given.")
@@ -54,7 +64,24 @@ def command() -> None:
 @click.option("--carry", multiple=True, metavar="PATH", help="File or folder to take along. May be repeated.")
 @click.option("--judge-server", metavar="MODEL", help="Start a judge server of this model with the Job.")
 @click.option("--judge-flavor", default="a10g-large", show_default=True, help="Machine of the judge server.")
-@click.option("--judge-image", default="tgi", show_default=True, help="tgi, vllm, or an image of one of them.")
+@click.option(
+    "--judge-image",
+    default=DEFAULT_IMAGE,
+    show_default=True,
+    help="vllm, sglang, tgi, or an image of one of them; see `jobs images`.",
+)
+@click.option(
+    "--judge-token-env",
+    metavar="NAME",
+    help="Environment variable with a token that may only read, for a private or gated model.",
+)
+@click.option(
+    "--judge-flag",
+    "judge_flags",
+    multiple=True,
+    metavar="FLAG",
+    help="Further argument of the server. May be repeated.",
+)
 @click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
 @click.option("--detach", is_flag=True, help="Do not follow the log.")
 @click.option("--dry-run", is_flag=True, help="Start nothing; show what would be sent.")
@@ -70,6 +97,8 @@ def submit(
     judge_server: str | None,
     judge_flavor: str,
     judge_image: str,
+    judge_token_env: str | None,
+    judge_flags: tuple[str, ...],
     retry_failed: bool,
     detach: bool,
     dry_run: bool,
@@ -77,9 +106,12 @@ def submit(
 ) -> int:
     """Run JOB_FILE, a path or the name of a ready one, as a Job on the Hub, and follow its log.
 
-    The Job brings this package along and installs everything else in the versions that are installed here. The judge
-    server, if one is asked for, is a second Job in the same network group; its URL fills the parameter of the job file
-    that stands for a server's URL, and it ends with the Job. Ctrl-C leaves the Job running.
+    The Job brings this package along and installs everything else in the versions that are installed here. A little
+    before its time is over it saves what it has and ends; submitted again, it goes on. Ctrl-C leaves it running.
+
+    The judge server, if one is asked for, is a second Job in the same network group, which the first one starts, and
+    stops as soon as no judge is asked any more. Its URL fills the parameter of the job file that stands for a server's
+    URL. It gets no token unless --judge-token-env names one.
 
     The exit code is 0 if the Job completed and 9 if it did not.
     """
@@ -98,7 +130,9 @@ def submit(
         namespace=namespace,
         keep_in=keep_in,
         carry=carry,
-        judge=JudgeServer(judge_server, judge_flavor, judge_image) if judge_server else None,
+        judge=JudgeServer(judge_server, judge_flavor, judge_image, judge_token_env, judge_flags)
+        if judge_server
+        else None,
         retry_failed=retry_failed,
     )
     if not sys.stderr.isatty():
@@ -180,6 +214,37 @@ def list_(also_over: bool, namespace: str | None, as_json: bool) -> None:
         click.echo(text_table([{column: job[column] for column in columns} for job in found]))
     else:
         click.echo("There is none." if also_over else "None is active. --all lists those that are over too.")
+
+
+@command.command("images", epilog=IMAGES_EPILOG)
+@click.option("--check", is_flag=True, help="Ask the registries whether they are there, and for newer ones.")
+@json_option
+def images(check: bool, as_json: bool) -> int:
+    """Show with which images and flags judge servers are started, and when that was looked up.
+
+    With --check the exit code is 9 where an image is not there or its registry cannot be asked.
+    """
+    from hf_relabel.builders.errors import JobError
+    from hf_relabel.hub_tools.jobs.image_check import check as ask
+    from hf_relabel.hub_tools.jobs.judge_images import kinds
+
+    checked = {name: ask(kind) for name, kind in kinds().items()} if check else {}
+    if as_json:
+        found = [
+            {**kind.to_dict(), "registry": asdict(checked[name]) if check else None} for name, kind in kinds().items()
+        ]
+        print_json(found)
+    else:
+        told = {name: {"registry": each.told} for name, each in checked.items()}
+        lines = [
+            {"kind": name, "image": kind.full_image, "looked up": f"{kind.checked}", **told.get(name, {})}
+            for name, kind in kinds().items()
+        ]
+        click.echo(text_table(lines))
+        for name, kind in kinds().items():
+            command = " ".join((*kind.command, *kind.revision, *kind.gpus))
+            click.echo(f"\n{name}: {command}\n  Serves {kind.serves}.\n  From {kind.source}")
+    return 0 if all(each.is_there for each in checked.values()) else JobError.exit_code
 
 
 def _api(namespace: str | None) -> tuple[HfApi, str]:

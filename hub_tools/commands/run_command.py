@@ -179,6 +179,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
     from hf_relabel.hub_tools.commands.kept_runs import kept_note, runs_folder
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
+    from hf_relabel.hub_tools.jobs.judge_server import tell_judged
     from hf_relabel.hub_tools.judging.assemble import source_of, stages_of
     from hf_relabel.hub_tools.judging.identities import check_calibration
     from hf_relabel.hub_tools.judging.stages import exempt_subsets
@@ -192,6 +193,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
         if job.suspects:
             suspects_command.run_step(job, source, journal, retry_failed=retry_failed)
         suspects = list(suspects_command.found_suspects(source, journal)) if job.suspects else []
+        tell_judged()
         audited = _audit(job, source, journal) if job.audit else None
         if not as_json:
             show_reports(reports, source, journal, as_json=False)

@@ -3,7 +3,8 @@
     python -c "from hf_relabel.hub_tools.jobs.in_job import main; main(FOLDER)"
 
 FOLDER holds what `submission` put there: `job.yaml` and `settings.json`. The run itself is a process of its own, so
-that whatever becomes of it, what it judged is saved.
+that whatever becomes of it, what it judged is saved. The service kills a Job when its time is over, and does not say
+that it warns before: so the run is told to stop a little earlier.
 """
 
 from __future__ import annotations
@@ -29,22 +30,24 @@ from hf_relabel.builders.errors import JobError, RelabelError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.hub.redaction import redact
-from hf_relabel.hub_tools.jobs.judge_server import PREFIX_VARIABLE, WATCHED_PORT
+from hf_relabel.hub_tools.jobs.judge_server import JUDGED_VARIABLE, PREFIX_VARIABLE, WATCHED_PORT
 from hf_relabel.hub_tools.jobs.keeping import Kept
-from hf_relabel.hub_tools.jobs.service import OVER, job_errors, stage_of
+from hf_relabel.hub_tools.jobs.service import OVER, JobSpec, inspect, job_errors, stage_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 JOB_NAME, SETTINGS_NAME = "job.yaml", "settings.json"
-JUDGE_JOB_VARIABLE = "RELABEL_JUDGE_JOB"
-"""Holds the id of the judge server's Job, which is not known when the settings are written."""
+JUDGE_SECRET = "RELABEL_JUDGE_"  # noqa: S105 - not one, but how their names begin
+"""Put before the names of the judge server's secrets, which the main Job hands on."""
 JUDGE_FAILED = 3
 """Exit code where the judge server never came up, as for any judge server that fails."""
 LOOK_EVERY = 5.0
 """Seconds between two looks at the judge server's Job while waiting for it."""
 GRACE = 20.0
 """Seconds the run has to stop after it was told to."""
+SAVING_SECONDS, SAVING_SHARE = 300.0, 0.1
+"""What is kept of the Job's time for stopping and saving: so many seconds, at most so much of it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class JudgeAddress:
 
     Attributes:
         parameter: of the job file, which gets its URL.
+        job: what starts it, see `JobSpec.from_dict`.
         watched: port of the main Job that the server watches.
         wait: seconds it may take until the model is loaded.
     """
@@ -61,6 +65,7 @@ class JudgeAddress:
     alias: str
     port: int
     health: str
+    job: Mapping[str, Any]
     watched: int = WATCHED_PORT
     wait: float = 3600.0
 
@@ -73,6 +78,7 @@ class RunSettings:
         repo_id: the private data set that keeps journal and outputs.
         namespace: of the Jobs.
         save_every: seconds between two savings of the journal.
+        timeout: seconds after its start at which the service kills the Job; None where it does not.
     """
 
     repo_id: str
@@ -82,6 +88,7 @@ class RunSettings:
     parameters: Mapping[str, str] = field(default_factory=dict)
     retry_failed: bool = False
     save_every: float = 600.0
+    timeout: float | None = None
     judge: JudgeAddress | None = None
 
     def to_json(self) -> str:
@@ -116,37 +123,71 @@ class _Run:
         self.work = Path(tempfile.mkdtemp(prefix="relabel-work-"))
         self.kept = Kept(api, settings.repo_id, self.work, settings.journal, settings.outputs)
         self.child: subprocess.Popen[bytes] | None = None
+        self.judge_id: str | None = None
         self.stopping = False  # not an event, which a handler of signals may not set while it is waited for
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._within_its_time())
             parameters = dict(self.settings.parameters)
-            if self.settings.judge is not None:
-                stack.callback(self._cancel_judge)
-                stack.enter_context(watched_port(self.settings.judge.watched))
+            judge = self.settings.judge
+            if judge is not None:
+                stack.enter_context(watched_port(judge.watched))
+                stack.callback(self._stop_judge)
+                self._start_judge(judge)
             files = self.kept.restore()
             _say(f"{files} kept files were fetched from {self.settings.repo_id}." if files else "Nothing is kept yet.")
-            if self.settings.judge is not None:
-                url = self._judge_url(self.settings.judge)
-                parameters[self.settings.judge.parameter] = url
-                if not self._wait_for_judge(f"{url}{self.settings.judge.health}", self.settings.judge.wait):
+            if judge is not None:
+                url = self._judge_url(judge)
+                parameters[judge.parameter] = url
+                if not self._wait_for_judge(f"{url}{judge.health}", judge.wait):
                     return 130 if self.stopping else JUDGE_FAILED
             code = self._run_job(parameters)
             saved = self._save_all()
             return code or saved
 
+    @contextlib.contextmanager
+    def _within_its_time(self) -> Iterator[None]:
+        """Stop the run early enough to save what it has before the service kills the Job."""
+        if self.settings.timeout is None:
+            yield
+            return
+        left = self.settings.timeout - min(SAVING_SECONDS, self.settings.timeout * SAVING_SHARE) - self._age()
+        timer = threading.Timer(max(0.0, left), self._time_is_over)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _age(self) -> float:
+        """Seconds since the Job was started; 0 where that cannot be told."""
+        job_id = os.environ.get("JOB_ID")
+        if not job_id:
+            return 0.0
+        try:
+            started = inspect(self.api, job_id, self.settings.namespace).started_at
+        except JobError:
+            return 0.0
+        return max(0.0, time.time() - started.timestamp()) if started else 0.0
+
+    def _time_is_over(self) -> None:
+        _say(
+            f"The Job's time ({self.settings.timeout:.0f} s) is nearly over: the run is stopped, and what it has is"
+            " saved. Submit the job again to go on from there, with more --timeout if it took too long."
+        )
+        self._stop(signal.SIGTERM, None)
+
     def _run_job(self, parameters: Mapping[str, str]) -> int:
         """Run the job file, saving the journal now and then."""
-        command = [sys.executable, "-m", "hf_relabel.hub_tools.commands", "run", str(self.job_file)]
-        for name, value in sorted(parameters.items()):
-            command += ["--set", f"{name}={value}"]
-        if self.settings.retry_failed:
-            command.append("--retry-failed")
+        judged = Path(tempfile.mkdtemp(prefix="relabel-judged-"), "judged")
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", JUDGED_VARIABLE: str(judged)}
         if self.stopping:
             return 130
-        self.child = subprocess.Popen(command, cwd=self.work, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        self.child = subprocess.Popen(self._command(parameters), cwd=self.work, env=environment)
         if self.stopping:  # told while it was being started
             self._stop(signal.SIGTERM, None)
         saved = time.monotonic()
@@ -156,9 +197,17 @@ class _Run:
                 return code if code >= 0 else 128 - code
             except subprocess.TimeoutExpired:
                 pass
+            if self.judge_id is not None and judged.exists():
+                self._stop_judge()
             if time.monotonic() - saved >= self.settings.save_every and not self.stopping:
                 self._save_journal()
                 saved = time.monotonic()
+
+    def _command(self, parameters: Mapping[str, str]) -> list[str]:
+        command = [sys.executable, "-m", "hf_relabel.hub_tools.commands", "run", str(self.job_file)]
+        for name, value in sorted(parameters.items()):
+            command += ["--set", f"{name}={value}"]
+        return [*command, "--retry-failed"] if self.settings.retry_failed else command
 
     def _save_journal(self) -> None:
         """Between times a save that fails is no reason to stop: the next one has all of it."""
@@ -171,11 +220,13 @@ class _Run:
             _say(f"Saved the journal: {counted(judgements, 'judgement')}.")
 
     def _save_all(self) -> int:
-        """Save the journal, which cost most, then the rest. The exit code says if it is lost."""
+        """Save the journal, which cost most, then the rest, for which no judge is paid. The exit code says if it is
+        lost."""
         code = 0
         for name, save in (("journal", self.kept.save_journal), ("outputs", self.kept.save_outputs)):
             try:
                 save()
+                self._stop_judge()
             except JobError as error:
                 _say(f"Error: the {name} could not be saved. {error}")
                 code = error.exit_code
@@ -209,24 +260,33 @@ class _Run:
             _say(f"Error: the judge server was not ready after {wait:.0f} s. See its logs: {self._judge_logs()}.")
         return False
 
+    def _start_judge(self, judge: JudgeAddress) -> None:
+        """Start the judge server's Job, with its own secrets, which are never this Job's."""
+        handed_on = {
+            name.removeprefix(JUDGE_SECRET): value
+            for name, value in os.environ.items()
+            if name.startswith(JUDGE_SECRET)
+        }
+        self.judge_id = str(JobSpec.from_dict(judge.job, handed_on).start(self.api, self.settings.namespace).id)
+        _say(f"The judge server is Job {self.judge_id}.")
+
     def _judge_stage(self) -> str | None:
         """The final stage of the judge server's Job; None while it goes on, or where that cannot be told now."""
-        job_id = os.environ.get(JUDGE_JOB_VARIABLE)
-        if not job_id:
+        if self.judge_id is None:
             return None
         try:
-            with job_errors(job_id):
-                stage = stage_of(self.api.inspect_job(job_id=job_id, namespace=self.settings.namespace))
+            stage = stage_of(inspect(self.api, self.judge_id, self.settings.namespace))
         except JobError:
             return None
         return stage if stage in OVER else None
 
     def _judge_logs(self) -> str:
-        return f"{program()} jobs logs {os.environ.get(JUDGE_JOB_VARIABLE, 'ID')}"
+        return f"{program()} jobs logs {self.judge_id or 'ID'}"
 
-    def _cancel_judge(self) -> None:
-        job_id = os.environ.get(JUDGE_JOB_VARIABLE)
-        if not job_id:
+    def _stop_judge(self) -> None:
+        """Cancel the judge server's Job, unless that is done."""
+        job_id, self.judge_id = self.judge_id, None
+        if job_id is None:
             return
         try:
             with job_errors(job_id):

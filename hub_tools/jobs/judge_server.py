@@ -1,16 +1,19 @@
 """A judge server as a Job of its own, in one network group with the Job that asks it.
 
-Members of a group reach each other by alias, as `${HF_NETWORK_GROUP_PREFIX}judge`. The server ends with the Job it
-serves, however that ends: it is cancelled by that Job on its way out, and it watches a port of it, so that it stops by
-itself when that Job was killed. This was not run on the service itself; what is sent is checked through the client.
+Members of a group reach each other by alias, as `${HF_NETWORK_GROUP_PREFIX}judge`. The server lives only while the Job
+that it serves has use for it: that Job starts it, and cancels it as soon as no judge is asked any more or on its way
+out; and it watches a port of that Job, so that it stops by itself when that Job was killed. This was not run on the
+service itself; what is sent is checked through the client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.jobs.judge_images import DEFAULT, ServerKind, kind_of
 
 JUDGE, MAIN = "judge", "main"
 """Aliases in the group."""
@@ -18,67 +21,45 @@ WATCHED_PORT = 8765
 """Of the main Job, open for as long as it runs."""
 PREFIX_VARIABLE = "HF_NETWORK_GROUP_PREFIX"
 
-
-_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the server is in a container, reachable by its network group alone
-
-
-@dataclass(frozen=True)
-class ServerKind:
-    """How a kind of server is started.
-
-    Attributes:
-        image: the container image, unless another is given.
-        command: with `{model}` and `{port}` to fill in.
-        revision: what is added for a pinned revision, with `{revision}`.
-        health: path that answers 200 once the model is loaded.
-    """
-
-    image: str
-    command: tuple[str, ...]
-    revision: tuple[str, ...]
-    port: int
-    health: str
-
-
-KINDS: Mapping[str, ServerKind] = {
-    "tgi": ServerKind(
-        image="ghcr.io/huggingface/text-generation-inference:3.3.6",
-        command=("text-generation-launcher", "--model-id", "{model}", "--hostname", _EVERY_ADDRESS, "--port", "{port}"),
-        revision=("--revision", "{revision}"),
-        port=8080,
-        health="/health",
-    ),
-    "vllm": ServerKind(
-        image="vllm/vllm-openai:v0.12.0",
-        command=("vllm", "serve", "{model}", "--host", _EVERY_ADDRESS, "--port", "{port}"),
-        revision=("--revision", "{revision}"),
-        port=8000,
-        health="/health",
-    ),
-}
-
-# Runs the server and looks every STEP seconds whether the main Job's port is open: FIRST seconds are given until it is
-# so for the first time, LATER seconds after that. Needs no more than bash of an image.
+# Runs the server and looks every STEP seconds whether the main Job's port is open. Once it was shut for PATIENCE
+# seconds the server is told to stop, and killed where it has not GRACE seconds later: a container lives as long as its
+# first process. Sleeps are waited for, so that a signal is heard at once. Needs no more than bash of an image.
 WATCH = """\
 "$@" & server=$!
-trap 'kill -TERM "$server" 2>/dev/null' TERM INT
-left=$WATCH_FIRST
+stop() {
+  trap '' TERM INT
+  kill -TERM "$server" 2>/dev/null
+  (sleep "$WATCH_GRACE"; kill -KILL "$server") >/dev/null 2>&1 & killer=$!
+  wait "$server"; code=$?
+  kill "$killer" 2>/dev/null
+  exit "${1:-$code}"
+}
+trap stop TERM INT
+left=$WATCH_PATIENCE
 while kill -0 "$server" 2>/dev/null; do
-  sleep "$WATCH_STEP"
+  sleep "$WATCH_STEP" & wait $!
   if timeout 10 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "${HF_NETWORK_GROUP_PREFIX}$WATCH_ALIAS" "$WATCH_PORT" 2>/dev/null
-  then left=$WATCH_LATER
+  then left=$WATCH_PATIENCE
   else left=$((left - WATCH_STEP))
   fi
   if [ "$left" -le 0 ]; then
     echo "The job that this server is for is gone: stopping."
-    kill -TERM "$server" 2>/dev/null
-    wait "$server"
-    exit 0
+    stop 0
   fi
 done
 wait "$server"
 """
-WATCH_SECONDS = {"WATCH_FIRST": "3600", "WATCH_LATER": "300", "WATCH_STEP": "15"}
+WATCH_SECONDS = {"WATCH_PATIENCE": "180", "WATCH_STEP": "15", "WATCH_GRACE": "30"}
+
+JUDGED_VARIABLE = "RELABEL_JUDGED"
+"""Names the file that a run in a Job makes when it asks no judge any more."""
+
+
+def tell_judged() -> None:
+    """Where this runs in a Job: say that no judge is asked any more, so that none is paid for during what follows."""
+    file = os.environ.get(JUDGED_VARIABLE)
+    if file:
+        Path(file).touch()
 
 
 @dataclass(frozen=True)
@@ -88,36 +69,37 @@ class JudgeServer:
     Attributes:
         model: `user/model`, `user/model@revision`.
         flavor: the machine it runs on.
-        image: `tgi`, `vllm`, or an image of one of them.
+        image: a kind of the table (`judge_images`), or an image of one of them.
+        token_env: the environment variable that holds its token, for a model that not everybody may read.
+        flags: further arguments of the server.
     """
 
     model: str
     flavor: str = "a10g-large"
-    image: str = "tgi"
+    image: str = DEFAULT
+    token_env: str | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def kind(self) -> ServerKind:
         """How it is started, told by its image.
 
         Raises:
-            ConfigError: it is neither of the two.
+            ConfigError: it is of no kind that is known.
         """
-        if self.image in KINDS:
-            return KINDS[self.image]
-        for word, name in (("vllm", "vllm"), ("text-generation-inference", "tgi"), ("tgi", "tgi")):
-            if word in self.image:
-                return KINDS[name]
-        raise ConfigError(
-            f"--judge-image: {self.image!r} is no image of {' or '.join(KINDS)}; only for these it is known how the "
-            "server is started."
-        )
+        return kind_of(self.image)
 
     @property
     def full_image(self) -> str:
-        return self.kind.image if self.image in KINDS else self.image
+        return self.kind.full_image if self.image == self.kind.name else self.image
 
-    def command(self) -> list[str]:
-        """The command of the Job: the server below a shell that watches the main Job."""
+    @property
+    def location(self) -> tuple[str, str | None]:
+        """The repository of the model, and its revision.
+
+        Raises:
+            ConfigError: it names no model on the Hub.
+        """
         from hf_relabel.hub_tools.hub.source import HubLocation
 
         location = HubLocation.parse(self.model)
@@ -125,10 +107,19 @@ class JudgeServer:
             raise ConfigError(
                 f"--judge-server: {self.model!r} is no model on the Hub (user/model, user/model@revision)."
             )
+        return location.repo_id, location.revision
+
+    def command(self, gpus: int = 1) -> list[str]:
+        """The command of the Job: the server below a shell that watches the main Job.
+
+        Args:
+            gpus: of its machine.
+        """
+        model, revision = self.location
         kind = self.kind
-        parts = kind.command + (kind.revision if location.revision else ())
-        values = {"model": location.repo_id, "port": kind.port, "revision": location.revision}
-        return ["bash", "-c", WATCH, "judge-server", *(part.format(**values) for part in parts)]
+        parts = kind.command + (kind.revision if revision else ()) + (kind.gpus if gpus > 1 else ())
+        values = {"model": model, "port": kind.port, "revision": revision, "gpus": gpus}
+        return ["bash", "-c", WATCH, "judge-server", *(part.format(**values) for part in parts), *self.flags]
 
     def environment(self) -> dict[str, str]:
         """What the watching shell reads."""

@@ -73,6 +73,17 @@ class JobSpec:
             "network_aliases": list(self.network_aliases),
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], environment: Mapping[str, str]) -> JobSpec:
+        """What `to_dict` gave, of a Job without volumes.
+
+        Args:
+            environment: in which its secrets are found, by their names.
+        """
+        lists = {name: tuple(values[name]) for name in ("command", "network_aliases")}
+        secrets = {name: environment[name] for name in values["secrets"]}
+        return cls(**{**values, **lists, "secrets": secrets, "volumes": ()})
+
     def start(self, api: HfApi, namespace: str) -> JobInfo:
         """Start it.
 

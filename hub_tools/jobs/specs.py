@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from hf_relabel.hub_tools.jobs.judge_server import JUDGE, MAIN
@@ -22,38 +21,48 @@ MOUNTED = "/relabel"
 IMAGE = "ghcr.io/astral-sh/uv:python{python}-bookworm"
 
 
-def specs(
-    name: str, repo_id: str, options: SubmitOptions, secrets: Mapping[str, str], token: str
-) -> tuple[JobSpec, JobSpec | None]:
-    labels = {**MADE_BY, KEPT_LABEL: label(repo_id)}
-    main = JobSpec(
+def main_spec(
+    name: str, repo_id: str, options: SubmitOptions, secrets: Mapping[str, str], group: str | None
+) -> JobSpec:
+    """The Job that runs the job file. The commit that it mounts is filled in when it is there."""
+    return JobSpec(
         name=f"relabel-{name}",
         image=IMAGE.format(python=python_version()),
         command=("uv", "run", f"{MOUNTED}/{SCRIPT_NAME}"),
         flavor=options.flavor,
         timeout=options.timeout,
         secrets=secrets,
-        labels=labels,
+        labels={**MADE_BY, KEPT_LABEL: label(repo_id), **({GROUP_LABEL: group} if group else {})},
         volumes=(volume(repo_id, None),),
+        network_group=group,
+        network_aliases=(MAIN,) if group else (),
     )
-    if options.judge is None:
-        return main, None
-    # Another one each time, so that a server of an earlier submission is never taken for this one's.
-    group = f"relabel-{name[:24].strip('-')}-{os.urandom(4).hex()}"
-    labels = {**labels, GROUP_LABEL: group}
-    judge = JobSpec(
+
+
+def judge_spec(name: str, options: SubmitOptions, secrets: Mapping[str, str], group: str, gpus: int) -> JobSpec:
+    """The Job of the judge server.
+
+    Args:
+        gpus: of its machine.
+    """
+    assert options.judge is not None
+    return JobSpec(
         name=f"relabel-{name}-judge",
         image=options.judge.full_image,
-        command=tuple(options.judge.command()),
+        command=tuple(options.judge.command(gpus)),
         flavor=options.judge.flavor,
         timeout=options.timeout,
         environment=options.judge.environment(),
-        secrets={"HF_TOKEN": token},
+        secrets=secrets,
         labels={**MADE_BY, GROUP_LABEL: group},
         network_group=group,
         network_aliases=(JUDGE,),
     )
-    return replace(main, labels=labels, network_group=group, network_aliases=(MAIN,)), judge
+
+
+def new_group(name: str) -> str:
+    """A network group, another each time, so that no server of an earlier submission is taken for this one's."""
+    return f"relabel-{name[:24].strip('-')}-{os.urandom(4).hex()}"
 
 
 def volume(repo_id: str, commit: str | None) -> Any:

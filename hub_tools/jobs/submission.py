@@ -19,7 +19,8 @@ class SubmitOptions:
     Attributes:
         parameters: of the job file.
         flavor: the machine, as `hf jobs hardware` lists them.
-        timeout: `90m`, `6h`, `1d`, or seconds; the service stops the Job after it.
+        timeout: `90m`, `6h`, `1d`, or seconds; the service stops the Job after it, and the Job itself saves what it has
+            and ends a little before.
         namespace: the user or organization that the Job belongs to; None for the user of the token.
         keep_in: data set that keeps journal and outputs; None for `NAMESPACE/relabel-job-NAME` after the job file.
         carry: files and folders below the current folder that the job file names.
@@ -45,7 +46,7 @@ class Submission:
     Attributes:
         repo_id: the private data set that is filled.
         files: contents by path in it.
-        main, judge: the Jobs. The commit that `main` mounts is filled in when it is there.
+        main, judge: the Jobs. The commit that `main` mounts is filled in when it is there; `main` starts `judge`.
         price: of a minute of the main Job and of the judge server's, in US dollars; None where it is not known.
     """
 

@@ -26,23 +26,18 @@ from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.hub.errors import hub_errors
 from hf_relabel.hub_tools.hub.redaction import redact
 from hf_relabel.hub_tools.jobs import portable
-from hf_relabel.hub_tools.jobs.in_job import (
-    JOB_NAME,
-    JUDGE_JOB_VARIABLE,
-    SETTINGS_NAME,
-    JudgeAddress,
-    RunSettings,
-)
+from hf_relabel.hub_tools.jobs.in_job import JOB_NAME, JUDGE_SECRET, SETTINGS_NAME, JudgeAddress, RunSettings
 from hf_relabel.hub_tools.jobs.judge_server import JUDGE, WATCHED_PORT
+from hf_relabel.hub_tools.jobs.judge_token import judge_secrets
 from hf_relabel.hub_tools.jobs.keeping import WORK
 from hf_relabel.hub_tools.jobs.script import PACKAGE_NAME, SCRIPT_NAME, script_text
 from hf_relabel.hub_tools.jobs.service import KEPT_LABEL, job_errors, ours
-from hf_relabel.hub_tools.jobs.specs import SUBMITTED, label, slug, specs, volume
+from hf_relabel.hub_tools.jobs.specs import SUBMITTED, judge_spec, label, main_spec, new_group, slug, volume
 from hf_relabel.hub_tools.jobs.submission import Submission, SubmitOptions, seconds_of
 from hf_relabel.hub_tools.package_files import package_files, python_version, requirements
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi, JobInfo
+    from huggingface_hub import HfApi, JobHardwareInfo, JobInfo
 
 DEFAULT_PARAMETER = "judge_url"
 
@@ -83,13 +78,18 @@ def prepare(api: HfApi, job_file: str | Path, options: SubmitOptions) -> Submiss
     repo_id = options.keep_in or f"{namespace}/relabel-job-{name}"
     lines = tuple(sorted({*requirements(portable.extras(job)), *portable.model_packages(job)}))
     journal, outputs = portable.written(job)
-    address = None
+    secrets = _secrets(job, token)
+    machines = _machines(api, [options.flavor, *([options.judge.flavor] if options.judge else [])])
+    judge = address = group = None
     if options.judge is not None and parameter is not None:
-        kind = options.judge.kind
-        address = JudgeAddress(parameter, JUDGE, kind.port, kind.health, WATCHED_PORT)
+        group, kind = new_group(name), options.judge.kind
+        judge = judge_spec(name, options, judge_secrets(api, options.judge), group, _gpus(machines))
+        address = JudgeAddress(parameter, JUDGE, kind.port, kind.health, judge.to_dict(), WATCHED_PORT)
+        # As secrets of the main Job too, which starts the server with them.
+        secrets |= {f"{JUDGE_SECRET}{key}": value for key, value in judge.secrets.items()}
     settings = RunSettings(
         repo_id, namespace, journal, tuple(outputs), dict(options.parameters), options.retry_failed, options.save_every,
-        address,
+        seconds_of(options.timeout), address,
     )  # fmt: skip
     files: dict[str, bytes | Path] = {
         f"{SUBMITTED}/{JOB_NAME}": text.encode(),
@@ -98,31 +98,22 @@ def prepare(api: HfApi, job_file: str | Path, options: SubmitOptions) -> Submiss
         f"{SUBMITTED}/{PACKAGE_NAME}": package_files().as_zip(),
         **{f"{WORK}/{path}": source for path, source in carried.items()},
     }
-    main, judge = specs(name, repo_id, options, _secrets(job, token), token)
-    prices = _prices(api, [main.flavor, *([judge.flavor] if judge else [])])
-    submission = Submission(namespace, repo_id, files, lines, main, judge, prices)
+    main = main_spec(name, repo_id, options, secrets, group)
+    submission = Submission(namespace, repo_id, files, lines, main, judge, _price(machines))
     _refuse_second(api, submission)
     return submission
 
 
 def submit(api: HfApi, submission: Submission) -> JobInfo:
-    """Send the files, then start the judge server, if there is one, and the Job.
+    """Send the files, then start the Job, which starts its judge server, if there is one, itself: so none is paid for
+    while the Job waits for its machine, nor after one that never ran.
 
     Raises:
-        JobError: the Hub would not take something, or the data set is public. What was started is cancelled.
+        JobError: the Hub would not take something, or the data set is public.
     """
     commit = _send_files(api, submission)
     main = replace(submission.main, volumes=(volume(submission.repo_id, commit),))
-    if submission.judge is None:
-        return main.start(api, submission.namespace)
-    server = submission.judge.start(api, submission.namespace)
-    try:
-        environment = {**main.environment, JUDGE_JOB_VARIABLE: server.id}
-        return replace(main, environment=environment).start(api, submission.namespace)
-    except BaseException:
-        with job_errors(server.id):
-            api.cancel_job(job_id=server.id, namespace=submission.namespace)
-        raise
+    return main.start(api, submission.namespace)
 
 
 def _token(api: HfApi) -> str:
@@ -208,11 +199,11 @@ def _secrets(job: Job, token: str) -> dict[str, str]:
     return secrets
 
 
-def _prices(api: HfApi, flavors: list[str]) -> float | None:
-    """US dollars a minute of all of them; None where the service does not tell.
+def _machines(api: HfApi, flavors: list[str]) -> list[JobHardwareInfo] | None:
+    """What the service says of these machines; None where it does not tell.
 
     Raises:
-        ConfigError: the service has no such machine.
+        ConfigError: it has no such machine.
     """
     try:
         with job_errors("hardware"):
@@ -222,10 +213,20 @@ def _prices(api: HfApi, flavors: list[str]) -> float | None:
     for flavor in flavors:
         if flavor not in offered:
             raise ConfigError(f"There is no machine {flavor!r}. There are: {', '.join(offered)}.")
-    machines = [offered[flavor] for flavor in flavors]
-    if any(machine.unit_label != "minute" for machine in machines):
+    return [offered[flavor] for flavor in flavors]
+
+
+def _price(machines: list[JobHardwareInfo] | None) -> float | None:
+    """US dollars a minute of all of them; None where the service does not tell."""
+    if machines is None or any(machine.unit_label != "minute" for machine in machines):
         return None
     return sum(machine.unit_cost_usd for machine in machines)
+
+
+def _gpus(machines: list[JobHardwareInfo] | None) -> int:
+    """Of the judge server's machine, which is the last; 1 where the service does not tell."""
+    accelerator = machines[-1].accelerator if machines else None
+    return int(accelerator.quantity) if accelerator and str(accelerator.quantity).isdigit() else 1
 
 
 def _refuse_second(api: HfApi, submission: Submission) -> None:

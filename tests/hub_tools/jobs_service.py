@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,12 +39,18 @@ HARDWARE = [
         "prettyName": name,
         "cpu": "2 vCPU",
         "ram": "16 GB",
-        "accelerator": None,
+        "accelerator": gpus
+        and {"type": "gpu", "model": "A100", "quantity": gpus, "vram": "80 GB", "manufacturer": "Nvidia"},
         "unitCostMicroUSD": int(price * 1e6),
         "unitCostUSD": price,
         "unitLabel": "minute",
     }
-    for name, price in (("cpu-basic", 0.0002), ("a10g-large", 0.025), ("a100-large", 0.0417))
+    for name, price, gpus in (
+        ("cpu-basic", 0.0002, None),
+        ("a10g-large", 0.025, "1"),
+        ("a100-large", 0.0417, "1"),
+        ("a100x4", 0.1667, "4"),
+    )
 ]
 
 
@@ -69,13 +76,14 @@ class StartedJob:
     message: str | None = None
     lines: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
+    created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"))
 
     def to_dict(self) -> dict[str, Any]:
         spec = self.spec
         return {
             "id": self.id,
-            "createdAt": "2026-11-26T04:00:00.000Z",
-            "startedAt": "2026-11-26T04:00:06.000Z",
+            "createdAt": self.created,
+            "startedAt": self.created,
             "finishedAt": None,
             "dockerImage": spec.get("dockerImage"),
             "spaceId": None,
@@ -225,7 +233,11 @@ class JobsService:
         command = list(spec["command"])
         clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         environment = {**clean, **spec["environment"], **spec.get("secrets", {}), "HF_ENDPOINT": self.url}
-        environment |= {"HF_HOME": str(self.folder / f"home-{job.id}"), "HF_NETWORK_GROUP_PREFIX": ""}
+        environment |= {
+            "HF_HOME": str(self.folder / f"home-{job.id}"),
+            "HF_NETWORK_GROUP_PREFIX": "",
+            "JOB_ID": job.id,
+        }
         if self.path is not None:
             environment["PATH"] = f"{self.path}{os.pathsep}{environment['PATH']}"
         if command[:2] == ["uv", "run"]:

@@ -33,11 +33,12 @@ from huggingface_hub import HfApi
 from hf_relabel.builders.errors import ConfigError, JobError, SourceError
 from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.builders.quickstart import rows_path, truth_path
-from hf_relabel.hub_tools.jobs import judge_server, portable, service, specs
+from hf_relabel.hub_tools.jobs import in_job, judge_images, judge_server, judge_token, portable, service, specs
 from hf_relabel.hub_tools.jobs import submit as submission
 from hf_relabel.hub_tools.jobs.judge_server import WATCH, JudgeServer
 from hf_relabel.hub_tools.jobs.keeping import Kept
 from hf_relabel.hub_tools.jobs.script import script_text
+from hf_relabel.hub_tools.jobs.service import JobSpec
 from hf_relabel.hub_tools.jobs.submission import SubmitOptions
 from hf_relabel.hub_tools.jobs.submit import prepare, submit
 from hf_relabel.hub_tools.package_files import package_files, requirements
@@ -106,6 +107,13 @@ def rows_on_hub(running: JobsService, rows: int = 12) -> None:
     api.upload_file(
         path_or_fileobj="\n".join(lines).encode(), path_in_repo="train.jsonl", repo_id="user/rows", repo_type="dataset"
     )
+
+
+def model_on_hub(running: JobsService, **visibility: Any) -> str:
+    """A model for a judge server; returns its first commit."""
+    api = api_of(running)
+    api.create_repo("user/judge", **visibility)
+    return str(api.model_info("user/judge").sha)
 
 
 def job_file(settings: dict[str, Any], name: str = "small.yaml") -> Path:
@@ -179,38 +187,102 @@ def test_tokens_of_judge_servers_are_secrets_too(started: JobsService, monkeypat
     assert TOKEN not in repr(made) + json.dumps(made.to_dict())
 
 
-def test_the_judge_server_is_a_second_job_in_the_same_group(started: JobsService) -> None:
+def test_the_job_is_told_how_to_start_its_judge_server(started: JobsService) -> None:
+    """In the same group, with the flags of its machine, and nothing else is started: the Job does that when it runs."""
     rows_on_hub(started)
+    sha = model_on_hub(started)
     api = api_of(started)
-    options = SubmitOptions(judge=JudgeServer("org/judge@abc123", "a100-large", "vllm/vllm-openai:v0.20.0"))
-    submit(api, prepare(api, job_file(ASKING), options))
-
-    server, main = [noted.body for noted in started.noted if noted.method == "POST"]
-    assert server["dockerImage"] == "vllm/vllm-openai:v0.20.0"
-    assert server["command"][:2] == ["bash", "-c"]
-    assert server["command"][4:] == [
-        "vllm", "serve", "org/judge", "--host", "0.0.0.0", "--port", "8000", "--revision", "abc123",
-    ]  # fmt: skip
-    assert (server["flavor"], server["network"]["aliases"]) == ("a100-large", ["judge"])
-    assert server["secrets"] == {"HF_TOKEN": TOKEN}
+    server = JudgeServer(f"user/judge@{sha}", "a100x4", "vllm/vllm-openai:v0.20.0", flags=("--dtype", "float16"))
+    made = prepare(api, job_file(ASKING), SubmitOptions(judge=server))
+    assert made.price == pytest.approx(0.0002 + 0.1667)
+    submit(api, made)
+    (main,) = [noted.body for noted in started.noted if noted.method == "POST"]
     assert (main["flavor"], main["network"]["aliases"]) == ("cpu-basic", ["main"])
-    group = server["network"]["group"]
-    assert group == main["network"]["group"] == main["labels"]["group"] == server["labels"]["group"]
-    assert re.fullmatch(r"[a-z0-9-]{1,46}", group)
-    assert main["environment"] == {"RELABEL_JUDGE_JOB": "job1"}
+    assert main["secrets"] == {"HF_TOKEN": TOKEN}
     settings = json.loads(kept_bytes(started, "job/settings.json"))
+    job = settings["judge"].pop("job")
     assert settings["judge"] | {"wait": 0} == {
         "parameter": "judge_url", "alias": "judge", "port": 8000, "health": "/health", "watched": 8765, "wait": 0,
     }  # fmt: skip
+    assert settings["timeout"] == 6 * 3600
+
+    JobSpec.from_dict(job, {}).start(api, "user")
+    body = started.noted[-1].body
+    assert body["dockerImage"] == "vllm/vllm-openai:v0.20.0"
+    assert body["command"][:2] == ["bash", "-c"]
+    assert body["command"][4:] == [
+        "vllm", "serve", "user/judge", "--host", "0.0.0.0", "--port", "8000", "--max-model-len", "auto",
+        "--revision", sha, "--tensor-parallel-size", "4", "--dtype", "float16",
+    ]  # fmt: skip
+    assert (body["flavor"], body["network"]["aliases"]) == ("a100x4", ["judge"])
+    assert body.get("secrets", {}) == {}
+    group = body["network"]["group"]
+    assert group == main["network"]["group"] == main["labels"]["group"] == body["labels"]["group"]
+    assert re.fullmatch(r"[a-z0-9-]{1,46}", group)
 
 
-def test_a_judge_server_does_not_outlive_a_job_that_was_refused(started: JobsService) -> None:
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [("vllm", "vllm serve org/m "), ("sglang", "python3 -m sglang.launch_server --model-path org/m "),
+     ("tgi", "/tgi-entrypoint.sh --model-id org/m ")],
+)  # fmt: skip
+def test_each_kind_of_server_is_started_with_one_gpu_or_more(kind: str, first: str) -> None:
+    """A Job runs its command and not the image's entrypoint, so TGI's is named."""
+    server = JudgeServer("org/m", image=kind)
+    words = " ".join(server.command()[4:])
+    assert words.startswith(first)
+    assert "{" not in " ".join(server.command(4)[4:])
+    assert f"--port {server.kind.port}" in words
+    assert server.full_image == f"{server.kind.image}:{server.kind.tag}"
+    assert JudgeServer("org/m", image=f"{server.kind.image}:other").kind is server.kind
+    assert len(server.command(4)) == len(server.command()) + len(server.kind.gpus)
+    assert server.kind.source.startswith("https://")
+    assert server.kind.checked.year >= 2026
+
+
+def test_a_model_that_all_may_read_is_served_without_a_token_and_others_with_one_that_only_reads(
+    started: JobsService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows_on_hub(started)
-    started.refusals[specs.IMAGE.format(python=specs.python_version())] = 402
     api = api_of(started)
-    with pytest.raises(JobError, match=r"relabel-small: the Jobs service answered 402.*paid for"):
-        submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("org/judge"))))
-    assert [job.stage for job in started.jobs.values()] == ["CANCELED"]
+    with pytest.raises(ConfigError, match="user/judge: there is no such model"):
+        prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("user/judge")))
+    model_on_hub(started, private=True)
+    with pytest.raises(ConfigError, match=r"user/judge is private.*of the type Read.*--judge-token-env"):
+        prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("user/judge")))
+    judge = JudgeServer("user/judge", token_env="READ_TOKEN")
+    with pytest.raises(ConfigError, match="READ_TOKEN is not set here"):
+        prepare(api, job_file(ASKING), SubmitOptions(judge=judge))
+    monkeypatch.setenv("READ_TOKEN", TOKEN)
+    with pytest.raises(ConfigError, match=r"READ_TOKEN \(role: write\) may do more than read"):
+        prepare(api, job_file(ASKING), SubmitOptions(judge=judge))
+    monkeypatch.setattr(judge_token, "may_only_read", lambda about: True)
+    made = prepare(api, job_file(ASKING), SubmitOptions(judge=judge))
+    assert made.judge is not None
+    assert made.judge.secrets == {"HF_TOKEN": TOKEN}
+    assert made.main.secrets == {"HF_TOKEN": TOKEN, "RELABEL_JUDGE_HF_TOKEN": TOKEN}
+    assert TOKEN not in repr(made) + json.dumps(made.to_dict()) + made.files["job/settings.json"].decode()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("about", "only_reads"),
+    [
+        ({"role": "read"}, True),
+        ({"role": "write"}, False),
+        ({"role": "admin"}, False),
+        ({"role": "fineGrained"}, False),
+        ({"role": "fineGrained", "fineGrained": {"global": [], "scoped": []}}, True),
+        ({"role": "fineGrained", "fineGrained": {"scoped": [{"permissions": ["repo.content.read"]}]}}, True),
+        (
+            {"role": "fineGrained", "fineGrained": {"scoped": [{"permissions": ["repo.content.read", "repo.write"]}]}},
+            False,
+        ),
+        ({"role": "fineGrained", "fineGrained": {"global": ["discussion.write"], "scoped": []}}, False),
+        ({}, False),
+    ],
+)
+def test_what_a_token_may_do(about: dict[str, Any], only_reads: bool) -> None:
+    assert judge_token.may_only_read(about) is only_reads
 
 
 def test_a_public_data_set_is_not_used(started: JobsService) -> None:
@@ -334,7 +406,7 @@ def test_the_extras_are_those_the_job_needs() -> None:
         (SubmitOptions(parameters={"judge_url": "https://x", "more": "1"}), "no parameter 'more'"),
         (SubmitOptions(parameters={"judge_url": f"https://x?token={TOKEN}"}), "token_env"),
         (SubmitOptions(judge=JudgeServer("no model")), "no model on the Hub"),
-        (SubmitOptions(judge=JudgeServer("a/b", image="nginx")), "no image of tgi or vllm"),
+        (SubmitOptions(judge=JudgeServer("a/b", image="nginx")), "no image of vllm, sglang, tgi"),
         (SubmitOptions(parameters={"judge_url": "https://x"}, judge=JudgeServer("a/b")), "It has none left"),
         (
             SubmitOptions(carry=("/etc/hostname",)),
@@ -453,9 +525,10 @@ def free_port() -> int:
 def with_judge(running: JobsService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobsService:
     """Aliases that this machine can resolve, free ports, and a watch that looks often."""
     launcher(tmp_path / "bin", rows_path(), truth_path())
-    kinds = {"tgi": replace(judge_server.KINDS["tgi"], port=free_port())}
-    monkeypatch.setattr(judge_server, "KINDS", kinds)
-    watch = {"WATCH_FIRST": "120", "WATCH_LATER": "10", "WATCH_STEP": "1"}
+    command = ("text-generation-launcher", *judge_images.kinds()["tgi"].command[1:])
+    kinds = {"tgi": replace(judge_images.kinds()["tgi"], port=free_port(), command=command)}
+    monkeypatch.setattr(judge_images, "kinds", lambda: kinds)
+    watch = {"WATCH_PATIENCE": "10", "WATCH_STEP": "1", "WATCH_GRACE": "5"}
     port = free_port()
     monkeypatch.setattr(judge_server, "WATCH_SECONDS", watch)
     monkeypatch.setattr(judge_server, "WATCHED_PORT", port)
@@ -465,17 +538,18 @@ def with_judge(running: JobsService, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for module in (judge_server, specs):
         monkeypatch.setattr(module, "MAIN", "127.0.0.1")
     rows_on_hub(running)
+    model_on_hub(running)
     return running
 
 
 @pytest.mark.soak
 def test_the_job_asks_its_judge_server_which_ends_with_it(with_judge: JobsService) -> None:
     api = api_of(with_judge)
-    job = submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("org/judge"))))
+    job = submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("user/judge", image="tgi"))))
     ended = with_judge.wait_for(job.id)
     assert ended.stage == "COMPLETED", "\n".join(ended.lines)
     assert "[hf-relabel] The judge server is ready." in ended.lines
-    server = with_judge.wait_for("job1")
+    server = with_judge.wait_for("job2")
     assert server.message == "cancelled"
     with sqlite3.connect(Path(api.hf_hub_download(REPO, "work/journal.sqlite", repo_type="dataset"))) as journal:
         ((answers,),) = journal.execute("SELECT COUNT(*) FROM answers")
@@ -492,12 +566,12 @@ def test_a_job_that_is_cancelled_keeps_what_was_judged_and_goes_on_from_it(
     settings["stages"][0]["limits"] = {"concurrency": 1}
     settings["stages"][0]["judge"]["candidates_per_prompt"] = 2
     api = api_of(with_judge)
-    options = SubmitOptions(judge=JudgeServer("org/judge"), save_every=0.5)
+    options = SubmitOptions(judge=JudgeServer("user/judge", image="tgi"), save_every=0.5)
     job = submit(api, prepare(api, job_file(settings), options))
     with_judge.wait_for_line(job.id, r"Saved the journal: [1-9]")
-    assert service.cancel(api, job.id, "user") == [job.id, "job1"]
+    assert service.cancel(api, job.id, "user") == [job.id, "job2"]
     ended = with_judge.wait_for(job.id)
-    with_judge.wait_for("job1")
+    with_judge.wait_for("job2")
     assert ended.stage == "CANCELED"
     assert f"[hf-relabel] Journal and outputs are kept in {REPO}." in ended.lines, "\n".join(ended.lines)
 
@@ -512,14 +586,14 @@ def test_a_job_that_is_cancelled_keeps_what_was_judged_and_goes_on_from_it(
 def test_a_judge_server_stops_by_itself_when_its_job_was_killed(with_judge: JobsService, tmp_path: Path) -> None:
     (tmp_path / "bin" / "latency").write_text("5")
     api = api_of(with_judge)
-    job = submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("org/judge"))))
+    job = submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("user/judge", image="tgi"))))
     with_judge.wait_for_line(job.id, "judge server is ready")
     process = with_judge.jobs[job.id].process
     assert process is not None
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     below = children.read_text().split() if children.exists() else []
     process.kill()
-    server = with_judge.wait_for("job1")
+    server = with_judge.wait_for("job2")
     assert "The job that this server is for is gone: stopping." in server.lines
     assert server.stage == "COMPLETED"
     for child in below:
@@ -531,19 +605,137 @@ def test_a_judge_server_stops_by_itself_when_its_job_was_killed(with_judge: Jobs
 def test_a_judge_server_that_fails_is_told(with_judge: JobsService, tmp_path: Path) -> None:
     (tmp_path / "bin" / "text-generation-launcher").write_text("#!/bin/sh\necho out of memory; exit 1\n")
     api = api_of(with_judge)
-    job = submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("org/judge"))))
+    job = submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("user/judge", image="tgi"))))
     ended = with_judge.wait_for(job.id)
     assert ended.stage == "ERROR"
     assert ended.message == "Job failed with exit code: 3"
-    said = "[hf-relabel] Error: the judge server's Job is over (ERROR). See its logs: hf-relabel jobs logs job1."
+    said = "[hf-relabel] Error: the judge server's Job is over (ERROR). See its logs: hf-relabel jobs logs job2."
     assert said in ended.lines
 
 
+WATCHED = {"WATCH_PATIENCE": "1", "WATCH_STEP": "1", "WATCH_GRACE": "0.2", "WATCH_ALIAS": "127.0.0.1"}
+
+
+def watch(*command: str, **options: Any) -> subprocess.Popen[str]:
+    """A server below the watch, whose main Job is gone."""
+    environment = {**os.environ, **WATCHED, "WATCH_PORT": "1", "HF_NETWORK_GROUP_PREFIX": "", **options}
+    return subprocess.Popen(
+        ["bash", "-c", WATCH, "x", *command], env=environment, text=True, stdout=subprocess.PIPE
+    )  # fmt: skip
+
+
 def test_the_watch_passes_on_how_its_server_ends() -> None:
-    environment = {**os.environ, "WATCH_FIRST": "9", "WATCH_LATER": "9", "WATCH_STEP": "0.1", "WATCH_PORT": "1"}
-    environment |= {"WATCH_ALIAS": "127.0.0.1", "HF_NETWORK_GROUP_PREFIX": ""}
-    done = subprocess.run(["bash", "-c", WATCH, "x", "sh", "-c", "exit 7"], env=environment, timeout=30, check=False)
-    assert done.returncode == 7
+    with watch("sh", "-c", "exit 7") as server:
+        assert server.wait(30) == 7
+
+
+def test_a_server_that_does_not_hear_that_its_job_is_gone_is_killed() -> None:
+    with watch("bash", "-c", "trap '' TERM; echo up; while true; do sleep 0.1; done") as server:
+        assert server.wait(60) == 0
+        assert server.stdout is not None
+        assert server.stdout.read() == "up\nThe job that this server is for is gone: stopping.\n"
+
+
+def test_a_server_that_is_cancelled_goes_at_once() -> None:
+    with watch("bash", "-c", "trap '' TERM; echo up; while true; do sleep 0.1; done", WATCH_STEP="600") as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "up\n"
+        server.terminate()
+        assert server.wait(60) == 137
+
+
+# --- the Job itself, with another run ---------------------------------------------------------------------------------
+
+_RUN = """
+import os, pathlib, signal, sqlite3, sys, time
+journal = sqlite3.connect("journal.sqlite")
+journal.execute("CREATE TABLE answers (x)"); journal.execute("CREATE TABLE failures (x)")
+journal.execute("INSERT INTO answers VALUES (1)"); journal.commit()
+stopped = []
+signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
+pathlib.Path("started").touch()
+if sys.argv[1] == "trains":
+    pathlib.Path(os.environ["RELABEL_JUDGED"]).touch()
+    while not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.02)
+else:
+    while not stopped: time.sleep(0.02)
+    sys.exit(130)
+"""
+
+
+@pytest.fixture
+def in_the_job(started: JobsService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What makes the main Job's own program, in this process, with a run that stands for `hf relabel run`."""
+    api = api_of(started)
+    api.create_repo(REPO, repo_type="dataset", private=True)
+    monkeypatch.setattr(in_job.signal, "signal", lambda *_: None)
+    monkeypatch.setenv("HF_NETWORK_GROUP_PREFIX", "")
+    monkeypatch.setattr(in_job, "watched_port", lambda port: contextlib.nullcontext(port))
+    monkeypatch.setattr(in_job, "_answers", lambda url: True)
+
+    def made(*arguments: str, **settings: Any) -> in_job._Run:
+        found = in_job._Run(api, in_job.RunSettings(REPO, "user", "journal.sqlite", **settings), tmp_path)
+        monkeypatch.setattr(found, "_command", lambda parameters: [sys.executable, "-c", _RUN, *arguments])
+        return found
+
+    return made
+
+
+def test_a_job_whose_time_is_nearly_over_saves_its_journal(
+    started: JobsService, in_the_job: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The service kills it then, and need not warn before."""
+    run = in_the_job("judges", timeout=1.0)
+    assert run.run() == 130
+    assert "The Job's time (1 s) is nearly over" in capfd.readouterr().out
+    with closing(sqlite3.connect(run.work / "saved.sqlite")) as journal:
+        journal.deserialize(kept_bytes(started, "work/journal.sqlite"))
+        assert journal.execute("SELECT COUNT(*) FROM answers").fetchone() == (1,)
+
+
+def test_the_time_that_a_job_took_to_start_counts(
+    started: JobsService, in_the_job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submitted(started)
+    monkeypatch.setenv("JOB_ID", job_id)
+    started.jobs[job_id].created = "2026-11-26T04:00:00.000Z"
+    run = in_the_job("judges", timeout=3600.0)
+    assert run._age() > 3600
+    assert run.run() == 130
+
+
+def test_a_judge_server_is_not_paid_for_while_the_job_trains(
+    started: JobsService, in_the_job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started by the Job, with its own token only, and cancelled when no judge is asked any more."""
+    monkeypatch.setenv("RELABEL_JUDGE_HF_TOKEN", "hf_may_only_read")
+    group = "relabel-small-1234"
+    options = SubmitOptions(judge=JudgeServer("user/judge"))
+    spec = specs.judge_spec("small", options, {"HF_TOKEN": "hf_may_only_read"}, group, 1)
+    address = in_job.JudgeAddress("judge_url", "judge", 8000, "/health", spec.to_dict())
+    trained = tmp_path / "trained"
+    run = in_the_job("trains", str(trained), judge=address)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "was cancelled" in line:  # and only then the training ends
+            (job,) = started.jobs.values()
+            assert (job.stage, job.spec["secrets"]) == ("CANCELED", {"HF_TOKEN": "hf_may_only_read"})
+            assert job.spec["labels"]["group"] == group
+            trained.touch()
+
+    monkeypatch.setattr(in_job, "_say", say)
+    assert run.run() == 0
+    assert [line for line in said if "cancelled" in line] == ["The judge server was cancelled."]
+    assert [noted.path for noted in started.noted if noted.path.endswith("/cancel")] == ["/api/jobs/user/job1/cancel"]
+
+
+def test_the_run_says_when_no_judge_is_asked_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge_server.tell_judged()
+    monkeypatch.setenv(judge_server.JUDGED_VARIABLE, str(tmp_path / "judged"))
+    judge_server.tell_judged()
+    assert (tmp_path / "judged").exists()
 
 
 # --- what is kept ---------------------------------------------------------------------------------------------------
