@@ -22,10 +22,12 @@ from yarl import URL
 
 from hf_relabel.builders.endpoint import EndpointError, ErrorKind
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.endpoints.own_servers import is_own
 from hf_relabel.hub_tools.endpoints.reading_bodies import TooLong, decoded, unpacked
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply
 from hf_relabel.hub_tools.endpoints.refusals import with_words
 from hf_relabel.hub_tools.endpoints.server_errors import error_inside, error_of_status, text_of, words_of
+from hf_relabel.hub_tools.endpoints.token_variables import token_variable
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 CONNECT_SECONDS = 10.0
@@ -46,7 +48,8 @@ _START_IT = (
 
 _HF_HOSTS = frozenset({"huggingface.co", "hf.co", "router.huggingface.co"})
 """Below hf.space, endpoints.huggingface.cloud and hf.jobs anybody's containers answer."""
-_OPENAI_HOSTS = ("openai.com",)
+_RUN_BY_ANYBODY = ("endpoints.huggingface.cloud", "hf.jobs")
+"""Of which the Hub tells whose they are."""
 
 
 class Answer(NamedTuple):
@@ -67,8 +70,9 @@ class Transport:
         url: http or https URL that paths are joined to. A user name and password in it are sent as basic
             authorization; a query is sent along with every request.
         token: sent as `Authorization: Bearer`. None: HF_TOKEN (or the token of `hf auth login`) for huggingface.co,
-            hf.co and router.huggingface.co, and OPENAI_API_KEY for openai.com, all over https only. Other servers get
-            none, Spaces, Inference Endpoints and Jobs among them, which anybody may run. "" sends none.
+            hf.co and router.huggingface.co, and for Inference Endpoints and Jobs of the user's own account (the Hub is
+            asked); OPENAI_API_KEY for openai.com; all over https only. Other servers get none, those of others on
+            Hugging Face's machines among them. "" sends none.
         timeout: seconds for a whole request, connecting included.
         connections: most open at once; 0 for as many as there are requests in flight.
         proxy: use HTTP_PROXY, HTTPS_PROXY and ~/.netrc. Off by default: judge servers are mostly on the same network.
@@ -314,8 +318,14 @@ def default_token(url: URL) -> str:
         from huggingface_hub import get_token
 
         return get_token() or ""
-    if url.scheme == "https" and is_host(url.host, _OPENAI_HOSTS):
-        return os.environ.get("OPENAI_API_KEY", "")
+    variable = token_variable(str(url))
+    if variable is not None:
+        return os.environ.get(variable, "")
+    if url.scheme == "https" and is_host(url.host, _RUN_BY_ANYBODY):
+        from huggingface_hub import get_token
+
+        token = get_token()
+        return token if token and is_own(url.host or "", token) else ""
     return ""
 
 

@@ -24,6 +24,7 @@ from hf_relabel.builders.judges.offline.similarity import SimilarityJudge
 from hf_relabel.builders.judges.offline.student import StudentJudge
 from hf_relabel.builders.sources.files import is_data_file
 from hf_relabel.hub_tools.endpoints.dialects.gguf import PREFIX as SERVED_HERE
+from hf_relabel.hub_tools.endpoints.token_variables import secret_names
 from hf_relabel.hub_tools.hub.redaction import safe_url
 
 _WRITTEN = re.compile(r"journal|(.*\.)?(out|runs)")
@@ -90,9 +91,9 @@ def model_packages(job: Job) -> list[str]:
 
 
 def token_names(job: Job) -> list[str]:
-    """Names of the environment variables that hold tokens of judge servers, and secret headers."""
-    endpoints = [endpoint for judge in _judges(job) for endpoint in judge.endpoints]
-    return sorted({name for endpoint in endpoints for name in endpoint.secret_names()})
+    """Names of the environment variables that hold tokens of judge servers, and secret headers, whether the job file
+    names them or not."""
+    return sorted({name for judge in _judges(job) for endpoint in judge.endpoints for name in secret_names(endpoint)})
 
 
 def written(job: Job) -> tuple[str, list[str]]:

@@ -194,7 +194,7 @@ def _secrets(job: Job, token: str) -> dict[str, str]:
     for name in portable.token_names(job):
         value = os.environ.get(name)
         if not value:
-            raise ConfigError(f"The job file takes a token from {name}, which is not set here.")
+            raise ConfigError(f"A server of the job file takes its token from {name}, which is not set here.")
         secrets[name] = value
     return secrets
 

@@ -13,6 +13,7 @@ from hf_relabel.builders.configs.manifest import package_version
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.job.stages import MemberSettings, StageSettings
+from hf_relabel.hub_tools.endpoints.token_variables import secret_names
 from hf_relabel.hub_tools.judging.assemble import make_stages
 from hf_relabel.hub_tools.judging.stage_report import StageReport
 from hf_relabel.hub_tools.judging.stages import Stage
@@ -67,8 +68,12 @@ def _environment(stages: Sequence[StageSettings]) -> dict[str, str]:
     asked: list[StageSettings | MemberSettings] = []
     for stage in stages:
         asked += [stage, *stage.others]
-    names = {name for one in asked for endpoint in one.endpoints for name in endpoint.secret_names()}
-    return {name: os.environ[name] for name in (*ENVIRONMENT, *names) if name in os.environ}
+    from huggingface_hub import get_token
+
+    names = {name for one in asked for endpoint in one.endpoints for name in secret_names(endpoint)}
+    found = {name: os.environ[name] for name in (*ENVIRONMENT, *names) if name in os.environ}
+    token = get_token()  # which `hf auth login` keeps in a file that is on this machine only
+    return {"HF_TOKEN": token, **found} if token else found
 
 
 def judge_name(stage: int, member: int) -> str:
