@@ -97,7 +97,8 @@ class _Registry:
             url = urljoin(url, following)
 
     def _ask(self, method: str, url: str, headers: dict[str, str]) -> Any:
-        from huggingface_hub.utils import get_session
+        # A public name (docs, "Utilities"), which the package does not mark as such for type checkers.
+        from huggingface_hub.utils import get_session  # type: ignore[attr-defined, unused-ignore]
 
         client = get_session()
         answer = client.request(method, url, headers={**headers, **self._headers}, timeout=_SECONDS)

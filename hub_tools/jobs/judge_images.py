@@ -56,11 +56,12 @@ class ServerKind:
 def kinds() -> Mapping[str, ServerKind]:
     """All kinds by their name."""
     table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    lists = ("command", "revision", "gpus")
-    return {
-        name: ServerKind(name, **{key: tuple(value) if key in lists else value for key, value in row.items()})
-        for name, row in table.items()
-    }
+    return {name: _kind(name, row) for name, row in table.items()}
+
+
+def _kind(name: str, row: Mapping[str, Any]) -> ServerKind:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return ServerKind(name, **values)
 
 
 def kind_of(image: str) -> ServerKind:

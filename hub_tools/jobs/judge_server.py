@@ -25,7 +25,6 @@ PREFIX_VARIABLE = "HF_NETWORK_GROUP_PREFIX"
 # seconds the server is told to stop, and killed where it has not GRACE seconds later: a container lives as long as its
 # first process. Sleeps are waited for, so that a signal is heard at once. Needs no more than bash of an image.
 WATCH = """\
-"$@" & server=$!
 stop() {
   trap '' TERM INT
   kill -TERM "$server" 2>/dev/null
@@ -35,9 +34,11 @@ stop() {
   exit "${1:-$code}"
 }
 trap stop TERM INT
+"$@" & server=$!
 left=$WATCH_PATIENCE
 while kill -0 "$server" 2>/dev/null; do
   sleep "$WATCH_STEP" & wait $!
+  kill -0 "$server" 2>/dev/null || break
   if timeout 10 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "${HF_NETWORK_GROUP_PREFIX}$WATCH_ALIAS" "$WATCH_PORT" 2>/dev/null
   then left=$WATCH_PATIENCE
   else left=$((left - WATCH_STEP))

@@ -18,6 +18,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -681,27 +682,55 @@ def in_the_job(started: JobsService, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return made
 
 
+@pytest.fixture
+def armed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What timers are set to, in seconds. That of the Job's time goes off as soon as the run has begun."""
+    found: list[float] = []
+
+    class Timer(threading.Thread):
+        def __init__(self, seconds: float, function: Any, args: Any = ()) -> None:
+            super().__init__(daemon=True)
+            self.seconds, self.function = seconds, function
+
+        def run(self) -> None:
+            if self.function.__name__ != "_time_is_over":
+                return
+            found.append(self.seconds)
+            for _ in range(3000):
+                if (self.function.__self__.work / "started").exists():
+                    break
+                time.sleep(0.02)
+            self.function()
+
+        def cancel(self) -> None:
+            pass
+
+    monkeypatch.setattr(in_job.threading, "Timer", Timer)
+    return found
+
+
 def test_a_job_whose_time_is_nearly_over_saves_its_journal(
-    started: JobsService, in_the_job: Any, capfd: pytest.CaptureFixture[str]
+    started: JobsService, in_the_job: Any, armed: list[float], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The service kills it then, and need not warn before."""
-    run = in_the_job("judges", timeout=1.0)
+    run = in_the_job("judges", timeout=3600.0)
     assert run.run() == 130
-    assert "The Job's time (1 s) is nearly over" in capfd.readouterr().out
-    with closing(sqlite3.connect(run.work / "saved.sqlite")) as journal:
+    assert armed == [3300.0]
+    assert "The Job's time (3600 s) is nearly over" in capfd.readouterr().out
+    with closing(sqlite3.connect(":memory:")) as journal:
         journal.deserialize(kept_bytes(started, "work/journal.sqlite"))
         assert journal.execute("SELECT COUNT(*) FROM answers").fetchone() == (1,)
 
 
 def test_the_time_that_a_job_took_to_start_counts(
-    started: JobsService, in_the_job: Any, monkeypatch: pytest.MonkeyPatch
+    started: JobsService, in_the_job: Any, armed: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submitted(started)
     monkeypatch.setenv("JOB_ID", job_id)
     started.jobs[job_id].created = "2026-11-26T04:00:00.000Z"
     run = in_the_job("judges", timeout=3600.0)
-    assert run._age() > 3600
     assert run.run() == 130
+    assert armed == [0.0]
 
 
 def test_a_judge_server_is_not_paid_for_while_the_job_trains(
