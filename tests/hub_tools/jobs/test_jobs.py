@@ -638,7 +638,10 @@ def test_a_server_that_does_not_hear_that_its_job_is_gone_is_killed() -> None:
 
 
 def test_a_server_that_is_cancelled_goes_at_once() -> None:
-    with watch("bash", "-c", "trap '' TERM; echo up; while true; do sleep 0.1; done", WATCH_STEP="600") as server:
+    """Also while the watch sleeps: it does when it has a second child."""
+    waits = "until [ $(wc -w < /proc/$PPID/task/$PPID/children) -ge 2 ]; do sleep 0.05; done"
+    deaf = f"trap '' TERM; {waits}; echo up; while true; do sleep 0.1; done"
+    with watch("bash", "-c", deaf, WATCH_STEP="600") as server:
         assert server.stdout is not None
         assert server.stdout.readline() == "up\n"
         server.terminate()
