@@ -48,6 +48,8 @@ def vllm(message: str) -> dict[str, Any]:
     return {"object": "error", "message": message, "type": "BadRequestError", "param": None, "code": 400}
 
 
+# Bodies as they stand in the issues of these servers' users; the last four are the forms that FastAPI, the source of
+# `transformers serve` and a chat template that raises give them. (Today's llama.cpp moves the system text itself.)
 REFUSALS = [
     Refusal(
         "openai-o1",
