@@ -238,3 +238,9 @@ def test_of_two_listed_models_one_must_be_named() -> None:
         error = refused(server, model=None)
     assert not error.retryable
     assert "SmolLM2-135M-Instruct, limited" in str(error)
+
+
+def test_a_server_that_breaks_at_its_list_of_models_is_usable_by_name() -> None:
+    with Replay("transformers", state="no cache") as server:
+        assert server.recording.find(Kind("GET", "/v1/models", state="no cache"))[0].status == 500
+        assert ask(server, "plain").text == recorded(server)["choices"][0]["message"]["content"]
