@@ -172,7 +172,7 @@ TRANSFORMERS = Server(
     constrains=False,
     logprobs=False,
     at_once=2,
-    rows={"listwise": 3, "pointwise": 6, "answer": 1, "some": 6},
+    rows={"listwise": 3, "pointwise": 6, "answer": 1, "some": 3},
     env=ONE_THREAD,
 )
 LITELLM = Server(
