@@ -101,7 +101,7 @@ def bench(tmp_path: Path, patient: None) -> Iterator[Bench]:
         yield Bench(tmp_path, stub, backend, 10, 1)
 
 
-@pytest.mark.parametrize("rows", [SETS, pytest.param(5_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rows", [SETS, pytest.param(5_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def test_a_faulty_service_ends_with_the_verdicts_of_a_server(rows: int, tmp_path: Path, patient: None) -> None:
     backend = ScriptedBackend(*records(rows))
     with BatchServiceStub(backend) as stub:
