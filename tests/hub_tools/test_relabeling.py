@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hf_relabel.builders.cascade.calibration import LabelledScore, fit
+from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.errors import BuildError, ConfigError, JudgingStopped, SourceError
