@@ -12,7 +12,7 @@ from hf_relabel.builders.audit.answers import Answer, answers_from_truth
 from hf_relabel.builders.audit.draw import calibrate
 from hf_relabel.builders.audit.figures import Estimate
 from hf_relabel.builders.audit.report import audit_report
-from hf_relabel.builders.cascade import calibration
+from hf_relabel.builders.cascade import fitting
 from hf_relabel.builders.cascade.fitting import LabelledScore
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Label, Outcome
@@ -79,8 +79,8 @@ def test_thresholds_are_fitted_on_what_answers_stand_for(monkeypatch: pytest.Mon
     sample = draw(candidates, 300)
     report = audit_report(sample, answers_from_truth(truth, sample)[::2])
     given: list[LabelledScore] = []
-    fit = calibration.fit
-    monkeypatch.setattr(calibration, "fit", lambda labelled, **how: given.extend(labelled) or fit(labelled, **how))
+    fit = fitting.fit
+    monkeypatch.setattr(fitting, "fit", lambda labelled, **how: given.extend(labelled) or fit(labelled, **how))
 
     calibrate(sample, report)
 
