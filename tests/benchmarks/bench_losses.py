@@ -16,7 +16,7 @@ from typing import Any
 
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.trainers.comparing.compare import report_on
-from hf_relabel.trainers.comparing.measurements import measure
+from hf_relabel.trainers.comparing.measurements import Measuring, measure
 from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import open_config
 from hf_relabel.trainers.evaluation.beir import read_beir
@@ -39,7 +39,7 @@ def compared(folder: Path, seeds: int, runs: Path, scratch: Path) -> Any:
     }
     arms = [arm("original", release, "original", recipes["random"])]
     arms += [arm(f"relabel, {name}", release, "relabel", recipes[name]) for name in LOSSES]
-    return report_on(measure(arms, [read_beir(folder / "beir")], seeds=range(seeds), folder=runs))
+    return report_on(measure(arms, [read_beir(folder / "beir")], Measuring(seeds=range(seeds), folder=runs)))
 
 
 def main() -> None:

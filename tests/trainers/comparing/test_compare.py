@@ -245,8 +245,8 @@ def test_two_processes_with_one_folder_make_each_run_once(
     rows = open_training_data(rows_file(tmp_path))
     arm = Arm("a", "original", load_recipe("static"), lambda: rows)
     with ThreadPoolExecutor(2) as both:
-        made = [both.submit(measure, [arm], [data], seeds=(0, 1), folder=tmp_path / "runs", progress=tell)
-                for _ in range(2)]  # fmt: skip
+        how = Measuring(seeds=(0, 1), folder=tmp_path / "runs", progress=tell)
+        made = [both.submit(measure, [arm], [data], how) for _ in range(2)]
         one, other = (each.result() for each in made)
     assert len(trained) == 2
     assert one.rows == other.rows == {"a": 24}
