@@ -6,8 +6,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from queue import SimpleQueue
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
@@ -47,14 +47,22 @@ def serve(
     with _running_app(settings, port=port, open_browser=open_browser) as (url, ends):
         if started is not None:
             started(url)
-        ends.get()
+        _wait(ends)
 
 
 def main() -> None:
     """Entry point of a Space: its settings are variables, its port is gradio's."""
     with _running_app(settings_of_space()) as (url, ends):
         print(f"Serving on {url}", file=sys.stderr)  # noqa: T201 - the log of the Space
-        ends.get()
+        _wait(ends)
+
+
+def _wait(ends: SimpleQueue[int]) -> None:
+    """Until Ctrl-C or SIGTERM. One that comes just before a wait without a timeout is heard only with the next."""
+    while True:
+        with suppress(Empty):
+            ends.get(timeout=1)
+            return
 
 
 @contextmanager

@@ -189,6 +189,7 @@ def test_judges_are_made_by_kind() -> None:
         "listwise",
         "pointwise",
         "ranking",
+        "rerank",
         "similarity",
         "span",
         "student",

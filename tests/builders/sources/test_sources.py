@@ -341,7 +341,7 @@ def test_an_inspection_says_what_is_in_a_source(tmp_path: Path) -> None:
         "subset": "fever",
         "prompt": "unused",
         "negative_passages": [
-            {"docid": "n", "text": "rayleigh scattering!"},
+            {"docid": "n", "title": "Sky", "text": "Rayleigh  scattering"},
             {"text": " "},
             {"docid": "d1", "text": "no"},
         ],

@@ -24,7 +24,11 @@ ANSWER = (
     "near", [ANSWER.replace("did lower", "did not lower"), ANSWER.replace("Vienna", "Geneva"), ANSWER.replace(">", "<")]
 )
 def test_a_near_copy_of_a_positive_is_asked_about_and_audited(tmp_path: Path, near: str) -> None:
-    copies = (Passage("copy", "", ANSWER.upper()), Passage("near", "", near), Passage("other", "", "something else"))
+    copies = (
+        Passage("copy", "", ANSWER.replace(" ", "  ")),
+        Passage("near", "", near),
+        Passage("other", "", "something else"),
+    )
     rows = [Row("q", "does it lower it", (Passage("p", "", ANSWER),), copies).to_dict()]
     truth, journal = tmp_path / "truth.jsonl", tmp_path / "journal.sqlite"
     truth.write_text(json.dumps({"query_id": "q", "false_negatives": []}))
