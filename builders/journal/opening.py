@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,19 @@ def journal_file(given: str | Path) -> Path:
 def connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
     # In a notebook another thread writes than the one that opened the journal and runs a loop; never two at once.
     return sqlite3.connect(database, uri=uri, isolation_level=None, timeout=30, check_same_thread=False)
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All that is written meanwhile, or nothing of it."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
 
 
 def is_new(database: sqlite3.Connection) -> bool:

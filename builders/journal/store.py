@@ -32,6 +32,7 @@ from hf_relabel.builders.journal.opening import (
     journal_file,
     lock_file,
     lock_for_writing,
+    transaction,
 )
 from hf_relabel.builders.journal.runs import Run
 from hf_relabel.builders.journal.schema import APPLICATION_ID, MIGRATIONS
@@ -137,7 +138,7 @@ class Journal:
         if version < len(MIGRATIONS) and not self._writes:
             raise JournalError(f"{self.path} has an older schema ({version}). Run `{program()} judge` on it once.")
         for number in range(version, len(MIGRATIONS)):
-            with self._transaction():
+            with transaction(self._database):
                 if is_new(self._database):
                     self._database.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 MIGRATIONS[number](self._database)
@@ -234,7 +235,7 @@ class Journal:
     ) -> None:
         """Store the judgements of several rows in one transaction."""
         judge = self.judge_number(identity)
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._database):
             number = self._insert_reply(judge, reply) if reply is not None else None
             self._insert_judgements(identity, judge, [(*item, number) for item in items])
 
@@ -245,7 +246,7 @@ class Journal:
     ) -> None:
         """Store what several replies said, in one transaction."""
         judge = self.judge_number(identity)
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._database):
             numbered = [(row, keys, said, self._insert_reply(judge, reply)) for row, keys, said, reply in items]
             self._insert_judgements(identity, judge, numbered)
 
@@ -301,13 +302,13 @@ class Journal:
         Args:
             complete: False while it is under way: it does not take the place of one that came to its end.
         """
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._database):
             runs.written(self._database, settings, complete=complete)
 
     def rename_run(self, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """The run that is under way has other settings than it began with: its judges turned out to be others."""
         if begun != settings:
-            with self._errors(), self._transaction():
+            with self._errors(), transaction(self._database):
                 runs.forgotten(self._database, begun)
                 runs.written(self._database, settings, complete=False)
 
@@ -397,7 +398,7 @@ class Journal:
         with self._errors():
             self._database.execute(f"ATTACH DATABASE ? AS {name}", (str(other),))
             try:
-                with self._transaction():
+                with transaction(self._database):
                     yield self._database
             finally:
                 self._database.execute(f"DETACH DATABASE {name}")
@@ -451,17 +452,6 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from hf_relabel.builders.errors import ConfigError, JournalError
 from hf_relabel.builders.journal.keys import KEY_BYTES, JudgeIdentity
+from hf_relabel.builders.journal.opening import transaction
 
 LEDGER = "ledger.sqlite"
 JOB = "job.json"
@@ -148,7 +149,7 @@ class Ledger:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")  # a batch that is forgotten is paid for twice
             if not self._database.execute("PRAGMA user_version").fetchone()[0]:
-                with self.transaction():
+                with transaction(self._database):
                     for statement in _SCHEMA:
                         self._database.execute(statement)
                     self._database.execute("PRAGMA user_version=1")
@@ -163,7 +164,7 @@ class Ledger:
 
     def add_file(self, file: BatchFile, lines: Iterable[Line]) -> None:
         """Note a file that is written whole, with its requests: all of it or nothing."""
-        with self._errors(), self.transaction():
+        with self._errors(), transaction(self._database):
             identity, remote = file.identity.to_json(), json.dumps(asdict(file.remote))
             values = (file.number, file.name, file.stage, file.member, identity, file.requests, file.bytes, file.state)
             self._database.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, remote))
@@ -197,7 +198,7 @@ class Ledger:
     def set_state(self, file: BatchFile, state: FileState, remote: Remote | None = None) -> None:
         """Note where a file stands, and what the service says of it. A file that is closed waits for no answer."""
         kept = json.dumps(asdict(file.remote if remote is None else remote))
-        with self._errors(), self.transaction():
+        with self._errors(), transaction(self._database):
             query = "UPDATE files SET state = ?, remote = ? WHERE number = ?"
             self._database.execute(query, (state, kept, file.number))
             if state == "closed":
@@ -229,7 +230,7 @@ class Ledger:
         Args:
             errors: digests of results that are errors, which are not to be read again.
         """
-        with self._errors(), self.transaction():
+        with self._errors(), transaction(self._database):
             for one in asked:
                 self._close(one)
             self._database.executemany("INSERT OR IGNORE INTO errors VALUES (?)", [(digest,) for digest in errors])
@@ -251,17 +252,6 @@ class Ledger:
             return int(self._database.execute(query, values).fetchone()[0])
 
     # Life
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

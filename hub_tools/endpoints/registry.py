@@ -45,26 +45,15 @@ class EndpointOptions:
 def _tgi(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
 
-    _refuse(options, "tgi", flavor=options.flavor != "auto", provider=options.provider is not None)
-    return TgiEndpoint(
-        options.location,
-        model=options.model,
-        token=options.token,
-        timeout=options.timeout,
-        chat_template=options.chat_template,
-        connections=options.connections,
-        proxy=options.proxy,
-        extra_body=options.extra_body,
-        extra_headers=options.extra_headers,
-        sending=options.sending,
-    )
+    _refuse(options, "tgi", "flavor", "provider")
+    template = options.chat_template
+    return TgiEndpoint(options.location, chat_template=template, **_server(options), **_requests(options))
 
 
 def _text_generation(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.text_generation import TextGenerationEndpoint
 
-    unused = {"flavor": options.flavor != "auto", "provider": options.provider is not None, "proxy": options.proxy}
-    _refuse(options, "text-generation", **unused, **_more(options))
+    _refuse(options, "text-generation", "flavor", "provider", "proxy", "extra_body", "extra_headers", "takes")
     return TextGenerationEndpoint(
         options.location,
         model=options.model,
@@ -77,27 +66,14 @@ def _text_generation(options: EndpointOptions) -> Endpoint:
 def _openai(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint
 
-    unused = {"chat_template": options.chat_template != "auto", "provider": options.provider is not None}
-    _refuse(options, "openai", **unused)
-    return OpenAIEndpoint(
-        options.location,
-        model=options.model,
-        token=options.token,
-        timeout=options.timeout,
-        flavor=options.flavor,
-        connections=options.connections,
-        proxy=options.proxy,
-        extra_body=options.extra_body,
-        extra_headers=options.extra_headers,
-        sending=options.sending,
-    )
+    _refuse(options, "openai", "chat_template", "provider")
+    return OpenAIEndpoint(options.location, flavor=options.flavor, **_server(options), **_requests(options))
 
 
 def _inference_providers(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.inference_providers import InferenceProvidersEndpoint
 
-    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
-    _refuse(options, "inference-providers", **unused)
+    _refuse(options, "inference-providers", "chat_template", "flavor")
     is_url = "://" in options.location
     return InferenceProvidersEndpoint(
         (options.model or "") if is_url else options.location,
@@ -105,65 +81,48 @@ def _inference_providers(options: EndpointOptions) -> Endpoint:
         provider=options.provider,
         token=options.token,
         timeout=options.timeout,
-        extra_body=options.extra_body,
-        extra_headers=options.extra_headers,
-        sending=options.sending,
+        **_requests(options),
     )
 
 
 def _decisions(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.decisions import DecisionsEndpoint
 
-    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
-    _refuse(options, "decisions", **unused, provider=options.provider is not None)
-    return DecisionsEndpoint(
-        options.location,
-        model=options.model,
-        token=options.token,
-        timeout=options.timeout,
-        connections=options.connections,
-        proxy=options.proxy,
-    )
+    _refuse(options, "decisions", "chat_template", "flavor", "provider")
+    return DecisionsEndpoint(options.location, **_server(options))
 
 
 def _rerank(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.rerank import RerankEndpoint
 
-    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
-    _refuse(options, "rerank", **unused, provider=options.provider is not None)
-    return RerankEndpoint(
-        options.location,
-        model=options.model,
-        token=options.token,
-        timeout=options.timeout,
-        connections=options.connections,
-        proxy=options.proxy,
-    )
+    _refuse(options, "rerank", "chat_template", "flavor", "provider")
+    return RerankEndpoint(options.location, **_server(options))
 
 
 def _run_batch(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.run_batch import RunBatchEndpoint
 
-    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
-    _refuse(options, "run-batch", **unused, model=options.model is not None, provider=options.provider is not None)
+    _refuse(options, "run-batch", "chat_template", "flavor", "model", "provider")
     return RunBatchEndpoint(options.location)
 
 
 def _local(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
 
-    unused = {"chat_template": options.chat_template != "auto", "flavor": options.flavor != "auto"}
-    unused |= {"model": options.model is not None, "provider": options.provider is not None}
-    _refuse(options, "local", **unused, extra_headers=bool(options.extra_headers))
+    _refuse(options, "local", "chat_template", "flavor", "model", "provider", "extra_headers")
     return LocalEndpoint(
         options.location, timeout=options.timeout, extra_body=options.extra_body, sending=options.sending
     )
 
 
-def _more(options: EndpointOptions) -> dict[str, bool]:
-    """Of the settings of requests, which are given: for dialects that know none."""
-    given = options.sending.fixed
-    return {"extra_body": bool(options.extra_body), "extra_headers": bool(options.extra_headers), "takes": bool(given)}
+def _server(options: EndpointOptions) -> dict[str, Any]:
+    """How a server is reached, and which of its models is asked."""
+    return {name: getattr(options, name) for name in ("model", "token", "timeout", "connections", "proxy")}
+
+
+def _requests(options: EndpointOptions) -> dict[str, Any]:
+    """What requests hold besides the prompt."""
+    return {name: getattr(options, name) for name in ("extra_body", "extra_headers", "sending")}
 
 
 DIALECTS: dict[str, Callable[[EndpointOptions], Endpoint]] = {
@@ -270,13 +229,20 @@ def _implied_dialect(options: EndpointOptions) -> str | None:
     return None
 
 
-def _refuse(options: EndpointOptions, dialect: str, **set_in_vain: bool) -> None:
+def _refuse(options: EndpointOptions, dialect: str, *in_vain: str) -> None:
     """A setting that a dialect has no use for is a mistake to report, not to pass over."""
-    for name, is_set in set_in_vain.items():
-        if is_set:
-            secret = name == "extra_headers"
-            value = "" if secret or not hasattr(options, name) else f" (given: {getattr(options, name)!r})"
+    for name in in_vain:
+        if _setting(options, name) != _setting(_NOTHING_SET, name):
+            shows = name not in ("extra_headers", "takes")
+            value = f" (given: {getattr(options, name)!r})" if shows else ""
             raise ConfigError(f"The {dialect} dialect has no {name}{value}. Leave it out.")
+
+
+def _setting(options: EndpointOptions, name: str) -> Any:
+    return options.sending.fixed if name == "takes" else getattr(options, name)
+
+
+_NOTHING_SET = EndpointOptions("")
 
 
 class AutoEndpoint:
