@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport
 
 SHOWN = 12
 """Names of models in a message."""
@@ -49,6 +51,40 @@ def chosen(entries: Sequence[Mapping[str, Any]], given: str | None) -> Mapping[s
             f" all the same: {argument('model', ...)}."
         )
     return entries[0]
+
+
+async def asked(transport: Transport, path: str, *, keys_matter: bool = True) -> Any:
+    """What a GET gives that may find nothing: None then.
+
+    Args:
+        keys_matter: False takes a refusal of the key for nothing too.
+
+    Raises:
+        EndpointError: the server cannot be had, or refuses the key.
+    """
+    try:
+        return await transport.get(path)
+    except NotJson:
+        return None
+    except EndpointError as error:
+        if error.status is None or error.retryable or (keys_matter and error.status in (401, 403)):
+            raise
+        return None
+
+
+def only_one(transport: Transport, listed: Any) -> str:
+    """The one model of a server that does not chat, in what its list of models gave.
+
+    Raises:
+        EndpointError: it lists none, or several.
+    """
+    data = listed.get("data") if isinstance(listed, dict) else None
+    entries = data if isinstance(data, list) else []
+    models = [str(each["id"]) for each in entries if isinstance(each, dict) and each.get("id")]
+    if len(models) != 1:
+        which = f"serves {', '.join(sorted(models))}" if models else "lists no model"
+        raise transport.problem(f"{which}. Name one: {argument('model', ...)}.", "misaddressed")
+    return models[0]
 
 
 def _aliases(entry: Mapping[str, Any]) -> Sequence[str]:

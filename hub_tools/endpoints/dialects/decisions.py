@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request, TokenLogprob
-from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request, TokenLogprob
 from hf_relabel.hub_tools.endpoints.once import Once
+from hf_relabel.hub_tools.endpoints.served_models import asked, only_one
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages
-from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport
+from hf_relabel.hub_tools.endpoints.transport import Transport
 
 SYSTEM_ONE = "systemone"
 DECISIONS = "decisions"
@@ -106,20 +106,7 @@ class DecisionsEndpoint:
     async def _look_up(self) -> str:
         if self._given_model:
             return self._given_model
-        try:
-            listed = await self.transport.get("v1/models")
-        except NotJson:
-            listed = None
-        except EndpointError as error:
-            if error.status is None or error.retryable or error.status in (401, 403):
-                raise
-            listed = None
-        data = listed.get("data") if isinstance(listed, dict) else None
-        models = [str(each["id"]) for each in data or () if isinstance(each, dict) and each.get("id")]
-        if len(models) != 1:
-            which = f"serves {', '.join(sorted(models))}" if models else "lists no model"
-            raise self.transport.problem(f"{which}. Name one: {argument('model', ...)}.", "misaddressed")
-        return models[0]
+        return only_one(self.transport, await asked(self.transport, "v1/models"))
 
 
 def _read(payload: Any) -> tuple[float | None, float]:

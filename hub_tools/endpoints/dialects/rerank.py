@@ -15,10 +15,10 @@ from typing import Any
 
 import orjson
 
-from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
-from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request
 from hf_relabel.hub_tools.endpoints.once import Once
-from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
+from hf_relabel.hub_tools.endpoints.served_models import asked, only_one
+from hf_relabel.hub_tools.endpoints.transport import Transport, is_host
 
 _ROUTE = "rerank"
 _VERSIONS = {"cohere.com": "v2/", "cohere.ai": "v2/", "jina.ai": "v1/", "together.xyz": "v1/", "voyageai.com": "v1/"}
@@ -126,22 +126,11 @@ class RerankEndpoint:
         listed = await self._ask("v1/models")
         if listed is None:
             listed = await self._ask("models")  # Infinity, unless told otherwise
-        models = [str(each["id"]) for each in _entries(listed) if isinstance(each, dict) and each.get("id")]
-        if len(models) != 1:
-            which = f"serves {', '.join(sorted(models))}" if models else "lists no model"
-            raise self.transport.problem(f"{which}. Name one: {argument('model', ...)}.", "misaddressed")
-        return _Server(False, models[0], EndpointInfo(models[0]))
+        model = only_one(self.transport, listed)
+        return _Server(False, model, EndpointInfo(model))
 
     async def _ask(self, path: str) -> Any:
-        """A GET that may find nothing (None). Raises EndpointError when the server cannot be had."""
-        try:
-            return await self.transport.get(path)
-        except NotJson:
-            return None
-        except EndpointError as error:
-            if error.status is None or error.retryable or (error.status in (401, 403) and not self._given_model):
-                raise
-            return None
+        return await asked(self.transport, path, keys_matter=not self._given_model)
 
 
 def _payload(server: _Server, query: str, documents: Sequence[str]) -> dict[str, Any]:
@@ -168,8 +157,3 @@ def _tokens(payload: Any) -> int | None:
         return None
     told = usage.get("prompt_tokens") or usage.get("total_tokens")
     return told if isinstance(told, int) else None
-
-
-def _entries(listed: Any) -> list[Any]:
-    data = listed.get("data") if isinstance(listed, dict) else None
-    return data if isinstance(data, list) else []
