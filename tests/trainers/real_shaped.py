@@ -1,14 +1,15 @@
-"""Untrained models of a few thousand weights whose files are shaped as those of the real ones on the Hub: the tokenizer's
-parts, its chat template and special tokens, what it appends and what not, the precision of the weights.
+"""Untrained models of a few thousand weights whose files are shaped as those of the real ones on the Hub: the parts of
+the tokenizer, its chat template and special tokens, what it appends and what not, the precision of the weights.
 
-`tiny_models` has word pieces that put [CLS] and [SEP] around a text; what happens to a text of a Qwen, which gets neither
-and brings a chat template, is not seen there.
+`tiny_models` has word pieces that put [CLS] and [SEP] around a text; what happens to a text of a Qwen, which gets
+neither and brings a chat template, is not seen there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def _qwen_tokenizer(*, end: str) -> Any:
 def _corpus() -> tuple[str, ...]:
     words = _WORDS.split()
     spelled = [form for word in words for form in (word, word.capitalize(), f" {word}")]
-    return (*spelled * 3, *(f"{first} {second}" for first, second in zip(words, words[1:], strict=False)))
+    return (*spelled * 3, *(f"{first} {second}" for first, second in pairwise(words)))
 
 
 @cache
