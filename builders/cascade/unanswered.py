@@ -8,7 +8,8 @@ from typing import Any
 
 from hf_relabel.builders.cascade.suspects import Rows
 from hf_relabel.builders.cascade.verdicts import JudgedRow, judged_rows
-from hf_relabel.builders.journal.store import Failure, Journal
+from hf_relabel.builders.journal.answers import Failure
+from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label
 
 MOST_REASONS = 10_000

@@ -1,4 +1,4 @@
-"""Who may write to a journal, and what is wrong with a file that cannot be opened."""
+"""Opening the file of a journal: who may write to it, its tables brought up to date, what is wrong with other files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_relabel.builders.errors import ConfigError, JournalError
-from hf_relabel.builders.journal.schema import APPLICATION_ID, OF_EVERY_VERSION
+from hf_relabel.builders.journal.schema import APPLICATION_ID, MIGRATIONS, OF_EVERY_VERSION
+from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 ANOTHER = f"choose another {argument('journal')}"
+_CHECKPOINT_PAGES = 8_000
+"""Pages of 4 KiB written ahead before they go to their places in the file, where a page that was written again and
+again goes once. SQLite's 1,000 cost a tenth more."""
 _NAMED = 3
 """So many tables of another program are named."""
 
@@ -34,7 +38,59 @@ def journal_file(given: str | Path) -> Path:
     return path
 
 
-def connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
+def for_writing(path: Path) -> sqlite3.Connection:
+    """An open database, made if missing.
+
+    Raises:
+        JournalError: it is another program's.
+    """
+    database = _connected(str(path))
+    is_old(database, path)  # before anything is written to it
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    database.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+    database.execute(f"PRAGMA journal_size_limit={2 * _CHECKPOINT_PAGES * 4096}")
+    return database
+
+
+def for_reading(path: Path, *, frozen: bool) -> sqlite3.Connection:
+    """An open database that nothing is written to.
+
+    Args:
+        frozen: nobody else writes to it either.
+
+    Raises:
+        JournalError: there is none.
+    """
+    if not path.is_file():
+        raise JournalError(f"There is no journal at {path}. Run `{program()} judge` first, or check the path.")
+    mode = "mode=ro&immutable=1" if frozen else "mode=ro"
+    return _connected(f"{path.resolve().as_uri()}?{mode}", uri=True)
+
+
+def migrate(database: sqlite3.Connection, path: Path, *, write: bool) -> None:
+    """Bring the tables to what this version knows.
+
+    Raises:
+        JournalError: a newer version wrote it, or an older one and it is open for reading.
+    """
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise JournalError(
+            f"{path} was written by a newer hf-relabel (schema {version}, this one knows {len(MIGRATIONS)})."
+            " Upgrade hf-relabel."
+        )
+    if version < len(MIGRATIONS) and not write:
+        raise JournalError(f"{path} has an older schema ({version}). Run `{program()} judge` on it once.")
+    for number in range(version, len(MIGRATIONS)):
+        with transaction(database):
+            if _is_new(database):
+                database.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            MIGRATIONS[number](database)
+            database.execute(f"PRAGMA user_version={number + 1}")
+
+
+def _connected(database: str, *, uri: bool = False) -> sqlite3.Connection:
     # In a notebook another thread writes than the one that opened the journal and runs a loop; never two at once.
     return sqlite3.connect(database, uri=uri, isolation_level=None, timeout=30, check_same_thread=False)
 
@@ -52,7 +108,7 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def is_new(database: sqlite3.Connection) -> bool:
+def _is_new(database: sqlite3.Connection) -> bool:
     """Whether the file is empty, and to become a journal."""
     return not _tables(database) and not _application_id(database)
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,49 +20,26 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.disk.atomic_file import sync_file
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.errors import JournalError
-from hf_relabel.builders.journal import runs
-from hf_relabel.builders.journal.keys import MAX_TOKENS, JudgeIdentity, storable
+from hf_relabel.builders.journal import answers, runs
+from hf_relabel.builders.journal.keys import MAX_TOKENS, JudgeIdentity
 from hf_relabel.builders.journal.opening import (
-    connected,
     explain,
-    is_new,
+    for_reading,
+    for_writing,
     is_old,
     journal_file,
     lock_file,
     lock_for_writing,
+    migrate,
     transaction,
 )
 from hf_relabel.builders.journal.runs import Run
-from hf_relabel.builders.journal.schema import APPLICATION_ID, MIGRATIONS
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.rows import Row
 
 if TYPE_CHECKING:
     from filelock import FileLock
-
-_LABEL_CODES = {Label.BETTER: 0, Label.WORSE: 1, Label.IRRELEVANT: 2, Label.UNPARSABLE: 3, Label.FAILED: 4}
-_LABELS = {code: label for label, code in _LABEL_CODES.items()}
-_MOST_KEYS_PER_QUERY = 900  # SQLite's oldest limit on bound values is 999
-_REPLIES_AT_ONCE = 256
-_CHECKPOINT_PAGES = 8_000
-"""Pages of 4 KiB written ahead before they go to their places in the file, where a page that was written again and
-again goes once. SQLite's 1,000 cost a tenth more."""
-
-
-_COLUMNS = "key, judge, label, score, rationale, prompt_tokens, completion_tokens, reply, place, cut"
-_INSERT_ANSWER = f"INSERT OR IGNORE INTO answers ({_COLUMNS}) VALUES ({', '.join('?' * 10)})"  # noqa: S608
-_INSERT_FAILURE = f"INSERT OR REPLACE INTO failures ({_COLUMNS}, query_id, docid) VALUES ({', '.join('?' * 12)})"  # noqa: S608
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One candidate that a judge could not answer for."""
-
-    query_id: str
-    docid: str
-    label: Label
-    message: str
 
 
 class Journal:
@@ -88,16 +63,15 @@ class Journal:
 
     def __init__(self, path: str | Path, *, write: bool = True, frozen: bool = False) -> None:
         self.path = journal_file(path)
-        self._writes = write
-        self._mode = "mode=ro&immutable=1" if frozen else "mode=ro"
         self._lock: FileLock | None = None
         makes_lock = write and not lock_file(self.path).exists()
         if write:
             self._lock = lock_for_writing(self.path)
         try:
             with self._errors():
-                self._database = self._connect()
-                self._migrate()
+                self._database = for_writing(self.path) if write else for_reading(self.path, frozen=frozen)
+                self.has_old_keys = is_old(self._database, self.path)
+                migrate(self._database, self.path, write=write)
                 # This is the only writer: where there is none now, there is none but those it writes itself.
                 self._has_failures = bool(
                     self._database.execute("SELECT EXISTS (SELECT * FROM failures)").fetchone()[0]
@@ -112,37 +86,6 @@ class Journal:
         self.used_run: int | None = None
         """The number of the run that everything is to read that is told of none; None to choose one by what it says of
         the source, see hf_relabel.builders.cascade.run_choice."""
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._writes:
-            database = connected(str(self.path))
-            self.has_old_keys = is_old(database, self.path)
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
-            database.execute(f"PRAGMA journal_size_limit={2 * _CHECKPOINT_PAGES * 4096}")
-            return database
-        if not self.path.is_file():
-            raise JournalError(f"There is no journal at {self.path}. Run `{program()} judge` first, or check the path.")
-        database = connected(f"{self.path.resolve().as_uri()}?{self._mode}", uri=True)
-        self.has_old_keys = is_old(database, self.path)
-        return database
-
-    def _migrate(self) -> None:
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise JournalError(
-                f"{self.path} was written by a newer hf-relabel (schema {version}, this one knows {len(MIGRATIONS)})."
-                " Upgrade hf-relabel."
-            )
-        if version < len(MIGRATIONS) and not self._writes:
-            raise JournalError(f"{self.path} has an older schema ({version}). Run `{program()} judge` on it once.")
-        for number in range(version, len(MIGRATIONS)):
-            with transaction(self._database):
-                if is_new(self._database):
-                    self._database.execute(f"PRAGMA application_id={APPLICATION_ID}")
-                MIGRATIONS[number](self._database)
-                self._database.execute(f"PRAGMA user_version={number + 1}")
 
     def judge_number(self, identity: JudgeIdentity) -> int:
         """The number of a judge in this journal, given on first use."""
@@ -193,23 +136,8 @@ class Journal:
         Args:
             max_tokens: leaves out failures of judges that allowed less.
         """
-        found: dict[bytes, Judgement] = {}
         with self._errors():
-            self._look_up("answers", keys, found)
-            allowed = "COALESCE(json_extract(identity, '$.settings.max_tokens'), 0)"
-            table = f"failures JOIN judges ON judges.id = judge AND {allowed} >= {max_tokens:d}"
-            self._look_up(table, [key for key in keys if key not in found], found)
-        return found
-
-    def _look_up(self, table: str, keys: Sequence[bytes], found: dict[bytes, Judgement]) -> None:
-        columns = "key, label, score, rationale, prompt_tokens, completion_tokens, place, cut, reply"
-        for start in range(0, len(keys), _MOST_KEYS_PER_QUERY):
-            part = keys[start : start + _MOST_KEYS_PER_QUERY]
-            query = f"SELECT {columns} FROM {table} WHERE key IN ({','.join('?' * len(part))})"  # noqa: S608 - all ours
-            for key, label, score, rationale, prompt, completion, place, cut, reply in self._database.execute(
-                query, part
-            ):
-                found[key] = Judgement(_LABELS[label], score, rationale, prompt, completion, place, bool(cut), reply)
+            return answers.looked_up(self._database, keys, max_tokens)
 
     def record(
         self,
@@ -236,8 +164,8 @@ class Journal:
         """Store the judgements of several rows in one transaction."""
         judge = self.judge_number(identity)
         with self._errors(), transaction(self._database):
-            number = self._insert_reply(judge, reply) if reply is not None else None
-            self._insert_judgements(identity, judge, [(*item, number) for item in items])
+            number = answers.reply_written(self._database, judge, reply) if reply is not None else None
+            self._write(identity, judge, [(*item, number) for item in items])
 
     def record_replies(
         self,
@@ -247,54 +175,17 @@ class Journal:
         """Store what several replies said, in one transaction."""
         judge = self.judge_number(identity)
         with self._errors(), transaction(self._database):
-            numbered = [(row, keys, said, self._insert_reply(judge, reply)) for row, keys, said, reply in items]
-            self._insert_judgements(identity, judge, numbered)
+            numbered = [
+                (row, keys, said, answers.reply_written(self._database, judge, reply))
+                for row, keys, said, reply in items
+            ]
+            self._write(identity, judge, numbered)
 
-    def _insert_reply(self, judge: int, reply: Reply) -> int | None:
-        body = zlib.compress(reply.text.encode("utf-8", "surrogatepass"), 6)
-        cursor = self._database.execute(
-            "INSERT INTO replies (judge, body, finish_reason, endpoint, prompt_tokens, completion_tokens)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (judge, body, reply.finish_reason, reply.endpoint, reply.prompt_tokens, reply.completion_tokens),
-        )
-        return cursor.lastrowid
-
-    def _insert_judgements(
-        self,
-        identity: JudgeIdentity,
-        judge: int,
-        items: Sequence[tuple[Row, Mapping[int, bytes], Mapping[int, Judgement], int | None]],
-    ) -> None:
-        """Each item with the number of its reply, if it has one."""
-        answers: list[tuple[Any, ...]] = []
-        failures: list[tuple[Any, ...]] = []
-        for row, keys, judgements, reply in items:
-            for position, judgement in judgements.items():
-                record = (
-                    keys[position],
-                    judge,
-                    _LABEL_CODES[judgement.label],
-                    judgement.score,
-                    storable(judgement.rationale),
-                    judgement.prompt_tokens,
-                    judgement.completion_tokens,
-                    reply,
-                    judgement.place,
-                    judgement.cut,
-                )
-                if judgement.label.is_answer:
-                    answers.append(record)
-                else:
-                    failures.append((*record, row.query_id, row.negative_passages[position].docid))
-        self._has_failures = self._has_failures or bool(failures)
-        self._database.executemany(_INSERT_FAILURE, failures)
-        self._database.executemany(_INSERT_ANSWER, answers)
+    def _write(self, identity: JudgeIdentity, judge: int, items: Sequence[answers.Item]) -> None:
+        failed = answers.written(self._database, judge, items)
+        self._has_failures = self._has_failures or failed
         if self._has_failures:
-            self._database.executemany("DELETE FROM failures WHERE key = ?", [record[:1] for record in answers])
-        if self._has_failures and self.has_old_keys:
-            makers = identity.old_keys()
-            old = [key for row, _, said, _ in items for keys_of in makers for key in keys_of(row, list(said))]
-            self._database.executemany("DELETE FROM failures WHERE key = ?", [(key,) for key in old])
+            answers.failures_forgotten(self._database, identity.old_keys() if self.has_old_keys else (), items)
 
     def record_run(self, settings: Mapping[str, Any], *, complete: bool = True) -> None:
         """Remember the settings of a run, so that `build` knows which judgements to read.
@@ -347,47 +238,23 @@ class Journal:
 
     def counts(self, identity: JudgeIdentity | None = None) -> dict[Label, int]:
         """How many judgements of each label there are, of one judge or of all."""
-        where, values = ("", ()) if identity is None else (" WHERE judge = ?", (self._known_judge(identity),))
-        totals: dict[Label, int] = dict.fromkeys(Label, 0)
         with self._errors():
-            for table in ("answers", "failures"):
-                query = f"SELECT label, COUNT(*) FROM {table}{where} GROUP BY label"  # noqa: S608 - ours
-                for label, number in self._database.execute(query, values):
-                    totals[_LABELS[label]] += number
-        return totals
+            return answers.counted(self._database, identity)
 
-    def _known_judge(self, identity: JudgeIdentity) -> int:
-        with self._errors():
-            query = "SELECT id FROM judges WHERE identity = ?"
-            found = self._database.execute(query, (identity.to_json(),)).fetchone()
-        return int(found[0]) if found else -1
-
-    def failures(self) -> Iterator[Failure]:
+    def failures(self) -> Iterator[answers.Failure]:
         """Every candidate that has no answer, with what went wrong."""
         with self._errors():
-            cursor = self._database.execute(
-                "SELECT query_id, docid, label, rationale FROM failures ORDER BY query_id, docid"
-            )
-            for query_id, docid, label, message in cursor:
-                yield Failure(query_id, docid, _LABELS[label], message)
+            yield from answers.failures(self._database)
 
     def usage(self) -> tuple[int, int]:
         """Prompt and completion tokens of all stored replies, where servers reported them."""
-        query = "SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0) FROM replies"
         with self._errors():
-            prompt_tokens, completion_tokens = self._database.execute(query).fetchone()
-        return int(prompt_tokens), int(completion_tokens)
+            return answers.usage(self._database)
 
     def replies(self) -> Iterator[str]:
         """The raw reply texts, oldest first. Untrusted."""
-        query = f"SELECT id, body FROM replies WHERE id > ? ORDER BY id LIMIT {_REPLIES_AT_ONCE}"  # noqa: S608 - ours
-        last = 0
         with self._errors():
-            # A query that stays open would keep the writer from clearing what it wrote ahead, which then grows.
-            while some := self._database.execute(query, (last,)).fetchall():
-                for _, body in some:
-                    yield zlib.decompress(body).decode("utf-8", "surrogatepass")
-                last = some[-1][0]
+            yield from answers.replies(self._database)
 
     @contextmanager
     def attached(self, other: Path, name: str) -> Iterator[sqlite3.Connection]:

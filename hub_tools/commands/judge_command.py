@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hf_relabel.builders.job.job_file import Job
-    from hf_relabel.builders.journal.store import Failure, Journal
+    from hf_relabel.builders.journal.answers import Failure
+    from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
     from hf_relabel.hub_tools.judging.stage_report import StageReport
     from hf_relabel.hub_tools.judging.stages import Stage

@@ -99,7 +99,7 @@ def test_a_second_writing_process_is_refused_and_readers_are_not(tmp_path: Path)
 def test_what_is_written_ahead_stays_bounded_while_somebody_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hf_relabel.builders.journal.store._CHECKPOINT_PAGES", 100)
+    monkeypatch.setattr("hf_relabel.builders.journal.opening._CHECKPOINT_PAGES", 100)
     path, row = tmp_path / "journal.sqlite", row_of("Comets are icy.")
     with Journal(path) as journal, Journal(path, write=False) as reader:
         for text in ("first", "second", "third"):
