@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from hf_relabel.trainers.data.training_data import open_training_data
     from hf_relabel.trainers.evaluation.beir import read_beir
     from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator, evaluate_model
+    from hf_relabel.trainers.guide import Guide
     from hf_relabel.trainers.losses import MultiPositiveLoss
     from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
     from hf_relabel.trainers.row_trainer import RowTrainer
@@ -123,6 +124,7 @@ _HOMES = {
     "CrossEncoderJudge": "builders.judges.offline.cross_encoder",
     "Endpoint": "builders.endpoint",
     "EndpointError": "builders.endpoint",
+    "Guide": "trainers.guide",
     "InputError": "builders.errors",
     "Inspection": "builders.sources.inspection",
     "Job": "builders.job.job_file",
@@ -237,6 +239,7 @@ __all__ = [
     "CrossEncoderJudge",
     "Endpoint",
     "EndpointError",
+    "Guide",
     "InputError",
     "Inspection",
     "Job",

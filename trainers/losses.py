@@ -6,16 +6,25 @@ With one positive per row it is InfoNCE, the `MultipleNegativesRankingLoss` of s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 from sentence_transformers.base.losses.gradcache import CachedLossMixin, has_static_embedding_input
 from sentence_transformers.util import cos_sim, dot_score
 from torch import Tensor, nn
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import softplus
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.trainers.guide import Guide
+from hf_relabel.trainers.passage_pool import (
+    Pool,
+    Structure,
+    gathered_pool,
+    read_batch,
+    several_devices,
+    with_known_elsewhere,
+)
 
 Positives = Literal["logsumexp", "random", "joint"]
 Similarity = Literal["cosine", "dot"]
@@ -40,7 +49,8 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
     batch is the mean over its rows.
 
     N are all passages of the batch, the row's own hard negatives and those of other rows with their positives, each
-    text once, except what is a known positive of the query by docid or text, drawn for this step or not.
+    text once, except what is a known positive of the query by docid or text, drawn for this step or not, in this row or
+    in another one of the batch that asks the same query.
 
     Batches come from `collating.RowCollator`; plain text columns are refused.
 
@@ -57,6 +67,7 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
             that many texts only, the same gradients, one more forward pass. None encodes the batch as one.
         gather_across_devices: use the passages of all devices as negatives. The mean over the devices is then the
             loss of one device with all rows.
+        guide: leaves out negatives that another model finds as near to the query as its positive (GISTEmbed).
 
     Raises:
         ConfigError: a setting makes no sense.
@@ -72,6 +83,7 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         in_batch: bool = True,
         mini_batch_size: int | None = None,
         gather_across_devices: bool = False,
+        guide: Guide | None = None,
     ) -> None:
         super().__init__()
         if positives not in get_args(Positives):
@@ -86,7 +98,10 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
             raise ConfigError("A static embedding has no activations to save: leave out the mini-batch size.")
         if gather_across_devices and not in_batch:
             raise ConfigError("Passages of other devices are in-batch negatives: gathering them needs `in_batch`.")
+        if guide is not None and guide.model is model:
+            raise ConfigError("The guide is the model that is trained: a guide is another one, which stays as it is.")
         self.model = model
+        self.guide = guide
         self.positives = positives
         self.temperature = temperature
         self.similarity = similarity
@@ -109,7 +124,12 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         Raises:
             ConfigError: the batch is not one of `RowCollator`.
         """
-        queries, passages, structure = _read(list(sentence_features))
+        features = list(sentence_features)
+        queries, passages, structure = read_batch(features)
+        if self.gather_across_devices and several_devices():
+            structure = with_known_elsewhere(structure)
+        if self.guide is not None:
+            structure = self.guide.looked_at(features[0], structure, self.mini_batch_size)
         if self.mini_batch_size is not None:
             loss: Tensor = self.forward_cached([queries, passages], structure)
             return loss
@@ -125,13 +145,13 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
             with_backward: also propagate the gradients to the embeddings, some rows of scores at a time.
         """
         queries, passages = (torch.cat(embeddings) for embeddings in reps)
-        structure: _Structure = labels
+        structure: Structure = labels
         if not with_backward:
             return self._loss(queries, passages, structure)
         assert self.mini_batch_size is not None
         pool = self._pool(passages, structure)
         # Gradients of all rows are summed in the pool before they go on, so that devices exchange them once.
-        leaf = _Pool(pool.embeddings.detach().requires_grad_(), pool.ids, pool.first, pool.usable)
+        leaf = replace(pool, embeddings=pool.embeddings.detach().requires_grad_())
         total = queries.new_zeros(())
         for begin in range(0, len(queries), self.mini_batch_size):
             rows = slice(begin, begin + self.mini_batch_size)
@@ -141,17 +161,16 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         pool.embeddings.backward(leaf.embeddings.grad)
         return total
 
-    def _loss(self, queries: Tensor, passages: Tensor, structure: _Structure) -> Tensor:
+    def _loss(self, queries: Tensor, passages: Tensor, structure: Structure) -> Tensor:
         return self._row_losses(queries, self._pool(passages, structure), structure).mean()
 
-    def _pool(self, passages: Tensor, structure: _Structure) -> _Pool:
+    def _pool(self, passages: Tensor, structure: Structure) -> Pool:
         """All passages that can be negatives, of all devices if they are gathered."""
-        distributed = torch.distributed
-        if not self.gather_across_devices or not (distributed.is_available() and distributed.is_initialized()):
-            return _Pool(passages, structure.ids, 0, None)
-        return _gathered(passages, structure.ids)
+        if not (self.gather_across_devices and several_devices()):
+            return structure.pool(passages)
+        return gathered_pool(passages, structure)
 
-    def _row_losses(self, queries: Tensor, pool: _Pool, structure: _Structure) -> Tensor:
+    def _row_losses(self, queries: Tensor, pool: Pool, structure: Structure) -> Tensor:
         """Shape (rows,)."""
         with torch.autocast(queries.device.type, enabled=False):  # half precision / a temperature of 0.01 is coarse
             wide = torch.promote_types(queries.dtype, torch.float32)
@@ -166,8 +185,12 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
                 return (_softplus(of_negatives[:, None] - of_positives) * present).sum(1)
             return _softplus((-of_positives).masked_fill(~present, lowest).logsumexp(1) + of_negatives)
 
-    def _negatives(self, pool: _Pool, structure: _Structure) -> Tensor:
+    def _negatives(self, pool: Pool, structure: Structure) -> Tensor:
         """Shape (rows, passages of the pool): which passages are negatives of which query."""
+        negatives = self._not_known(pool, structure)
+        return negatives if self.guide is None else self.guide.kept(negatives, pool, structure)
+
+    def _not_known(self, pool: Pool, structure: Structure) -> Tensor:
         # Identity by text or docid with any known positive; padding matches nothing.
         known = (structure.known[:, :, None, :] == pool.ids).any(-1).any(1)
         if self.in_batch:
@@ -180,96 +203,13 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
     def get_config_dict(self) -> dict[str, Any]:
         """The settings, for the model card."""
         names = ("positives", "temperature", "similarity", "in_batch", "mini_batch_size", "gather_across_devices")
-        return {name: getattr(self, name) for name in names}
+        settings = {name: getattr(self, name) for name in names}
+        return settings if self.guide is None else {**settings, "guide": self.guide.settings()}
 
     @property
     def citation(self) -> str:
         """BibTeX for the model card."""
         return _CITATION
-
-
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """Passages that rows are compared with.
-
-    Attributes:
-        embeddings: shape (passages, dimensions).
-        ids: shape (passages, 2), see `_Structure`.
-        first: where the passages of this device begin.
-        usable: shape (passages,): neither padding nor a text that stands before; None where all are.
-    """
-
-    embeddings: Tensor
-    ids: Tensor
-    first: int
-    usable: Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Structure:
-    """Which passage belongs to which query. Rows are padded with -1, ids with 0.
-
-    Attributes:
-        positives: shape (rows, most positives): places among the passages.
-        negatives: shape (rows, most negatives): places among the passages.
-        known: shape (rows, most known, 2): ids of all positives of a row.
-        ids: shape (passages, 2): a hash of the text, and one of the docid.
-    """
-
-    positives: Tensor
-    negatives: Tensor
-    known: Tensor
-    ids: Tensor
-
-    def rows(self, rows: slice) -> _Structure:
-        return _Structure(self.positives[rows], self.negatives[rows], self.known[rows], self.ids)
-
-
-def _read(features: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any], _Structure]:
-    """Take a batch of `RowCollator` apart."""
-    if len(features) != 1 or not isinstance(features[0].get("structure"), Mapping):
-        raise ConfigError(
-            f"MultiPositiveLoss was given {len(features)} columns of texts. It reads rows with positive_passages and"
-            " negative_passages: train with RowTrainer, or give the trainer a RowCollator. For text pairs and"
-            " triplets use MultipleNegativesRankingLoss."
-        )
-    queries = {name: value for name, value in features[0].items() if name not in ("passages", "structure")}
-    passages, structure = dict(features[0]["passages"]), features[0]["structure"]
-    values = _Structure(*(structure[name] for name in ("positives", "negatives", "known", "ids")))
-    found = (len(values.positives), len(values.negatives), len(values.known), len(values.ids))
-    if found != (structure["rows"], structure["rows"], structure["rows"], structure["passages"]):
-        raise ConfigError(
-            "A batch was cut in pieces on the way to the loss. With several devices and a stream, set"
-            ' `accelerator_config={"dispatch_batches": False}`, as RowTrainer does.'
-        )
-    return queries, passages, values
-
-
-def _gathered(passages: Tensor, ids: Tensor) -> _Pool:
-    """The passages of all devices, padded to the longest. Gradients flow back to where they belong."""
-    from torch.distributed.nn.functional import all_gather
-
-    distributed = torch.distributed
-    counts = [torch.zeros(1, dtype=torch.long, device=ids.device) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(counts, torch.tensor([len(ids)], device=ids.device))
-    sizes = [int(count) for count in counts]
-    most, rank = max(sizes), distributed.get_rank()
-    padded_ids = pad(ids, (0, 0, 0, most - len(ids)))
-    all_ids = [torch.zeros_like(padded_ids) for _ in sizes]
-    distributed.all_gather(all_ids, padded_ids)
-    embeddings = torch.cat(all_gather(pad(passages, (0, 0, 0, most - len(passages)))))
-    together = torch.cat(all_ids)
-    usable = torch.cat([torch.arange(most, device=ids.device) < size for size in sizes])
-    return _Pool(embeddings, together, rank * most, usable & _first_of_its_text(together[:, 0]))
-
-
-def _first_of_its_text(texts: Tensor) -> Tensor:
-    """Shape (passages,): whether no passage before has the same text."""
-    order = torch.argsort(texts, stable=True)
-    ordered = texts[order]
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    return torch.zeros_like(first).scatter_(0, order, first)
 
 
 def _softplus(values: Tensor) -> Tensor:

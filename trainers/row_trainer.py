@@ -96,6 +96,10 @@ class RowTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             self.data_collator.draw = replace(self._draw, positives=1)
         if not all(loss.in_batch for loss in ours):
             self.data_collator.least_negatives = 1
+        guides = {id(loss.guide): loss.guide for loss in ours if loss.guide is not None}
+        if len(guides) > 1:
+            raise ConfigError("These losses have several guides; RowTrainer reads each text for one of them.")
+        self.data_collator.guide = next(iter(guides.values()), None)
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, drop_last: bool, **settings: Any) -> Any:
         if self.args.batch_sampler != BatchSamplers.BATCH_SAMPLER or not hasattr(dataset, "select"):

@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, Mu
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.data.collating import RowCollator
 from hf_relabel.trainers.data.rows import Draw, RowDraw
+from hf_relabel.trainers.guide import Guide
 from hf_relabel.trainers.losses import MultiPositiveLoss
 from tests.trainers.training_rows import bert_model, passage, plain_rows, row, static_model
 
@@ -28,13 +29,26 @@ RAGGED = [
     row(3, ["fourth"], [passage("d-second", "second, as it was"), passage("other", "third b")]),
     # The docid of row 0's positive, but of another subset: another passage.
     row(4, ["fifth"], [passage("d-both", "not the same")], subset="t"),
+    # The query of row 0 in other letters, whose positive is here a negative; and that of row 1 in other words.
+    {**row(5, ["sixth"], ["both", "x one"]), "query": "  QUERY 0  aaa"},
+    {**row(1, ["seventh"], ["second"]), "query": "in other words"},
 ]
 
 
-def batch_of(model: Any, rows: list[dict[str, Any]], draw: RowDraw | None = None) -> list[dict[str, Any]]:
+def batch_of(
+    model: Any, rows: list[dict[str, Any]], draw: RowDraw | None = None, guide: Guide | None = None
+) -> list[dict[str, Any]]:
     """What the trainer gives to the loss."""
-    batch = RowCollator(model.preprocess, draw=draw or RowDraw(None, None))(rows)
+    batch = RowCollator(model.preprocess, draw=draw or RowDraw(None, None), guide=guide)(rows)
     return [{name.removeprefix("row_"): value for name, value in batch.items()}]
+
+
+def guide_model(**settings: Any) -> Guide:
+    """A guide that finds another order than the model that is trained."""
+    model = static_model(6)
+    with torch.no_grad():
+        model[0].embedding.weight.mul_(torch.linspace(-1, 2, 6, dtype=torch.float64))
+    return Guide(model, **settings)
 
 
 def reference(
@@ -59,7 +73,8 @@ def reference(
         query = _vector(model, each.query, cosine)
         scores = {text: _dot(query, _vector(model, text, cosine)) / temperature for text in pool}
         candidates = list(pool) if in_batch else [found.text for found in each.negatives]
-        negatives = [text for text in candidates if not _is_known(text, pool[text], each)]
+        asked = [other for other in draws if _same_query(each, other)]
+        negatives = [text for text in candidates if not any(_is_known(text, pool[text], other) for other in asked)]
         positives = [found.text for found in each.positives]
         total += _row_loss([scores[text] for text in positives], [scores[text] for text in negatives], variant)
     return total / len(draws)
@@ -74,6 +89,11 @@ def _row_loss(positives: list[float], negatives: list[float], variant: str) -> f
     if variant == "joint":
         return sum(softmax_loss(positive) for positive in positives)
     return math.log(1 + sum(math.exp(negative - positive) for positive in positives for negative in negatives))
+
+
+def _same_query(one: Draw, other: Draw) -> bool:
+    same_id = (one.subset, one.query_id) == (other.subset, other.query_id)
+    return same_id or one.query.lower().split() == other.query.lower().split()
 
 
 def _is_known(text: str, place: tuple[str, str], draw: Draw) -> bool:
@@ -113,7 +133,7 @@ def test_temperature_and_similarity_are_used(variant: Any) -> None:
 def test_positives_that_are_not_drawn_are_no_negatives_either(variant: Any) -> None:
     model = static_model()
     one = RowDraw(negatives=1, positives=1, seed=3)
-    rows = [row(0, ["a", "b", "c", "d"], ["n"]), row(1, ["z"], ["a", "b", "c", "d"]), *RAGGED[2:]]
+    rows = [row(0, ["a", "b", "c", "d"], ["n"]), row(1, ["z"], ["a", "b", "c", "d"]), *RAGGED[2:5]]
     loss = MultiPositiveLoss(model, positives=variant)
     expected = reference(model, rows, variant, draw=one)
     assert loss(batch_of(model, rows, one)).item() == pytest.approx(expected, abs=1e-9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,9 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.trainers.data.identity import Ids, groups_of, passage_ids, query_ids
 from hf_relabel.trainers.data.rows import Draw, RowDraw, TrainingPassage, check_columns, listwise_row
+from hf_relabel.trainers.guide import Guide
 
 _MAX_EPOCHS = 1_000_003
 """More than anybody trains, so that two seeds share no order."""
@@ -68,10 +69,12 @@ class RowCollator(SentenceTransformerDataCollator):  # type: ignore[misc]
         draw: what of a row is trained on.
         least_negatives: rows with fewer negatives are refused. `usable_rows` leaves them out.
         epoch: the epoch it draws for.
+        guide: of the loss, if it has one: batches then carry the texts as the guide reads them.
     """
 
     draw: RowDraw = field(default_factory=RowDraw)
     least_negatives: int = 0
+    guide: Guide | None = None
     epoch: Epoch = field(default_factory=Epoch, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,9 +100,12 @@ class RowCollator(SentenceTransformerDataCollator):  # type: ignore[misc]
                     " leaves such rows out and counts them."
                 )
         texts, structure = _structure(draws)
-        batch = {f"row_{name}": value for name, value in self._encoded([draw.query for draw in draws], "query").items()}
+        queries = [draw.query for draw in draws]
+        batch = {f"row_{name}": value for name, value in self._encoded(queries, "query").items()}
         batch["row_passages"] = self._encoded(texts, "document")
         batch["row_structure"] = structure
+        if self.guide is not None:
+            batch["row_guide"] = self.guide.read(queries, texts)
         if "dataset_name" in features[0]:
             batch["dataset_name"] = features[0]["dataset_name"]
         return batch
@@ -112,21 +118,22 @@ class RowCollator(SentenceTransformerDataCollator):  # type: ignore[misc]
 def _structure(draws: Sequence[Draw]) -> tuple[list[str], dict[str, Any]]:
     """The distinct texts of a batch, and which belongs to which row, see `losses._Structure`."""
     places: dict[str, int] = {}
-    ids: list[tuple[int, int]] = []
+    ids: list[Ids] = []
 
     def place(passage: TrainingPassage, subset: str) -> int:
         found = places.setdefault(passage.text, len(places))
         if found == len(ids):
-            ids.append(_ids(passage, subset))
+            ids.append(passage_ids(passage.text, passage.docid, subset))
         return found
 
     positives = [[place(passage, draw.subset) for passage in draw.positives] for draw in draws]
     negatives = [[place(passage, draw.subset) for passage in draw.negatives] for draw in draws]
-    known = [[_ids(passage, draw.subset) for passage in draw.known] for draw in draws]
+    queries = [query_ids(draw.query, draw.query_id, draw.subset) for draw in draws]
     structure = {
         "positives": _padded(positives, -1),
         "negatives": _padded(negatives, -1),
-        "known": _padded(known, (0, 0)).reshape(len(draws), -1, 2),
+        "known": _padded(_known(draws, queries), (0, 0)).reshape(len(draws), -1, 2),
+        "queries": torch.tensor(queries),
         "ids": torch.tensor(ids),
         # Plain numbers: what cuts or joins tensors on the way leaves them, so that it is noticed.
         "rows": len(draws),
@@ -135,21 +142,18 @@ def _structure(draws: Sequence[Draw]) -> tuple[list[str], dict[str, Any]]:
     return list(places), structure
 
 
+def _known(draws: Sequence[Draw], queries: Sequence[Ids]) -> list[list[Ids]]:
+    """The positives of each row's query: its own, and those of the rows that ask the same."""
+    groups = groups_of(queries)
+    known: dict[int, dict[Ids, None]] = {group: {} for group in groups}
+    for group, draw in zip(groups, draws, strict=True):
+        known[group] |= {passage_ids(each.text, each.docid, draw.subset): None for each in draw.known}
+    return [list(known[group]) for group in groups]
+
+
 def _padded(lists: Sequence[Sequence[Any]], filling: Any) -> Tensor:
     longest = max(len(values) for values in lists)
     return torch.tensor([[*values, *[filling] * (longest - len(values))] for values in lists], dtype=torch.long)
-
-
-def _ids(passage: TrainingPassage, subset: str) -> tuple[int, int]:
-    """Hashes of a text and of a docid, which names a passage within its subset only."""
-    text = _hash(passage.text)
-    return text, _hash(f"{subset}\n{passage.docid}") if passage.docid else text
-
-
-def _hash(value: str) -> int:
-    """63 bits: never the 0 of the padding, and unique for any batch."""
-    digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return (int.from_bytes(digest) >> 1) | 1
 
 
 @dataclass

@@ -47,6 +47,7 @@ class Draw:
     negatives: tuple[TrainingPassage, ...]
     known: tuple[TrainingPassage, ...]
     subset: str
+    query_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class RowDraw:
             negatives=tuple(negatives),
             known=tuple(known),
             subset=row.get("subset") or "",
+            query_id=row.get("query_id") or "",
         )
 
 
