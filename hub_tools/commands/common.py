@@ -59,6 +59,10 @@ class FolderToWrite(click.types.StringParamType):
 
 
 FOLDER = FolderToWrite()
+EVAL_HELP = (
+    "BEIR folder, or a set or group of the Hub: beir:scifact, nanobeir[:NAME], beir-16[:FOLDER], beir-15, beir-14,"
+    " beir-ood-7, air-bench-5, hakari:NAME. May be repeated."
+)
 
 _SOURCE = click.argument("source", metavar="SOURCE")
 _SOURCE_OPTIONS = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
+from hf_relabel.hub_tools.commands.common import EVAL_HELP, command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.kept_runs import DROP_MODELS_HELP, RUNS_HELP, kept_note, runs_folder, runs_shown
 
@@ -24,7 +24,7 @@ Examples:
 
 @click.command("compare", epilog=EPILOG)
 @click.argument("release", metavar="RELEASE")
-@click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help="BEIR folder or nanobeir[:NAME] ….")
+@click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help=EVAL_HELP)
 @click.option(
     "--arm",
     "arms",

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hf_relabel.builders.messages.text_table import text_table
-from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
+from hf_relabel.hub_tools.commands.common import EVAL_HELP, command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from hf_relabel.trainers.evaluation.summary import SummaryLine
 
 EPILOG = """\b
 Examples:
   hf relabel evaluate model --eval beir/scifact
   hf relabel evaluate intfloat/e5-base-v2 --eval nanobeir --json
+  hf relabel evaluate intfloat/e5-base-v2 --eval beir-16:beir --eval air-bench-5
   hf relabel evaluate reranker --eval beir/scifact --first-stage bm25.trec
   hf relabel evaluate --run ranking.trec --eval beir/scifact"""
 
 
 @click.command("evaluate", epilog=EPILOG)
 @click.argument("model", required=False)
-@click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help="BEIR folder or nanobeir[:NAME] ….")
+@click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help=EVAL_HELP)
 @click.option("--metric", "metrics", multiple=True, help="ndcg@10, map@100, recall@100, mrr@10 … May be repeated.")
 @click.option("--revision", help="Branch, tag or commit of a model on the Hub.")
 @click.option("--run", "run_file", help="Measure this TREC run instead of a model.")
@@ -96,12 +100,22 @@ def _save(done: list[Any], place: str) -> None:
 
 
 def _show(done: list[Any], as_json: bool) -> None:
+    from hf_relabel.trainers.evaluation.summary import summary
+
+    found = summary(done)
     if as_json:
-        print_json([each.measured.model_dump(mode="json", exclude_none=True) for each in done])
+        sets = [
+            {**each.measured.model_dump(mode="json", exclude_none=True), "interval": line.interval}
+            for each, line in zip(done, found, strict=False)
+        ]
+        print_json([*sets, *(line.record() for line in found[len(done) :])])
         return
-    lines = [{"set": each.measured.set.name, **each.measured.metrics} for each in done]
-    if len(done) > 1:
-        names = list(done[0].measured.metrics)
-        means = {name: sum(each.measured.metrics[name] for each in done) / len(done) for name in names}
-        lines.append({"set": "mean", **means})
-    click.echo(text_table(lines, floatfmt=".4f"))
+    click.echo(text_table(list(map(_line, found)), floatfmt=".4f", missingval="not known"))
+    click.echo(f"Intervals: where other queries would put {next(iter(found[0].metrics))}; nothing of other runs.")
+
+
+def _line(line: SummaryLine) -> dict[str, Any]:
+    (first, value), *others = line.metrics.items()
+    name = line.name if line.sets is None else f"mean of {line.name}"
+    interval = None if line.interval is None else "[{:.4f}, {:.4f}]".format(*line.interval)
+    return {"set": name, "queries": line.queries, first: value, "95 % interval": interval, **dict(others)}

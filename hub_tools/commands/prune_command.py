@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
+from hf_relabel.hub_tools.commands.common import EVAL_HELP, command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.kept_runs import DROP_MODELS_HELP, RUNS_HELP, kept_note, runs_folder, runs_shown
 
@@ -27,7 +27,7 @@ Then, without the subsets that harm:
 @click.command("prune", epilog=EPILOG)
 @click.argument("data", metavar="DATA")
 @click.option("--config", help="Config of a release; its default one when not given.")
-@click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help="BEIR folder or nanobeir[:NAME] ….")
+@click.option("--eval", "sets", multiple=True, metavar="SET", required=True, help=EVAL_HELP)
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="How many seeds.")
 @click.option(
     "--recipe",

@@ -12,6 +12,7 @@ import click
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import (
+    EVAL_HELP,
     FOLDER,
     command_needs,
     json_option,
@@ -49,7 +50,7 @@ Examples:
 )
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
 @click.option("--out", type=FOLDER, help="Folder of the run. The same command again goes on from its last checkpoint.")
-@click.option("--eval", "sets", multiple=True, metavar="SET", help="BEIR folder, nanobeir[:NAME] … May be repeated.")
+@click.option("--eval", "sets", multiple=True, metavar="SET", help=EVAL_HELP)
 @click.option("--dev", multiple=True, metavar="SET", help="Other sets, by which the best step is kept; else the last.")
 @click.option("--seed", type=int, help="In place of the recipe's.")
 @click.option("--device", help="torch device, such as cpu; found out when not given.")

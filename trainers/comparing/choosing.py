@@ -12,7 +12,7 @@ from hf_relabel.trainers.evaluation.significance import (
     MeanDifference,
     effect_size,
     holm,
-    mean_difference,
+    interval_text,
     seeds_needed,
 )
 
@@ -136,11 +136,6 @@ def in_points(found: MeanDifference) -> str:
     return f"{100 * found.difference:+.2f} {interval_text(found.low, found.high)} points".replace(" not known", "")
 
 
-def interval_text(low: float | None, high: float | None) -> str:
-    """Bounds in points."""
-    return "not known" if low is None or high is None else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
-
-
 def p_text(p: float | None) -> str:
     return "" if p is None else f"{p:.4f}"
 
@@ -150,14 +145,10 @@ def rounded(value: float | None) -> float | None:
 
 
 def _difference(measured: Measurements, arm: str, baseline: str) -> Difference:
-    def over(other: str) -> MeanDifference:
-        return mean_difference([arms[arm] for arms in tables], [arms[other] for arms in tables])
-
-    tables = list(measured.values.values())
     return Difference(
         arm,
-        over(baseline),
-        {name: mean_difference([arms[arm]], [arms[baseline]]) for name, arms in measured.values.items()},
-        over(SAFE) if SAFE in measured.rows and arm != SAFE else None,
+        measured.difference(arm, baseline),
+        {name: measured.difference_on(name, arm, baseline) for name in measured.values},
+        measured.difference(arm, SAFE) if SAFE in measured.rows and arm != SAFE else None,
         {name: effect_size(arms[arm], arms[baseline]) for name, arms in measured.values.items()},
     )

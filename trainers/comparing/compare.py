@@ -19,21 +19,30 @@ from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.techniques import Technique
+from hf_relabel.cards.set_groups import mean_name
 from hf_relabel.hub_tools.calls.progress_bars import running
 from hf_relabel.trainers.comparing.choosing import (
     SAFE,
     Difference,
     choose,
     differences_to,
-    interval_text,
     p_text,
     rounded,
 )
-from hf_relabel.trainers.comparing.measurements import METRIC, SEEDS, Measurements, Measuring, Progress, measure
+from hf_relabel.trainers.comparing.measurements import (
+    METRIC,
+    SEEDS,
+    TOGETHER,
+    Measurements,
+    Measuring,
+    Progress,
+    measure,
+)
 from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import open_config
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from hf_relabel.trainers.evaluation.significance import interval_text
 from hf_relabel.trainers.recipes.recipe import Recipe, TeacherSettings, load_recipe
 from hf_relabel.trainers.students.static import default_student
 
@@ -99,9 +108,23 @@ class CompareReport(Shown):
         sets = ", ".join(f"{data.about.name} ({len(data.queries)} queries)" for data in measured.sets)
         table = text_table(lines, disable_numparse=True)
         head = f"{sets}; {seeds} {'seed' if seeds == 1 else 'seeds'}; differences to {self.baseline} in points"
+        if len(measured.sets) > 1:
+            head += f"; means of {mean_name(list(measured.values))}"
         for name, count in measured.left_out.items():
             head += f"\n{name}: {count} more {'query is' if count == 1 else 'queries are'} trained on, and left out"
-        return f"{head}\n{table}\n{self.chosen}: {self.reason}"
+        return f"{head}\n{table}\n{self._sets_text()}{self.chosen}: {self.reason}"
+
+    def _sets_text(self) -> str:
+        """A table of each set; nothing for one set, whose differences are those of the mean."""
+        measured = self.measurements
+        if len(measured.values) < 2:
+            return ""
+        lines = [
+            {"set": name, "config": arm, self.measurements.metric: f"{found.mean:.4f}", **found.text()}
+            for arm in self.differences
+            for name, found in measured.by_set(arm, self.baseline).items()
+        ]
+        return f"{text_table(lines, disable_numparse=True)}\n{TOGETHER}\n"
 
 
 @needs("train", "Comparing")

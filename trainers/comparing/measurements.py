@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.spelling import argument
+from hf_relabel.cards.set_groups import mean_over, weights
 from hf_relabel.trainers.comparing.trials import Arm, Measure, Trial, kept_in, outcome
 from hf_relabel.trainers.evaluation.leaks import Shared, shared_queries, warn_of, without_queries
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from hf_relabel.trainers.evaluation.significance import MeanDifference, interval_text, mean_difference
 from hf_relabel.trainers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 SEEDS = (0, 1, 2)
 METRIC = "ndcg@10"
+CONFIDENCE = 0.95
+TOGETHER = "The intervals of the sets are wide enough for all of them to hold together in 95 of 100 cases."
 LEAST_QUERIES = 2
 """Of a set: one query says nothing of others."""
 
@@ -56,6 +60,24 @@ class Measuring:
 
 
 @dataclass(frozen=True)
+class OnSet:
+    """An arm on one set: its mean, and the difference to the baseline with an interval that is wide enough for all
+    sets to hold together (Bonferroni)."""
+
+    mean: float
+    difference: MeanDifference
+
+    def text(self) -> dict[str, str]:
+        """Columns of a table, in points."""
+        found = self.difference
+        return {
+            "difference": f"{100 * found.difference:+.2f}",
+            "interval": interval_text(found.low, found.high),
+            "queries": f"{found.queries[0]:,}",
+        }
+
+
+@dataclass(frozen=True)
 class Measurements:
     """What every run measured.
 
@@ -74,8 +96,27 @@ class Measurements:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def mean(self, arm: str) -> float:
-        """The mean over queries and seeds, then over sets."""
-        return sum(float(arms[arm].mean()) for arms in self.values.values()) / len(self.values)
+        """The mean over queries and seeds, then over sets; the forums of CQADupStack count as one set."""
+        return mean_over({name: float(arms[arm].mean()) for name, arms in self.values.items()})
+
+    def difference(self, arm: str, baseline: str) -> MeanDifference:
+        """Of the means over all sets."""
+        tables = list(self.values.values())
+        shares = weights(list(self.values))
+        return mean_difference([arms[arm] for arms in tables], [arms[baseline] for arms in tables], weights=shares)
+
+    def difference_on(self, name: str, arm: str, baseline: str, *, confidence: float = 0.95) -> MeanDifference:
+        """Of the means on one set."""
+        arms = self.values[name]
+        return mean_difference([arms[arm]], [arms[baseline]], confidence=confidence)
+
+    def by_set(self, arm: str, baseline: str) -> dict[str, OnSet]:
+        """On each set, with intervals that hold together."""
+        alone = 1 - (1 - CONFIDENCE) / len(self.values)
+        return {
+            name: OnSet(float(arms[arm].mean()), self.difference_on(name, arm, baseline, confidence=alone))
+            for name, arms in self.values.items()
+        }
 
 
 def measure(arms: Sequence[Arm], sets: Sequence[RetrievalSet], how: Measuring | None = None) -> Measurements:

@@ -16,12 +16,13 @@ from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.calls.progress_bars import running
-from hf_relabel.trainers.comparing.choosing import interval_text, p_text, undecided
+from hf_relabel.trainers.comparing.choosing import p_text, undecided
 from hf_relabel.trainers.comparing.compare import CompareReport, report_on
 from hf_relabel.trainers.comparing.measurements import METRIC, SEEDS, Measuring, Progress, measure
 from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import TrainingData
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from hf_relabel.trainers.evaluation.significance import interval_text
 from hf_relabel.trainers.recipes.recipe import Recipe
 from hf_relabel.trainers.students.static import default_student
 

@@ -12,6 +12,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs, require
+from hf_relabel.cards.set_groups import mean_over
 from hf_relabel.cards.training_report import Measured
 from hf_relabel.trainers.evaluation.metrics.ranking import mean_metrics, ranking_metrics
 from hf_relabel.trainers.evaluation.search import TOP_K, Progress, bm25, rerank, search
@@ -118,7 +119,7 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         """The means by `{metric}` over all sets and `{set}_{metric}` for each."""
         self.latest = tuple(self._evaluate(model, data).measured for data in self.sets)
         values = {
-            metric: sum(each.metrics[metric] for each in self.latest) / len(self.latest) for metric in self.metrics
+            metric: mean_over({each.set.name: each.metrics[metric] for each in self.latest}) for metric in self.metrics
         }
         for each in self.latest:
             values |= {f"{each.set.name}_{metric}": value for metric, value in each.metrics.items()}

@@ -56,7 +56,13 @@ class _Part:
     freedom: int
 
 
-def mean_difference(system: Sequence[Any], baseline: Sequence[Any], *, confidence: float = 0.95) -> MeanDifference:
+def mean_difference(
+    system: Sequence[Any],
+    baseline: Sequence[Any],
+    *,
+    confidence: float = 0.95,
+    weights: Sequence[float] | None = None,
+) -> MeanDifference:
     """Compare two systems measured with the same seeds on the same sets.
 
     Two sources of chance add up: runs, whose variance is that of the means over all sets from seed to seed, and the
@@ -71,19 +77,21 @@ def mean_difference(system: Sequence[Any], baseline: Sequence[Any], *, confidenc
     Args:
         system, baseline: a table of each set, of shape (seeds, queries), the same seed and query at the same place.
         confidence: of the bounds.
+        weights: of each set in the mean, adding up to 1, see `cards.set_groups.weights`; None for equal ones.
 
     Raises:
-        ConfigError: the shapes differ, there is no set, seed or query, a value is no number, or the confidence is out
-            of range.
+        ConfigError: the shapes differ, there is no set, seed or query, a value is no number, the confidence is out of
+            range, or the weights are not one for each set, adding up to 1.
     """
     import numpy as np
 
     if not 0 < confidence < 1:
         raise ConfigError(f"The confidence must be between 0 and 1, not {confidence}.")
     tables, rounding = _differences(system, baseline)
-    by_seed = np.mean([table.mean(axis=1) for table in tables], axis=0)
+    shares = _shares(weights, len(tables))
+    by_seed = np.average([table.mean(axis=1) for table in tables], axis=0, weights=shares)
     runs = _part(by_seed, 1, rounding)
-    queries = [_part(table.mean(axis=0), len(tables), rounding) for table in tables]
+    queries = [_part(table.mean(axis=0), share, rounding) for table, share in zip(tables, shares, strict=True)]
     mean = float(by_seed.mean()) if abs(by_seed.mean()) > rounding else 0.0
     known = None not in (runs, *queries)
     parts = [each for each in (runs, *queries) if each is not None and each.variance]
@@ -98,6 +106,11 @@ def mean_difference(system: Sequence[Any], baseline: Sequence[Any], *, confidenc
         seed_error=None if runs is None else runs.variance**0.5,
         query_error=None if None in queries else sum(each.variance for each in queries if each) ** 0.5,
     )
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """Bounds in points."""
+    return "not known" if low is None or high is None else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
 def seeds_needed(found: MeanDifference, alpha: float) -> int | None:
@@ -153,15 +166,52 @@ def holm(p_values: Mapping[str, float] | Sequence[float]) -> dict[str, float] | 
     return [float(value) for value in multipletests(list(p_values), method="holm")[1]] if len(p_values) else []
 
 
-def _part(means: Values, sets: int, rounding: float) -> _Part | None:
-    """What the spread of some means gives the mean over so many sets. None for one mean, which has no spread."""
+def mean_interval(
+    tables: Sequence[Any], *, confidence: float = 0.95, weights: Sequence[float] | None = None
+) -> tuple[float, float] | None:
+    """Bounds of one model's mean over sets: how far other queries would be off, not other runs of the training.
+
+    Example:
+            mean_interval([[per_query_on_fiqa], [per_query_on_nq]])
+
+    Args:
+        tables: of each set, of shape (1, queries).
+
+    Returns:
+        None where a set has one query, or all values are the same: they say nothing of others.
+    """
+    values = list(_tables(tables))
+    shares = _shares(weights, len(values))
+    parts = [_part(each.mean(axis=0), share, 0.0) for each, share in zip(values, shares, strict=True)]
+    known = [each for each in parts if each is not None]
+    if len(known) < len(parts) or not any(each.variance for each in known):
+        return None
+    mean = sum(share * float(each.mean()) for each, share in zip(values, shares, strict=True))
+    reach = _reach(1 - confidence, [each for each in known if each.variance])
+    return mean - reach, mean + reach
+
+
+def _shares(weights: Sequence[float] | None, sets: int) -> list[float]:
+    """What each set counts for in the mean.
+
+    Raises:
+        ConfigError: they are not one for each, adding up to 1.
+    """
+    shares = [1 / sets] * sets if weights is None else list(weights)
+    if len(shares) != sets or min(shares) < 0 or abs(sum(shares) - 1) > _ROUNDING:
+        raise ConfigError(f"The weights {shares} are not one for each of {sets} sets, adding up to 1.")
+    return shares
+
+
+def _part(means: Values, share: float, rounding: float) -> _Part | None:
+    """What the spread of some means gives a mean of which they are this share. None for one, which has no spread."""
     import numpy as np
 
     count = len(means)
     if count < 2:
         return None
     spread = float(means.var(ddof=1)) if np.ptp(means) > rounding else 0.0
-    return _Part(spread / count / sets**2, count - 1)
+    return _Part(spread / count * share**2, count - 1)
 
 
 def _reach(alpha: float, parts: Sequence[_Part]) -> float:

@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder
 
 from hf_relabel.builders.errors import BadRow, BuildError, ConfigError, SourceError
+from hf_relabel.cards.set_groups import GROUPS
+from hf_relabel.cards.training_report import EvaluationSet, Measured
 from hf_relabel.trainers.evaluation.beir import read_beir
-from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator, evaluate_model, evaluate_run
+from hf_relabel.trainers.evaluation.evaluator import Evaluation, RetrievalEvaluator, evaluate_model, evaluate_run
 from hf_relabel.trainers.evaluation.leaks import shared_queries, without_queries
 from hf_relabel.trainers.evaluation.opening import open_sets
 from hf_relabel.trainers.evaluation.runs import read_run, write_run
 from hf_relabel.trainers.evaluation.search import bm25, rerank, search
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from hf_relabel.trainers.evaluation.summary import summary
 from tests.trainers.runs import beir_folder
 from tests.trainers.tiny_models import tiny_bert
 from tests.trainers.training_rows import static_model
@@ -151,6 +154,10 @@ def test_an_evaluator_means_over_its_sets(data: RetrievalSet) -> None:
     evaluator = RetrievalEvaluator([data, other], metrics=["recall@5"])
     values = evaluator(static_model())
     assert values["recall@5"] == values["other_recall@5"] == values[f"{data.about.name}_recall@5"]
+    forums = [replace(data, about=data.about.model_copy(update={"name": name})) for name in GROUPS["cqadupstack"][:2]]
+    nothing = replace(other, qrels={key: dict.fromkeys(grades, 0) for key, grades in data.qrels.items()})
+    whole = RetrievalEvaluator([*forums, nothing], metrics=["recall@5"])(static_model())["recall@5"]
+    assert whole == pytest.approx(values["recall@5"] / 2)  # the forums are one of two sets
     with pytest.raises(ConfigError, match="are called"):
         RetrievalEvaluator([data, data])
     with pytest.raises(ConfigError, match="needs a ranking of 10"):
@@ -212,3 +219,28 @@ def test_sets_are_opened_by_name(tmp_path: Path) -> None:
     assert [data.about.split for data in open_sets([str(folder), f"{folder}:dev"])] == ["test", "dev"]
     with pytest.raises(ConfigError, match="no evaluation set 'nowhere'"):
         open_sets(["nowhere"])
+
+
+def test_the_lines_of_an_evaluation_are_its_sets_and_the_groups_that_are_whole() -> None:
+    def on(name: str, *values: float) -> Evaluation:
+        per_query = {f"q{number}": {"ndcg@10": value, "mrr@10": 1.0} for number, value in enumerate(values)}
+        means = {"ndcg@10": sum(values) / len(values), "mrr@10": 1.0}
+        return Evaluation(Measured(set=EvaluationSet(name=name), metrics=means), per_query, {})
+
+    done = [on(name, 0.1, 0.3) for name in GROUPS["cqadupstack"]] + [on("nq", 0.4, 0.8), on("mine", 1.0, 1.0)]
+    lines = {line.name: line for line in summary(done)}
+    assert list(lines)[-2:] == ["cqadupstack", "3 sets (cqadupstack: 12 forums)"]
+    assert lines["cqadupstack"].metrics["ndcg@10"] == pytest.approx(0.2)
+    total = lines["3 sets (cqadupstack: 12 forums)"]
+    assert total.metrics["ndcg@10"] == pytest.approx((0.2 + 0.6 + 1) / 3)
+    assert (total.sets, total.queries) == (3, 28)
+    low, high = total.interval or (0, 0)
+    assert low < total.metrics["ndcg@10"] < high
+    assert lines["mine"].interval is None  # nothing to judge by
+    alone = summary([done[-2]])
+    assert [line.name for line in alone] == ["nq"]
+    wide, narrow = lines["nq"].interval, alone[0].interval
+    assert wide is not None
+    assert narrow is not None
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]  # of one set among 14, and of one alone
+    assert [line.name for line in summary(done[:-2])][-1:] == ["cqadupstack"]  # no mean of twelve beside it

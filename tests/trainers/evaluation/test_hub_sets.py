@@ -1,19 +1,28 @@
-"""NanoBEIR and AIR-Bench, read by the real clients from sets of their layouts on a local Hub."""
+"""NanoBEIR, AIR-Bench, BEIR and HAKARI-Bench, read by the real clients from sets of their layouts on a local Hub."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.cards.set_groups import GROUPS
 from hf_relabel.trainers.evaluation.hub_sets import air_bench, air_bench_names, nano_beir, nano_beir_names
 from tests.hub_tools.release_clients import Client, hub_and_client
+from tests.trainers.runs import write_lines
 
-USERS = {"sentence-transformers": "hf_nano", "AIR-Bench": "hf_air", "reader": "hf_reader"}
+USERS = {
+    "sentence-transformers": "hf_nano",
+    "AIR-Bench": "hf_air",
+    "mteb": "hf_mteb",
+    "hakari-bench": "hf_hakari",
+    "reader": "hf_reader",
+}
 
 WRITE = """
 import json
@@ -75,6 +84,35 @@ def air(name, folder, part):
         ]),
     ])
 
+# As the cards of mteb/scifact and mteb/hotpotqa have it.
+def beir(name, split="test", grades=(1.0, 0.0)):
+    put("hf_mteb", f"mteb/{name}", "", [
+        ("default", split, f"qrels/{split}.jsonl", [
+            {"query-id": "q1", "corpus-id": f"d{number}", "score": grade} for number, grade in enumerate(grades)]),
+        ("corpus", "corpus", "corpus.jsonl", [
+            {"_id": "d0", "title": "A title", "text": name}, {"_id": "d1", "title": "", "text": "other"},
+            {"_id": "d2", "title": "", "text": ""}]),
+        ("queries", "queries", "queries.jsonl", [{"_id": "q1", "text": "asked"}, {"_id": "q2", "text": "not judged"}]),
+    ])
+
+for name in ("trec-covid", "nfcorpus", "touche2020"):
+    beir(name)
+beir("msmarco", "dev")
+beir("nq", grades=(0.5,))
+# As that of mteb/CQADupstackAndroidRetrieval.
+for config, rows in {
+    "corpus": [{"id": "d0", "title": "A title", "text": "android"}], "queries": [{"id": "q1", "text": "asked"}],
+    "qrels": [{"query-id": "q1", "corpus-id": "d0", "score": 1}],
+}.items():
+    Dataset.from_list(rows).push_to_hub("mteb/CQADupstackAndroidRetrieval", config, split="test", token="hf_mteb")
+# As that of hakari-bench/NanoMLDR: a query may be named as a document is.
+for task in ("de", "en"):
+    for config, rows in {
+        "corpus": [{"_id": "0", "text": task}], "queries": [{"_id": "0", "text": "asked"}],
+        "qrels": [{"query-id": "0", "corpus-id": "0"}], "bm25": [{"query-id": "0", "corpus-ids": ["0"]}],
+    }.items():
+        Dataset.from_list(rows).push_to_hub("hakari-bench/NanoMLDR", config, split=task, token="hf_hakari")
+
 air("qa_wiki_en", "default", "default")
 air("long-doc_healthcare_en", "pubmed_100K-200K_3", "pubmed_100K_200K_3")
 api = HfApi(token="hf_air")
@@ -89,7 +127,8 @@ print(json.dumps({name.partition("/")[2]: api.dataset_info(name).sha for name in
 READ = """
 import json, sys
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.trainers.evaluation import hub_sets
+from hf_relabel.cards.set_groups import GROUPS
+from hf_relabel.trainers.evaluation import hub_beir, hub_sets, opening
 
 def told(each):
     found = [tuple(document) for document in each.corpus()]
@@ -102,7 +141,9 @@ def told(each):
 results = []
 for function, arguments, options in json.loads(sys.argv[1]):
     try:
-        results.append(told(getattr(hub_sets, function)(*arguments, **options)))
+        room = next(each for each in (hub_sets, hub_beir, opening) if hasattr(each, function))
+        found = getattr(room, function)(*arguments, **options)
+        results.append([told(each) for each in found] if isinstance(found, list) else told(found))
     except ConfigError as error:
         results.append(str(error))
 print(json.dumps(results))
@@ -117,7 +158,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict
         yield replace(client, token="hf_reader"), shas
 
 
-def read(hub: tuple[Client, dict[str, str]], *calls: tuple[str, list[str], dict[str, Any]]) -> list[Any]:
+def read(hub: tuple[Client, dict[str, str]], *calls: tuple[str, list[Any], dict[str, Any]]) -> list[Any]:
     results: list[Any] = hub[0].python(READ, json.dumps(calls))
     return results
 
@@ -168,6 +209,80 @@ def test_an_air_bench_set_has_its_judgements_from_a_repository_of_their_own(hub:
     assert long_doc["about"]["name"] == "AIR-Bench long-doc healthcare en pubmed_100K-200K_3"
     assert long_doc["about"]["split"] == "queries_pubmed_100K_200K_3_dev"
     assert len(long_doc["corpus"]) == 300
+
+
+def test_a_set_of_beir_is_what_is_on_the_hub(hub: tuple[Client, dict[str, str]]) -> None:
+    covid, msmarco, android = read(
+        hub, ("beir", ["trec-covid"], {}), ("beir", ["msmarco"], {}), ("beir", ["cqadupstack-android"], {})
+    )
+    about = {"name": "trec-covid", "repo_id": "mteb/trec-covid", "config": "default", "split": "test", "queries": 1}
+    assert covid["about"].items() >= about.items()
+    assert len(covid["about"]["revision"]) == 40
+    assert covid["queries"] == {"q1": "asked"}
+    assert covid["qrels"] == {"q1": {"d0": 1, "d1": 0}}
+    assert covid["corpus"] == [["d0", "A title", "trec-covid"], ["d1", "", "other"]]
+    assert covid["excluded"] == {"q1": ["q1"]}
+    assert msmarco["about"]["split"] == "dev"
+    assert android["about"].items() >= {"name": "cqadupstack-android", "config": "qrels", "split": "test"}.items()
+    assert android["corpus"] == [["d0", "A title", "android"]]
+
+
+def test_a_benchmark_of_hakari_has_all_its_tasks_and_counts_documents_named_as_the_query(
+    hub: tuple[Client, dict[str, str]],
+) -> None:
+    both, one = read(hub, ("hakari", ["NanoMLDR"], {}), ("open_sets", [["hakari:NanoMLDR/en"]], {}))
+    assert [each["about"]["name"] for each in both] == ["NanoMLDR de", "NanoMLDR en"]
+    assert both[0]["about"].items() >= {"repo_id": "hakari-bench/NanoMLDR", "split": "de", "queries": 1}.items()
+    assert both[0]["corpus"] == [["0", "", "de"]]
+    assert both[0]["excluded"] == {}
+    assert one == [both[1]]
+
+
+def beir_folders(place: Path, *names: str) -> Path:
+    for name in names:
+        (place / name / "qrels").mkdir(parents=True)
+        write_lines(place / name / "corpus.jsonl", [{"_id": "d", "title": "", "text": name}])
+        write_lines(place / name / "queries.jsonl", [{"_id": "q", "text": "asked"}])
+        (place / name / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n", encoding="utf-8")
+    return place
+
+
+def test_a_group_is_opened_as_a_whole_from_the_hub_and_from_folders(
+    hub: tuple[Client, dict[str, str]], tmp_path: Path
+) -> None:
+    forums = [f"cqadupstack/{name.removeprefix('cqadupstack-')}" for name in GROUPS["cqadupstack"][1:]]
+    place = beir_folders(tmp_path, "trec-news", "robust04", "signal1m", "bioasq", *forums)
+    seven, forums_too = read(
+        hub,
+        ("open_sets", [[f"beir-ood-7:{place}"]], {}),
+        ("open_sets", [[f"cqadupstack:{place}", f"cqadupstack:{place}"]], {}),
+    )
+    names = [each["about"]["name"] for each in seven]
+    assert names == list(GROUPS["beir-ood-7"])
+    assert [each["about"]["repo_id"] for each in seven][:4] == [
+        "mteb/trec-covid",
+        "mteb/nfcorpus",
+        "mteb/touche2020",
+        None,
+    ]
+    assert tuple(each["about"]["name"] for each in forums_too) == GROUPS["cqadupstack"]  # each once
+    assert forums_too[0]["about"]["repo_id"] == "mteb/CQADupstackAndroidRetrieval"
+
+
+def test_a_group_of_which_a_set_is_missing_is_refused_with_all_that_is(hub: tuple[Client, dict[str, str]]) -> None:
+    ood, nano, air, grade = read(
+        hub,
+        ("open_sets", [["beir-ood-7"]], {}),
+        ("open_sets", [["nanobeir"]], {}),
+        ("open_sets", [["air-bench-5"]], {}),
+        ("beir", ["nq"], {}),
+    )
+    assert "beir-ood-7: 4 of its 7 sets cannot be opened, and a mean over the others would be none of it." in ood
+    assert "trec-news: may not be passed on, so it is not on the Hub. Give a folder of BEIR folders" in ood
+    assert "And bioasq." in ood
+    assert "nanobeir: 12 of its 13 sets cannot be opened" in nano
+    assert "air-bench-5: 5 of its 5 sets cannot be opened" in air
+    assert "the grade '0.5' is no whole number" in grade
 
 
 def test_what_is_not_there_is_said_with_what_there_is(hub: tuple[Client, dict[str, str]]) -> None:

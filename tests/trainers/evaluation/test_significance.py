@@ -17,6 +17,7 @@ from hf_relabel.trainers.evaluation.significance import (
     effect_size,
     holm,
     mean_difference,
+    mean_interval,
     seeds_needed,
 )
 from tests.benchmarks.coverage_comparisons import ALPHA, Cell, drawn, false_positives, power, welch
@@ -184,3 +185,36 @@ def test_holm_by_hand() -> None:
 def test_holm_refuses_what_is_no_p_value(value: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         holm([0.5, value])
+
+
+def test_sets_that_share_a_weight_count_as_one() -> None:
+    """CQADupStack's forums: the mean, its share of the spread from query to query, and that from run to run."""
+    draw = np.random.default_rng(5)
+    nq, tex, gis = (draw.normal(mean, 0.1, (3, 40)) for mean in (0.1, 0.3, 0.5))
+    zeros = [np.zeros((3, 40))] * 3
+    found = mean_difference([nq, tex, gis], zeros, weights=[0.5, 0.25, 0.25])
+    assert found.difference == pytest.approx((nq.mean() + (tex.mean() + gis.mean()) / 2) / 2)
+    spread = [table.mean(axis=0).var(ddof=1) / 40 for table in (nq, tex, gis)]
+    assert found.query_error == pytest.approx((spread[0] / 4 + spread[1] / 16 + spread[2] / 16) ** 0.5)
+    by_seed = nq.mean(axis=1) / 2 + tex.mean(axis=1) / 4 + gis.mean(axis=1) / 4
+    assert found.seed_error == pytest.approx((by_seed.var(ddof=1) / 3) ** 0.5)
+    equal = mean_difference([nq, tex], zeros[:2])
+    assert mean_difference([nq, tex], zeros[:2], weights=[0.5, 0.5]) == equal
+    for wrong in ([0.5, 0.5], [0.5, 0.25, 0.5], [1.5, -0.25, -0.25]):
+        with pytest.raises(ConfigError, match="not one for each of 3 sets, adding up to 1"):
+            mean_difference([nq, tex, gis], zeros, weights=wrong)
+
+
+def test_the_interval_of_a_mean_holds_what_it_promises() -> None:
+    """Simulated: sets of unlike sizes and spreads, two of which share a weight."""
+    draw = np.random.default_rng(3)
+    sizes, spreads, shares = (8, 30, 60), (0.3, 0.1, 0.2), (0.5, 0.25, 0.25)
+    held = 0
+    for _ in range(600):
+        tables = [draw.normal(0.4, spread, (1, size)) for size, spread in zip(sizes, spreads, strict=True)]
+        bounds = mean_interval(tables, weights=shares)
+        assert bounds is not None
+        held += bounds[0] <= 0.4 <= bounds[1]
+    assert 0.94 <= held / 600 <= 0.99
+    assert mean_interval([[[0.5]], [[0.1, 0.2]]]) is None  # one query
+    assert mean_interval([[[0.5, 0.5]]]) is None
