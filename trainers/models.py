@@ -7,7 +7,16 @@ from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.model_folder import model_folder
-from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.recipes.recipe import (
+    BiEncoderRecipe,
+    LateInteractionRecipe,
+    LoraSettings,
+    Recipe,
+    RerankerRecipe,
+    SparseRecipe,
+    StaticRecipe,
+    TransformerRecipe,
+)
 from hf_relabel.trainers.students.static import DIMENSIONS, static_student
 
 
@@ -24,7 +33,7 @@ def build_model(recipe: Recipe, *, device: str | None = None) -> Any:
     Raises:
         ConfigError: the model cannot be loaded, or the recipe asks for what it cannot do.
     """
-    builders: dict[str, Callable[[Recipe, str | None], Any]] = {
+    builders: dict[str, Callable[[Any, str | None], Any]] = {
         "bi-encoder": _bi_encoder,
         "static": _static,
         "sparse": _sparse,
@@ -36,16 +45,17 @@ def build_model(recipe: Recipe, *, device: str | None = None) -> Any:
     except (OSError, ValueError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise ConfigError(f"The model {recipe.model!r} cannot be loaded: {reason}") from error
-    if recipe.max_length is not None and recipe.kind != "static":
-        model.max_seq_length = recipe.max_length
-    if recipe.lora is not None:
-        _add_adapters(model, recipe)
+    if isinstance(recipe, TransformerRecipe):
+        if recipe.max_length is not None:
+            model.max_seq_length = recipe.max_length
+        if recipe.lora is not None:
+            _add_adapters(model, recipe.model, recipe.lora)
     return model
 
 
 def set_inference_length(model: Any, recipe: Recipe) -> None:
     """Let a trained model read as much of a text as the recipe says it may."""
-    if recipe.max_length_inference is not None and recipe.kind != "static":
+    if isinstance(recipe, TransformerRecipe) and recipe.max_length_inference is not None:
         model.max_seq_length = recipe.max_length_inference
 
 
@@ -77,7 +87,7 @@ def _location(recipe: Recipe) -> str:
     return str(model_folder(recipe.model) or recipe.model)
 
 
-def _weights(recipe: Recipe) -> dict[str, Any]:
+def _weights(recipe: TransformerRecipe) -> dict[str, Any]:
     """How weights are loaded: those that are trained themselves in 32 bits, whatever the file holds. Steps as small as
     these are lost or overflow in 16; `precision` is that of the arithmetic. Beneath adapters they stay as they are."""
     return {} if recipe.lora is not None else {"dtype": "float32"}
@@ -87,7 +97,7 @@ def _prompts(recipe: Recipe) -> dict[str, str]:
     return {"query": recipe.query_prompt, "document": recipe.passage_prompt}
 
 
-def _bi_encoder(recipe: Recipe, device: str | None) -> Any:
+def _bi_encoder(recipe: BiEncoderRecipe, device: str | None) -> Any:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -107,14 +117,14 @@ def _bi_encoder(recipe: Recipe, device: str | None) -> Any:
     return SentenceTransformer(modules=modules, prompts=_prompts(recipe), device=device)
 
 
-def _static(recipe: Recipe, device: str | None) -> Any:
+def _static(recipe: StaticRecipe, device: str | None) -> Any:
     model = static_student(recipe.model, dimensions=recipe.dimensions or DIMENSIONS)
     model[0].embedding.sparse = recipe.optimizer == "sparse-adam"
     model.prompts = _prompts(recipe)
     return model.to(device) if device else model
 
 
-def _sparse(recipe: Recipe, device: str | None) -> Any:
+def _sparse(recipe: SparseRecipe, device: str | None) -> Any:
     from sentence_transformers import SparseEncoder
 
     return SparseEncoder(
@@ -126,7 +136,7 @@ def _sparse(recipe: Recipe, device: str | None) -> Any:
     )
 
 
-def _late_interaction(recipe: Recipe, device: str | None) -> Any:
+def _late_interaction(recipe: LateInteractionRecipe, device: str | None) -> Any:
     from sentence_transformers import MultiVectorEncoder
 
     return MultiVectorEncoder(
@@ -138,7 +148,7 @@ def _late_interaction(recipe: Recipe, device: str | None) -> Any:
     )
 
 
-def _reranker(recipe: Recipe, device: str | None) -> Any:
+def _reranker(recipe: RerankerRecipe, device: str | None) -> Any:
     from sentence_transformers import CrossEncoder
 
     return CrossEncoder(
@@ -146,17 +156,13 @@ def _reranker(recipe: Recipe, device: str | None) -> Any:
     )
 
 
-def _add_adapters(model: Any, recipe: Recipe) -> None:
+def _add_adapters(model: Any, name: str, lora: LoraSettings) -> None:
     from peft import LoraConfig
 
-    assert recipe.lora is not None
     config = LoraConfig(
-        r=recipe.lora.rank,
-        lora_alpha=recipe.lora.alpha,
-        lora_dropout=recipe.lora.dropout,
-        target_modules=list(recipe.lora.target_modules),
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(lora.target_modules)
     )
     try:
         model.add_adapter(config)
     except ValueError as error:
-        raise ConfigError(f"Adapters cannot be added to {recipe.model!r}: {error}") from error
+        raise ConfigError(f"Adapters cannot be added to {name!r}: {error}") from error

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from hf_relabel.builders.messages.nearest import did_you_mean, nearest_or_all
+from hf_relabel.builders.messages.nearest import did_you_mean, nearest_and_all, nearest_or_all
 
 Place = tuple[int | str, ...]
 """Where a setting stands: names, and numbers in lists (`("stages", 0, "judge")`)."""
@@ -21,11 +21,26 @@ def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[P
     every = error.errors(include_url=False, include_context=False)
     errors = [each for each in every if each["type"] != "default_factory_not_called"]
     for found in errors:
+        found["loc"] = as_written(found["loc"], model)
+    for found in errors:
         above_others = any(found["loc"] == each["loc"][: len(found["loc"])] for each in errors if each is not found)
         if found["type"] == "too_short" and above_others:
             continue  # pydantic counts the right ones only
         for text in _said(found, model).split("\n"):
             yield found["loc"], text
+
+
+def as_written(place: Place, model: type[BaseModel]) -> Place:
+    """A place without what pydantic adds to it: the tags of unions."""
+    models, written = [model], list[int | str]()
+    for number, part in enumerate(place):
+        fields = [each.model_fields[part] for each in models if isinstance(part, str) and part in each.model_fields]
+        if isinstance(part, str) and not fields and len(models) > 1 and number + 1 < len(place):
+            continue
+        written.append(part)
+        if isinstance(part, str):
+            models = [below for field in fields for below in _models_in(field.annotation)]
+    return tuple(written)
 
 
 def one_line(error: ValidationError, model: type[BaseModel], spelt: Callable[[Place], str] | None = None) -> str:
@@ -44,10 +59,17 @@ def _said(found: ErrorDetails, model: type[BaseModel]) -> str:
     place = path(found["loc"])
     if found["type"] == "extra_forbidden":
         *above, name = found["loc"]
-        known = _fields_at(model, above)
+        known = fields_at(model, above)
         return f"`{place}`: there is no such setting.{nearest_or_all(str(name), known)}"
     if found["type"] == "missing":
         return f"`{place}` is missing."
+    if found["type"] == "union_tag_invalid":
+        given, tag, *expected = re.findall(r"'([^']*)'", found["msg"])
+        near = nearest_and_all(given, expected)
+        return f"`{path((*found['loc'], tag))}`: there is no {given!r}.{near}"
+    if found["type"] == "union_tag_not_found":
+        (tag,) = re.findall(r"'([^']*)'", found["msg"])
+        return f"`{path((*found['loc'], tag))}` is missing."
     if found["type"] == "too_short":
         return f"`{place}`: at least one is needed."
     message = _message(found)
@@ -84,17 +106,14 @@ def path(place: Sequence[int | str]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
 
 
-def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
-    """Names of the settings that there are at a place."""
+def fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """Names of the settings that there are at a place, of all models that may stand there."""
+    models = [model]
     for part in place:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(part)
-        below = _models_in(field.annotation) if field is not None else []
-        if not below:
-            return []
-        model = below[0]
-    return list(model.model_fields)
+        if not isinstance(part, int):
+            fields = [each.model_fields[part] for each in models if part in each.model_fields]
+            models = [below for field in fields for below in _models_in(field.annotation)]
+    return list(dict.fromkeys(name for each in models for name in each.model_fields))
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

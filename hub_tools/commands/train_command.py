@@ -180,11 +180,13 @@ def recipe_changes(given: tuple[str, ...]) -> dict[str, Any]:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {name}: {value!r} cannot be read.") from error
-        outer, dot, inner = name.partition(".")
-        if dot:
-            changes.setdefault(outer, {})[inner] = parsed
-        else:
-            changes[name] = parsed
+        *above, field = name.split(".")
+        place = changes
+        for part in above:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {name} and --set {part} exclude each other.")
+        place[field] = parsed
     return changes
 
 

@@ -43,7 +43,7 @@ from hf_relabel.trainers.data.training_data import open_config
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.evaluation.significance import interval_text
-from hf_relabel.trainers.recipes.recipe import Recipe, TeacherSettings, load_recipe
+from hf_relabel.trainers.recipes.recipe import Recipe, TeacherSettings, with_teacher
 from hf_relabel.trainers.students.static import default_student
 
 BASELINE = str(Technique.ORIGINAL)
@@ -194,10 +194,9 @@ def _arm(release: Release, name: str, recipe: Recipe, teacher: TeacherSettings |
         if teacher is None:
             raise ConfigError(f"{name} needs a teacher, a cross-encoder: {argument('teacher', ...)}.")
         try:
-            settings = TeacherSettings.model_validate({**teacher.model_dump(), "use": use})
+            recipe = with_teacher(recipe, teacher.for_use(use))
         except ValueError:
             raise ConfigError(f"{name}: a teacher is for `+distillation` or `+perc-pos`, not {use!r}.") from None
-        recipe = load_recipe(recipe.model_dump(), teacher=settings.model_dump())
     return Arm(name, config, recipe, lambda: open_config(release, config))
 
 

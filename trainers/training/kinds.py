@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sentence_transformers.base.training_args import BatchSamplers
@@ -12,7 +12,16 @@ from hf_relabel.trainers.data.collating import EpochBatchSampler, EpochCallback,
 from hf_relabel.trainers.data.distillation import distillation_rows, load_teacher, perc_pos_rows
 from hf_relabel.trainers.data.rows import RowDraw, tuple_prompts, tuple_rows
 from hf_relabel.trainers.losses import MultiPositiveLoss
-from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.recipes.recipe import (
+    BiEncoderRecipe,
+    DistillationTeacher,
+    LateInteractionRecipe,
+    PercPosTeacher,
+    Recipe,
+    RerankerRecipe,
+    SparseRecipe,
+    StaticRecipe,
+)
 from hf_relabel.trainers.row_trainer import RowTrainer
 
 QUERY_FLOPS, DOCUMENT_FLOPS = 5e-5, 3e-5
@@ -21,9 +30,9 @@ QUERY_FLOPS, DOCUMENT_FLOPS = 5e-5, 3e-5
 
 def least_negatives(recipe: Recipe) -> int:
     """Fewest hard negatives of a row that the recipe can train on."""
-    if _distils(recipe) or recipe.kind in ("sparse", "late-interaction"):
-        return recipe.loss.negatives
-    return 1 if recipe.kind == "reranker" or not recipe.loss.in_batch else 0
+    if isinstance(recipe, (BiEncoderRecipe, StaticRecipe)) and not _distils(recipe):
+        return 0 if recipe.loss.in_batch else 1
+    return 1 if isinstance(recipe, RerankerRecipe) else recipe.loss.negatives
 
 
 def make_trainer(
@@ -38,23 +47,30 @@ def make_trainer(
     teacher = None
     if recipe.teacher is not None:
         teacher = load_teacher(recipe.teacher, device="cpu" if arguments["use_cpu"] else None)
-        if recipe.teacher.use == "perc-pos":
+        if isinstance(recipe.teacher, PercPosTeacher):
             rows = perc_pos_rows(rows, teacher, recipe.teacher.share)
     settings: dict[str, Any] = {"evaluator": evaluator, "callbacks": list(callbacks)}
     if _distils(recipe):
         trainer = _distillation(recipe, model, rows, teacher, arguments, settings)
     else:
-        makers = {"sparse": _sparse, "late-interaction": _late_interaction, "reranker": _reranker}
-        trainer = makers.get(recipe.kind, _bi_encoder)(recipe, model, rows, arguments, settings)
+        trainer = _MAKERS[recipe.kind](recipe, model, rows, arguments, settings)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
+def has_sparse_gradients(recipe: Recipe) -> bool:
+    """Whether a step gives gradients of the tokens of its batch only."""
+    return isinstance(recipe, StaticRecipe) and recipe.optimizer == "sparse-adam"
+
+
 def _distils(recipe: Recipe) -> bool:
-    return recipe.teacher is not None and recipe.teacher.use == "distillation"
+    return isinstance(recipe.teacher, DistillationTeacher)
 
 
-def _bi_encoder(recipe: Recipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]) -> Any:
+def _rows(
+    recipe: BiEncoderRecipe | StaticRecipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]
+) -> Any:
+    """One vector per text, by our own loss."""
     from sentence_transformers import SentenceTransformerTrainingArguments
 
     loss = MultiPositiveLoss(
@@ -62,7 +78,8 @@ def _bi_encoder(recipe: Recipe, model: Any, rows: Any, arguments: dict[str, Any]
         positives=recipe.loss.positives,
         temperature=recipe.loss.temperature,
         in_batch=recipe.loss.in_batch,
-        mini_batch_size=recipe.loss.mini_batch,
+        mini_batch_size=recipe.loss.mini_batch if isinstance(recipe, BiEncoderRecipe) else None,
+        gather_across_devices=recipe.loss.gather,
     )
     return _trainer_class(recipe, RowTrainer)(
         model,
@@ -96,7 +113,7 @@ def _distillation(
     )
 
 
-def _sparse(recipe: Recipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]) -> Any:
+def _sparse(recipe: SparseRecipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]) -> Any:
     from sentence_transformers import SparseEncoderTrainer, SparseEncoderTrainingArguments
     from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 
@@ -108,7 +125,7 @@ def _sparse(recipe: Recipe, model: Any, rows: Any, arguments: dict[str, Any], se
 
 
 def _late_interaction(
-    recipe: Recipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]
+    recipe: LateInteractionRecipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]
 ) -> Any:
     from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
     from sentence_transformers.multi_vector_encoder.losses import MultiVectorMultipleNegativesRankingLoss
@@ -129,7 +146,9 @@ def _tuples(recipe: Recipe, rows: Any, arguments: dict[str, Any]) -> tuple[Any, 
     return tuples, prompts if any(prompts.values()) else None
 
 
-def _reranker(recipe: Recipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]) -> Any:
+def _reranker(
+    recipe: RerankerRecipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]
+) -> Any:
     from sentence_transformers import CrossEncoderTrainer, CrossEncoderTrainingArguments
     from sentence_transformers.cross_encoder.losses import LambdaLoss
 
@@ -144,8 +163,17 @@ def _reranker(recipe: Recipe, model: Any, rows: Any, arguments: dict[str, Any], 
     return Trainer(model, args, rows, loss=LambdaLoss(model), data_collator=collator, **settings)
 
 
+_MAKERS: dict[str, Callable[[Any, Any, Any, dict[str, Any], dict[str, Any]], Any]] = {
+    "bi-encoder": _rows,
+    "static": _rows,
+    "sparse": _sparse,
+    "late-interaction": _late_interaction,
+    "reranker": _reranker,
+}
+
+
 def _optimizers(recipe: Recipe, model: Any) -> dict[str, Any]:
-    if recipe.optimizer != "sparse-adam":
+    if not has_sparse_gradients(recipe):
         return {}
     from torch.optim import SparseAdam
 
@@ -155,7 +183,7 @@ def _optimizers(recipe: Recipe, model: Any) -> dict[str, Any]:
 def _trainer_class(recipe: Recipe, base: Any) -> Any:
     """The trainer, for sparse gradients without their norm: torch cannot take it, and transformers (5.23) always asks
     for it, even where nothing is clipped."""
-    if recipe.optimizer != "sparse-adam":
+    if not has_sparse_gradients(recipe):
         return base
 
     class Trainer(base):  # type: ignore[misc]

@@ -37,7 +37,7 @@ from hf_relabel.trainers.evaluation.leaks import Shared, shared_queries, warn_of
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
 from hf_relabel.trainers.quiet import quiet_libraries
-from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.recipes.recipe import Recipe, TransformerRecipe, load_recipe
 from hf_relabel.trainers.training.arguments import best_by, trainer_arguments
 from hf_relabel.trainers.training.clock import Clock, Watch
 from hf_relabel.trainers.training.facts import base_revision, curve_of, facts_of, usable
@@ -205,7 +205,7 @@ class _Run:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         if found is None and any(self.out.iterdir()):
             raise ConfigError(f"{self.out} holds other files. Give an empty folder, or one that does not exist.")
-        is_other = found is not None and found.get("settings") != settings
+        is_other = found is not None and _of_today(found.get("settings")) != settings
         if is_other and not self.options.overwrite:
             raise ConfigError(
                 f"{self.out} holds another training run. Give another folder, or "
@@ -273,7 +273,7 @@ class _Run:
 
     def _finish(self, model: Any) -> None:
         set_inference_length(model, self.recipe)
-        if self.options.merge_adapters and self.recipe.lora is not None:
+        if self.options.merge_adapters and isinstance(self.recipe, TransformerRecipe) and self.recipe.lora:
             merge_adapters(model)
         model.save_pretrained(str(self.out), create_model_card=False)
         if self.options.checkpoints:  # where the report says that the run is over, the model outlasts a power cut
@@ -313,6 +313,14 @@ class _Run:
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions(),
         )
+
+
+def _of_today(settings: Any) -> Any:
+    """The settings of a run that was started by an earlier release, with its recipe in the fields of today."""
+    try:
+        return {**settings, "recipe": load_recipe(settings["recipe"]).model_dump(mode="json")}
+    except (ConfigError, KeyError, TypeError):
+        return settings
 
 
 def _last_checkpoint(folder: Path) -> str | None:

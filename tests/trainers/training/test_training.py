@@ -139,6 +139,17 @@ def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
 
 
+def test_a_run_of_an_earlier_release_is_known(tmp_path: Path) -> None:
+    out, report = run(tmp_path, recipe=SHORT)
+    state = json.loads((out / "run.json").read_text())
+    added = ("append_eos", "gradient_checkpointing")
+    recipe = {name: value for name, value in state["settings"]["recipe"].items() if name not in added}
+    loss = {name: value for name, value in recipe["loss"].items() if name not in ("gather", "guide")}
+    state["settings"]["recipe"] = {**recipe, "loss": loss, "dimensions": None, "optimizer": "adamw"}
+    (out / "run.json").write_text(json.dumps(state))
+    assert run(tmp_path, recipe=SHORT)[1] == report
+
+
 def test_a_folder_where_another_process_trains_is_refused(tmp_path: Path) -> None:
     with (
         one_process(tmp_path / ".model.lock", lambda: None),
@@ -202,7 +213,8 @@ def test_a_config_of_a_release_names_what_it_was_built_from(tmp_path: Path) -> N
 @pytest.mark.parametrize("use", ["distillation", "perc-pos"])
 def test_baselines_train_with_a_teacher(tmp_path: Path, use: str) -> None:
     teacher = {"use": use, "model": tiny_bert(tmp_path / "teacher"), "kind": "bi-encoder"}
-    _, report = run(tmp_path, recipe={"teacher": teacher, **SHORT})
+    loss = {"positives": "random", "in_batch": False} if use == "distillation" else {}
+    _, report = run(tmp_path, recipe={"teacher": teacher, "loss": {"negatives": 2, **loss}, **SHORT})
     assert (report.technique, report.steps) == (use, 1)
 
 
