@@ -37,8 +37,7 @@ def pruning_png(report: Mapping[str, Any]) -> bytes:
 def pruning_alt(report: Mapping[str, Any]) -> str:
     """The numbers in words: plain text on one line, not Markdown."""
     means = f"With all subsets {report['metric']} is {report['with_all']:.4f}"
-    if report.get("with_kept") is not None:
-        means += f", with those kept {report['with_kept']:.4f}"
+    means += _kept(report)
     return f"What leaving a subset out does, in points of {report['metric']} × 100. {means}. " + forest_alt(
         pruning_lines(report)
     )
@@ -65,12 +64,30 @@ def pruning_report(report: Mapping[str, Any], figure: str) -> str:
     ]
     header = ["left out", "rows", f"{report['metric']} without it", "change", "95 % interval", "p (Holm)", "advice"]
     means = f"With all subsets {metric} is {report['with_all']:.4f}"
-    if report.get("with_kept") is not None:
-        means += f", with those kept {report['with_kept']:.4f}"
+    means += _kept(report)
     return (
         "# What leaving a subset out does\n\n"
         f"![{as_text(pruning_alt(report), breaks=False)}]({quote(figure)})\n\n"
         f"{table(header, rows)}\n\n"
         f"Changes are in points of {metric} × 100; above 0, training went better without the subset. {means}.\n"
-        f"Keep: {', '.join(as_code(name) for name in report['kept'])}.\n"
+        f"Keep{_rule(report)}: {', '.join(as_code(name) for name in report['kept']) or 'none'}.\n"
     )
+
+
+def _kept(report: Mapping[str, Any]) -> str:
+    """What training on the subsets that are kept gave, against all of them."""
+    if report.get("with_kept") is None:
+        return ""
+    text = f", with those kept {report['with_kept']:.4f}"
+    gain = report.get("kept_gain")
+    if gain is None or gain["low"] is None:
+        return text
+    difference, low, high = (100 * gain[name] for name in ("difference", "low", "high"))
+    return (
+        f"{text}: {difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}; chosen on the same runs and"
+        " queries, so a little too good"
+    )
+
+
+def _rule(report: Mapping[str, Any]) -> str:
+    return f", by the rule {as_code(report['rule'])}" if report.get("rule") else ""

@@ -12,12 +12,13 @@ from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.kept_runs import DROP_MODELS_HELP, RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
-    from hf_relabel.trainers.comparing.prune import PruneReport
+    from hf_relabel.trainers.comparing.prune import PruneReport, Rule
 
 EPILOG = """\b
 Examples:
   hf relabel prune train.jsonl --eval beir/scifact --eval beir/fiqa
   hf relabel prune rlhn/default-100K --eval nanobeir --recipe e5-base --runs runs
+  hf relabel prune rlhn/default-100K --eval beir-14:beir --rule mean
   hf relabel prune train.jsonl --eval beir/scifact --report pruning.md
 \b
 Then, without the subsets that harm:
@@ -36,6 +37,13 @@ Then, without the subsets that harm:
 )
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
 @click.option("--metric", default="ndcg@10", show_default=True)
+@click.option(
+    "--rule",
+    type=click.Choice(["significant", "mean"]),
+    default="significant",
+    show_default=True,
+    help="Prune what harms significantly, or all without which the mean does not fall, as RLHN does.",
+)
 @click.option("--runs", metavar="FOLDER", help=RUNS_HELP)
 @click.option("--drop-models", is_flag=True, help=DROP_MODELS_HELP)
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
@@ -52,6 +60,7 @@ def command(
     recipe: str | None,
     changes: tuple[str, ...],
     metric: str,
+    rule: Rule,
     runs: str | None,
     drop_models: bool,
     device: str | None,
@@ -81,6 +90,7 @@ def command(
             recipe=student,
             seeds=range(seeds),
             metric=metric,
+            rule=rule,
             folder=folder,
             device=device,
             keep_models=not drop_models,

@@ -23,6 +23,7 @@ from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.readme.evidence_tables import compare_section
 from hf_relabel.cards.figures.forest import compare_alt, compare_png
+from hf_relabel.cards.figures.pruning import pruning_report
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.trainers.comparing.compare import CompareReport, compare, report_on
 from hf_relabel.trainers.comparing.measurements import Measurements, Measuring, measure
@@ -284,10 +285,11 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, release: Release, da
 
 def test_a_subset_that_harms_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: RetrievalSet) -> None:
     means = {"all": 0.5, "without wrong": 0.6, "without right": 0.3, "kept": 0.6}
+    noise = 0.01
 
     def outcome(trial: Any, measure: Any, runs: Any, busy: Any) -> Outcome:
         chance = np.random.default_rng([trial.seed, *trial.arm.name.encode()])
-        values = means[trial.arm.name] + chance.normal(0, 0.01, 24)
+        values = means[trial.arm.name] + chance.normal(0, noise / 5, 24) + chance.normal(0, noise)
         return Outcome(len(trial.data.rows), {data.about.name: values.tolist()})
 
     monkeypatch.setattr("hf_relabel.trainers.comparing.measurements.outcome", outcome)
@@ -302,11 +304,32 @@ def test_a_subset_that_harms_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert report.kept == ("right",)
     assert report.with_kept is not None
     assert report.with_kept > report.with_all
+    gain = report.kept_gain
+    assert gain is not None
+    assert gain.difference == pytest.approx(report.with_kept - report.with_all)
+    assert gain.low is not None
+    assert 0 < gain.low < gain.difference < (gain.high or 0)
+    assert "points (chosen on the same runs and queries" in report.to_text()
+    page = pruning_report(report.to_dict(), "x.png")
+    assert f"{100 * gain.difference:+.2f} points, 95 % interval {100 * gain.low:+.2f} to " in page
     one = prune(training, [data], recipe=load_recipe("static"), seeds=(0,))
     assert (one.kept, one.subsets[0].low, one.subsets[0].p_holm) == (("right", "wrong"), None, None)
     assert one.to_text().endswith("; one seed says nothing of other runs).")
     with pytest.raises(ConfigError, match="one subset"):
         prune(replace(training, rows=training.rows.select(range(8))), [data])
+    # Runs differ more than the means: only the rule of the paper takes a side.
+    means = {"all": 0.5, "without wrong": 0.503, "without right": 0.496, "kept": 0.503}
+    noise = 0.05
+    assert prune(training, [data], recipe=load_recipe("static")).kept == ("right", "wrong")
+    paper = prune(training, [data], recipe=load_recipe("static"), rule="mean")
+    assert paper.kept == tuple(sorted(each.subset for each in paper.subsets if each.harm < 0))
+    assert 0 < len(paper.kept) < 2
+    assert "Keep, by the rule mean: " in paper.to_text()
+    assert paper.kept_gain is not None
+    means["without right"] = 0.9
+    assert prune(training, [data], recipe=load_recipe("static"), rule="mean").kept == ()
+    with pytest.raises(ConfigError, match=r"no rule 'means'\. Did you mean 'mean'"):
+        prune(training, [data], rule="means")  # type: ignore[arg-type]
 
 
 @needs_shared_data
