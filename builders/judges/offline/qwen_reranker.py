@@ -21,7 +21,7 @@ _SYSTEM = (
     "Judge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the"
     ' answer can only be "yes" or "no".'
 )
-_TEXT = (
+TEXT_OF_ROLE = (
     "{%- macro text(role) -%}{%- set said = messages | selectattr('role', 'eq', role) | map(attribute='content') |"
     " first -%}{{ said if said is string else said[0].text }}{%- endmacro -%}"
 )
@@ -31,7 +31,7 @@ def template(instruction: str) -> str:
     """A chat template for messages of the roles `query` and `document`, as sentence-transformers gives them."""
     said = instruction.replace("\\", "\\\\").replace("'", "\\'")
     return (
-        f"{_TEXT}<|im_start|>system\n{_SYSTEM}<|im_end|>\n<|im_start|>user\n<Instruct>: {{{{ '{said}' }}}}\n"
+        f"{TEXT_OF_ROLE}<|im_start|>system\n{_SYSTEM}<|im_end|>\n<|im_start|>user\n<Instruct>: {{{{ '{said}' }}}}\n"
         "<Query>: {{ text('query') }}\n<Document>: {{ text('document') }}<|im_end|>\n<|im_start|>assistant\n"
         "<think>\n\n</think>\n\n"
     )
