@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from hf_relabel.builders.errors import ConfigError
 
 
-class GroupSoftmaxLoss(nn.Module):
+class GroupSoftmaxLoss(nn.Module):  # type: ignore[misc]
     """Softmax cross-entropy of one positive among the negatives of its query, as Tevatron trains rerankers.
 
     The loss of a query with the scores s is -log(exp(s_p / t) / Σ exp(s / t)) over its positive p and its negatives;

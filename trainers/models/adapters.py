@@ -62,7 +62,9 @@ def load_checkpoint(model: Any, folder: str | Path) -> None:
     from safetensors.torch import load_file
 
     place = Path(folder)
-    set_peft_model_state_dict(model.transformers_model, load_file(place / "adapter_model.safetensors"))
+    saved = load_file(place / "adapter_model.safetensors")
+    inner = {name.removeprefix("base_model.model."): weights for name, weights in saved.items()}
+    set_peft_model_state_dict(model.transformers_model, inner)
     for number, module in enumerate(list(model.children())[1:], start=1):
         if next(module.parameters(), None) is not None:
             module.load_state_dict(load_file(place / f"{number}_{type(module).__name__}" / "model.safetensors"))
@@ -94,6 +96,8 @@ def merge_adapters(model: Any) -> Any:
     for name, module in list(inner.named_modules()):
         if isinstance(module, ModulesToSaveWrapper):
             _replace(inner, name, module.modules_to_save[module.active_adapter].to(dtype))
+    for module in list(model.children())[1:]:
+        module.to(dtype)
     inner._hf_peft_config_loaded = False
     if hasattr(inner, "peft_config"):
         del inner.peft_config
@@ -119,11 +123,12 @@ def _train_in_32_bits(module: Any) -> None:
     for weights in own:
         weights.data = weights.data.float()
     if own and not isinstance(module, BaseTunerLayer):
-        module.register_forward_pre_hook(_in_32_bits)
+        module.register_forward_pre_hook(_in_precision_of)
 
 
-def _in_32_bits(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(each.float() if getattr(each, "is_floating_point", bool)() else each for each in inputs)
+def _in_precision_of(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    dtype = next(module.parameters()).dtype
+    return tuple(each.to(dtype) if getattr(each, "is_floating_point", bool)() else each for each in inputs)
 
 
 def _tuned(inner: Any) -> Iterator[tuple[str, Any]]:

@@ -77,9 +77,7 @@ def _with_its_own_modules(made: Any, recipe: TransformerRecipe, device: str | No
     from sentence_transformers.util import is_sentence_transformer_model
 
     place = Place.of(recipe)
-    model = made(
-        place.location, **place.hub, prompts=prompts(recipe), device=device, model_kwargs=place.weights
-    )
+    model = made(place.location, **place.hub, prompts=prompts(recipe), device=device, model_kwargs=place.weights)
     if not is_sentence_transformer_model(place.location, **place.hub):
         leave_out_template(model[0])
     if model.tokenizer is not None:

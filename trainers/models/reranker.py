@@ -24,7 +24,19 @@ def reranker(recipe: RerankerRecipe, device: str | None) -> Any:
     """
     place = Place.of(recipe)
     made = {"pair": _pair, "joined": _joined, "qwen3": _yes_or_no}[recipe.form]
-    return made(recipe, place, device)
+    model = made(recipe, place, device)
+    _check_length(model, recipe)
+    return model
+
+
+def _check_length(model: Any, recipe: RerankerRecipe) -> None:
+    """A form that fills the length by itself would have all pairs read the same."""
+    form = int(model.preprocess([("", "")])["input_ids"].shape[1])
+    if recipe.max_length is not None and recipe.max_length <= form:
+        raise ConfigError(
+            f"max_length: {recipe.max_length} tokens leave no place for query and passage: `form: {recipe.form}` takes"
+            f" {form} of them by itself. Give more."
+        )
 
 
 def _pair(recipe: RerankerRecipe, place: Place, device: str | None) -> Any:
@@ -40,7 +52,7 @@ def _pair(recipe: RerankerRecipe, place: Place, device: str | None) -> Any:
 
 
 def _joined(recipe: RerankerRecipe, place: Place, device: str | None) -> Any:
-    """One text, scored by a linear layer at its last token, the EOS: the sequence classification of Tevatron's reranker.
+    """One text, scored by a linear layer at its last token, the EOS: Tevatron's sequence classification.
 
     transformers' own class for that looks for the last token that is no padding, and would not see an EOS that is
     padding too, as Qwen2.5's is; here it is found by the attention mask.

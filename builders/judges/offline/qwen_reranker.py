@@ -22,9 +22,11 @@ _SYSTEM = (
     ' answer can only be "yes" or "no".'
 )
 TEXT_OF_ROLE = (
-    "{%- macro text(role) -%}{%- set said = messages | selectattr('role', 'eq', role) | map(attribute='content') |"
-    " first -%}{{ said if said is string else said[0].text }}{%- endmacro -%}"
+    "{%- macro text(role) -%}{%- for message in messages if message.role == role -%}"
+    "{{ message.content if message.content is string else message.content[0].text }}{%- endfor -%}{%- endmacro -%}"
 )
+"""A macro for chat templates: `text('query')` is what the message of that role says, and nothing where there is none,
+as where a trainer counts the tokens of single texts."""
 
 
 def template(instruction: str) -> str:

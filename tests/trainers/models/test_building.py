@@ -24,7 +24,6 @@ RECIPES: dict[str, Callable[[Path], str]] = {
     "late-interaction": tiny_bert,
     "reranker-small": tiny_bert,
     "qwen2.5-7b-lora": tiny_qwen,
-    "reranker-qwen2.5-3b": lambda folder: tiny_qwen(folder, causal=True),
 }
 
 
