@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sentence_transformers.base.training_args import BatchSamplers
@@ -11,7 +12,9 @@ from transformers import PrinterCallback
 from hf_relabel.trainers.data.collating import EpochBatchSampler, EpochCallback, ListwiseCollator
 from hf_relabel.trainers.data.distillation import distillation_rows, load_teacher, perc_pos_rows
 from hf_relabel.trainers.data.rows import RowDraw, tuple_prompts, tuple_rows
+from hf_relabel.trainers.group_loss import GroupSoftmaxLoss
 from hf_relabel.trainers.losses import MultiPositiveLoss
+from hf_relabel.trainers.models.adapters import check_precision, has_adapters, load_checkpoint
 from hf_relabel.trainers.recipes.recipe import (
     BiEncoderRecipe,
     DistillationTeacher,
@@ -44,6 +47,7 @@ def make_trainer(
         rows: of a config, those that the recipe can train on.
         arguments: of the library's training arguments.
     """
+    check_precision(model)
     teacher = None
     if recipe.teacher is not None:
         teacher = load_teacher(recipe.teacher, device="cpu" if arguments["use_cpu"] else None)
@@ -55,6 +59,8 @@ def make_trainer(
     else:
         trainer = _MAKERS[recipe.kind](recipe, model, rows, arguments, settings)
     trainer.remove_callback(PrinterCallback)
+    if has_adapters(model):
+        trainer._load_from_checkpoint = partial(load_checkpoint, model)
     return trainer
 
 
@@ -152,7 +158,10 @@ def _reranker(
     from sentence_transformers import CrossEncoderTrainer, CrossEncoderTrainingArguments
     from sentence_transformers.cross_encoder.losses import LambdaLoss
 
-    collator = ListwiseCollator(model.preprocess, draw=RowDraw(recipe.loss.negatives, None, arguments["seed"]))
+    one = recipe.loss.objective == "softmax"
+    loss = GroupSoftmaxLoss(model, temperature=recipe.loss.temperature) if one else LambdaLoss(model)
+    draw = RowDraw(recipe.loss.negatives, 1 if one else None, arguments["seed"])
+    collator = ListwiseCollator(model.preprocess, draw=draw)
 
     class Trainer(CrossEncoderTrainer):  # type: ignore[misc]
         def get_batch_sampler(self, dataset: Any, batch_size: int, drop_last: bool, **given: Any) -> Any:
@@ -160,7 +169,7 @@ def _reranker(
 
     settings["callbacks"].append(EpochCallback(collator.epoch))
     args = CrossEncoderTrainingArguments(**arguments)
-    return Trainer(model, args, rows, loss=LambdaLoss(model), data_collator=collator, **settings)
+    return Trainer(model, args, rows, loss=loss, data_collator=collator, **settings)
 
 
 _MAKERS: dict[str, Callable[[Any, Any, Any, dict[str, Any], dict[str, Any]], Any]] = {

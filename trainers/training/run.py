@@ -332,4 +332,6 @@ def _last_checkpoint(folder: Path) -> str | None:
 
 def _fit(trainer: Any, checkpoint: str | None) -> Any:
     trainer.train(resume_from_checkpoint=checkpoint)
+    # From here on what is measured is what is saved: without the 16 bits of training, in which scores are tied.
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return trainer.state

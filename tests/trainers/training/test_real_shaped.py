@@ -20,12 +20,6 @@ from tests.trainers.runs import beir_folder, rows_file
 BASES = {
     "qwen2.5-7b-lora": real_shaped.qwen2,
     "reranker-qwen2.5-3b": real_shaped.qwen2,
-    "qwen3-embedding": real_shaped.qwen3_embedding,
-    "qwen3-reranker": real_shaped.qwen3,
-    "modernbert": real_shaped.modernbert,
-    "modernbert-reranker": real_shaped.modernbert,
-    "multilingual-e5": real_shaped.xlm_roberta,
-    "embeddinggemma": real_shaped.gemma_embedding,
 }
 TEXTS = ["where is my card?", "a parcel that answers", "no"]
 
