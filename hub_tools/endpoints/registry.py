@@ -88,22 +88,22 @@ def _inference_providers(options: EndpointOptions) -> Endpoint:
 def _decisions(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.decisions import DecisionsEndpoint
 
-    _refuse(options, "decisions", "chat_template", "flavor", "provider")
-    return DecisionsEndpoint(options.location, **_server(options))
+    _refuse(options, "decisions", "chat_template", "flavor", "provider", "takes")
+    return DecisionsEndpoint(options.location, **_server(options), **_extra(options))
 
 
 def _rerank(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.rerank import RerankEndpoint
 
-    _refuse(options, "rerank", "chat_template", "flavor", "provider")
-    return RerankEndpoint(options.location, **_server(options))
+    _refuse(options, "rerank", "chat_template", "flavor", "provider", "takes")
+    return RerankEndpoint(options.location, **_server(options), **_extra(options))
 
 
 def _run_batch(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.run_batch import RunBatchEndpoint
 
-    _refuse(options, "run-batch", "chat_template", "flavor", "model", "provider")
-    return RunBatchEndpoint(options.location)
+    _refuse(options, "run-batch", "chat_template", "flavor", "model", "provider", "extra_headers")
+    return RunBatchEndpoint(options.location, extra_body=options.extra_body, sending=options.sending)
 
 
 def _local(options: EndpointOptions) -> Endpoint:
@@ -122,7 +122,11 @@ def _server(options: EndpointOptions) -> dict[str, Any]:
 
 def _requests(options: EndpointOptions) -> dict[str, Any]:
     """What requests hold besides the prompt."""
-    return {name: getattr(options, name) for name in ("extra_body", "extra_headers", "sending")}
+    return {**_extra(options), "sending": options.sending}
+
+
+def _extra(options: EndpointOptions) -> dict[str, Any]:
+    return {"extra_body": options.extra_body, "extra_headers": options.extra_headers}
 
 
 DIALECTS: dict[str, Callable[[EndpointOptions], Endpoint]] = {

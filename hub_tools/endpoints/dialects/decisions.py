@@ -12,6 +12,7 @@ What was driven is on the page of `judge`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request, TokenLogprob
@@ -33,6 +34,8 @@ class DecisionsEndpoint:
         url: of the server, with or without `/v1`, `/v1/decisions` or `/v1/systemone`; the first of these if neither.
         model: to ask for, where a server has several.
         token, timeout, connections, proxy: see Transport.
+        extra_body: what every request holds besides.
+        extra_headers: see `headers` of Transport.
     """
 
     constrains = False
@@ -48,14 +51,22 @@ class DecisionsEndpoint:
         timeout: float = 300.0,
         connections: int = 0,
         proxy: bool = False,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
     ) -> None:
         base, mark, query = url.partition("?")
         base = base.rstrip("/")
         self._route = SYSTEM_ONE if base.endswith(f"/{SYSTEM_ONE}") else DECISIONS
         base = base.removesuffix(f"/{self._route}").removesuffix("/v1")
         self.transport = Transport(
-            base + mark + query, token=token, timeout=timeout, connections=connections, proxy=proxy
+            base + mark + query,
+            token=token,
+            timeout=timeout,
+            connections=connections,
+            proxy=proxy,
+            headers=extra_headers,
         )
+        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
         self.name = self.transport.name
         self._given_model = model
         self._model = Once(self._look_up)
@@ -70,7 +81,7 @@ class DecisionsEndpoint:
     async def complete(self, request: Request) -> Reply:
         """Ask one question. Raises EndpointError."""
         model = await self._model.get()
-        answer = await self.transport.post(f"v1/{self._route}", self._payload(request, model))
+        answer = await self.transport.post(f"v1/{self._route}", {**self._payload(request, model), **self.extra_body})
         try:
             yes, mass = _read(answer.payload)
             usage = answer.payload.get("usage") or {}

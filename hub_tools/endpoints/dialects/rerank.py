@@ -9,7 +9,7 @@ Follows their public references; what was driven is on the page of `judge`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,8 @@ class RerankEndpoint:
         url: of the server, with or without its version and `/rerank`.
         model: to ask for, where a server has several; services (Cohere, Jina) always need it.
         token, timeout, connections, proxy: see Transport.
+        extra_body: what every request holds besides.
+        extra_headers: see `headers` of Transport.
     """
 
     constrains = False
@@ -64,6 +66,8 @@ class RerankEndpoint:
         timeout: float = 300.0,
         connections: int = 0,
         proxy: bool = False,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
     ) -> None:
         base, mark, query = url.partition("?")
         base = base.rstrip("/").removesuffix(f"/{_ROUTE}")
@@ -72,8 +76,14 @@ class RerankEndpoint:
         if last in ("v1", "v2") and not root.endswith("/"):
             base, prefix = root, f"{last}/"
         self.transport = Transport(
-            base + mark + query, token=token, timeout=timeout, connections=connections, proxy=proxy
+            base + mark + query,
+            token=token,
+            timeout=timeout,
+            connections=connections,
+            proxy=proxy,
+            headers=extra_headers,
         )
+        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
         own = (version for host, version in _VERSIONS.items() if is_host(self.transport.host, (host,)))
         self._prefix = prefix or next(own, "")
         self.name = self.transport.name
@@ -95,7 +105,9 @@ class RerankEndpoint:
         tokens: int | None = None
         for start in range(0, len(documents), server.most or len(documents) or 1):
             some = documents[start : start + (server.most or len(documents))]
-            answer = await self.transport.post(f"{self._prefix}{_ROUTE}", _payload(server, query, some))
+            answer = await self.transport.post(
+                f"{self._prefix}{_ROUTE}", {**_payload(server, query, some), **self.extra_body}
+            )
             try:
                 scores += _read(answer.payload, len(some))
             except (KeyError, IndexError, TypeError, ValueError) as error:

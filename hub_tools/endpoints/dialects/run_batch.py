@@ -6,11 +6,13 @@ same way, so a journal knows both by one name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hf_relabel.builders.endpoint import EndpointError, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint
+from hf_relabel.hub_tools.endpoints.sending import Sending
 
 SCHEME = "vllm:"
 
@@ -20,13 +22,18 @@ class RunBatchEndpoint(OpenAIEndpoint):
 
     Args:
         location: `vllm:` and the model as vLLM is to be given it, an id on the Hub or a folder.
+        extra_body, sending: see OpenAIEndpoint.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(
+        self, location: str, *, extra_body: Mapping[str, Any] | None = None, sending: Sending | None = None
+    ) -> None:
         model = location.removeprefix(SCHEME)
         if not model:
             raise ConfigError(f"{location!r} names no model. Give one such as vllm:Qwen/Qwen3-32B.")
-        super().__init__("http://127.0.0.1", model=model, token="", flavor="vllm")
+        super().__init__(
+            "http://127.0.0.1", model=model, token="", flavor="vllm", extra_body=extra_body, sending=sending
+        )
         self.name = location
 
     def __repr__(self) -> str:
