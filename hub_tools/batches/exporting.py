@@ -21,10 +21,10 @@ from hf_relabel.hub_tools.batches.ledger import BatchFile, KeysAsked, Ledger
 from hf_relabel.hub_tools.batches.writing import BatchWriter, FileLimits, WritesBatches
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
+from hf_relabel.hub_tools.judging.asked_stage import AskedStage
 from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.run import end_run, judge_of_stage
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
-from hf_relabel.hub_tools.judging.stage_run import StageRun
 from hf_relabel.hub_tools.judging.stages import Judges, Member, Servers, Stage, as_stages, asks_server, exempt_subsets
 
 
@@ -160,7 +160,7 @@ class _Exporting:
         (endpoint, *_) = stage.members[number].endpoints
         assert isinstance(endpoint, WritesBatches), "checked before"
         writer = BatchWriter(self.ledger, endpoint, self.limits, stage.name, number, identity)
-        run = StageRun(
+        run = AskedStage(
             *given,
             exempt=exempt,
             retry_failed=self.retry_failed,

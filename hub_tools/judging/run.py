@@ -12,19 +12,22 @@ from typing import Any
 from hf_relabel.builders.cascade.suspects import Rows
 from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
 from hf_relabel.builders.journal.store import Journal
+from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.sources import Source
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget, Limits
+from hf_relabel.hub_tools.judging.asked_stage import AskedStage, Schedule
+from hf_relabel.hub_tools.judging.computed_stage import ComputedStage
 from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
-from hf_relabel.hub_tools.judging.stage_run import Schedule, StageRun
 from hf_relabel.hub_tools.judging.stages import (
     Judges,
     Servers,
     Stage,
     as_stages,
     exempt_subsets,
+    is_batch,
 )
 
 
@@ -165,15 +168,14 @@ def judge_of_stage(
     Raises:
         As `judge` does.
     """
-    return StageRun(
-        source,
-        stages,
-        run_stages,
-        member,
-        journal,
-        exempt=exempt,
-        retry_failed=retry_failed,
-        progress=progress,
-        schedule=schedule,
-        budget=budget,
-    ).run()
+    given = (source, stages, run_stages, member, journal)
+    settings: dict[str, Any] = {
+        "exempt": exempt,
+        "retry_failed": retry_failed,
+        "progress": progress,
+        "budget": budget,
+    }
+    judge = stages[-1].members[member].judge
+    if isinstance(judge, SavedRepliesJudge) or is_batch(judge):
+        return ComputedStage(*given, **settings).run()
+    return AskedStage(*given, schedule=schedule, **settings).run()

@@ -23,9 +23,9 @@ from hf_relabel.builders.judges.protocols import Ask
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
+from hf_relabel.hub_tools.judging.computed_stage import BatchPace
 from hf_relabel.hub_tools.judging.plan import plan
 from hf_relabel.hub_tools.judging.run import judge
-from hf_relabel.hub_tools.judging.stage_run import BatchPace
 from hf_relabel.hub_tools.judging.stages import Stage
 
 Behaviour = Callable[[str], str]

@@ -1,51 +1,39 @@
-"""One judge of a stage at work: candidates become questions, answers go into the journal."""
+"""A judge of a stage that asks servers: candidates become questions, answers go into the journal."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from hf_relabel.builders.cascade.rules import Findings, StageAnswers
-from hf_relabel.builders.cascade.suspects import Rows
-from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches, stage_views
 from hf_relabel.builders.disk.gc_pause import fewer_collections
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply, Request
-from hf_relabel.builders.errors import ConfigError, JournalError, JudgingStopped
+from hf_relabel.builders.errors import JournalError, JudgingStopped
 from hf_relabel.builders.journal.keys import JudgeIdentity
-from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
-from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.prompted.base import PromptedJudge
 from hf_relabel.builders.judges.prompted.fitting_context import fitted
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
-from hf_relabel.builders.judges.protocols import BatchJudge, PromptJudge
-from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.judges.protocols import PromptJudge
 from hf_relabel.builders.rows import Row
-from hf_relabel.builders.sources.findings import free_findings
-from hf_relabel.builders.sources.subsets import is_exempt
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
-from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget, Limits, RunStats, Scheduler, Sends
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler, Sends
 from hf_relabel.hub_tools.endpoints.sending import further
 from hf_relabel.hub_tools.endpoints.special_tokens import special_tokens
 from hf_relabel.hub_tools.hub.redaction import short
 from hf_relabel.hub_tools.judging.adapting import instead_of, room_of, with_instead, with_judge
 from hf_relabel.hub_tools.judging.replies import ReplyReader, Waiting
-from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
+from hf_relabel.hub_tools.judging.stage_report import StageReport
+from hf_relabel.hub_tools.judging.stage_rows import StageRows
 from hf_relabel.hub_tools.judging.stages import (
-    Stage,
     is_batch,
 )
 
-BATCH_SECONDS = 10.0
-"""What a batch of a judge that computes is to take, so that a killed run loses little. Longer rows make it more."""
-FIRST_BATCH_ROWS = 4
 MOST_UNPROVEN = 1_000
 """Failed requests held back until it is known whether the server answers at all."""
 Answered: TypeAlias = tuple[Row, dict[int, bytes], dict[int, Judgement], Reply]
@@ -54,216 +42,41 @@ Schedule: TypeAlias = Callable[[Sequence[Endpoint], Limits], Sends]
 """What makes a scheduler, or what stands for one, for the endpoints of a judge and its limits."""
 
 
-class BatchPace:
-    """How many rows a judge that computes gets at once: so many that what it said is written down every few seconds.
+class AskedStage(StageRows):
+    """A judge that asks servers, at work on the rows of a source.
 
     Args:
-        most: rows the judge takes at once.
-        clock: seconds from any start.
+        schedule: what sends the requests; None for a scheduler of its own.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.rows, self._most, self._clock = min(most, FIRST_BATCH_ROWS), most, clock
-
-    @contextlib.contextmanager
-    def measured(self, rows: int) -> Iterator[None]:
-        """Around the work on a batch, which says how large the next one may be: at most twice as large."""
-        began = self._clock()
-        yield
-        seconds = self._clock() - began
-        fitting = int(rows * BATCH_SECONDS / seconds) if seconds > 0 else self._most
-        self.rows = max(1, min(self._most, 2 * self.rows, fitting))
-
-
-class StageRun:
-    """One judge of the last of some stages, over all rows of a source."""
-
-    def __init__(
-        self,
-        source: Rows,
-        stages: Sequence[Stage],
-        run_stages: list[RunStage],
-        number: int,
-        journal: Journal,
-        *,
-        exempt: frozenset[str],
-        retry_failed: bool,
-        progress: Progress | None,
-        schedule: Schedule | None = None,
-        budget: Budget | None = None,
-    ) -> None:
-        self.source, self.journal = source, journal
-        self.number, self.all_run_stages, self.last = number, run_stages, len(stages) - 1
-        self.member, self.identity = stages[-1].members[number], run_stages[self.last].judges[number]
-        self.asked_as, self.instead, self.changed = self.identity, instead_of(self.identity), False
-        self.recorded_as_changed: set[bytes] = set()
-        self.used_before: tuple[int, int, int, float] = (0, 0, 0, 0.0)
-        self.exempt = exempt
-        self.retry_failed, self.progress = retry_failed, progress
-        self.budget = budget or Budget()
+    def __init__(self, *given: Any, schedule: Schedule | None = None, **settings: Any) -> None:
+        super().__init__(*given, **settings)
         self.schedule = schedule or partial(Scheduler, budget=self.budget)
-        name = stages[-1].name if not stages[-1].others else f"{stages[-1].name} #{number + 1}"
-        self.report = StageReport(name, self.identity.describe(), instead=tuple(self.instead.items()))
-        self.in_flight: set[bytes] = set()
+        self.asked_as, self.instead, self.changed = self.identity, instead_of(self.identity), False
+        self.report.instead = tuple(self.instead.items())
+        self.used_before: tuple[int, int, int, float] = (0, 0, 0, 0.0)
         self.interrupted = self.hopeless = False
         self.scheduler: Sends | None = None
         self.unproven: list[tuple[Waiting, EndpointError]] = []
         self.answered: list[tuple[Waiting, dict[int, Judgement], Reply]] = []
         self.broken: JournalError | None = None
 
-    @property
-    def run_stages(self) -> Sequence[RunStage]:
-        """Whom the journal knows the judges of these stages as."""
-        return self.all_run_stages[: self.last + 1]
-
-    def needed(self) -> Iterator[tuple[Row, dict[int, bytes]] | None]:
-        """Rows with the candidates this stage has no answer for, with their keys by position. Now and then None: to
-        skip what is known takes long, and others want to do something meanwhile.
-
-        The keys are in flight from then on, until their answers are written down.
-        """
-        for batch in in_batches(self.source.rows()):
-            rows = [numbered.row for numbered in batch if not is_exempt(numbered.row, self.exempt)]
-            self.report.exempt += len(batch) - len(rows)
-            found = [(row, free_findings(row)) for row in rows]
-            views = stage_views(found, self.run_stages, self.journal)
-            self._set_aside([numbered.row for numbered in batch], found, views)
-            # For all rows before the first is given away: what was looked up is out of date after that.
-            missing = [self._missing(of_row[-1].keys[self.number], of_row[-1].said[self.number]) for of_row in views]
-            self.report.rows += len(batch)
-            self._show()
-            for row, keys in zip(rows, missing, strict=True):
-                if keys:
-                    yield row, keys
-            yield None
-
-    def _set_aside(
-        self, batch: Sequence[Row], found: Sequence[tuple[Row, Findings]], views: Sequence[Sequence[StageView]]
-    ) -> None:
-        """Count the candidates of some rows, and those that this judge is not asked about."""
-        aside, candidates = self.report.aside, sum(len(row.negative_passages) for row in batch)
-        here = sum(len(row.negative_passages) for row, _ in found)
-        free, asked = sum(len(of_row) for _, of_row in found), sum(len(view[-1].keys[self.number]) for view in views)
-        self.report.candidates += candidates
-        aside["exempt"] += candidates - here
-        aside["free"] += free
-        aside["settled"] += here - free - asked
-
-    def _missing(self, asked: Mapping[int, bytes], known: StageAnswers) -> dict[int, bytes]:
-        keys: dict[int, bytes] = {}
-        for position, key in asked.items():
-            judgement = known.get(position)
-            if key in self.recorded_as_changed:
-                continue  # counted when it was
-            if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
-                self.report.known += 1
-                self.report.known_labels[judgement.label] += 1
-                self.report.unknown += judgement.is_unknown
-            elif key not in self.in_flight:
-                # The same text twice, in this row or in another, is asked once.
-                keys[position] = key
-                self.in_flight.add(key)
-            else:
-                self.report.aside["repeated"] += 1
-        return keys
-
-    def record(
-        self, row: Row, keys: Mapping[int, bytes], judgements: Mapping[int, Judgement], reply: Reply | None
-    ) -> None:
-        self.journal.record(self.identity, row, keys, judgements, reply)
-        self.count(judgements)
-
-    def count(self, *of_rows: Mapping[int, Judgement]) -> None:
-        """Count what was written down in one go, and tell of it once: of a burst only the first would be seen."""
-        for judgements in of_rows:
-            for judgement in judgements.values():
-                self.report.labels[judgement.label] += 1
-                self.report.cut += judgement.cut
-                self.report.unknown += judgement.is_unknown
-            self.report.asked += len(judgements)
-        self._show()
-
-    def _show(self) -> None:
-        if self.progress is not None:
-            self.progress(self.report)
-
     def run(self) -> StageReport:
+        """Judge what the journal has no answer for.
+
+        Raises:
+            JudgingStopped: interrupted, a limit was reached, or the servers answer nothing that can be used.
+        """
         judge = self.member.judge
+        assert not is_batch(judge), "judges that compute are no business of this class"
+        assert not isinstance(judge, SavedRepliesJudge), "nor are those that read"
         with fewer_collections():
-            if isinstance(judge, SavedRepliesJudge) or is_batch(judge):
-                self._work_here(judge)
-            else:
-                asked = fitted(self._warned(judge), room_of(self.member.endpoints))
+            asked = fitted(self._warned(judge), room_of(self.member.endpoints))
+            run_coroutine(self._ask_servers(asked), on_interrupt=self._interrupt)
+            while self.changed:
+                self._begin_anew()
                 run_coroutine(self._ask_servers(asked), on_interrupt=self._interrupt)
-                while self.changed:
-                    self._begin_anew()
-                    run_coroutine(self._ask_servers(asked), on_interrupt=self._interrupt)
         return self.report
-
-    def _work_here(self, judge: SavedRepliesJudge | BatchJudge) -> None:
-        """Without a server. Ctrl-C is the same clean stop as with one; the batch in work is lost."""
-        try:
-            if isinstance(judge, SavedRepliesJudge):
-                self._read_saved(judge)
-            else:
-                self._compute(judge)
-        except KeyboardInterrupt:
-            done = counted(self.report.asked, "candidate")
-            stopped = JudgingStopped(f"Judging stopped: interrupted ({done} judged in this run).")
-            stopped.interrupted = True
-            raise stopped from None
-
-    def _compute(self, judge: BatchJudge) -> None:
-        batch: list[tuple[Row, dict[int, bytes]]] = []
-        pace = BatchPace(judge.batch_rows)
-        for item in filter(None, self.needed()):
-            batch.append(item)
-            if len(batch) >= pace.rows:
-                self._check_deadline()
-                with pace.measured(len(batch)):
-                    self._compute_batch(judge, batch)
-                batch = []
-        if batch:
-            self._compute_batch(judge, batch)
-        if isinstance(judge, TruthJudge):
-            judge.warn_of_unmatched()
-
-    def _check_deadline(self) -> None:
-        deadline = self.member.limits.deadline
-        if deadline is not None and self.budget.elapsed > deadline:
-            done = counted(self.report.asked, "candidate")
-            raise JudgingStopped(
-                f"Judging stopped: the deadline of {deadline:g} s has passed ({done} judged in this run)."
-            )
-
-    def _compute_batch(self, judge: BatchJudge, batch: Sequence[tuple[Row, dict[int, bytes]]]) -> None:
-        results = judge.judge([(row, list(keys)) for row, keys in batch])
-        items = [(row, keys, result) for (row, keys), result in zip(batch, results, strict=True)]
-        self.journal.record_many(self.identity, items)
-        for _, keys, _ in items:
-            self.in_flight.difference_update(keys.values())
-        self.count(*results)
-
-    def _read_saved(self, judge: SavedRepliesJudge) -> None:
-        if self.member.replies is None:
-            raise ConfigError(f"Stage {self.report.name!r} reads saved replies and needs a file of them.")
-        for numbered, response, finish_reason in self.member.replies.replies():
-            row = numbered.row
-            self.report.rows += 1
-            judgements = judge.judgements(row, response, finish_reason)
-            ((keys, found),) = self.journal.known(self.identity, [(row, list(judgements))])
-            new = {
-                position: judgement
-                for position, judgement in judgements.items()
-                if (known := found.get(position)) is None or (self.retry_failed and not known.label.is_answer)
-            }
-            for position in judgements.keys() - new.keys():
-                self.report.known += 1
-                self.report.known_labels[found[position].label] += 1
-            self.report.candidates += len(row.negative_passages)
-            self.report.aside["free"] += len(row.negative_passages) - len(judgements)
-            if new:
-                self.record(row, keys, new, Reply(response, model=self.identity.model, endpoint="saved replies"))
 
     def _warned(self, judge: PromptJudge) -> PromptJudge:
         """The judge, told what the served model reads as control tokens."""
@@ -398,7 +211,7 @@ class StageRun:
         positions = list(waiting.keys)
         found = with_instead(self.identity, instead).keys()(waiting.row, positions)
         if instead == self.instead:
-            self.recorded_as_changed.update(found)
+            self.counted_before.update(found)
         return dict(zip(positions, found, strict=True))
 
     def _change(self, instead: Mapping[str, str]) -> None:
@@ -409,7 +222,7 @@ class StageRun:
         self.all_run_stages[self.last] = with_judge(self.all_run_stages[self.last], self.number, self.identity)
         self.report.instead = tuple(self.instead.items())
         self._count_anew("labels", "asked", "cut", "fewer_positives")
-        self.recorded_as_changed.clear()
+        self.counted_before.clear()
         self.unproven.clear()
 
     def _begin_anew(self) -> None:
