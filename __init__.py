@@ -72,7 +72,8 @@ if TYPE_CHECKING:
     from hf_relabel.builders.sources.inspection import Inspection
     from hf_relabel.builders.sources.samples import Sample
     from hf_relabel.builders.techniques import Technique, apply
-    from hf_relabel.cards.data_card import CardFacts, render_card
+    from hf_relabel.cards.card_facts import CardFacts
+    from hf_relabel.cards.data_card import render_card
     from hf_relabel.cards.training_report import TrainingReport
     from hf_relabel.hub_tools.building.rebuild import rebuild_configs
     from hf_relabel.hub_tools.building.run import build_configs
@@ -117,7 +118,7 @@ _HOMES = {
     "BuildSettings": "builders.job.steps",
     "Calibration": "builders.cascade.calibration",
     "CardError": "builders.errors",
-    "CardFacts": "cards.data_card",
+    "CardFacts": "cards.card_facts",
     "Combine": "builders.cascade.combining",
     "CompareReport": "trainers.comparing.compare",
     "ConfigError": "builders.errors",

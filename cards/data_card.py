@@ -6,25 +6,22 @@ text and as nothing else. Text around our block is the user's, see `readme_parts
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.config_names import VERDICTS
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.program import SCRIPT
 from hf_relabel.builders.readme.configs_readme import EMPTY_NOTE, totals, view_lines
 from hf_relabel.builders.readme.evidence_tables import audit_section, compare_section, zones_section
-from hf_relabel.builders.readme.markdown import Markdown, as_code, as_markdown, as_text, cut, fenced, one_line, table
+from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, cut, fenced, one_line, table
 from hf_relabel.builders.readme.merging import config_values, has_foreign_default, merge_readme
 from hf_relabel.cards import tables
+from hf_relabel.cards.card_facts import CardFacts
+from hf_relabel.cards.code_blocks import load_block, template_of, training_block, trains_on, view_blocks
 from hf_relabel.cards.data_tables import _plain, judge_settings, packages, source_line
 from hf_relabel.cards.example import Example, ExampleFinder, example_of
 from hf_relabel.cards.figures.agreement import AGREEMENT, agreement_alt, agreement_png, agreement_rows
@@ -34,7 +31,7 @@ from hf_relabel.cards.figures.of_data_card import figures as false_negative_figu
 from hf_relabel.cards.figures.reliability import RELIABILITY, reliability_alt, reliability_png
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    pass
 
 __all__ = ["CardFacts", "Example", "ExampleFinder", "example_of", "figures", "render_card"]
 
@@ -58,42 +55,7 @@ $note  howpublished = {\url{https://huggingface.co/datasets/$name}}
   archivePrefix = {arXiv}
 }""".lstrip()
 )
-_TEMPLATES = Path(__file__).parent / "templates"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class CardFacts:
-    """What a data card tells.
-
-    Example:
-            release = open_release("cleaned")
-            facts = CardFacts("user/train-relabeled", "v1.0.0", release.manifest, license="cc-by-4.0")
-
-    Attributes:
-        repo_id: where the release is, `user/repo`.
-        version: its tag, such as `v1.0.0`; None if it has none.
-        manifest: the content of manifest.json.
-        license: its id on the Hub, such as `apache-2.0`; None keeps what the card says.
-        language: language codes, such as `en`; none keeps what the card says.
-        pretty_name: the title; None keeps what the card says, or takes the repository's name.
-        tags, source_datasets: added to those that the card has. The source, if it is on the Hub, needs no mention.
-        example: see `example_of`.
-        prices: per stage "prompt" and "completion", US dollars per million tokens, where they are known.
-        citation: BibTeX of the release; None writes an entry from the repository's name.
-    """
-
-    repo_id: str
-    version: str | None
-    manifest: Mapping[str, Any]
-    license: str | None = None
-    language: Sequence[str] = ()
-    pretty_name: str | None = None
-    tags: Sequence[str] = ()
-    source_datasets: Sequence[str] = ()
-    example: Example | None = None
-    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    citation: str | None = None
 
 
 @expects(facts="CardFacts", earlier=(str, type(None)))
@@ -110,7 +72,7 @@ def render_card(facts: CardFacts, earlier: str | None) -> str:
     Raises:
         CardError: its front matter cannot be read or edited, or its markers are broken. Nothing is guessed.
     """
-    template = _template("data_card.md.jinja")
+    template = template_of("data_card.md.jinja")
     return merge_readme(
         earlier,
         title=as_text(_title(facts)),
@@ -128,18 +90,18 @@ def _values(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
         values["license"] = one_line(facts.license)
     if facts.language:
         values["language"] = [one_line(code) for code in facts.language]
-    values["task_categories"] = _with_ours(metadata.get("task_categories"), TASKS)
-    values["tags"] = _with_ours(metadata.get("tags"), (*TAGS, *facts.tags))
+    values["task_categories"] = with_ours(metadata.get("task_categories"), TASKS)
+    values["tags"] = with_ours(metadata.get("tags"), (*TAGS, *facts.tags))
     if not metadata.get("library_name"):
         values["library_name"] = "datasets"
     values["size_categories"] = [size_category(facts.manifest["rows"]["count"])]
     sources = [*_hub_source(facts.manifest), *facts.source_datasets]
     if sources:
-        values["source_datasets"] = _with_ours(metadata.get("source_datasets"), sources)
+        values["source_datasets"] = with_ours(metadata.get("source_datasets"), sources)
     return values | config_values(metadata, facts.manifest["settings"], facts.manifest["files"])
 
 
-def _with_ours(present: Any, ours: Iterable[str]) -> Any:
+def with_ours(present: Any, ours: Iterable[str]) -> Any:
     """What is listed there already, and ours after it."""
     listed = present if isinstance(present, list) else [present] if present else []
     new = [name for name in dict.fromkeys(map(one_line, ours)) if name not in listed]
@@ -175,7 +137,7 @@ def _context(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
         "manifest": manifest,
         "settings": settings,
         "default": settings["default_config"],
-        "trains_on": _trains_on(settings),
+        "trains_on": trains_on(settings),
         "foreign_default": has_foreign_default(metadata, settings),
         "verdicts": verdicts,
         "false_negatives": sum(
@@ -183,7 +145,7 @@ def _context(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "rows": manifest["rows"]["count"],
         "empty_note": _empty_note(lines),
-        "without_negatives": manifest["configs"][_trains_on(settings)]["total"]["rows_without_negatives"],
+        "without_negatives": manifest["configs"][trains_on(settings)]["total"]["rows_without_negatives"],
         "figure": Markdown(FALSE_NEGATIVES),
         "alt": _alt(manifest),
         "example": None if facts.example is None else _example(facts.example, settings["stages"]),
@@ -196,20 +158,15 @@ def _context(facts: CardFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
         "agreement_figure": _agreement_figure(manifest) if tables.agreement_table(manifest) else None,
         "evidence": _evidence(manifest),
         "rebuild": fenced(_rebuild(facts), "bash"),
-        "citation": fenced(facts.citation or _citation(facts), "bibtex"),
-        "load_datasets": _load(facts, "load_datasets.py.jinja"),
-        "load_sentence_transformers": _load(facts, "load_sentence_transformers.py.jinja"),
-        "train_rows": _training(facts, "rows", _trains_on(settings)),
-        "views": _views(facts),
+        "citation": fenced(facts.citation or citation(facts), "bibtex"),
+        "load_datasets": load_block(facts, "load_datasets.py.jinja"),
+        "load_sentence_transformers": load_block(facts, "load_sentence_transformers.py.jinja"),
+        "train_rows": training_block(facts, "rows", trains_on(settings)),
+        "views": view_blocks(facts),
         "view_lines": [as_text(line, breaks=False) for line in view_lines(manifest)],
-        "load_tevatron": _load(facts, "load_tevatron.py.jinja"),
+        "load_tevatron": load_block(facts, "load_tevatron.py.jinja"),
         "tables": tables,
     }
-
-
-def _trains_on(settings: Mapping[str, Any]) -> str:
-    """The config in the examples of how to load: `relabel`, with several positives, where there is one."""
-    return "relabel" if "relabel" in settings["techniques"] else str(settings["default_config"])
 
 
 def _empty_note(lines: Mapping[str, Mapping[str, Any]]) -> Markdown | None:
@@ -302,61 +259,12 @@ def figures(manifest: Mapping[str, Any]) -> dict[str, bytes]:
     return drawn
 
 
-def _load_arguments(facts: CardFacts, config: str) -> str:
-    """The arguments of load_dataset as Python. json.dumps writes whatever the name is on one line, in ASCII."""
-    split = json.dumps(facts.manifest["settings"]["split"])
-    arguments = [json.dumps(facts.repo_id), json.dumps(config), f"split={split}"]
-    return ", ".join([*arguments, *([f"revision={json.dumps(facts.version)}"] if facts.version else [])])
-
-
-def _load(facts: CardFacts, template: str) -> Markdown:
-    """How to load, as a block of Python."""
-    settings = facts.manifest["settings"]
-    configs = {"default": settings["default_config"], "trains_on": _trains_on(settings), "verdicts": VERDICTS}
-    arguments = {name: Markdown(_load_arguments(facts, config)) for name, config in configs.items()}
-    return fenced(_template(template).render(arguments), "python")
-
-
-def _training(facts: CardFacts, kind: str, config: str) -> Markdown:
-    """How to train on a config, as a block of Python."""
-    rows = Markdown(_load_arguments(facts, config))
-    return fenced(_template(f"train_{kind}.py.jinja").render(rows=rows), "python")
-
-
-def _views(facts: CardFacts) -> list[dict[str, Any]]:
-    """The first view of each kind, and how to train on it."""
-    first: dict[str, Mapping[str, Any]] = {}
-    for view in facts.manifest["settings"].get("views", ()):
-        first.setdefault(view["kind"], view)
-    return [
-        {"name": view["name"], "kind": kind, "training": _training(facts, kind, view["name"])}
-        for kind, view in first.items()
-    ]
-
-
 def _rebuild(facts: CardFacts) -> str:
     location = one_line(f"{facts.repo_id}@{facts.version}" if facts.version else facts.repo_id)
     return f"{SCRIPT} build --from {shlex.quote(location)} --out rebuilt"
 
 
-def _citation(facts: CardFacts) -> str:
+def citation(facts: CardFacts) -> str:
     name, version = (re.sub(r"[^\w./-]", "", text, flags=re.ASCII) for text in (facts.repo_id, facts.version or ""))
     key = re.sub(r"\W+", "-", name, flags=re.ASCII).strip("-")
     return _CITATION.substitute(key=key, name=name, note=f"  note = {{Version {version}}},\n" if version else "")
-
-
-@cache
-def _template(name: str) -> Template:
-    """One of our templates. What a value becomes is decided by `as_markdown`, for every value."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        finalize=as_markdown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - `finalize` escapes, for Markdown and not only for HTML
-    )
-    return environment.get_template(name)

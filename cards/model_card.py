@@ -16,7 +16,9 @@ from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, fenc
 from hf_relabel.builders.readme.merging import merge_readme
 from hf_relabel.cards import model_results as results
 from hf_relabel.cards import tables
-from hf_relabel.cards.data_card import CardFacts, _citation, _template, _with_ours
+from hf_relabel.cards.card_facts import CardFacts
+from hf_relabel.cards.code_blocks import template_of
+from hf_relabel.cards.data_card import citation, with_ours
 from hf_relabel.cards.figures.curve import CURVE, curve_alt, has_curve, model_figures
 from hf_relabel.cards.model_facts import ModelFacts
 from hf_relabel.cards.model_kinds import KINDS, Kind
@@ -46,7 +48,7 @@ def render_model_card(facts: ModelFacts, earlier: str | None) -> str:
     Raises:
         CardError: its front matter cannot be read or edited, or its markers are broken. Nothing is guessed.
     """
-    template = _template("model_card.md.jinja")
+    template = template_of("model_card.md.jinja")
     return merge_readme(
         earlier,
         title=as_text(facts.pretty_name or facts.repo_id.rpartition("/")[2]),
@@ -75,13 +77,13 @@ def _values(facts: ModelFacts, metadata: Mapping[str, Any]) -> dict[str, Any]:
     values["pipeline_tag"] = kind.pipeline
     values |= _base_values(facts, metadata)
     if report.data.repo_id is not None and is_repo_id(report.data.repo_id):
-        values["datasets"] = _with_ours(metadata.get("datasets"), [report.data.repo_id])
-    values["tags"] = _with_ours(
+        values["datasets"] = with_ours(metadata.get("datasets"), [report.data.repo_id])
+    values["tags"] = with_ours(
         metadata.get("tags"), ("hf-relabel", "sentence-transformers", *kind.tags, "retrieval", *facts.tags)
     )
     metrics = [metric for measured in report.evaluations for metric in measured.metrics]
     if metrics:
-        values["metrics"] = _with_ours(metadata.get("metrics"), metrics)
+        values["metrics"] = with_ours(metadata.get("metrics"), metrics)
     index = results.model_index(metadata.get("model-index"), report, facts.repo_id)
     return values | {"model-index": index}
 
@@ -156,7 +158,7 @@ def _snippet(facts: ModelFacts) -> Markdown:
     arguments = json.dumps(facts.repo_id)
     if facts.version:
         arguments += f", revision={json.dumps(facts.version)}"
-    template = _template("model_reranker.py.jinja" if facts.report.kind == "reranker" else "model_encoder.py.jinja")
+    template = template_of("model_reranker.py.jinja" if facts.report.kind == "reranker" else "model_encoder.py.jinja")
     code = template.render(
         encoder=Markdown(kind.encoder),
         arguments=Markdown(arguments),
@@ -226,5 +228,5 @@ def _limits(facts: ModelFacts) -> Iterator[Markdown]:
 
 
 def _model_citation(facts: ModelFacts) -> str:
-    entry = _citation(CardFacts(facts.repo_id, facts.version, {}))
+    entry = citation(CardFacts(facts.repo_id, facts.version, {}))
     return entry.replace(rf"\url{{{HUB}/datasets/", rf"\url{{{HUB}/", 1)

@@ -18,23 +18,18 @@ from typing import Any
 
 from hf_relabel.builders.messages.counted import counted as counted_as
 from hf_relabel.builders.messages.shown import Shown
-from hf_relabel.builders.planning.counting import ProbedRow, StageToPlan, Survey, TokenSample, Usage, survey_source
+from hf_relabel.builders.planning.counting import ProbedRow, StageToPlan, Survey, TokenSample, survey_source
 from hf_relabel.builders.planning.estimating import (
     BATCH_PRICE,
-    CHARACTERS_PER_TOKEN,
-    COMPLETION_TOKENS_PER_CANDIDATE,
     CONFIDENCE,
-    REGRESSED_ROWS,
     SURE,
     PerStage,
     Range,
     TokenEstimate,
     normal,
-    ratio,
-    regressed,
     share_off,
-    share_passed_on,
 )
+from hf_relabel.builders.planning.totals import Totals, assumed, measured
 from hf_relabel.builders.sources import Source
 
 
@@ -199,9 +194,9 @@ def make_plan(
     for number, stage in enumerate(stages):
         first = all(other.beside for other in stages[1 : number + 1])
         if probed:
-            totals = _measured(survey, number, probed, counted[number], first)
+            totals = measured(survey, number, probed, counted[number], first)
         else:
-            totals = _assumed(survey, stages, number, counted[number], first)
+            totals = assumed(survey, stages, number, counted[number], first)
         spent = totals.prompt.times(stage.price_prompt / 1e6) + totals.completion.times(stage.price_completion / 1e6)
         speed, hourly = _of_stage(tokens_per_second, stage), _of_stage(price_hour, stage)
         if speed and hourly:
@@ -227,114 +222,9 @@ def make_plan(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Totals:
-    """The estimates of one judge."""
-
-    usage: Usage
-    prompt: TokenEstimate
-    completion: TokenEstimate
-    prompt_range: Range | None
-    completion_range: Range | None
-    basis: dict[str, str]
-
-
-def _assumed(
-    survey: Survey, stages: Sequence[StageToPlan], number: int, counted: TokenSample | None, first: bool
-) -> _Totals:
-    """From what the prompts are and what replies mostly are."""
-    total, begin = survey.stages[number], number
-    while stages[begin].beside:
-        begin -= 1
-    rule = stages[begin - 1].rule  # of the stage before, however many judges this one has
-    prompt = TokenEstimate(total.characters / CHARACTERS_PER_TOKEN, None)
-    prompt_range, prompt_basis = None, _GUESSED_PROMPTS
-    if counted is not None:
-        by_prompt = ratio(counted.tokens, counted.characters, total.characters)
-        prompt = TokenEstimate(by_prompt.value, None)
-        # How much there is to send to a later stage is not known, however well its tokens are.
-        prompt_range = by_prompt.range(total.requests) if first else None
-        prompt_basis = f"{counted.tokenizer}, {counted_as(len(counted.tokens), 'prompt')}"
-    completion = _guessed_completion(total)
-    passed_on = f"assumed: {share_passed_on(rule, survey.escalated):.0%} of {rule.escalate}s are passed on"
-    basis = {
-        "requests": "counted" if first else passed_on,
-        "prompt_tokens": prompt_basis,
-        "completion_tokens": _GUESSED_COMPLETIONS,
-    }
-    return _Totals(total, prompt, completion, prompt_range, None, basis if total.requests else {})
-
-
-def _measured(
-    survey: Survey, number: int, probed: Sequence[ProbedRow], counted: TokenSample | None, first: bool
-) -> _Totals:
-    """From what the probed rows took. The first stage is counted over all rows, and only its tokens are estimated."""
-    usages = [row.stages[number] for row in probed]
-
-    def total_of(values: Sequence[float]) -> TokenEstimate:
-        if len(probed) < REGRESSED_ROWS:
-            return ratio(values, [float(row.candidates) for row in probed], survey.candidates)
-        return regressed(values, [_known_of(row) for row in probed], _known_of_all(survey))
-
-    whole = survey.stages[number]
-    if not first:
-        rows, asked = ([getattr(usage, name) for usage in usages] for name in ("rows", "candidates"))
-        requests, characters = ([getattr(usage, name) for usage in usages] for name in ("requests", "characters"))
-        whole = Usage(*(total_of(values).value for values in (rows, asked, requests, characters)))
-    prompts, prompt_basis = _prompts_of(usages, counted)
-    characters = [usage.characters for usage in usages]
-    prompt = ratio(prompts, characters, whole.characters) if first else total_of(prompts)
-    if prompt_basis == _GUESSED_PROMPTS:
-        prompt = TokenEstimate(prompt.value, None)
-    completion, completion_basis = (
-        total_of([usage.completion_tokens for usage in usages]),
-        f"{counted_as(len(usages), 'row')} probed",
-    )
-    if not any(usage.completion_tokens for usage in usages):
-        completion = _guessed_completion(whole) if whole.requests else completion
-        completion_basis = _GUESSED_COMPLETIONS
-    basis = {
-        "requests": "counted" if first else f"{counted_as(len(usages), 'row')} probed",
-        "prompt_tokens": prompt_basis,
-        "completion_tokens": completion_basis,
-    }
-    prompt_range, completion_range = prompt.range(survey.rows), completion.range(survey.rows)
-    return _Totals(whole, prompt, completion, prompt_range, completion_range, basis if whole.requests else {})
-
-
-def _known_of(row: ProbedRow) -> tuple[float, float, float]:
-    """What is counted of every row: its candidates, whether it has any, the characters of its first prompts."""
-    return float(row.candidates), float(row.candidates > 0), row.stages[0].characters
-
-
-def _known_of_all(survey: Survey) -> tuple[float, float, float]:
-    first = survey.stages[0]
-    return survey.candidates, first.rows, first.characters
-
-
-def _prompts_of(usages: Sequence[Usage], counted: TokenSample | None) -> tuple[list[float], str]:
-    """Prompt tokens of the probed rows: what the servers reported, else what a tokenizer makes of the characters."""
-    if any(usage.prompt_tokens for usage in usages):
-        return [usage.prompt_tokens for usage in usages], f"{counted_as(len(usages), 'row')} probed"
-    if counted is None or not sum(counted.characters):
-        return [usage.characters / CHARACTERS_PER_TOKEN for usage in usages], _GUESSED_PROMPTS
-    per_character = sum(counted.tokens) / sum(counted.characters)
-    return [
-        usage.characters * per_character for usage in usages
-    ], f"{counted.tokenizer}, {counted_as(len(counted.tokens), 'prompt')}"
-
-
-_GUESSED_PROMPTS = f"assumed: {CHARACTERS_PER_TOKEN:g} characters per token"
-_GUESSED_COMPLETIONS = f"assumed: {COMPLETION_TOKENS_PER_CANDIDATE} tokens per candidate"
-
-
-def _guessed_completion(total: Usage) -> TokenEstimate:
-    return TokenEstimate(total.candidates * COMPLETION_TOKENS_PER_CANDIDATE if total.requests else 0.0, None)
-
-
 def _stage_plan(
     stage: StageToPlan,
-    totals: _Totals,
+    totals: Totals,
     spent: TokenEstimate,
     population: int,
     tokens_per_second: float | None,

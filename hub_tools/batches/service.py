@@ -21,7 +21,8 @@ from hf_relabel.builders.disk.atomic_file import written_beside
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.hub_tools.batches.ledger import Remote
 from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint
-from hf_relabel.hub_tools.endpoints.transport import Transport, is_host
+from hf_relabel.hub_tools.endpoints.hosts import is_host
+from hf_relabel.hub_tools.endpoints.transport import Transport
 
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 1.0

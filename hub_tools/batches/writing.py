@@ -16,10 +16,10 @@ from hf_relabel.builders.endpoint import Request
 from hf_relabel.builders.errors import BuildError, ConfigError, JudgingStopped
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.hub_tools.batches.ledger import Asked, BatchFile, Ledger, Line
+from hf_relabel.hub_tools.endpoints.connecting import encode
 from hf_relabel.hub_tools.endpoints.scheduling.feeds import Requests, feed_of
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import OnDone, RunStats
 from hf_relabel.hub_tools.endpoints.scheduling.stats import OnProgress
-from hf_relabel.hub_tools.endpoints.transport import encode
 
 if TYPE_CHECKING:
     from hf_relabel.builders.journal.keys import JudgeIdentity

@@ -14,7 +14,7 @@ import click
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.program import program
-from hf_relabel.builders.messages.text_table import fitted, text_table
+from hf_relabel.hub_tools.commands.batch_tables import file_to_dict, show_collected, show_export, show_files, tell
 from hf_relabel.hub_tools.commands.common import (
     FOLDER,
     NumberIn,
@@ -22,18 +22,15 @@ from hf_relabel.hub_tools.commands.common import (
     optional_source_options,
     print_json,
     source_settings,
-    stage_options,
-    stage_settings,
 )
 from hf_relabel.hub_tools.commands.interrupting import goes_on
+from hf_relabel.hub_tools.commands.judge_options import stage_options, stage_settings
 from hf_relabel.hub_tools.commands.live import judging_progress
-from hf_relabel.hub_tools.commands.spelling import say
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import Job
-    from hf_relabel.hub_tools.batches.collecting import Collected
     from hf_relabel.hub_tools.batches.exporting import Export
-    from hf_relabel.hub_tools.batches.ledger import BatchFile, Ledger
+    from hf_relabel.hub_tools.batches.ledger import Ledger
     from hf_relabel.hub_tools.batches.working import Work
     from hf_relabel.hub_tools.batches.writing import FileLimits
     from hf_relabel.hub_tools.judging.stages import Stage
@@ -112,7 +109,7 @@ def export(
     if as_json:
         print_json(made.to_dict())
         return
-    _show_export(made, folder, job)
+    show_export(made, folder, job)
 
 
 @command.command("submit")
@@ -129,9 +126,9 @@ def submit(folder: str, as_json: bool) -> None:
 
     with _opened(folder) as (_, stages, ledger):
         services = services_of(stages)
-        sent = _asking(stages, send(ledger, services, partial(_tell, as_json)))
+        sent = _asking(stages, send(ledger, services, partial(tell, as_json)))
         if as_json:
-            print_json({"sent": [_file_to_dict(file, ledger) for file in sent]})
+            print_json({"sent": [file_to_dict(file, ledger) for file in sent]})
         elif not sent:
             click.echo("Nothing to send.")
         else:
@@ -150,9 +147,9 @@ def status(folder: str, as_json: bool) -> None:
         services = services_of(stages)
         files = _asking(stages, refresh(ledger, services, lambda file: None))
         if as_json:
-            print_json({"files": [_file_to_dict(file, ledger) for file in files], "waiting": ledger.waiting()})
+            print_json({"files": [file_to_dict(file, ledger) for file in files], "waiting": ledger.waiting()})
             return
-        _show_files(files, ledger)
+        show_files(files, ledger)
 
 
 @command.command("collect")
@@ -180,7 +177,7 @@ def collect(folder: str, results: tuple[str, ...], wait: bool, close: bool, retr
                 click.echo(f"{counted(len(under_way), 'batch')} under way …", err=True)
                 time.sleep(POLL_SECONDS)
         made = _exported(job, folder, None, retry_failed=retry_failed)
-    _show_collected(found, work.warnings, made, folder, job, as_json)
+    show_collected(found, work.warnings, made, folder, job, as_json)
 
 
 @command.command("run")
@@ -204,13 +201,13 @@ def run(folder: str, python: str | None, arguments: tuple[str, ...], as_json: bo
         while True:
             with _working(job, stages, ledger) as work:
                 has_run = work.has_work_here()
-                found = work.run(runner, partial(_tell, as_json))
+                found = work.run(runner, partial(tell, as_json))
             total.add(found)
             warnings += work.warnings
             made = _exported(job, folder, None, retry_failed=False)
             if not made.written or (has_run and not found.answered + found.failed):
                 break
-    _show_collected(total, warnings, made, folder, job, as_json)
+    show_collected(total, warnings, made, folder, job, as_json)
 
 
 # Parts
@@ -313,81 +310,3 @@ def _same_again(folder: str) -> str:
 
 
 # What is shown
-
-
-def _tell(as_json: bool, file: BatchFile) -> None:
-    remote = file.remote
-    what = f"{remote.batch_id} {remote.status}" if remote.batch_id else "at work"
-    say(f"{file.name}: {counted(file.requests, 'request')}, {what}", err=as_json)
-
-
-def _file_to_dict(file: BatchFile, ledger: Ledger) -> dict[str, Any]:
-    remote = {name: getattr(file.remote, name) for name in ("batch_id", "status", "completed", "failed", "message")}
-    told = {"name": file.name, "stage": file.stage, "requests": file.requests, "bytes": file.bytes}
-    return {**told, "state": file.state, "waiting": ledger.waiting(file), **remote}
-
-
-def _show_files(files: Sequence[BatchFile], ledger: Ledger) -> None:
-    lines = [
-        {
-            "file": file.name,
-            "requests": file.requests,
-            "waiting": ledger.waiting(file),
-            "here": file.state,
-            "service": file.remote.status or "-",
-            "done": file.remote.completed or "-",
-            "failed": file.remote.failed or "-",
-        }
-        for file in files
-    ]
-    click.echo(text_table(lines, intfmt=","))
-    for file in files:
-        if file.remote.message:
-            say(fitted(f"{file.name}: {file.remote.message}", indent="  "))
-
-
-def _show_export(made: Export, folder: str, job: Job) -> None:
-    lines = [
-        {"file": file.name, "requests": file.requests, "MB": f"{file.bytes / 10**6:,.1f}"} for file in made.written
-    ]
-    if lines:
-        click.echo(f"{text_table(lines, intfmt=',')}\n")
-    click.echo(str(made))
-    _show_next(made, folder, job)
-
-
-def _show_collected(
-    found: Collected, warnings: Sequence[str], made: Export, folder: str, job: Job, as_json: bool
-) -> None:
-    if as_json:
-        print_json({"collected": found.to_dict(), "warnings": list(warnings), "next": made.to_dict()})
-        return
-    click.echo(f"Collected: {found}.")
-    if found.cost is not None:
-        click.echo(f"Cost at the price of batches: {found.cost:,.2f} USD.")
-    for reason, number in found.reasons.most_common(10):
-        say(fitted(f"{counted(number, 'request')}: {reason}", indent="  "))
-    for warning in warnings:
-        say(fitted(warning), err=True)
-    click.echo(f"\n{made}")
-    _show_next(made, folder, job)
-
-
-def _show_next(made: Export, folder: str, job: Job) -> None:
-    """What to type now."""
-    from hf_relabel.hub_tools.batches.ledger import Ledger
-    from hf_relabel.hub_tools.batches.working import judges_here
-    from hf_relabel.hub_tools.judging.assemble import stages_of
-
-    if made.is_complete:
-        click.echo(f"  {program()} build {job.source.location} --journal {job.journal} --out cleaned")
-        return
-    here = judges_here(stages_of(job))
-    with Ledger(folder) as ledger:
-        states = {(file.state, (file.stage, file.member) in here) for file in ledger.files()}
-    if ("written", True) in states:
-        click.echo(f"  {program()} batch run {folder}")
-    if ("written", False) in states:
-        click.echo(f"  {program()} batch submit {folder}")
-    if ("sent", False) in states:
-        click.echo(f"  {program()} batch collect {folder} --wait")

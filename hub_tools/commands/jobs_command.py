@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import text_table
-from hf_relabel.hub_tools.commands.common import json_option, parse_parameters, print_json
+from hf_relabel.hub_tools.commands.common import json_option, print_json
+from hf_relabel.hub_tools.commands.jobs_shown import job_to_dict, show_job, show_line, show_submission
+from hf_relabel.hub_tools.commands.judge_options import parse_parameters
 from hf_relabel.hub_tools.jobs.judge_images import DEFAULT as DEFAULT_IMAGE
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi, JobInfo
+    from huggingface_hub import HfApi
 
-    from hf_relabel.hub_tools.jobs.submission import Submission
 
 EPILOG = """\b
 Examples:
@@ -140,13 +141,13 @@ def submit(
     api = HubApi()
     submission = prepare(api, job_file, options)
     if dry_run:
-        _show_submission(submission, as_json)
+        show_submission(submission, as_json)
         return 0
     job = send(api, submission)
     if not as_json:
         click.echo(f"Job {job.id} was submitted: {job.url}\nIts journal and outputs are kept in {submission.repo_id}.")
     if detach:
-        _show_job(api, job, submission.namespace, as_json, brief=True)
+        show_job(api, job, submission.namespace, as_json, brief=True)
         return 0
     return _follow(api, job.id, submission.namespace, as_json)
 
@@ -160,7 +161,7 @@ def status(job_id: str, namespace: str | None, as_json: bool) -> None:
     from hf_relabel.hub_tools.jobs.service import inspect
 
     api, name = _api(namespace)
-    _show_job(api, inspect(api, job_id, name), name, as_json)
+    show_job(api, inspect(api, job_id, name), name, as_json)
 
 
 @command.command("logs")
@@ -175,7 +176,7 @@ def logs(job_id: str, follow: bool, namespace: str | None) -> int:
     if follow:
         return _follow(api, job_id, name, as_json=False)
     for line in log_lines(api, job_id, name):
-        _show_line(line)
+        show_line(line)
     return 0
 
 
@@ -206,7 +207,7 @@ def list_(also_over: bool, namespace: str | None, as_json: bool) -> None:
     from hf_relabel.hub_tools.jobs.service import ours
 
     api, name = _api(namespace)
-    found = [_job_to_dict(job, None) for job in ours(api, name, active=not also_over)]
+    found = [job_to_dict(job, None) for job in ours(api, name, active=not also_over)]
     if as_json:
         print_json(found)
     elif found:
@@ -265,7 +266,7 @@ def _follow(api: HfApi, job_id: str, namespace: str, as_json: bool) -> int:
     from hf_relabel.hub_tools.jobs.service import follow as follow_log
 
     try:
-        job = follow_log(api, job_id, namespace, lambda line: _show_line(line, err=as_json))
+        job = follow_log(api, job_id, namespace, lambda line: show_line(line, err=as_json))
         cancel_servers(api, job, namespace)
     except KeyboardInterrupt:
         click.echo(
@@ -274,90 +275,5 @@ def _follow(api: HfApi, job_id: str, namespace: str, as_json: bool) -> int:
             err=True,
         )
         return _STOPPED
-    _show_job(api, job, namespace, as_json)
+    show_job(api, job, namespace, as_json)
     return 0 if stage_of(job) == COMPLETED else JobError.exit_code
-
-
-def _show_line(line: str, *, err: bool = False) -> None:
-    """A line of the log, without what would steer the terminal."""
-    from hf_relabel.hub_tools.hub.redaction import redact
-
-    text = "".join(character if character.isprintable() or character == "\t" else "?" for character in line.rstrip())
-    click.echo(redact(text), err=err)
-    (sys.stderr if err else sys.stdout).flush()
-
-
-def _show_job(api: HfApi, job: JobInfo, namespace: str, as_json: bool, *, brief: bool = False) -> None:
-    told = _job_to_dict(job, None if brief else _cost(api, job))
-    if as_json:
-        print_json({**told, "namespace": namespace})
-        return
-    if brief:
-        click.echo(f"Follow it with: {program()} jobs logs {job.id} --follow")
-        return
-    message = f" ({told['message']})" if told["message"] else ""
-    click.echo(f"Job {job.id}: {told['stage']}{message}")
-    if told["seconds"] is not None:
-        cost = f", about ${told['cost']:.2f}" if told["cost"] is not None else ""
-        click.echo(f"{told['flavor']}, {told['seconds'] / 60:.1f} minutes{cost}: {told['url']}")
-
-
-def _job_to_dict(job: JobInfo, cost: float | None) -> dict[str, Any]:
-    from hf_relabel.hub_tools.jobs.service import GROUP_LABEL, KEPT_LABEL, stage_of
-    from hf_relabel.hub_tools.releases.shown import shown
-
-    labels = job.labels or {}
-    seconds = job.durations.running_secs if job.durations else None
-    return {
-        "id": job.id,
-        "name": shown(labels.get("name", "")),
-        "stage": stage_of(job),
-        "message": shown(job.status.message, 300) if job.status.message else None,
-        "flavor": str(getattr(job.flavor, "value", job.flavor)),
-        "created": job.created_at.isoformat() if job.created_at else None,
-        "seconds": seconds,
-        "cost": cost,
-        "url": job.url,
-        "group": labels.get(GROUP_LABEL),
-        "kept_in": labels.get(KEPT_LABEL),
-    }
-
-
-def _cost(api: HfApi, job: JobInfo) -> float | None:
-    """What the Job has cost so far, in US dollars; None where the service does not tell."""
-    from hf_relabel.builders.errors import JobError
-    from hf_relabel.hub_tools.jobs.service import job_errors
-
-    seconds = job.durations.running_secs if job.durations else None
-    if seconds is None:
-        return None
-    try:
-        with job_errors("hardware"):
-            prices = {machine.name: machine for machine in api.list_jobs_hardware()}
-    except JobError:
-        return None
-    machine = prices.get(str(getattr(job.flavor, "value", job.flavor)))
-    return machine.unit_cost_usd * seconds / 60 if machine and machine.unit_label == "minute" else None
-
-
-def _show_submission(submission: Submission, as_json: bool) -> None:
-    told = submission.to_dict()
-    if as_json:
-        print_json(told)
-        return
-    click.echo(f"Nothing was sent. Into the private data set {submission.repo_id} would go:")
-    for path, size in told["files"].items():
-        click.echo(f"  {size:>10,} {path}")
-    for title, job in (("judge server", told["judge_server"]), ("job", told["job"])):
-        if job is None:
-            continue
-        command = [part if "\n" not in part else "(watches the job)" for part in job["command"]]
-        click.echo(f"\nThe {title}: {job['image']} on {job['flavor']}, stopped after {job['timeout']}")
-        click.echo(f"  {' '.join(command)}")
-        click.echo(f"  secrets: {', '.join(job['secrets'])}")
-        if job["network_group"]:
-            click.echo(f"  network group {job['network_group']}, as {', '.join(job['network_aliases'])}")
-    pinned = sum("==" in line for line in submission.requirements)
-    click.echo(f"\n{pinned} of {len(submission.requirements)} packages are pinned.")
-    if told["most_cost"] is not None:
-        click.echo(f"At most ${told['most_cost']:.2f}, if everything runs until it is stopped.")

@@ -22,10 +22,9 @@ from hf_relabel.hub_tools.commands.common import (
     print_json,
     source_options,
     source_settings,
-    stage_options,
-    stage_settings,
 )
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
+from hf_relabel.hub_tools.commands.judge_options import stage_options, stage_settings
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 from hf_relabel.hub_tools.commands.next_step import show_next
 from hf_relabel.hub_tools.commands.spelling import say

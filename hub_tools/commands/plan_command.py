@@ -14,16 +14,9 @@ from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import fitted, text_table
-from hf_relabel.hub_tools.commands.common import (
-    NumberIn,
-    json_option,
-    print_json,
-    source_options,
-    source_settings,
-    stage_options,
-    stage_settings,
-)
+from hf_relabel.hub_tools.commands.common import NumberIn, json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
+from hf_relabel.hub_tools.commands.judge_options import stage_options, stage_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
 from hf_relabel.hub_tools.commands.spelling import respelt_here
 from hf_relabel.hub_tools.hub.redaction import safe_url

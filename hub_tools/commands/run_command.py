@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.messages.program import program, spoken
-from hf_relabel.hub_tools.commands.common import (
-    engine_of,
-    engine_options,
-    json_option,
-    parse_columns,
-    parse_parameters,
-    print_json,
-)
+from hf_relabel.hub_tools.commands.common import engine_of, engine_options, json_option, parse_columns, print_json
 from hf_relabel.hub_tools.commands.completion import job_files, judges, one_of
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
+from hf_relabel.hub_tools.commands.judge_options import parse_parameters
 
 if TYPE_CHECKING:
     from hf_relabel.builders.configs.writing import BuildReport
     from hf_relabel.cards.training_report import TrainingReport
-    from hf_relabel.hub_tools.commands.audit_command import AuditStep
+    from hf_relabel.hub_tools.commands.audit_step import AuditStep
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
     from hf_relabel.hub_tools.releases.push import PushReport
     from hf_relabel.trainers.comparing.compare import CompareReport
@@ -239,7 +233,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
 
 
 def _audit(job: Any, source: Any, journal: Any) -> AuditStep:
-    from hf_relabel.hub_tools.commands.audit_command import run_step
+    from hf_relabel.hub_tools.commands.audit_step import run_step
 
     return run_step(job.audit, source, journal, job.build.calibration if job.build else None)
 

@@ -100,7 +100,7 @@ def audited_examples(source: Source, audit: str, answers: Iterable[str]) -> Iter
     """The candidates that people answered for."""
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.audit.sample import AuditSample
-    from hf_relabel.hub_tools.commands.audit_command import read_all_answers
+    from hf_relabel.hub_tools.commands.audit_step import read_all_answers
     from hf_relabel.trainers.students.judge_student import StudentExample
 
     sample = AuditSample.read(Path(audit))

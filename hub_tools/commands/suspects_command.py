@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.messages.text_table import text_table
-from hf_relabel.hub_tools.commands.common import (
-    json_option,
-    print_json,
-    source_options,
-    source_settings,
-    stage_options,
-    stage_settings,
-)
+from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
+from hf_relabel.hub_tools.commands.judge_options import stage_options, stage_settings
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:

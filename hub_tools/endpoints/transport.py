@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import errno
-import os
 from collections.abc import AsyncIterator, Mapping
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -21,13 +19,12 @@ import orjson
 from yarl import URL
 
 from hf_relabel.builders.endpoint import EndpointError, ErrorKind
-from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.endpoints.own_servers import is_own
+from hf_relabel.hub_tools.endpoints.connecting import encode, parsed_url, why_no_connection
+from hf_relabel.hub_tools.endpoints.hosts import default_token
 from hf_relabel.hub_tools.endpoints.reading_bodies import TooLong, decoded, unpacked
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply
 from hf_relabel.hub_tools.endpoints.refusals import with_words
 from hf_relabel.hub_tools.endpoints.server_errors import error_inside, error_of_status, text_of, words_of
-from hf_relabel.hub_tools.endpoints.token_variables import token_variable
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 CONNECT_SECONDS = 10.0
@@ -41,15 +38,6 @@ RESPONSE_LIMIT = 32 * 2**20
 """Bytes of one answer. Judges write kilobytes; anything near this is a mistake or an attack."""
 _LARGE_BODY = 2**20
 """aiohttp warns about longer bodies given as bytes."""
-_START_IT = (
-    "Start the judge server (such as `vllm serve MODEL --port 8080` or `llama-server -m MODEL.gguf --port 8080`), or"
-    " check the URL."
-)
-
-_HF_HOSTS = frozenset({"huggingface.co", "hf.co", "router.huggingface.co"})
-"""Below hf.space, endpoints.huggingface.cloud and hf.jobs anybody's containers answer."""
-_RUN_BY_ANYBODY = ("endpoints.huggingface.cloud", "hf.jobs")
-"""Of which the Hub tells whose they are."""
 
 
 class Answer(NamedTuple):
@@ -90,7 +78,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.name = safe_url(url)
-        self.base = _parse(url, self.name)
+        self.base = parsed_url(url, self.name)
         self._user, self._password = self.base.user, self.base.password
         self.base = self.base.with_user(None)
         self.host = self.base.host or ""
@@ -176,7 +164,7 @@ class Transport:
                 f"no answer within {FILE_IDLE_SECONDS:g} s to {method} {url.path}", "timed_out"
             ) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self.problem(_describe(error), "unreachable") from None
+            raise self.problem(why_no_connection(error), "unreachable") from None
 
     async def close(self) -> None:
         """Close all connections. Safe to call twice; the next request opens new ones."""
@@ -214,7 +202,7 @@ class Transport:
         except aiohttp.ClientPayloadError:
             raise self.problem("the answer broke off") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self.problem(_describe(error), "unreachable") from None
+            raise self.problem(why_no_connection(error), "unreachable") from None
         if not 200 <= got.status < 300:
             raise self.status_error(got.status, got.headers, content, location=got.headers.get("Location"))
         return content, got.headers
@@ -312,78 +300,8 @@ class Transport:
         return with_words(error, content, *self._secrets)
 
 
-def default_token(url: URL) -> str:
-    """The user's token for hosts of Hugging Face and OpenAI, "" for all others. See Transport."""
-    if is_hugging_face(url):
-        from huggingface_hub import get_token
-
-        return get_token() or ""
-    variable = token_variable(str(url))
-    if variable is not None:
-        return os.environ.get(variable, "")
-    if url.scheme == "https" and is_host(url.host, _RUN_BY_ANYBODY):
-        from huggingface_hub import get_token
-
-        token = get_token()
-        return token if token and is_own(url.host or "", token) else ""
-    return ""
-
-
-def is_hugging_face(url: URL) -> bool:
-    """Whether a server is Hugging Face's, and nobody can read along."""
-    return url.scheme == "https" and url.host in _HF_HOSTS
-
-
-def is_host(host: str | None, domains: tuple[str, ...]) -> bool:
-    """Whether `host` is one of the domains or below one."""
-    return any(host == domain or (host or "").endswith(f".{domain}") for domain in domains)
-
-
 def _last_word(value: str) -> str:
     return value.rpartition(" ")[2]
-
-
-def encode(payload: Any) -> bytes:
-    """JSON bytes. Lone surrogates, which JSON in UTF-8 cannot hold, become `?`."""
-    try:
-        return orjson.dumps(payload)
-    except TypeError:
-        return orjson.dumps(_without_surrogates(payload))
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_surrogates(item) for item in value]
-    return value
-
-
-def _parse(url: str, name: str) -> URL:
-    try:
-        parsed = URL(url)
-    except ValueError:
-        raise ConfigError(f"{name!r} is not a URL. Give one such as http://127.0.0.1:8080.") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"{name!r} is not an http or https URL. Give one such as http://127.0.0.1:8080.")
-    path = parsed.path.rstrip("/")
-    return parsed.with_path(path, encoded=False).with_query(parsed.query) if path else parsed.with_fragment(None)
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return "no secure connection: it does not speak TLS. Check whether its URL begins with http:// or https://."
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "no connection: there is no host of that name. Check the URL."
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED:
-        return f"no connection: nothing listens there. {_START_IT}"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {short(str(error.os_error))}. {_START_IT}"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "closed the connection without an answer"
-    return short(f"connection failed: {type(error).__name__} {error}")
 
 
 def _content_type(headers: Mapping[str, str]) -> str:

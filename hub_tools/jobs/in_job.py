@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from hf_relabel.hub_tools.hub.redaction import redact
 from hf_relabel.hub_tools.jobs.judge_server import JUDGED_VARIABLE, PREFIX_VARIABLE, WATCHED_PORT
 from hf_relabel.hub_tools.jobs.keeping import Kept
 from hf_relabel.hub_tools.jobs.service import OVER, JobSpec, inspect, job_errors, stage_of
+from hf_relabel.hub_tools.jobs.watched_port import watched_port
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -304,33 +304,6 @@ class _Run:
             timer = threading.Timer(GRACE, _kill, (child,))
             timer.daemon = True
             timer.start()
-
-
-@contextlib.contextmanager
-def watched_port(port: int) -> Iterator[int]:
-    """Keep a port open that says nothing and reads nothing: the judge server sees by it that this Job lives.
-
-    It has to be open to the other Job, so not on this machine's own address alone; outside a network group it is not
-    opened to others.
-    """
-    host = "" if os.environ.get(PREFIX_VARIABLE) else "127.0.0.1"
-    try:
-        listening = socket.create_server((host, port))
-    except OSError as error:
-        raise JobError(f"The port {port}, which the judge server watches, cannot be opened ({error}).") from error
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                listening.accept()[0].close()
-
-    threading.Thread(target=accept, name="watched-port", daemon=True).start()
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        with contextlib.suppress(OSError):
-            listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

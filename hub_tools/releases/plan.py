@@ -11,7 +11,8 @@ from hf_relabel.builders.config_names import config_names
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME, manifest_text
 from hf_relabel.builders.errors import CardError, ReleaseError
 from hf_relabel.builders.messages.spelling import argument
-from hf_relabel.cards.data_card import CardFacts, figures, render_card
+from hf_relabel.cards.card_facts import CardFacts
+from hf_relabel.cards.data_card import figures, render_card
 from hf_relabel.hub_tools.releases.repository import README_NAME, Head, RemoteFile
 from hf_relabel.hub_tools.releases.versions import FIRST, Version, highest
 

@@ -24,7 +24,8 @@ from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.messages.expecting import expects, told
 from hf_relabel.builders.techniques import check_default
-from hf_relabel.cards.data_card import CardFacts, example_of
+from hf_relabel.cards.card_facts import CardFacts
+from hf_relabel.cards.data_card import example_of
 from hf_relabel.cards.licenses import check_license
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source

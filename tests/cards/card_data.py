@@ -15,7 +15,8 @@ from markdown_it import MarkdownIt
 from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.rows import Passage, Row
-from hf_relabel.cards.data_card import CardFacts, Example
+from hf_relabel.cards.card_facts import CardFacts
+from hf_relabel.cards.data_card import Example
 
 STAGES = ("cheap", "accurate")
 SUBSETS = ("nq", "fever", "fiqa")

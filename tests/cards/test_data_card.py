@@ -20,7 +20,8 @@ from hf_relabel.builders.errors import CardError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
-from hf_relabel.cards.data_card import CardFacts, example_of, figures, render_card, size_category
+from hf_relabel.cards.card_facts import CardFacts
+from hf_relabel.cards.data_card import example_of, figures, render_card, size_category
 from hf_relabel.cards.tables import cohens_kappa, judged_share
 from tests.cards.card_data import Page, facts, manifest, without_false_negatives
 

@@ -16,12 +16,12 @@ from yarl import URL
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, ErrorKind, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints.dialects.openai import chat_payload
+from hf_relabel.hub_tools.endpoints.hosts import is_hugging_face
 from hf_relabel.hub_tools.endpoints.ignoring import Watch
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
 from hf_relabel.hub_tools.endpoints.refusals import with_words
 from hf_relabel.hub_tools.endpoints.sending import Sending, adapted, send
 from hf_relabel.hub_tools.endpoints.server_errors import error_inside, error_of_status, words_of
-from hf_relabel.hub_tools.endpoints.transport import is_hugging_face
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 if TYPE_CHECKING:

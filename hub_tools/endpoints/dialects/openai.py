@@ -16,6 +16,7 @@ from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.hub_tools.endpoints.dialects.azure import azure_address, azure_headers, is_azure
 from hf_relabel.hub_tools.endpoints.dialects.tgi import tgi_info
 from hf_relabel.hub_tools.endpoints.grammars import as_sent, tgi_grammar
+from hf_relabel.hub_tools.endpoints.hosts import is_host
 from hf_relabel.hub_tools.endpoints.ignoring import Watch
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
@@ -24,7 +25,7 @@ from hf_relabel.hub_tools.endpoints.sending import Sending, adapted, send
 from hf_relabel.hub_tools.endpoints.served_models import NoChoice, chosen
 from hf_relabel.hub_tools.endpoints.thinking import KWARGS, thinking_body, with_extra
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
-from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport, is_host
+from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport
 
 Flavor = Literal["auto", "tgi", "vllm", "sglang", "llama.cpp", "openai", "azure"]
 FLAVORS: tuple[str, ...] = get_args(Flavor)

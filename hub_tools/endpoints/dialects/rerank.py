@@ -16,9 +16,10 @@ from typing import Any
 import orjson
 
 from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request
+from hf_relabel.hub_tools.endpoints.hosts import is_host
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.served_models import asked, only_one
-from hf_relabel.hub_tools.endpoints.transport import Transport, is_host
+from hf_relabel.hub_tools.endpoints.transport import Transport
 
 _ROUTE = "rerank"
 _VERSIONS = {"cohere.com": "v2/", "cohere.ai": "v2/", "jina.ai": "v1/", "together.xyz": "v1/", "voyageai.com": "v1/"}

@@ -20,7 +20,8 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.judges.registry import JUDGES
 from hf_relabel.builders.sources import open_source
-from hf_relabel.cards.data_card import CardFacts, figures, render_card
+from hf_relabel.cards.card_facts import CardFacts
+from hf_relabel.cards.data_card import figures, render_card
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stages import Stage

@@ -13,8 +13,9 @@ from yarl import URL
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.endpoints import transport as transport_module
+from hf_relabel.hub_tools.endpoints.hosts import default_token
 from hf_relabel.hub_tools.endpoints.metrics import QueueGauge, parse_queue_depth
-from hf_relabel.hub_tools.endpoints.transport import Transport, default_token
+from hf_relabel.hub_tools.endpoints.transport import Transport
 from hf_relabel.hub_tools.hub.redaction import redact, safe_url, short
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

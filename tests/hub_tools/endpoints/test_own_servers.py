@@ -11,7 +11,7 @@ from yarl import URL
 
 from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.hub_tools.endpoints import own_servers
-from hf_relabel.hub_tools.endpoints.transport import default_token
+from hf_relabel.hub_tools.endpoints.hosts import default_token
 from hf_relabel.hub_tools.jobs import portable
 from hf_relabel.hub_tools.judging.on_ray_actor import StagesElsewhere
 from tests.hub_tools.hub_answers import Answer, answering

@@ -20,7 +20,8 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.sources import Source, open_source
-from hf_relabel.cards.data_card import CardFacts, render_card
+from hf_relabel.cards.card_facts import CardFacts
+from hf_relabel.cards.data_card import render_card
 from hf_relabel.hub_tools.building.rebuild import rebuild_configs, settings_of
 from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.commands import run

@@ -13,7 +13,8 @@ from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.builders.techniques import Technique
-from hf_relabel.cards.data_card import CardFacts, render_card
+from hf_relabel.cards.card_facts import CardFacts
+from hf_relabel.cards.data_card import render_card
 from tests.trainers.tiny_models import tiny_bert
 
 _MODELS = re.compile(r'"(intfloat|microsoft)/[\w.-]+"')
