@@ -16,7 +16,8 @@ import orjson
 
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import InputError
-from hf_relabel.hub_tools.endpoints.server_errors import error_of_status, words_of
+from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, raise_for_error
+from hf_relabel.hub_tools.endpoints.server_errors import error_inside, error_of_status, words_of
 from hf_relabel.hub_tools.hub.redaction import short
 
 _OK = 200
@@ -31,7 +32,7 @@ class Result:
     Attributes:
         payload: the answer as a server gives it, None where there is none.
         error: why there is none.
-        digest: of an error's line, so that one that is read again is known: what it is about may have been asked anew.
+        digest: of the line, so that an error that is read again is known: what it is about may have been asked anew.
     """
 
     custom_id: str
@@ -71,10 +72,21 @@ def read_result(line: bytes, name: str) -> Result | None:
     response = said.get("response")
     response = response if isinstance(response, dict) else {}
     status, body = response.get("status_code", _OK if response else None), response.get("body")
-    if status == _OK and body is not None and not said.get("error"):
-        return Result(custom_id, body)
     digest = hashlib.blake2b(line.strip(), digest_size=16).digest()
+    if status == _OK and body is not None and not said.get("error"):
+        return Result(custom_id, body, _error_within(name, body), digest)
     return Result(custom_id, error=_error(name, status, body, said.get("error")), digest=digest)
+
+
+def _error_within(name: str, body: Any) -> EndpointError | None:
+    """What a body of success says went wrong, with a status or code that is known, as at a server; None where it says
+    nothing like it."""
+    try:
+        raise_for_error(body)
+    except NoReply as problem:
+        error = error_inside(name, problem, short(str(problem)), token_sent=False)
+        return None if error.kind == "garbage" else error
+    return None
 
 
 def _error(name: str, status: Any, body: Any, error: Any) -> EndpointError:

@@ -116,6 +116,19 @@ def test_a_reply_says_the_same_as_at_a_server(
             400,
             True,
         ),
+        # OpenRouter, LiteLLM: a status of success, and another inside
+        ({"response": {"status_code": 200, "body": {"error": {"message": "slow down", "code": 429}}}}, 429, True),
+        (
+            {"response": {"status_code": 200, "body": {"choices": [{"error": {"message": "down", "code": 502}}]}}},
+            502,
+            True,
+        ),
+        ({"response": {"status_code": 200, "body": {"error": {"message": "bad seed", "code": "400"}}}}, 400, False),
+        (
+            {"response": {"status_code": 200, "body": {"error": {"message": "pay", "code": "insufficient_quota"}}}},
+            None,
+            True,
+        ),
         # Together: no status at all
         ({"error": {"message": "internal"}}, None, True),
         ({"response": {"status_code": 200, "body": None}}, None, True),

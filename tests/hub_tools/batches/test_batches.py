@@ -228,6 +228,18 @@ def test_an_answer_that_is_none_has_failed_and_says_why(done: Bench) -> None:
         assert len(list(journal.failures())) == 1
 
 
+def test_an_answer_that_tells_of_too_many_requests_is_asked_again_once(done: Bench) -> None:
+    lines = (done.folder / "results.jsonl").read_bytes().splitlines(keepends=True)
+    answer = orjson.loads(lines[0])
+    answer["response"]["body"] = {"error": {"message": "slow down", "code": 429}}
+    (done.folder / "busy.jsonl").write_bytes(orjson.dumps(answer) + b"\n")
+    done.stub.files.update(dict.fromkeys(done.stub.files, b""))  # nothing more comes from the service
+    for again in (1, 0):  # the second time it is known, and what was written anew for it is waited for
+        found = _collected(done, done.folder / "busy.jsonl")
+        assert (found["collected"]["again"], found["collected"]["failed"]) == (again, 0)
+        assert not found["next"]["complete"]
+
+
 def test_an_error_that_is_collected_again_does_not_ask_again(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.capsys = capsys  # type: ignore[attr-defined]
     bench.stub.fates = ["expired"]
