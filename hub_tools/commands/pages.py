@@ -18,7 +18,7 @@ import click
 
 from hf_relabel.builders.messages.extras import EXTRAS
 from hf_relabel.builders.messages.program import EXTENSION, SCRIPT, spoken
-from hf_relabel.hub_tools.commands import COMMANDS, cli, job_page
+from hf_relabel.hub_tools.commands import COMMANDS, cli, job_page, recipe_page
 
 FOLDER = Path(__file__).parent / "pages"
 NOTES = Path(__file__).parent / "notes"
@@ -27,6 +27,9 @@ _EXIT_CODES = "Exit codes:"
 _BOTH = "{extension}"
 _TWO_WAYS = f"These pages say `{SCRIPT}`. Installed by `hf extensions install`, the command is `{_BOTH}`."
 _JOB_FILES = f"What `run`, `jobs` and `--stages` read: [the format of job files]({job_page.NAME})."
+_RECIPES = (
+    f"What `train`, `compare` and `prune` train by: [recipes, and where each value comes from]({recipe_page.NAME})."
+)
 _SAME_CODES = f"Exit codes are [the same for all commands]({INDEX}#exit-codes)."
 _GENERATED = "<!-- Made by `make pages` from the command line; text of its own goes into ../notes. -->"
 
@@ -34,7 +37,8 @@ _GENERATED = "<!-- Made by `make pages` from the command line; text of its own g
 def pages() -> dict[str, str]:
     """All pages, by the name of their file."""
     context = click.Context(cli, info_name=SCRIPT, **cli.context_settings)
-    made = {INDEX: _index(), job_page.NAME: f"{_GENERATED}\n\n{job_page.page()}\n"}
+    made = {INDEX: _index()}
+    made |= {each.NAME: f"{_GENERATED}\n\n{each.page()}\n" for each in (job_page, recipe_page)}
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
@@ -66,7 +70,18 @@ def _index() -> str:
     lines = [f"| [{name}]({name}.md) | {_cell(line)} |" for name, (_, line) in COMMANDS.items()]
     table = "\n".join(["| command | what it does |", "| --- | --- |", *lines])
     about = "\n\n".join(text for text in _paragraphs(cli.help) if not text.startswith(_EXIT_CODES))
-    parts = [_GENERATED, f"# {SCRIPT}", about, _TWO_WAYS, table, _JOB_FILES, "## Extras", _extras(), "## Exit codes"]
+    parts = [
+        _GENERATED,
+        f"# {SCRIPT}",
+        about,
+        _TWO_WAYS,
+        table,
+        _JOB_FILES,
+        _RECIPES,
+        "## Extras",
+        _extras(),
+        "## Exit codes",
+    ]
     return "\n\n".join([*parts, _exit_codes()]) + "\n"
 
 

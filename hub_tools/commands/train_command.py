@@ -218,7 +218,7 @@ def show_training(report: TrainingReport, out: str | Path, as_json: bool) -> Non
 
 def _list_recipes() -> None:
     from hf_relabel.trainers.recipes.recipe import shipped_recipes
+    from hf_relabel.trainers.recipes.sources import described
 
     for name, file in shipped_recipes().items():
-        first_line = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
-        click.echo(f"{name:24} {first_line}")
+        click.echo(f"{name:24} {described(file)}")

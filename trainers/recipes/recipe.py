@@ -108,7 +108,8 @@ def with_teacher(recipe: Recipe, teacher: TeacherSettings) -> AnyRecipe:
 
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that ship with the package, by name."""
-    return {file.stem: file for file in sorted((Path(__file__).parent / "files").glob("*.yaml"))}
+    files = (Path(__file__).parent / "files").glob("*.yaml")
+    return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from hf_relabel.hub_tools.commands import pages as module
 from hf_relabel.hub_tools.commands.common import Number
 from hf_relabel.hub_tools.commands.job_page import NAME as JOB_PAGE
 from hf_relabel.hub_tools.commands.pages import FOLDER, INDEX, NOTES, main, pages, stale, write
+from hf_relabel.hub_tools.commands.recipe_page import NAME as RECIPE_PAGE
 
 
 def test_the_pages_are_up_to_date() -> None:
@@ -49,7 +50,7 @@ def test_no_option_takes_what_is_no_finite_number() -> None:
 
 def test_every_command_has_its_page_with_every_option_and_example() -> None:
     made = pages()
-    assert set(made) == {INDEX, JOB_PAGE, *(f"{name}.md" for name in COMMANDS)}
+    assert set(made) == {INDEX, JOB_PAGE, RECIPE_PAGE, *(f"{name}.md" for name in COMMANDS)}
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
@@ -117,7 +118,7 @@ def test_the_check_fails_where_a_page_is_out_of_date(
 
 
 def test_notes_are_of_commands() -> None:
-    assert {path.stem for path in NOTES.glob("*.md")} <= set(COMMANDS)
+    assert {path.name for path in NOTES.glob("*.md")} <= {RECIPE_PAGE, *(f"{name}.md" for name in COMMANDS)}
 
 
 def test_the_page_of_job_files_has_every_setting_with_its_meaning_and_its_examples_are_jobs() -> None:
