@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.trainers.recipes.recipe import Recipe, TransformerRecipe
+from hf_relabel.trainers.recipes.recipe import Recipe
 from hf_relabel.trainers.training.facts import total_steps
 from hf_relabel.trainers.training.kinds import has_sparse_gradients
 from hf_relabel.trainers.training.options import TrainOptions
@@ -45,8 +45,6 @@ def trainer_arguments(recipe: Recipe, options: TrainOptions, out: Path, seed: in
         "disable_tqdm": not progress,
         "dataloader_pin_memory": False,
     }
-    if isinstance(recipe, TransformerRecipe) and recipe.gradient_checkpointing:
-        values |= {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     if has_sparse_gradients(recipe):
         values["max_grad_norm"] = 0.0  # norms of sparse gradients are not implemented
     return values

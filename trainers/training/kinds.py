@@ -24,6 +24,7 @@ from hf_relabel.trainers.recipes.recipe import (
     RerankerRecipe,
     SparseRecipe,
     StaticRecipe,
+    TransformerRecipe,
 )
 from hf_relabel.trainers.row_trainer import RowTrainer
 
@@ -53,6 +54,8 @@ def make_trainer(
         teacher = load_teacher(recipe.teacher, device="cpu" if arguments["use_cpu"] else None)
         if isinstance(recipe.teacher, PercPosTeacher):
             rows = perc_pos_rows(rows, teacher, recipe.teacher.share)
+    if isinstance(recipe, TransformerRecipe) and recipe.gradient_checkpointing:
+        _recompute_activations(model.transformers_model)
     settings: dict[str, Any] = {"evaluator": evaluator, "callbacks": list(callbacks)}
     if _distils(recipe):
         trainer = _distillation(recipe, model, rows, teacher, arguments, settings)
@@ -62,6 +65,13 @@ def make_trainer(
     if has_adapters(model):
         trainer._load_from_checkpoint = partial(load_checkpoint, model)
     return trainer
+
+
+def _recompute_activations(transformer: Any) -> None:
+    """By the transformer's own method: the trainer's argument for it is deprecated where the model that it calls is one
+    of sentence-transformers (6.2 with transformers 5.23)."""
+    enable = getattr(transformer, "activation_checkpointing_enable", None) or transformer.gradient_checkpointing_enable
+    enable({"use_reentrant": False})  # the other way gives no gradients to adapters below frozen embeddings
 
 
 def has_sparse_gradients(recipe: Recipe) -> bool:

@@ -20,6 +20,12 @@ from tests.trainers.runs import beir_folder, rows_file
 BASES = {
     "qwen2.5-7b-lora": real_shaped.qwen2,
     "reranker-qwen2.5-3b": real_shaped.qwen2,
+    "qwen3-embedding-0.6b": real_shaped.qwen3_embedding,
+    "qwen3-reranker-0.6b": real_shaped.qwen3,
+    "modernbert": real_shaped.modernbert,
+    "modernbert-reranker": real_shaped.modernbert,
+    "multilingual-e5-base": real_shaped.xlm_roberta,
+    "embeddinggemma-300m": real_shaped.gemma_embedding,
 }
 TEXTS = ["where is my card?", "a parcel that answers", "no"]
 
@@ -47,6 +53,7 @@ def test_a_recipe_trains_a_model_of_that_shape_and_loads_as_it_was(name: str, tm
     options: dict[str, Any] = {"device": "cpu", "checkpoints": False, "evaluate_untrained": False}
     report = train(recipe, rows, tmp_path / "out", sets=sets, callbacks=[kept], **options)
     assert (report.steps, len(report.evaluations)) == (2, 1)
+    assert kept.model.transformers_model.is_gradient_checkpointing == recipe.gradient_checkpointing
     assert np.isfinite([each.loss for each in report.curve if each.loss is not None]).all()
     again = load_model(str(tmp_path / "out"), device="cpu")
     assert again.max_seq_length == 200

@@ -25,7 +25,8 @@ from hf_relabel.trainers.training.run import train
 from tests import forked
 from tests.hub_tools.releases_data import built
 from tests.trainers.runs import beir_folder, rows_file, tiny_recipe
-from tests.trainers.tiny_models import tiny_bert, tiny_qwen
+from tests.trainers.tiny_models import tiny_bert
+from tests.trainers.training.test_real_shaped import BASES as REAL_SHAPED
 
 KINDS = [
     "bi-encoder",
@@ -238,14 +239,12 @@ def test_time_adds_up_over_sittings(tmp_path: Path) -> None:
     assert 0 < report.seconds <= time.monotonic() - started
 
 
-@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - {"static"}))
+@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - {"static", *REAL_SHAPED}))
 def test_each_recipe_that_ships_trains_on_a_tiny_model(tmp_path: Path, name: str) -> None:
     shipped = load_recipe(name)
-    if shipped.lora is not None:
-        model = tiny_qwen(tmp_path / "base")
-    else:
-        model = tiny_bert(tmp_path / "base", masked=shipped.kind == "sparse")
-    changes = {"model": model, "batch_size": 4, "gradient_accumulation": 1, "precision": "fp32", "max_steps": 2}
+    model = tiny_bert(tmp_path / "base", masked=shipped.kind == "sparse")
+    changes: dict[str, Any] = {"model": model, "batch_size": 4, "gradient_accumulation": 1, "precision": "fp32"}
+    changes |= {"max_steps": 2, "teacher": shipped.teacher and {"model": model, "kind": "bi-encoder"}}
     recipe = load_recipe(name, **changes, max_length=64, max_length_inference=96, loss={"negatives": 2})
     data = open_training_data(rows_file(tmp_path))
     report = train(recipe, data, tmp_path / "model", device="cpu", progress=False)
