@@ -102,7 +102,7 @@ class Collector:
     def __init__(self, ledger: Ledger, journal: Journal, stages: Sequence[Stage]) -> None:
         self._ledger, self._journal = ledger, journal
         self._files = {file.number: file for file in ledger.files()}
-        self._judges = {number: _judge_of(file, stages) for number, file in self._files.items()}
+        self._judges = {number: judge_of(file, stages) for number, file in self._files.items()}
         self._prices = {stage.name: stage.limits for stage in stages}
         self.found = Collected()
 
@@ -276,7 +276,8 @@ def _text(content: Any) -> str:
     return "".join(part.get("text", "") for part in content)
 
 
-def _judge_of(file: BatchFile, stages: Iterable[Stage]) -> PromptJudge:
+def judge_of(file: BatchFile, stages: Iterable[Stage]) -> PromptJudge:
+    """The judge of some stages that a file was written for. Raises ConfigError where they have none like it."""
     for stage in stages:
         members = stage.members
         if stage.name == file.stage and file.member < len(members) and asks_server(members[file.member]):

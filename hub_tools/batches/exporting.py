@@ -18,6 +18,7 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.hub_tools.batches.ledger import BatchFile, KeysAsked, Ledger
+from hf_relabel.hub_tools.batches.pending import note_folder
 from hf_relabel.hub_tools.batches.writing import BatchWriter, FileLimits, WritesBatches
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
@@ -106,6 +107,7 @@ def export_batches(
     ready, opened = as_stages(stages, endpoint=endpoint, model=model), as_source(source)
     opened.check_negatives()
     with as_journal(journal) as kept, Ledger(folder, make=True) as ledger, bars.judging(progress) as told:
+        note_folder(kept.path, Path(folder))
         if limits is not None:
             ledger.keep_limits(limits.requests, limits.bytes)
         known = ledger.limits()

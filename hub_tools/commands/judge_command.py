@@ -24,7 +24,7 @@ from hf_relabel.hub_tools.commands.common import (
     source_settings,
 )
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
-from hf_relabel.hub_tools.commands.judge_options import stage_options, stage_settings
+from hf_relabel.hub_tools.commands.judge_options import also_pending_option, stage_options, stage_settings
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 from hf_relabel.hub_tools.commands.next_step import show_next
 from hf_relabel.hub_tools.commands.spelling import say
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.journal.answers import Failure
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
+    from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget
     from hf_relabel.hub_tools.judging.stage_report import StageReport
     from hf_relabel.hub_tools.judging.stages import Stage
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
@@ -65,6 +66,7 @@ worse: relevant, but less so than the ground truth. irrelevant: a true negative.
     "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are kept."
 )
 @click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@also_pending_option
 @click.option(
     "--min-judged",
     type=NumberIn(0, 1),
@@ -73,7 +75,14 @@ worse: relevant, but less so than the ground truth. irrelevant: a true negative.
 )
 @engine_options
 @json_option
-def command(journal_path: str, retry_failed: bool, min_judged: float | None, as_json: bool, **options: Any) -> None:
+def command(
+    journal_path: str,
+    retry_failed: bool,
+    also_pending: bool,
+    min_judged: float | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Judge the hard negatives of SOURCE and keep every judgement in a journal.
 
     A judge calls a negative `better` (relevant, and at least as good as the ground truth: a false negative), `worse`
@@ -89,7 +98,7 @@ def command(journal_path: str, retry_failed: bool, min_judged: float | None, as_
     job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
     source, stages = source_of(job.source), stages_of(job)
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
-        reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
+        reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed, also_pending=also_pending)
         show_reports(reports, source, journal, as_json)
     check_enough_judged(reports, min_judged)
     if not as_json:
@@ -130,16 +139,29 @@ def judge_job(
     engine: Engine | None,
     *,
     retry_failed: bool,
+    also_pending: bool,
+    budget: Budget | None = None,
 ) -> list[StageReport]:
-    """Judge, with a live bar: in this process, or spread by an engine, whose workers make the stages themselves."""
+    """Judge, with a live bar: in this process, or spread by an engine, whose workers make the stages themselves.
+
+    Args:
+        also_pending: whether what batches that were sent hold is asked too.
+        budget: of the run that this is a part of.
+    """
+    from hf_relabel.hub_tools.batches.pending import check_pending
     from hf_relabel.hub_tools.judging.run import judge
 
+    if not also_pending:
+        check_pending(journal.path, stages)
     with judging_progress(rows_expected(source)) as progress:
         if engine is None:
-            return judge(source, stages, journal, retry_failed=retry_failed, progress=progress)
+            return judge(source, stages, journal, retry_failed=retry_failed, progress=progress, budget=budget)
         from hf_relabel.hub_tools.judging.on_ray import judge_on_ray
 
-        return judge_on_ray(job, source, journal, engine, retry_failed=retry_failed, progress=progress)
+        reports = judge_on_ray(job, source, journal, engine, retry_failed=retry_failed, progress=progress)
+    if budget is not None:
+        budget.spent += sum(report.cost or 0.0 for report in reports)
+    return reports
 
 
 def reports_to_dict(reports: list[StageReport], journal: Journal) -> dict[str, Any]:

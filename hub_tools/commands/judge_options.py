@@ -75,6 +75,10 @@ _STAGE_OPTIONS = [
 _TRUTH = click.option(
     "--truth", metavar="FILE", help="For --judge truth: known false negatives, lines of {query_id, false_negatives}."
 )
+also_pending_option = click.option(
+    "--also-pending", is_flag=True, help="Also ask what batches that were sent hold: it is paid for twice."
+)
+
 SCORING = ("similarity", "cross-encoder", "student", "rerank")
 """Judges that label by thresholds on a score of their own."""
 _STAGE_NAMES = (

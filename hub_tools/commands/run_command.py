@@ -11,7 +11,7 @@ from hf_relabel.builders.messages.program import program, spoken
 from hf_relabel.hub_tools.commands.common import engine_of, engine_options, json_option, parse_columns, print_json
 from hf_relabel.hub_tools.commands.completion import job_files, judges, one_of
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
-from hf_relabel.hub_tools.commands.judge_options import parse_parameters
+from hf_relabel.hub_tools.commands.judge_options import also_pending_option, parse_parameters
 
 if TYPE_CHECKING:
     from hf_relabel.builders.configs.writing import BuildReport
@@ -50,6 +50,7 @@ Examples:
 @click.option("--settings", "show_settings", is_flag=True, help="Print all that may stand in a job file.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only work out what it would take.")
 @click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@also_pending_option
 @engine_options
 @json_option
 def command(
@@ -66,6 +67,7 @@ def command(
     show_settings: bool,
     only_plan: bool,
     retry_failed: bool,
+    also_pending: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -108,7 +110,7 @@ def command(
             click.echo("The step `suspects` asks about the ground truths too; it is not in this plan.")
         return
     require(*extras(job), what="This job")  # before anything is judged, not hours later
-    _run(job, retry_failed, as_json, engine_of(options))
+    _run(job, retry_failed, also_pending, as_json, engine_of(options))
 
 
 def _judge_of(kind: str | None, endpoints: tuple[str, ...], model: str | None, truth: str | None) -> dict[str, str]:
@@ -159,7 +161,7 @@ def _write_new(
     click.echo(f"{path} is written. What it would take: {program()} run {path} --plan")
 
 
-def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> None:
+def _run(job: Any, retry_failed: bool, also_pending: bool, as_json: bool, engine: Engine | None) -> None:
     from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.building.run import calibration_of
     from hf_relabel.hub_tools.commands import suspects_command
@@ -173,6 +175,7 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
     from hf_relabel.hub_tools.commands.kept_runs import kept_note, runs_folder
     from hf_relabel.hub_tools.commands.push_command import show_push
     from hf_relabel.hub_tools.commands.train_command import show_training
+    from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget
     from hf_relabel.hub_tools.jobs.judge_server import tell_judged
     from hf_relabel.hub_tools.judging.assemble import source_of, stages_of
     from hf_relabel.hub_tools.judging.identities import check_calibration
@@ -182,10 +185,16 @@ def _run(job: Any, retry_failed: bool, as_json: bool, engine: Engine | None) -> 
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         if job.build and (thresholds := calibration_of(job.build)) is not None:
             check_calibration(thresholds, source, stages, journal, exempt_subsets(stages))
-        reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed)
+        budget = Budget()
+        reports = judge_job(
+            *(job, source, stages, journal, engine),
+            retry_failed=retry_failed,
+            also_pending=also_pending,
+            budget=budget,
+        )
         journal.used_run = journal.newest_run().number  # what follows is of this run, whatever else the journal holds
         if job.suspects:
-            suspects_command.run_step(job, source, journal, retry_failed=retry_failed)
+            suspects_command.run_step(job, source, journal, retry_failed=retry_failed, budget=budget)
         suspects = list(suspects_command.found_suspects(source, journal)) if job.suspects else []
         tell_judged()
         audited = _audit(job, source, journal) if job.audit else None

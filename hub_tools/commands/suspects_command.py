@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.builders.sources import Source
+    from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget
 
 EPILOG = """\b
 Examples:
@@ -69,7 +70,7 @@ def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, 
             show_suspects(found)
 
 
-def run_step(job: Job, source: Source, journal: Journal, *, retry_failed: bool) -> None:
+def run_step(job: Job, source: Source, journal: Journal, *, retry_failed: bool, budget: Budget | None = None) -> None:
     """Ask the judges of a job's step `suspects`, or those of the job, about the ground truths."""
     from hf_relabel.hub_tools.judging.assemble import stages_of
     from hf_relabel.hub_tools.judging.suspects import search_suspects
@@ -78,7 +79,9 @@ def run_step(job: Job, source: Source, journal: Journal, *, retry_failed: bool) 
     stages = stages_of(job.model_copy(update={"stages": job.suspects.stages or job.stages}))
     several = job.suspects.several
     with judging_progress(rows_expected(source)) as progress:
-        search_suspects(source, stages, journal, several=several, retry_failed=retry_failed, progress=progress)
+        search_suspects(
+            source, stages, journal, several=several, retry_failed=retry_failed, progress=progress, budget=budget
+        )
 
 
 def found_suspects(source: Source, journal: Journal) -> Iterator[Suspect]:

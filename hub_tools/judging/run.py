@@ -41,6 +41,7 @@ def judge(
     limits: Limits | None = None,
     retry_failed: bool = False,
     progress: Progress | bool | None = True,
+    budget: Budget | None = None,
 ) -> list[StageReport]:
     """Judge every candidate of a source that the journal has no answer for.
 
@@ -72,6 +73,8 @@ def judge(
         limits: how hard to work and when to stop, for the stages that are not stages yet.
         retry_failed: also ask again about candidates whose reply failed or could not be read.
         progress: a bar at a terminal and in a notebook; False for none; or see `Progress`.
+        budget: of the run that this is a part of: `max_cost` and `deadline` hold for all of it. None for one of its
+            own.
 
     Returns:
         One report for each judge of each stage.
@@ -84,18 +87,26 @@ def judge(
     """
     ready, opened = as_stages(stages, endpoint=endpoint, model=model, limits=limits), as_source(source)
     with as_journal(journal) as kept, bars.judging(progress) as told:
-        return _judge(opened, ready, kept, retry_failed=retry_failed, progress=told)
+        return _judge(opened, ready, kept, retry_failed=retry_failed, progress=told, budget=budget)
 
 
 def _judge(
-    source: Source, stages: Sequence[Stage], journal: Journal, *, retry_failed: bool, progress: Progress | None
+    source: Source,
+    stages: Sequence[Stage],
+    journal: Journal,
+    *,
+    retry_failed: bool,
+    progress: Progress | None,
+    budget: Budget | None,
 ) -> list[StageReport]:
     source.check_negatives()
     run_stages = [identify(stage, journal) for stage in stages]
     run = run_settings(source, run_stages, exempt_subsets(stages))
     journal.record_run(run, complete=False)
     try:
-        reports = judge_stages(source, stages, run_stages, journal, retry_failed=retry_failed, progress=progress)
+        reports = judge_stages(
+            source, stages, run_stages, journal, retry_failed=retry_failed, progress=progress, budget=budget
+        )
     finally:  # the run is that of the judges that answered
         begun, run = run, run_settings(source, run_stages, exempt_subsets(stages))
         journal.rename_run(begun, run)
@@ -111,14 +122,16 @@ def judge_stages(
     *,
     retry_failed: bool,
     progress: Progress | None,
+    budget: Budget | None = None,
 ) -> list[StageReport]:
     """Let all judges of some stages judge a source, stage by stage.
 
     Args:
         run_stages: whom the journal knows the stages' judges as, see `identify`. Changed where a server turns out to
             refuse something: then they are the judges that answered.
+        budget: see `judge`.
     """
-    exempt, budget = exempt_subsets(stages), Budget()
+    exempt, budget = exempt_subsets(stages), budget or Budget()
     return [
         judge_of_stage(
             source,

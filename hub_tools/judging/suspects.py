@@ -11,6 +11,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget
 from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.run import end_run, judge_of_stage
 from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
@@ -33,6 +34,7 @@ def search_suspects(
     several: int = SEVERAL,
     retry_failed: bool = False,
     progress: Progress | bool | None = True,
+    budget: Budget | None = None,
 ) -> list[StageReport]:
     """Ask judges about the ground truths of a source, hidden among the candidates.
 
@@ -42,7 +44,7 @@ def search_suspects(
             search_suspects("train.jsonl", "listwise", "journal.sqlite", endpoint="http://127.0.0.1:8080")
 
     Args:
-        source, journal, endpoint, model, retry_failed, progress: as for `judge`.
+        source, journal, endpoint, model, retry_failed, progress, budget: as for `judge`.
         stages: as for `judge`. All their judges are asked about everything; how they hand over plays no part.
         several: so many candidates must be ranked above a ground truth.
 
@@ -54,7 +56,7 @@ def search_suspects(
         raise ConfigError(f"several: expected a whole number from 1, found {several}")
     opened = as_source(source)
     with as_journal(journal) as kept, bars.judging(progress) as told:
-        return _search(opened, ready, kept, several, retry_failed=retry_failed, progress=told)
+        return _search(opened, ready, kept, several, retry_failed, told, budget or Budget())
 
 
 def _search(
@@ -62,9 +64,9 @@ def _search(
     stages: Sequence[Stage],
     journal: Journal,
     several: int,
-    *,
     retry_failed: bool,
     progress: Progress | None,
+    budget: Budget,
 ) -> list[StageReport]:
     first, *others = [member for stage in stages for member in stage.members]
     combine = Combine("majority") if others else None
@@ -85,6 +87,7 @@ def _search(
                 exempt=exempt,
                 retry_failed=retry_failed,
                 progress=progress,
+                budget=budget,
             )
             for number in range(len(whole.members))
         ]

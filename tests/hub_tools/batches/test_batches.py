@@ -269,6 +269,22 @@ def test_what_a_server_has_answered_is_not_exported_and_the_other_way_round(benc
     assert names < keys, "a request about one candidate is called by its journal key"
 
 
+def test_what_a_sent_batch_holds_is_not_asked_of_a_server_unless_told(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.export() == 0
+    assert bench.judge("--limit", "1", journal="batch.sqlite") == 0, "nobody has the files yet"
+    assert bench.do("submit") == 0
+    assert bench.judge(journal="batch.sqlite") == 2
+    said = capsys.readouterr().err
+    assert f"hold 40 requests of this judge for {bench.folder / 'batch.sqlite'}" in said
+    assert "--also-pending" in said
+    assert bench.judge(journal="another.sqlite") == 0
+    assert bench.judge("--limit", "2", "--also-pending", journal="batch.sqlite") == 0
+    assert bench.do("status") == bench.do("status") == bench.do("collect") == 0
+    assert bench.judge(journal="batch.sqlite") == 0
+
+
 def test_files_are_split_and_a_second_export_writes_nothing_twice(bench: Bench) -> None:
     assert bench.export("--max-requests", "15") == 0
     counts = [path.read_bytes().count(b"\n") for path in sorted((bench.folder / "batches").glob("stage-1-*.jsonl"))]

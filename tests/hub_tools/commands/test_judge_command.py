@@ -385,3 +385,23 @@ def test_thresholds_that_nobody_has_are_refused(
     given = [option.format(folder=tmp_path) for option in options]
     assert run(["judge", str(tmp_path / "rows.jsonl"), *given, "--journal", str(tmp_path / "j.sqlite")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_step_suspects_has_what_is_left_of_the_runs_budget(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = json.loads(Path(job_file(tmp_path)).read_text()) | {"suspects": {}}
+    verdict = '{"thinking": "", "better": [], "worse": []}'
+    with Facade(FunctionBackend(lambda question: verdict)) as server:
+        stage = {"judge": {"kind": "listwise"}, "endpoints": [{"url": server.url, "chat_template": "plain"}]}
+
+        def ran(**limits: float) -> int:
+            job["stages"] = [stage | {"limits": {"price_prompt": 1.0, "price_completion": 1.0, **limits}}]
+            job["journal"] = str(tmp_path / f"{len(limits)}.sqlite")
+            (tmp_path / "job.yaml").write_text(json.dumps(job))
+            return run(["run", str(tmp_path / "job.yaml"), "--json"])
+
+        assert ran() == 0
+        (judging,) = json.loads(capsys.readouterr().out)["stages"]
+        assert ran(max_cost=judging["cost"] * 1.5, concurrency=1) == JudgingStopped.exit_code
+    assert "spend cap" in capsys.readouterr().err
