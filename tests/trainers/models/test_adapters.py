@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.models import build_model, merge_adapters
 from hf_relabel.trainers.models.adapters import check_precision, load_checkpoint
 from hf_relabel.trainers.recipes.recipe import load_recipe
+from hf_relabel.trainers.training.kinds import make_trainer
+from tests.trainers.training_rows import plain_rows
 
 Real = Callable[[str], str]
 TEXTS = ["where is my card?", "a parcel", "the passage answers", "no"]
@@ -40,14 +43,14 @@ def randomise(model: Any) -> None:
 
 
 def moved(model: Any) -> float:
-    """How far 50 steps at 5e-6 move the matrices A, in the mean."""
+    """How far 20 steps at 5e-6 move the matrices A, in the mean."""
     torch.manual_seed(0)
     first = {name: weights.detach().clone() for name, weights in trained(model) if "lora_A" in name}
     optimizer = torch.optim.AdamW([weights for _, weights in trained(model)], lr=5e-6, weight_decay=0)
     features = model.preprocess(TEXTS)
     aim = torch.randn(len(TEXTS), model.get_embedding_dimension())
     model.train()
-    for _ in range(50):
+    for _ in range(20):
         optimizer.zero_grad()
         (model(dict(features))["sentence_embedding"].float() * aim).sum().backward()
         optimizer.step()
@@ -64,23 +67,18 @@ def test_adapters_move_as_far_on_a_base_of_16_bits_as_on_one_of_32(real: Real) -
     assert coarse.transformers_model.dtype == torch.bfloat16
     fine = built(real("qwen2")).float()
     distance = moved(fine)
-    assert distance > 5e-5
+    assert distance > 3e-5
     assert moved(coarse) > 0.8 * distance
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "changes", "heads"),
-    [
-        ("qwen2", "bi-encoder", {}, 0),
-        ("qwen2", "reranker", {"form": "joined"}, 1),
-        ("qwen3", "reranker", {"form": "qwen3"}, 0),
-        ("xlm_roberta", "reranker", {"lora": {**LORA, "target_modules": ["query"]}}, 4),
-    ],
+    ("name", "heads", "changes"),
+    [("qwen2", 1, {"form": "joined"}), ("xlm_roberta", 4, {"lora": {**LORA, "target_modules": ["query"]}})],
 )
 def test_what_is_trained_has_32_bits_and_is_saved(
-    name: str, kind: str, changes: dict[str, Any], heads: int, real: Real, tmp_path: Path
+    name: str, heads: int, changes: dict[str, Any], real: Real, tmp_path: Path
 ) -> None:
-    model = built(real(name), kind, **changes)
+    model = built(real(name), "reranker", **changes)
     found = dict(trained(model))
     assert {weights.dtype for weights in found.values()} == {torch.float32}
     assert len([each for each in found if "lora" not in each]) == heads
@@ -88,9 +86,9 @@ def test_what_is_trained_has_32_bits_and_is_saved(
     randomise(model)
     scores = outputs(model)
     model.save_pretrained(str(tmp_path / "saved"))
-    again = (SentenceTransformer if kind == "bi-encoder" else CrossEncoder)(str(tmp_path / "saved"), device="cpu")
+    again = CrossEncoder(str(tmp_path / "saved"), device="cpu")
     np.testing.assert_allclose(outputs(again), scores, atol=0.02, rtol=0.02)  # loaded, adapters are as the base is
-    fresh = built(real(name), kind, **changes)
+    fresh = built(real(name), "reranker", **changes)
     assert not np.allclose(outputs(fresh), scores, atol=0.02, rtol=0.02)
     load_checkpoint(fresh, tmp_path / "saved")
     np.testing.assert_array_equal(outputs(fresh), scores)
@@ -100,7 +98,9 @@ def test_what_is_trained_has_32_bits_and_is_saved(
     np.testing.assert_allclose(outputs(merged), scores, atol=0.02, rtol=0.02)
     merged.save_pretrained(str(tmp_path / "merged"))
     assert not list((tmp_path / "merged").rglob("adapter*"))
-    np.testing.assert_allclose(outputs(type(again)(str(tmp_path / "merged"), device="cpu")), outputs(merged), atol=1e-5)
+    np.testing.assert_allclose(
+        outputs(CrossEncoder(str(tmp_path / "merged"), device="cpu")), outputs(merged), atol=1e-5
+    )
 
 
 def outputs(model: Any) -> Any:
@@ -113,3 +113,20 @@ def test_a_weight_of_16_bits_that_is_to_be_trained_is_refused(real: Real) -> Non
     model = SentenceTransformer(real("qwen2"), device="cpu")
     with pytest.raises(ConfigError, match=r"such as 0\.model.* are bfloat16.*float32"):
         check_precision(model)
+
+
+def test_a_run_refuses_such_a_weight_and_goes_on_from_a_checkpoint_exactly(real: Real, tmp_path: Path) -> None:
+    recipe = load_recipe("qwen2.5-7b-lora", model=real("qwen2"), loss={"mini_batch": None})
+    arguments = {"output_dir": str(tmp_path / "run"), "use_cpu": True, "seed": 0, "report_to": []}
+    rows = Dataset.from_list(plain_rows(4))
+    with pytest.raises(ConfigError, match="are bfloat16"):
+        make_trainer(recipe, build_model(recipe, device="cpu").to(torch.bfloat16), rows, arguments, None, ())
+    model = build_model(recipe, device="cpu")
+    trainer = make_trainer(recipe, model, rows, arguments, None, ())
+    randomise(model)
+    before = outputs(model)
+    model.save_pretrained(str(tmp_path / "checkpoint"))
+    randomise(model)
+    assert not np.array_equal(outputs(model), before)
+    trainer._load_from_checkpoint(str(tmp_path / "checkpoint"))
+    np.testing.assert_array_equal(outputs(model), before)

@@ -43,7 +43,9 @@ def scores(model: Any) -> np.ndarray:
     return np.concatenate([np.asarray(vector, dtype=np.float64).ravel() for vector in vectors])
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [name for name in RECIPES if "lora" not in name]
+)  # run whole in training/test_real_shaped.py
 def test_every_recipe_gives_a_model_that_saves_and_loads(name: str, tmp_path: Path) -> None:
     model = built(name, tmp_path / "base")
     before = scores(model)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from sentence_transformers import CrossEncoder
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.cross_encoder import CrossEncoderJudge
@@ -55,19 +55,17 @@ def by_tevatron(folder: str, score: torch.Tensor) -> npt.NDArray[np.float32]:
     return np.array(values, dtype=np.float32)
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("name", ["qwen2", "qwen3"])
-def test_a_joined_pair_is_one_text_scored_at_its_eos(name: str, side: str, real: Real, tmp_path: Path) -> None:
+def test_a_joined_pair_is_one_text_scored_at_its_eos(name: str, real: Real, tmp_path: Path) -> None:
     folder = real(name)
     model = build_model(recipe(folder, "joined"), device="cpu")
-    model.tokenizer.padding_side = side
     expected = by_tevatron(folder, model[2].linear.weight.detach())
     assert np.ptp(expected) > 1e-3
-    np.testing.assert_allclose(logits(model), expected, atol=1e-5)
     model.save_pretrained(str(tmp_path))
     again = CrossEncoder(str(tmp_path), device="cpu")
-    np.testing.assert_allclose(logits(again), expected, atol=1e-5)
-    np.testing.assert_allclose(again.predict(PAIRS), expected, atol=1e-5)  # it names its scores by no other scale
+    for each in (model, again):
+        for each.tokenizer.padding_side in ("right", "left"):
+            np.testing.assert_allclose(each.predict(PAIRS), expected, atol=1e-5)  # on no other scale
     ids = again.preprocess(PAIRS[:1])["input_ids"][0]
     assert (
         again.tokenizer.decode(ids) == f"query: where is my card? document: card\na parcel{again.tokenizer.eos_token}"
@@ -103,6 +101,24 @@ def test_a_causal_model_has_no_form_for_a_bare_pair(real: Real) -> None:
         build_model(recipe(real("modernbert"), "qwen3"), device="cpu")
     with pytest.raises(ConfigError, match="no EOS"):
         build_model(recipe(real("modernbert"), "joined"), device="cpu")
+
+
+def test_a_trained_classifier_keeps_its_head(real: Real, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(real("qwen3"))
+    found = AutoModelForSequenceClassification.from_pretrained(real("qwen3"), num_labels=1, dtype=torch.float32)
+    for part in (found, tokenizer):
+        part.save_pretrained(tmp_path / "base")
+    model = build_model(recipe(str(tmp_path / "base"), "joined"), device="cpu")
+    np.testing.assert_allclose(logits(model), by_tevatron(real("qwen3"), found.score.weight.detach()), atol=1e-5)
+    model.save_pretrained(str(tmp_path / "saved"))
+    np.testing.assert_allclose(logits(CrossEncoder(str(tmp_path / "saved"), device="cpu")), logits(model), atol=1e-5)
+
+
+def test_a_joined_pair_stands_between_what_the_tokenizer_puts_around_a_text(real: Real) -> None:
+    model = build_model(recipe(real("xlm_roberta"), "joined", max_length=None), device="cpu")
+    text = model.tokenizer.decode(model.preprocess(PAIRS[2:])["input_ids"][0])
+    assert text.replace(" ", "") == "<s>query:askdocument:no</s>"
 
 
 def test_a_length_that_the_form_fills_by_itself_is_refused(real: Real) -> None:

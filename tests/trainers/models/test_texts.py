@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoTokenizer
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.data.collating import RowCollator
 from hf_relabel.trainers.models import build_model
+from hf_relabel.trainers.models.texts import pad_with_something
 from hf_relabel.trainers.recipes.recipe import load_recipe
 from tests.trainers.training_rows import row
 
@@ -46,20 +47,16 @@ def tevatron(folder: str, texts: list[str], prompt: str) -> npt.NDArray[np.float
     return np.asarray(torch.nn.functional.normalize(vectors, dim=1).numpy())
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("name", ["qwen2", "qwen3"])
-def test_what_is_pooled_is_the_appended_eos(name: str, side: str, real: Real, tmp_path: Path) -> None:
+def test_what_is_pooled_is_the_appended_eos(name: str, real: Real, tmp_path: Path) -> None:
     folder = real(name)
     model = build_model(recipe(folder), device="cpu")
-    model.tokenizer.padding_side = side
-    queries, passages = tevatron(folder, TEXTS, "query: "), tevatron(folder, TEXTS, "passage: ")
-    np.testing.assert_allclose(model.encode_query(TEXTS), queries, atol=1e-5)
-    np.testing.assert_allclose(model.encode_document(TEXTS), passages, atol=1e-5)
     model.save_pretrained(str(tmp_path))
-    again = SentenceTransformer(str(tmp_path), device="cpu")
-    assert again.tokenizer.padding_side == side
-    np.testing.assert_allclose(again.encode_query(TEXTS), queries, atol=1e-5)
-    np.testing.assert_allclose(again.encode_document(TEXTS), passages, atol=1e-5)
+    queries, passages = tevatron(folder, TEXTS, "query: "), tevatron(folder, TEXTS, "passage: ")
+    for each in (model, SentenceTransformer(str(tmp_path), device="cpu")):
+        for each.tokenizer.padding_side in ("right", "left"):
+            np.testing.assert_allclose(each.encode_query(TEXTS), queries, atol=1e-5)
+            np.testing.assert_allclose(each.encode_document(TEXTS), passages, atol=1e-5)
 
 
 def test_training_reads_the_same_texts(real: Real) -> None:
@@ -90,6 +87,29 @@ def test_what_a_tokenizer_appends_by_itself_stays_and_is_not_doubled(real: Real)
     assert model.tokenizer.decode(model.preprocess(["where is"])["input_ids"][0]) == "where is<|endoftext|>"
     once = build_model(recipe(real("xlm_roberta")), device="cpu")
     assert once.tokenizer.decode(once.preprocess(["where is"])["input_ids"][0]).count("</s>") == 1
+
+
+def test_a_model_that_was_published_with_its_template_keeps_it(real: Real, tmp_path: Path) -> None:
+    SentenceTransformer(real("qwen2"), device="cpu").save_pretrained(str(tmp_path))
+    model = build_model(recipe(str(tmp_path), append_eos=False, max_length=None), device="cpu")
+    assert model.tokenizer.decode(model.preprocess(["where is"])["input_ids"][0]).endswith("where is<|im_end|>\n")
+    with pytest.raises(ConfigError, match=r"append_eos: .* was published with a chat template"):
+        build_model(recipe(str(tmp_path)), device="cpu")
+
+
+def test_other_kinds_read_no_template_either(real: Real) -> None:
+    late = load_recipe("late-interaction", model=real("qwen2"), query_prompt="", passage_prompt="")
+    model = build_model(late, device="cpu")
+    assert model.tokenizer.decode(model.preprocess(["where is"])["input_ids"][0]) == "where is"
+
+
+def test_a_tokenizer_without_padding_pads_with_its_eos(real: Real) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(real("qwen3"))
+    pad_with_something(tokenizer)
+    assert tokenizer.pad_token == "<|endoftext|>"
+    tokenizer.pad_token = None
+    pad_with_something(tokenizer)
+    assert tokenizer.pad_token == tokenizer.eos_token == "<|im_end|>"
 
 
 def test_a_tokenizer_without_an_eos_cannot_append_one(real: Real) -> None:

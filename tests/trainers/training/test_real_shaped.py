@@ -49,8 +49,8 @@ def test_a_recipe_trains_a_model_of_that_shape_and_loads_as_it_was(name: str, tm
     changes: dict[str, Any] = {"max_steps": 2, "batch_size": 2, "gradient_accumulation": 1, "max_length": 150}
     recipe = load_recipe(name, model=base, revision=None, max_length_inference=200, learning_rate=1e-3, **changes)
     rows, kept = open_training_data(rows_file(tmp_path, 4)), Kept()
-    sets = [read_beir(beir_folder(tmp_path, 4))]
-    options: dict[str, Any] = {"device": "cpu", "checkpoints": False, "evaluate_untrained": False}
+    sets = [read_beir(beir_folder(tmp_path, 2))]
+    options: dict[str, Any] = {"device": "cpu", "checkpoints": False, "evaluate_untrained": False, "evaluate_every": 3}
     report = train(recipe, rows, tmp_path / "out", sets=sets, callbacks=[kept], **options)
     assert (report.steps, len(report.evaluations)) == (2, 1)
     assert kept.model.transformers_model.is_gradient_checkpointing == recipe.gradient_checkpointing
