@@ -53,7 +53,7 @@ def test_a_recipe_trains_a_model_of_that_shape_and_loads_as_it_was(name: str, tm
     options: dict[str, Any] = {"device": "cpu", "checkpoints": False, "evaluate_untrained": False, "evaluate_every": 3}
     report = train(recipe, rows, tmp_path / "out", sets=sets, callbacks=[kept], **options)
     assert (report.steps, len(report.evaluations)) == (2, 1)
-    assert kept.model.transformers_model.is_gradient_checkpointing == recipe.gradient_checkpointing
+    assert kept.model.transformers_model.is_activation_checkpointing == recipe.gradient_checkpointing
     assert np.isfinite([each.loss for each in report.curve if each.loss is not None]).all()
     again = load_model(str(tmp_path / "out"), device="cpu")
     assert again.max_seq_length == 200
