@@ -85,6 +85,8 @@ class EndpointInfo:
     Attributes:
         chat_template: 12 hex digits that stand for how the endpoint makes a raw prompt of messages, which the answers
             depend on; None where the server does that itself.
+        answers_as: the model that answers, where the server takes no notice of which one is asked for and tells of
+            another; None else.
     """
 
     model: str
@@ -94,6 +96,7 @@ class EndpointInfo:
     max_total_tokens: int | None = None
     version: str | None = None
     chat_template: str | None = None
+    answers_as: str | None = None
 
 
 ErrorKind = Literal[

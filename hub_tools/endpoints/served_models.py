@@ -35,7 +35,7 @@ def chosen(entries: Sequence[Mapping[str, Any]], given: str | None) -> Mapping[s
         NoChoice: there are several or none and none was named, or the only one is for something else than chat.
     """
     if given is not None:
-        return next((entry for entry in entries if given in (entry["id"], *_aliases(entry))), {"id": given})
+        return next((entry for entry in entries if is_called(entry, given)), {"id": given})
     if not entries:
         raise NoChoice(f"/v1/models lists no model. Name one: {argument('model', ...)}.")
     names = list(dict.fromkeys(entry["id"] for entry in entries))
@@ -85,6 +85,11 @@ def only_one(transport: Transport, listed: Any) -> str:
         which = f"serves {', '.join(sorted(models))}" if models else "lists no model"
         raise transport.problem(f"{which}. Name one: {argument('model', ...)}.", "misaddressed")
     return models[0]
+
+
+def is_called(entry: Mapping[str, Any], name: str) -> bool:
+    """Whether an entry of /v1/models goes by this name."""
+    return name in (entry["id"], *_aliases(entry))
 
 
 def _aliases(entry: Mapping[str, Any]) -> Sequence[str]:

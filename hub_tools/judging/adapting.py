@@ -20,6 +20,8 @@ from hf_relabel.hub_tools.endpoints.sending import Sending
 
 INSTEAD = "instead"
 """The setting of an identity that says what was sent instead, by parameter."""
+ANSWERS_AS = "answers_as"
+"""The setting of an identity that names the model that answers, where the server takes no notice of which is asked."""
 
 
 def sendings(endpoints: Sequence[Endpoint]) -> list[Sending]:
@@ -64,8 +66,12 @@ def request_settings(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def with_instead(identity: JudgeIdentity, instead: Mapping[str, str]) -> JudgeIdentity:
     """The judge whose servers were sent this instead."""
-    settings = {name: value for name, value in identity.settings.items() if name != INSTEAD}
-    return replace(identity, settings={**settings, **({INSTEAD: dict(instead)} if instead else {})})
+    found = _without(identity, INSTEAD)
+    return replace(found, settings={**found.settings, INSTEAD: dict(instead)}) if instead else found
+
+
+def _without(identity: JudgeIdentity, setting: str) -> JudgeIdentity:
+    return replace(identity, settings={name: value for name, value in identity.settings.items() if name != setting})
 
 
 def instead_of(identity: JudgeIdentity) -> dict[str, str]:
@@ -74,15 +80,22 @@ def instead_of(identity: JudgeIdentity) -> dict[str, str]:
 
 
 def resumed(identity: JudgeIdentity, endpoints: Sequence[Endpoint], journal: Journal) -> JudgeIdentity:
-    """The judge as it gave its newest answers in the journal. Its servers are sent the same from the beginning."""
-    given = instead_of(identity)
-    for judge in journal.judges():
-        if with_instead(judge, {}) == with_instead(identity, {}):
-            before = instead_of(judge)
+    """The judge as it gave its newest answers in the journal. Its servers are sent the same from the beginning.
+
+    Journals of before did not name the model that answers beside the one that was asked for: what they hold counts.
+    """
+    given, plain = instead_of(identity), with_instead(identity, {})
+    before = _without(plain, ANSWERS_AS)
+    judges = [(judge, with_instead(judge, {})) for judge in journal.judges()]
+    if before != plain and all(judge != plain for _, judge in judges) and any(judge == before for _, judge in judges):
+        identity, plain = _without(identity, ANSWERS_AS), before
+    for judge, judge_plain in judges:
+        if judge_plain == plain:
+            then = instead_of(judge)
             for sending in sendings(endpoints):
-                sending.adopt(before)
+                sending.adopt(then)
             fixed = {name for sending in sendings(endpoints) for name in sending.fixed}
-            taken_over = {name: value for name, value in before.items() if name not in fixed}
+            taken_over = {name: value for name, value in then.items() if name not in fixed}
             return with_instead(identity, {**given, **taken_over})
     return identity
 

@@ -19,7 +19,7 @@ from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
-from hf_relabel.hub_tools.judging.adapting import INSTEAD, info_of, request_settings, resumed
+from hf_relabel.hub_tools.judging.adapting import ANSWERS_AS, INSTEAD, info_of, request_settings, resumed
 from hf_relabel.hub_tools.judging.stages import (
     Member,
     Stage,
@@ -82,15 +82,18 @@ def identified(name: str, member: Member, journal: Journal) -> JudgeIdentity:
         if before is None:
             raise
         return resumed(before, member.endpoints, journal)
-    models = sorted({(info.model, info.revision or "", info.chat_template or "") for info in infos})
+    models = sorted(
+        {(info.model, info.revision or "", info.chat_template or "", info.answers_as or "") for info in infos}
+    )
     if len(models) > 1:
         found = ", ".join(" ".join(filter(None, model)) for model in models)
         raise ConfigError(
             f"The endpoints of stage {name!r} serve different models or use different chat templates: {found}."
             " Use one per stage."
         )
-    model, revision, template = models[0] if models else (member.model or "", "", "")
-    found_now = JudgeIdentity(judge_.kind, model, revision or None, {**settings, _TEMPLATE: template or None})
+    model, revision, template, answers_as = models[0] if models else (member.model or "", "", "", "")
+    settings |= {_TEMPLATE: template or None, **({ANSWERS_AS: answers_as} if answers_as else {})}
+    found_now = JudgeIdentity(judge_.kind, model, revision or None, settings)
     return resumed(found_now, member.endpoints, journal)
 
 
@@ -99,7 +102,7 @@ def _answered_before(
 ) -> JudgeIdentity | None:
     """The last judge of that model in the journal; its revision and chat template are what its server told then."""
     for judge in journal.judges():
-        known = {name: value for name, value in judge.settings.items() if name not in (_TEMPLATE, INSTEAD)}
+        known = {name: value for name, value in judge.settings.items() if name not in (_TEMPLATE, INSTEAD, ANSWERS_AS)}
         asked = {name: value for name, value in settings.items() if name != INSTEAD}
         if (judge.kind, judge.model, known) == (kind, model, asked):
             return judge

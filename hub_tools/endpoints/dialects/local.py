@@ -120,6 +120,13 @@ def _start(key: _Key) -> Any:
         ) from None
 
 
+class _InProcess(OpenAIEndpoint):
+    """Its server knows the model by its file, and we by what was given: it is the same."""
+
+    def _answers_as(self, entry: Mapping[str, Any]) -> str | None:
+        return None
+
+
 class LocalEndpoint:
     """A model file, by llama.cpp in this process. The model is loaded at the first request.
 
@@ -198,7 +205,7 @@ class LocalEndpoint:
             self._lease = await asyncio.to_thread(self._take)
         except ConfigError as error:
             raise EndpointError(f"{self.name}: {error}", kind="unreachable", retryable=False) from None
-        return OpenAIEndpoint(
+        return _InProcess(
             self._lease[1].url,
             model=self._served[0],
             token="",

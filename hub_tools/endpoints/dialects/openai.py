@@ -5,6 +5,7 @@ They share `POST /v1/chat/completions` and differ in how a JSON schema is asked 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +23,15 @@ from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
 from hf_relabel.hub_tools.endpoints.sending import Sending, adapted, send
-from hf_relabel.hub_tools.endpoints.served_models import NoChoice, chosen
+from hf_relabel.hub_tools.endpoints.served_models import NoChoice, chosen, is_called
 from hf_relabel.hub_tools.endpoints.thinking import KWARGS, thinking_body, with_extra
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
 from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport
 
 Flavor = Literal["auto", "tgi", "vllm", "sglang", "llama.cpp", "openai", "azure"]
 FLAVORS: tuple[str, ...] = get_args(Flavor)
+
+logger = logging.getLogger(__name__)
 
 _OWNERS: dict[str, Flavor] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
@@ -102,6 +105,7 @@ class OpenAIEndpoint:
         self.sending = sending or Sending()
         self.constrains = self.sending.constrains
         self._watch = Watch(self.name)
+        self._told_of = ""
 
     def __repr__(self) -> str:
         return f"OpenAIEndpoint({self.name!r})"
@@ -195,6 +199,8 @@ class OpenAIEndpoint:
         flavor = self._flavor_of(entries)
         if flavor == "tgi":
             return _Server("tgi", self._given_model or "tgi", EndpointInfo(model))
+        if flavor == "llama.cpp" and len(entries) == 1:
+            entry = entries[0]  # it answers with the model it has, whatever name is asked for
         return _Server(flavor, model, await self._describe(flavor, model, entry))
 
     def _flavor_of(self, entries: list[dict[str, Any]]) -> Flavor:
@@ -213,9 +219,24 @@ class OpenAIEndpoint:
                 max_concurrent_requests=props.get("total_slots"),
                 max_total_tokens=context,
                 version=props.get("build_info"),
+                answers_as=self._answers_as(entry),
             )
         version = _dict(await self._ask("version")).get("version") if flavor == "vllm" else None
         return EndpointInfo(model, max_total_tokens=entry.get("max_model_len"), version=version)
+
+    def _answers_as(self, entry: Mapping[str, Any]) -> str | None:
+        """The model that a llama.cpp tells of, where it goes by another name than the one asked for. Told once."""
+        served, given = str(entry["id"]).rpartition("/")[2], self._given_model  # a file, in any folder
+        if given is None or is_called(entry, given):
+            return None
+        if served != self._told_of:
+            logger.warning(
+                "%s is asked for %s and answers with the only model it tells of, %s, whatever name is asked for. The"
+                " journal keeps both names.",
+                *(self.name, given, served),
+            )
+            self._told_of = served
+        return served
 
     async def _ask(self, path: str) -> Any:
         """A GET that may find nothing (None). Raises EndpointError when the server cannot be had."""

@@ -52,6 +52,28 @@ def test_of_several_models_none_is_asked_without_a_word() -> None:
 
 
 @pytest.mark.parametrize(
+    ("entry", "named", "answers_as"),
+    [
+        ({"id": "/models/q4.gguf", "owned_by": "llamacpp"}, "Qwen/Qwen3-4B", "q4.gguf"),
+        ({"id": "/models/q4.gguf", "owned_by": "llamacpp"}, None, None),
+        ({"id": "/models/q4.gguf", "owned_by": "llamacpp", "aliases": ["Qwen/Qwen3-4B"]}, "Qwen/Qwen3-4B", None),
+        ({"id": "Qwen/Qwen3-8B", "owned_by": "vllm"}, "Qwen/Qwen3-4B", None),  # it refuses other names itself
+    ],
+)
+def test_a_server_that_answers_with_what_it_has_is_told_of_once(
+    entry: dict[str, Any], named: str | None, answers_as: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(listing(entry)) as server:
+        info, _ = ask(server.url, model=named)
+    assert info.model == (named or entry["id"])
+    assert info.answers_as == answers_as
+    assert [record.message for record in caplog.records if "whatever name is asked for" in record.message] == [
+        f"{server.url} is asked for {named} and answers with the only model it tells of, q4.gguf, whatever name is"
+        " asked for. The journal keeps both names."
+    ] * bool(answers_as)
+
+
+@pytest.mark.parametrize(
     "entry",
     [
         {"id": "BAAI/bge-m3"},

@@ -355,6 +355,28 @@ def test_when_every_request_fails_it_stops_early_and_says_why(tmp_path: Path) ->
         assert report.labels[Label.BETTER] == 1000
 
 
+def test_the_model_that_answers_is_kept_beside_the_one_asked_for_and_old_journals_go_on(tmp_path: Path) -> None:
+    class Other(MemoryEndpoint):
+        answers_as: str | None = None
+
+        async def info(self) -> EndpointInfo:
+            return replace(await super().info(), answers_as=self.answers_as)
+
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a"]])
+
+    def asked(journal: str, answers_as: str | None) -> int:
+        endpoint = Other(lambda text: "better")
+        endpoint.answers_as = answers_as
+        judge(source, Stage("one", WordJudge(), endpoints=(endpoint,)), tmp_path / journal)
+        return len(endpoint.asked)
+
+    # a journal of before knows nothing of it; later ones know one file from another
+    assert [asked("old", None), asked("old", "q4.gguf"), asked("old", "q8.gguf")] == [1, 0, 0]
+    assert [asked("new", "q4.gguf"), asked("new", "q4.gguf"), asked("new", "q8.gguf")] == [1, 0, 1]
+    with Journal(tmp_path / "new", write=False) as journal:
+        assert [judge.settings["answers_as"] for judge in journal.judges()] == ["q8.gguf", "q4.gguf"]
+
+
 def test_servers_with_different_models_are_refused(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", [["better: a"]])
     endpoints = (MemoryEndpoint(by_prefix, model="one"), MemoryEndpoint(by_prefix, model="two"))
