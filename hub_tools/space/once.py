@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from hf_relabel.builders.errors import ConfigError, RelabelError
@@ -13,6 +14,7 @@ Thing = TypeVar("Thing")
 
 RETRY_SECONDS = 10
 """So long a failure is repeated before another attempt."""
+LATELY_SECONDS = 60.0
 
 
 class Once(Generic[Thing]):
@@ -45,3 +47,28 @@ class Once(Generic[Thing]):
         with self._lock:
             thing, self._thing, self._is_closed = self._thing, None, True
             return thing
+
+
+class Lately(Generic[Thing]):
+    """Something that changes elsewhere: looked up when it is asked for, and not again for some seconds.
+
+    Where it cannot be looked up again, what was found before stays.
+    """
+
+    def __init__(self, look: Callable[[], Thing], seconds: float = LATELY_SECONDS) -> None:
+        self._look, self._seconds = look, seconds
+        self._first = Once(look)
+        self._lock = threading.Lock()
+        self._found: tuple[float, Thing] | None = None
+
+    def get(self) -> Thing:
+        """Raises: RelabelError, where it cannot be looked up and never was."""
+        with self._lock:
+            now = time.monotonic()
+            if self._found is None:
+                self._found = now, self._first.get()
+            elif now - self._found[0] >= self._seconds:
+                self._found = now, self._found[1]
+                with suppress(RelabelError):
+                    self._found = now, self._look()
+            return self._found[1]

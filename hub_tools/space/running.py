@@ -14,7 +14,7 @@ from hf_relabel.hub_tools.space.comparisons import Comparisons
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.data.differences import Comparison
 from hf_relabel.hub_tools.space.data.overview import Overview
-from hf_relabel.hub_tools.space.once import Once
+from hf_relabel.hub_tools.space.once import Lately, Once
 from hf_relabel.hub_tools.space.people.adjudication import Adjudication
 from hf_relabel.hub_tools.space.people.allowed import Permission
 from hf_relabel.hub_tools.space.people.sign_in import SignIn
@@ -31,7 +31,7 @@ class Running:
         self._browser = Once(self._open_browser)
         self._adjudication = Once(self._open_adjudication)
         self._sign_in = Once(lambda: SignIn(settings, self.browser().repo_id))
-        self._versions = Once(self._read_versions)
+        self._versions = Lately(self._read_versions)
         self._overview = Once(lambda: self.browser().overview(prices=settings.prices))
         self._comparisons = Comparisons()
 

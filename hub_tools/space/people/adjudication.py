@@ -14,7 +14,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +29,7 @@ from hf_relabel.builders.messages.counted import counted
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.allowed import local_person
 from hf_relabel.hub_tools.space.people.answers import ANSWER, UNDO, Answers, Event, EventLog, SyncState, events_in
-from hf_relabel.hub_tools.space.people.config_on_hub import HumanConfig
+from hf_relabel.hub_tools.space.people.config_on_hub import HumanConfig, Unread
 from hf_relabel.hub_tools.space.people.drawing import draw_blind
 from hf_relabel.hub_tools.space.people.questions import (
     Agreement,
@@ -68,6 +69,7 @@ class Adjudication:
         self._answers = Answers()
         self._read: dict[str, int] = {}
         self._sender: Sender | None = None
+        self._unread: str | None = None
         self._sample: AuditSample | None = None
         self._items: dict[str, Item] = {}
         self._orders: dict[str, list[Item]] = {}
@@ -103,13 +105,15 @@ class Adjudication:
 
         Raises:
             ConfigError: the folder cannot be written to, or the size is below 1.
-            ReleaseError: the config `human` cannot be read.
+            ReleaseError: the config `human` cannot be read. Where one of its files cannot, the others are, and it is
+                tried again with every look.
         """
         if size < 1:
             raise ConfigError(f"The size of a sample must be at least 1, found {size}.")
         config = HumanConfig(browser.repo_id, token) if browser.repo_id is not None else None
         found = cls(browser, Path(folder) / folder_of(browser), size, seed, config)
-        found.refresh()
+        with suppress(Unread):  # the others count, and the page says that some are not here yet
+            found.refresh()
         if config is not None and push:
             found._sender = Sender(found._log, config, delay)
             found._sender.start()
@@ -224,9 +228,8 @@ class Adjudication:
 
     def sync_state(self) -> SyncState:
         """How many answers are not yet on the Hub, and why."""
-        if self._sender is None:
-            return SyncState(True, 0, None, None, None)
-        return self._sender.state()
+        state = SyncState(True, 0, None, None, None) if self._sender is None else self._sender.state()
+        return replace(state, unread=self._unread)
 
     def flush(self, seconds: float = 30) -> SyncState:
         """Send what is unsent now and wait for it, at most so long."""
@@ -238,12 +241,18 @@ class Adjudication:
         """Read what other servers have committed and other processes have written since.
 
         Raises:
-            ReleaseError: the Hub cannot be asked.
+            ReleaseError: the Hub cannot be asked, or does not give one of the files.
         """
         with self._change:
             self._read_local()
-        if self._config is not None:
+        if self._config is None:
+            return
+        try:
             self._config.read(self._take)
+        except Unread as problem:
+            self._unread = str(problem)
+            raise
+        self._unread = None
 
     def to_audit(self) -> tuple[AuditSample, list[Answer]]:
         """The sample and all answers, as `builders.audit.report.audit_report` takes them. Not blind.

@@ -90,6 +90,7 @@ class SyncState:
         commit: the last commit that this server made, None if none.
         error: one line on why the last attempt failed; None after one that did not.
         retry_in: seconds until the next attempt after a failure; None where none is waiting.
+        unread: one line on why answers of others are not all here; None where they are.
     """
 
     is_local: bool
@@ -97,6 +98,7 @@ class SyncState:
     commit: str | None
     error: str | None
     retry_in: float | None
+    unread: str | None = None
 
 
 def event_of(values: Any) -> Event | None:

@@ -31,6 +31,10 @@ class Busy(ReleaseError):
     """The Hub asks for patience: too many requests, or it cannot answer at the moment."""
 
 
+class Unread(ReleaseError):
+    """The Hub gave some of the files of answers, and not all."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Head:
     """The main branch at one commit, with the files of answers: an id of their content by path."""
@@ -78,7 +82,8 @@ class HumanConfig:
         none of the others back.
 
         Raises:
-            ReleaseError: the Hub cannot be asked, or does not give one of the files.
+            ReleaseError: the Hub cannot be asked.
+            Unread: it does not give one of the files.
         """
         failed: list[ReleaseError] = []
         with self._repository.errors():
@@ -94,7 +99,7 @@ class HumanConfig:
                 take(file.events)
                 self._given[path] = file.oid
         if failed:
-            raise failed[0]
+            raise Unread(str(failed[0])) from failed[0]
 
     def send(self, runs: Mapping[str, Sequence[Event]]) -> str | None:
         """Commit what is not there yet. Returns the commit, None where everything was there.

@@ -526,6 +526,25 @@ def test_a_look_that_fails_half_way_loses_nobodys_answer(here: Here, tmp_path: P
         assert [answers_of(adjudication, person) for person in people] == [{items[0]: "worse"}] * 3
 
 
+def test_one_file_that_the_hub_refuses_keeps_no_server_from_opening(here: Here, tmp_path: Path) -> None:
+    with Browser.open(REPO) as browser:
+        for person in ("anna", "bert"):
+            with opened(browser, tmp_path / person) as elsewhere:
+                item = elsewhere.to_audit()[0].items[0].id
+                elsewhere.answer(person, item, "worse")
+                assert elsewhere.flush(120).unsent == 0
+        here.failing += [("GET", sorted(answer_files())[0], 403)]
+        with opened(browser, tmp_path / "fresh") as fresh:
+            assert sum(len(answers_of(fresh, person)) for person in ("anna", "bert")) == 1
+            state = fresh.sync_state()
+            assert "403" in str(state.unread)
+            said = progress_html(Permission("anna", True, ""), fresh.progress("anna"), state)
+            assert "Answers of others are missing here until it can be read" in said
+            fresh.refresh()
+            assert fresh.sync_state().unread is None
+            assert sum(len(answers_of(fresh, person)) for person in ("anna", "bert")) == 2
+
+
 def answer_files() -> list[str]:
     from huggingface_hub import HfApi
 

@@ -15,7 +15,7 @@ import pytest
 from hf_relabel.builders.configs.release import release_from_folder
 from hf_relabel.builders.differences.compare import differences
 from hf_relabel.builders.differences.counts import DifferenceCounts
-from hf_relabel.builders.errors import BuildError, ConfigError
+from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.hub_tools.releases.diff import diff, side_of
 from hf_relabel.hub_tools.space.comparisons import MOST_KEPT, MOST_RUNNING
 from hf_relabel.hub_tools.space.data import differences as comparing
@@ -205,3 +205,24 @@ def test_on_a_space_only_people_who_may_write_compare_anything(monkeypatch: pyte
     space.close()
     with pytest.raises(ConfigError, match="is ending"):
         space._comparisons.get(("a", "b"), lambda: start("a", "b", token=None))
+
+
+def test_versions_are_looked_up_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, tags = [0.0], ["v1.0.0"]
+    monkeypatch.setattr("hf_relabel.hub_tools.space.once.time.monotonic", lambda: now[0])
+
+    def look() -> list[str]:
+        if not tags:
+            raise ReleaseError("the Hub cannot be asked")
+        return list(tags)
+
+    monkeypatch.setattr(Running, "_read_versions", lambda running: look())
+    running = Running(SpaceSettings("alice/set"))
+    assert running.versions() == ["v1.0.0"]
+    tags.append("v1.1.0")
+    assert running.versions() == ["v1.0.0"]
+    now[0] = 61.0
+    assert running.versions() == ["v1.0.0", "v1.1.0"]
+    tags.clear()
+    now[0] = 122.0
+    assert running.versions() == ["v1.0.0", "v1.1.0"], "what was found before stays"
