@@ -64,6 +64,7 @@ def about_training(facts: ModelFacts) -> Iterator[tuple[str, object]]:
     recipe, hardware = report.recipe, report.hardware
     yield "recipe", as_code(shown_name(str(recipe["name"]))) if recipe.get("name") else None
     yield "what was trained", _trained_part(facts)
+    yield "read of a row", _drawn(report)
     yield "false negatives", _technique(report)
     yield "steps", report.steps
     yield "epochs", None if report.epochs is None else Markdown(f"{report.epochs:g}")
@@ -82,6 +83,19 @@ def _trained_part(facts: ModelFacts) -> str | None:
     if not facts.report.recipe.get("lora"):
         return None
     return f"low-rank adapters (LoRA){', added to the weights afterwards' if facts.adapters_merged else ''}"
+
+
+def _drawn(report: TrainingReport) -> str | None:
+    """What a step sees of a row."""
+    loss = mapping(report.recipe.get("loss"))
+    count = loss.get("negatives")
+    if not isinstance(count, int):
+        return None
+    if report.kind in ("sparse", "late-interaction") and "pooling" in report.recipe:  # of an earlier release
+        return f"each positive by itself with {count} of its hard negatives, drawn once for all epochs"
+    one = loss.get("objective") == "softmax" or loss.get("positives") == "random"
+    positives = "one of its positives" if one else "all its positives"
+    return f"{positives} and {count} of its hard negatives, drawn anew each epoch"
 
 
 def _technique(report: TrainingReport) -> Markdown | None:

@@ -546,6 +546,21 @@ def test_the_technique(technique: str, said: str) -> None:
     assert said in Page.of(render_model_card(facts(report=trained), None)).text
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "said"),
+    [
+        ("bi-encoder", {}, "one of its positives and 7 of its hard negatives, drawn anew each epoch"),
+        ("static", {"loss": {"positives": "joint", "negatives": 3}}, "all its positives and 3 of its hard negatives"),
+        ("reranker", {"loss": {"objective": "softmax", "negatives": 7}}, "one of its positives and 7"),
+        ("reranker", {"loss": {"objective": "lambda", "negatives": 7}}, "all its positives and 7"),
+        ("sparse", {"loss": {"positives": "random", "negatives": 3}}, "one of its positives and 3"),
+        ("sparse", {"pooling": "mean"}, "each positive by itself with 7 of its hard negatives, drawn once for all"),
+    ],
+)
+def test_what_is_read_of_a_row(kind: str, changes: dict[str, Any], said: str) -> None:
+    assert said in Page.of(render_model_card(facts(report=report(kind=kind, recipe=recipe(**changes))), None)).text
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_known_is_left_out(kind: str) -> None:
     card = render_model_card(ModelFacts("user/model", None, bare(kind, seconds=float("nan"))), None)

@@ -201,9 +201,14 @@ class EpochBatchSampler(DefaultBatchSampler):  # type: ignore[misc]
         super().__init__(dataset, batch_size, drop_last, **settings)
         self._number = number
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def order(self) -> list[int]:
+        """All rows, as this epoch has them."""
         generator = torch.Generator().manual_seed(self.seed * _MAX_EPOCHS + self._number.number)
-        order = torch.randperm(len(self.sampler), generator=generator).tolist()
+        order: list[int] = torch.randperm(len(self.sampler), generator=generator).tolist()
+        return order
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self.order()
         last = len(order) - len(order) % self.batch_size if self.drop_last else len(order)
         for begin in range(0, last, self.batch_size):
             yield order[begin : begin + self.batch_size]

@@ -32,6 +32,7 @@ __all__ = [
     "listwise_rows",
     "tuple_prompts",
     "tuple_rows",
+    "tuple_texts",
     "usable_rows",
 ]
 
@@ -158,7 +159,7 @@ def tuple_rows(dataset: Any, draw: RowDraw | None = None, *, epoch: int = 0) -> 
     if drawn.negatives is None:
         raise ConfigError("Tuples need a number of negatives: all of them is a different number in each row.")
     count = drawn.negatives
-    names = ["query", "positive", *(f"negative_{number + 1}" for number in range(count))]
+    names = _tuple_names(count)
 
     def tuples(batch: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
         columns: dict[str, list[str]] = {name: [] for name in names}
@@ -173,8 +174,22 @@ def tuple_rows(dataset: Any, draw: RowDraw | None = None, *, epoch: int = 0) -> 
 
 def tuple_prompts(query_prompt: str, passage_prompt: str, negatives: int) -> dict[str, str]:
     """Prompts by column of `tuple_rows`, for the `prompts` of the training arguments."""
-    passages = ["positive", *(f"negative_{number + 1}" for number in range(negatives))]
-    return {"query": query_prompt, **dict.fromkeys(passages, passage_prompt)}
+    query, *passages = _tuple_names(negatives)
+    return {query: query_prompt, **dict.fromkeys(passages, passage_prompt)}
+
+
+def tuple_texts(row: Mapping[str, Any], draw: RowDraw, epoch: int = 0) -> dict[str, str]:
+    """One row as `tuple_rows` has it, of one of its positives.
+
+    Raises:
+        ConfigError: the row has no positive, or too few negatives.
+    """
+    count = draw.negatives or 0
+    return dict(zip(_tuple_names(count), next(_tuples(row, draw, count, epoch)), strict=True))
+
+
+def _tuple_names(negatives: int) -> list[str]:
+    return ["query", "positive", *(f"negative_{number + 1}" for number in range(negatives))]
 
 
 def _tuples(row: Mapping[str, Any], draw: RowDraw, count: int, epoch: int) -> Iterator[list[str]]:

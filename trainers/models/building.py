@@ -8,7 +8,7 @@ from typing import Any
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.models.adapters import add_adapters
 from hf_relabel.trainers.models.bi_encoder import bi_encoder, prompts
-from hf_relabel.trainers.models.place import Place
+from hf_relabel.trainers.models.place import Place, check_revisions
 from hf_relabel.trainers.models.reranker import reranker
 from hf_relabel.trainers.models.texts import leave_out_template, pad_with_something
 from hf_relabel.trainers.recipes.recipe import Recipe, StaticRecipe, TransformerRecipe
@@ -35,6 +35,7 @@ def build_model(recipe: Recipe, *, device: str | None = None) -> Any:
         "late-interaction": _late_interaction,
         "reranker": reranker,
     }
+    check_revisions(recipe)
     try:
         model = builders[recipe.kind](recipe, device)
     except (OSError, ValueError) as error:
@@ -55,7 +56,7 @@ def set_inference_length(model: Any, recipe: Recipe) -> None:
 
 
 def _static(recipe: StaticRecipe, device: str | None) -> Any:
-    model = static_student(recipe.model, dimensions=recipe.dimensions or DIMENSIONS)
+    model = static_student(recipe.model, revision=recipe.revision, dimensions=recipe.dimensions or DIMENSIONS)
     model[0].embedding.sparse = recipe.optimizer == "sparse-adam"
     model.prompts = prompts(recipe)
     return model.to(device) if device else model

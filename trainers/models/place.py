@@ -5,9 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.model_folder import model_folder
 from hf_relabel.builders.judges.offline.model_loading import only_cached
-from hf_relabel.trainers.recipes.recipe import TransformerRecipe
+from hf_relabel.trainers.recipes.recipe import Recipe, StaticLoss, TransformerRecipe
+
+
+def check_revisions(recipe: Recipe) -> None:
+    """
+    Raises:
+        ConfigError: a model that lies in a folder or a package is given a revision: what is there is what is loaded.
+    """
+    guide = recipe.loss.guide if isinstance(recipe.loss, StaticLoss) else None
+    models = {"": recipe, "teacher.": recipe.teacher, "loss.guide.": guide}
+    for place, named in models.items():
+        if named is not None and named.revision is not None and model_folder(named.model) is not None:
+            raise ConfigError(
+                f"`{place}revision: {named.revision}`: {named.model!r} is no model on the Hub, and what lies there is"
+                f" what is loaded. Leave out `{place}revision`, or name the model on the Hub."
+            )
 
 
 @dataclass(frozen=True)

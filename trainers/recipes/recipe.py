@@ -26,6 +26,7 @@ from hf_relabel.trainers.recipes.parts import (
     LoraSettings,
     LossSettings,
     PercPosTeacher,
+    StaticLoss,
     TeacherSettings,
 )
 from hf_relabel.trainers.recipes.recipe_kinds import (
@@ -55,6 +56,7 @@ __all__ = [
     "Recipe",
     "RerankerRecipe",
     "SparseRecipe",
+    "StaticLoss",
     "StaticRecipe",
     "TeacherSettings",
     "TransformerRecipe",

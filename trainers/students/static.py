@@ -42,11 +42,14 @@ def default_student() -> Recipe:
     return load_recipe("static")
 
 
-def static_student(teacher: str = DEFAULT_TEACHER, *, dimensions: int = DIMENSIONS, cache: bool = True) -> Any:
+def static_student(
+    teacher: str = DEFAULT_TEACHER, *, revision: str | None = None, dimensions: int = DIMENSIONS, cache: bool = True
+) -> Any:
     """An untrained static student of a bi-encoder, as a `SentenceTransformer`.
 
     Args:
         teacher: a folder, a Hub id, or `package:NAME`. It must have a fast tokenizer.
+        revision: branch, tag or commit of a teacher on the Hub.
         dimensions: of the vectors, at most the teacher's.
         cache: keep the token vectors in the cache folder (`$HF_HOME/hf-relabel`), where the next call finds them.
 
@@ -57,7 +60,7 @@ def static_student(teacher: str = DEFAULT_TEACHER, *, dimensions: int = DIMENSIO
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from transformers import PreTrainedTokenizerFast
 
-    model: Any = load_model(SentenceTransformer, teacher, offline=_OFFLINE, device="cpu")
+    model: Any = load_model(SentenceTransformer, teacher, revision=revision, offline=_OFFLINE, device="cpu")
     if not isinstance(model.tokenizer, PreTrainedTokenizerFast):
         raise ConfigError(f"The teacher {teacher!r} has no fast tokenizer, which a static student needs.")
     width = model.get_embedding_dimension()

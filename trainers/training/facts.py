@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judges.offline.adapters import cached_commit
+from hf_relabel.builders.judges.offline.model_folder import model_folder
 from hf_relabel.cards.training_report import (
     CurvePoint,
     DataUsed,
+    ModelUsed,
 )
 from hf_relabel.trainers.data.rows import usable_rows
 from hf_relabel.trainers.data.training_data import TrainingData, replace_rows
@@ -46,6 +49,13 @@ def base_revision(model: Any) -> str | None:
     inner = getattr(model, "transformers_model", None)
     found = getattr(getattr(inner, "config", None), "_commit_hash", None)
     return str(found) if found else None
+
+
+def model_used(name: str, revision: str | None) -> ModelUsed:
+    """A model that has been loaded, with the commit of what was loaded where it came from the Hub."""
+    if model_folder(name) is not None:
+        return ModelUsed(name=name)
+    return ModelUsed(name=name, revision=cached_commit(name, revision) or revision)
 
 
 def facts_of(model: Any, kind: str) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from sentence_transformers.base.training_args import BatchSamplers
 from transformers import PrinterCallback
 
-from hf_relabel.trainers.data.collating import EpochBatchSampler, EpochCallback, ListwiseCollator
+from hf_relabel.trainers.data.collating import Epoch, EpochBatchSampler, EpochCallback, ListwiseCollator
 from hf_relabel.trainers.data.distillation import distillation_rows, load_teacher, perc_pos_rows
-from hf_relabel.trainers.data.rows import RowDraw, tuple_prompts, tuple_rows
+from hf_relabel.trainers.data.rows import RowDraw, tuple_prompts
+from hf_relabel.trainers.data.tuple_batches import ApartBatchSampler, TupleCollator
 from hf_relabel.trainers.group_loss import GroupSoftmaxLoss
 from hf_relabel.trainers.losses import MultiPositiveLoss
 from hf_relabel.trainers.models.adapters import check_precision, has_adapters, load_checkpoint
@@ -135,9 +135,8 @@ def _sparse(recipe: SparseRecipe, model: Any, rows: Any, arguments: dict[str, An
 
     ranking = SparseMultipleNegativesRankingLoss(model, scale=1 / recipe.loss.temperature)
     loss = SpladeLoss(model, ranking, document_regularizer_weight=DOCUMENT_FLOPS, query_regularizer_weight=QUERY_FLOPS)
-    tuples, prompts = _tuples(recipe, rows, arguments)
-    args = SparseEncoderTrainingArguments(**arguments, prompts=prompts, batch_sampler=BatchSamplers.NO_DUPLICATES)
-    return SparseEncoderTrainer(model, args, tuples, loss=loss, **settings)
+    args = SparseEncoderTrainingArguments(**arguments, prompts=_prompts(recipe))
+    return _drawing_tuples(SparseEncoderTrainer, recipe)(model, args, rows, loss=loss, **settings)
 
 
 def _late_interaction(
@@ -149,17 +148,37 @@ def _late_interaction(
     loss = MultiVectorMultipleNegativesRankingLoss(
         model, scale=1 / recipe.loss.temperature, mini_batch_size=recipe.loss.mini_batch
     )
-    tuples, prompts = _tuples(recipe, rows, arguments)
-    args = MultiVectorEncoderTrainingArguments(**arguments, prompts=prompts, batch_sampler=BatchSamplers.NO_DUPLICATES)
-    return MultiVectorEncoderTrainer(model, args, tuples, loss=loss, **settings)
+    args = MultiVectorEncoderTrainingArguments(**arguments, prompts=_prompts(recipe))
+    return _drawing_tuples(MultiVectorEncoderTrainer, recipe)(model, args, rows, loss=loss, **settings)
 
 
-def _tuples(recipe: Recipe, rows: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, str] | None]:
-    """One row per positive, for losses that know one; drawn once, as a table has no epochs."""
-    count = recipe.loss.negatives
-    prompts = tuple_prompts(recipe.query_prompt, recipe.passage_prompt, count)
-    tuples = tuple_rows(rows, RowDraw(count, None, arguments["seed"]))
-    return tuples, prompts if any(prompts.values()) else None
+def _prompts(recipe: Recipe) -> dict[str, str] | None:
+    prompts = tuple_prompts(recipe.query_prompt, recipe.passage_prompt, recipe.loss.negatives)
+    return prompts if any(prompts.values()) else None
+
+
+def _drawing_tuples(base: Any, recipe: Recipe) -> Any:
+    """The trainer of a loss that knows one positive: one of each row's, and its hard negatives, drawn anew each
+    epoch."""
+
+    class Trainer(base):  # type: ignore[misc]
+        def get_data_collator(self, model: Any, args: Any, processing_class: Any = None) -> TupleCollator:
+            draw = RowDraw(recipe.loss.negatives, 1, args.seed)
+            return TupleCollator(super().get_data_collator(model, args, processing_class), draw, Epoch())
+
+        def get_batch_sampler(self, dataset: Any, batch_size: int, drop_last: bool, **given: Any) -> Any:
+            drawn = {"number": self.data_collator.epoch, "draw": self.data_collator.draw}
+            return ApartBatchSampler(dataset, batch_size, drop_last, **drawn, **given)
+
+        def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+            """Not wanted: the card is ours, and the library would look for texts in our columns."""
+
+    def made(*args: Any, **given: Any) -> Any:
+        trainer = Trainer(*args, **given)
+        trainer.add_callback(EpochCallback(trainer.data_collator.epoch))
+        return trainer
+
+    return made
 
 
 def _reranker(

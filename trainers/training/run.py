@@ -27,7 +27,6 @@ from hf_relabel.cards.training_report import (
     REPORT_NAME,
     DataUsed,
     Measured,
-    ModelUsed,
     TrainingReport,
     read_training_report,
 )
@@ -40,7 +39,7 @@ from hf_relabel.trainers.quiet import quiet_libraries
 from hf_relabel.trainers.recipes.recipe import Recipe, TransformerRecipe, load_recipe
 from hf_relabel.trainers.training.arguments import best_by, trainer_arguments
 from hf_relabel.trainers.training.clock import Clock, Watch
-from hf_relabel.trainers.training.facts import base_revision, curve_of, facts_of, usable
+from hf_relabel.trainers.training.facts import curve_of, facts_of, model_used, usable
 from hf_relabel.trainers.training.kinds import make_trainer
 from hf_relabel.trainers.training.machine import hardware, versions
 from hf_relabel.trainers.training.options import TrainOptions
@@ -293,7 +292,7 @@ class _Run:
         return TrainingReport(
             kind=recipe.kind,
             recipe=recipe.model_dump(mode="json"),
-            base=ModelUsed(name=recipe.model, revision=recipe.revision or base_revision(model)),
+            base=model_used(recipe.model, recipe.revision),
             data=used,
             seed=self.seed,
             steps=state.global_step,
@@ -308,7 +307,7 @@ class _Run:
             dev=tuple(data.about for data in self.options.dev),
             trained_queries={name: len(keys) for name, keys in shared.items()},
             technique=None if teacher is None else teacher.use,
-            teacher=None if teacher is None else ModelUsed(name=teacher.model, revision=teacher.revision),
+            teacher=None if teacher is None else model_used(teacher.model, teacher.revision),
             **facts_of(model, recipe.kind),
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions(),
