@@ -73,7 +73,7 @@ def load_checkpoint(model: Any, folder: str | Path) -> None:
 def has_adapters(model: Any) -> bool:
     """Whether adapters are trained in place of the model's own weights."""
     inner = getattr(model, "transformers_model", None)
-    return inner is not None and any(True for _ in _tuned(inner))
+    return bool(getattr(inner, "_hf_peft_config_loaded", False)) and any(True for _ in _tuned(inner))
 
 
 def merge_adapters(model: Any) -> Any:
