@@ -14,12 +14,7 @@ from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 from hf_relabel.hub_tools.commands.judge_options import also_pending_option, parse_parameters
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.configs.writing import BuildReport
-    from hf_relabel.cards.training_report import TrainingReport
-    from hf_relabel.hub_tools.commands.audit_step import AuditStep
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
-    from hf_relabel.hub_tools.releases.push import PushReport
-    from hf_relabel.trainers.comparing.compare import CompareReport
 
 EPILOG = """\b
 Examples:
@@ -164,19 +159,8 @@ def _write_new(
 def _run(job: Any, retry_failed: bool, also_pending: bool, as_json: bool, engine: Engine | None) -> None:
     from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.building.run import calibration_of
-    from hf_relabel.hub_tools.commands import suspects_command
-    from hf_relabel.hub_tools.commands.build_command import show_build
-    from hf_relabel.hub_tools.commands.judge_command import (
-        check_enough_judged,
-        judge_job,
-        reports_to_dict,
-        show_reports,
-    )
-    from hf_relabel.hub_tools.commands.kept_runs import kept_note, runs_folder
-    from hf_relabel.hub_tools.commands.push_command import show_push
-    from hf_relabel.hub_tools.commands.train_command import show_training
-    from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget
-    from hf_relabel.hub_tools.jobs.judge_server import tell_judged
+    from hf_relabel.hub_tools.commands.job_steps import judged, stepped
+    from hf_relabel.hub_tools.commands.judge_command import check_enough_judged, reports_to_dict, show_reports
     from hf_relabel.hub_tools.judging.assemble import source_of, stages_of
     from hf_relabel.hub_tools.judging.identities import check_calibration
     from hf_relabel.hub_tools.judging.stages import exempt_subsets
@@ -185,122 +169,14 @@ def _run(job: Any, retry_failed: bool, also_pending: bool, as_json: bool, engine
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         if job.build and (thresholds := calibration_of(job.build)) is not None:
             check_calibration(thresholds, source, stages, journal, exempt_subsets(stages))
-        budget = Budget()
-        reports = judge_job(
-            *(job, source, stages, journal, engine),
-            retry_failed=retry_failed,
-            also_pending=also_pending,
-            budget=budget,
-        )
-        journal.used_run = journal.newest_run().number  # what follows is of this run, whatever else the journal holds
-        if job.suspects:
-            suspects_command.run_step(job, source, journal, retry_failed=retry_failed, budget=budget)
-        suspects = list(suspects_command.found_suspects(source, journal)) if job.suspects else []
-        tell_judged()
-        audited = _audit(job, source, journal) if job.audit else None
+        given = (job, source, stages, journal, engine)
+        reports, suspects, audited = judged(*given, retry_failed=retry_failed, also_pending=also_pending)
         if not as_json:
             show_reports(reports, source, journal, as_json=False)
             click.echo(f"\nJudgements are in {journal.path}; other commands read it with --journal.")
         check_enough_judged(reports, job.build.min_judged if job.build else None)
-        built = _build(job, source, journal, audited, engine) if job.build else None
-        compared = _compare(job) if job.compare else None
-        pushed = _push(job, source, journal) if job.push else None
-        trained = _train(job, pushed) if job.train else None
-        model = _push_model(job) if job.push_model else None
+        done = stepped(job, source, journal, engine, suspects, audited)
         if as_json:
-            outcome = reports_to_dict(reports, journal)
-            done = {
-                "suspects": [suspect.to_dict() for suspect in suspects] if job.suspects else None,
-                "audit": audited.to_dict() if audited else None,
-                "build": built.to_dict() if built else None,
-                "compare": {**compared.evidence(), "runs": str(runs_folder(job.compare.runs))} if compared else None,
-                "push": pushed.to_dict() if pushed else None,
-                "train": trained.model_dump(mode="json") if trained else None,
-                "push_model": model.to_dict() if model else None,
-            }
-            print_json({**outcome, **done})
-            return
-        if job.suspects:
-            click.echo("")
-            suspects_command.show_suspects(iter(suspects))
-        if audited:
-            click.echo("")
-            audited.show()
-        if built:
-            click.echo("")
-            show_build(built, job.build.out, as_json=False)
-        if compared:
-            click.echo(f"\n{compared.to_text()}\n\n{kept_note(runs_folder(job.compare.runs))}")
-        if pushed:
-            click.echo("")
-            show_push(pushed, as_json=False)
-        if trained:
-            click.echo("")
-            show_training(trained, job.train.out, as_json=False)
-        if model:
-            click.echo(f"\n{model.to_text()}")
-
-
-def _audit(job: Any, source: Any, journal: Any) -> AuditStep:
-    from hf_relabel.hub_tools.commands.audit_step import run_step
-
-    return run_step(job.audit, source, journal, job.build.calibration if job.build else None)
-
-
-def _build(job: Any, source: Any, journal: Any, audited: AuditStep | None, engine: Engine | None) -> BuildReport:
-    """By the thresholds of the job's own audit, if it has any; what the audit says goes into manifest and card."""
-    from pathlib import Path
-
-    from hf_relabel.hub_tools.commands.audit_command import write_audit
-    from hf_relabel.hub_tools.commands.build_command import build
-
-    settings = job.build
-    if audited is not None and audited.calibration is not None:
-        settings = settings.model_copy(update={"calibration": audited.calibration})
-    built = build(source, journal, settings, engine)
-    if audited is not None and audited.report is not None:
-        write_audit(Path(settings.out), audited.report)
-    return built
-
-
-def _compare(job: Any) -> CompareReport:
-    from pathlib import Path
-
-    from hf_relabel.builders.configs.evidence import write_evidence
-    from hf_relabel.hub_tools.commands.compare_command import run_comparison
-
-    options = job.compare.model_dump(exclude={"eval"})
-    report = run_comparison(job.build.out, job.compare.eval, **options)
-    write_evidence(Path(job.build.out), "compare", report.evidence(), default=report.chosen)
-    return report
-
-
-def _train(job: Any, pushed: PushReport | None) -> TrainingReport:
-    """On the release, where there is one by now: so that the model's card can name it."""
-    from hf_relabel.hub_tools.commands.train_command import run_training
-
-    options = job.train.model_dump(exclude={"eval", "out"})
-    is_released = pushed is not None and not pushed.pull_request
-    data = f"{pushed.repo_id}@{pushed.version}" if pushed is not None and is_released else job.build.out
-    return run_training(data, job.train.out, revision=None, sets=job.train.eval, **options)
-
-
-def _push_model(job: Any) -> PushReport:
-    from hf_relabel.hub_tools.commands.push_command import release_progress
-    from hf_relabel.trainers.training.publishing import publish
-
-    options = job.push_model.model_dump(exclude={"repo"})
-    with release_progress() as progress:
-        return publish(job.train.out, job.push_model.repo, progress=progress, **options)
-
-
-def _push(job: Any, source: Any, journal: Any) -> PushReport:
-    from hf_relabel.builders.job.steps import NOT_WRITTEN, BuildSettings
-    from hf_relabel.hub_tools.commands.push_command import release_progress
-    from hf_relabel.hub_tools.releases.push import push, push_source
-
-    options = job.push.model_dump(exclude={"repo"})
-    with release_progress() as progress:
-        if job.build:
-            return push(job.build.out, job.push.repo, progress=progress, **options)
-        return push_source(source, journal, BuildSettings(out=NOT_WRITTEN), job.push.repo, progress=progress, **options)
+            print_json({**reports_to_dict(reports, journal), **done.to_dict()})
+        else:
+            done.show()
