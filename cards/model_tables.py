@@ -66,6 +66,8 @@ def about_training(facts: ModelFacts) -> Iterator[tuple[str, object]]:
     yield "what was trained", _trained_part(facts)
     yield "read of a row", _drawn(report)
     yield "false negatives", _technique(report)
+    yield "what the teacher did", _taught(report)
+    yield "guide", _guided(report)
     yield "steps", report.steps
     yield "epochs", None if report.epochs is None else Markdown(f"{report.epochs:g}")
     yield "seed", as_code(report.seed)
@@ -110,6 +112,34 @@ def _technique(report: TrainingReport) -> Markdown | None:
         part = f"{share:.0%} of" if isinstance(share, (int, float)) and math.isfinite(share) else "a part of"
         return Markdown(f"left out were negatives that {teacher} scored above {part} the positive")
     return Markdown(f"{as_text(report.technique)}, with {teacher}")
+
+
+def _taught(report: TrainingReport) -> str | None:
+    """What its scores did to the rows."""
+    found = report.teaching
+    if found is None:
+        return None
+    if found.effective_passages is not None and found.passages is not None:
+        temperature = mapping(report.recipe.get("teacher")).get("temperature")
+        at = f" at temperature {temperature:g}" if isinstance(temperature, (int, float)) else ""
+        return (
+            f"its distribution speaks of {found.effective_passages:.1f} of a row's {found.passages:.1f} passages"
+            f"{at} (exp of the entropy; 1.0 is a label)"
+        )
+    return (
+        f"left out {found.negatives_left_out:,} negatives, and {found.rows_left_out:,} rows that had too few negatives"
+        " left"
+    )
+
+
+def _guided(report: TrainingReport) -> Markdown | None:
+    """Which negatives a guide left out of the loss."""
+    if report.guide is None:
+        return None
+    found, share = report.guided, ""
+    if found is not None and found.compared:
+        share = f", {found.left_out / found.compared:.1%} of all that were compared"
+    return Markdown(f"negatives that {at_commit(report.guide)} finds as near as the positive count for nothing{share}")
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -76,6 +76,31 @@ class Measured(_Part):
     metrics: dict[str, float]
 
 
+class Teaching(_Part):
+    """What a teacher's scores did to the rows.
+
+    Attributes:
+        rows_left_out: that it left with too few negatives; they are not among `DataUsed.rows`.
+        negatives_left_out: of all rows.
+        passages: that the student saw of a row in a step, the mean.
+        effective_passages: how many of them the teacher's distribution spoke of: exp of its entropy, the mean over the
+            rows. Near 1 it says no more than a label.
+    """
+
+    rows_left_out: int = 0
+    negatives_left_out: int = 0
+    passages: float | None = None
+    effective_passages: float | None = None
+
+
+class Guided(_Part):
+    """What a guide (GISTEmbed) did: `compared` negatives were looked at in all steps, `left_out` counted for nothing.
+    On several devices, those of the first."""
+
+    compared: int
+    left_out: int
+
+
 class CurvePoint(_Part):
     """A line of the training log: the loss since the line before, and what an evaluation then gave."""
 
@@ -117,6 +142,8 @@ class TrainingReport(_Part):
         comparison: the same training on the config `original`.
         technique: how false negatives were treated beyond the config: "distillation", "perc-pos" or None.
         teacher: who gave the scores for these.
+        teaching: what they did to the rows.
+        guide: who left out negatives in training, and `guided` how many.
         dimensions: of a vector; None for a reranker.
         similarity: the name of the model's similarity function, such as `cosine`.
     """
@@ -141,6 +168,9 @@ class TrainingReport(_Part):
     comparison: Comparison | None = None
     technique: str | None = None
     teacher: ModelUsed | None = None
+    teaching: Teaching | None = None
+    guide: ModelUsed | None = None
+    guided: Guided | None = None
     parameters: int | None = None
     dimensions: int | None = None
     max_length: int | None = None

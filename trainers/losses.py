@@ -173,9 +173,9 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
     def _row_losses(self, queries: Tensor, pool: Pool, structure: Structure) -> Tensor:
         """Shape (rows,)."""
         with torch.autocast(queries.device.type, enabled=False):  # half precision / a temperature of 0.01 is coarse
-            wide = torch.promote_types(queries.dtype, torch.float32)
-            scores = _SIMILARITIES[self.similarity](queries.to(wide), pool.embeddings.to(wide)) / self.temperature
-            lowest = torch.finfo(wide).min  # not -inf, whose gradients are not numbers where a row has no negative
+            scores = similarities(queries, pool.embeddings, self.similarity) / self.temperature
+            # Not -inf, whose gradients are not numbers where a row has no negative.
+            lowest = torch.finfo(scores.dtype).min
             of_negatives = scores.masked_fill(~self._negatives(pool, structure), lowest).logsumexp(1)
             present = structure.positives >= 0
             of_positives = scores.gather(1, structure.positives.clamp(min=0) + pool.first)
@@ -210,6 +210,12 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
     def citation(self) -> str:
         """BibTeX for the model card."""
         return _CITATION
+
+
+def similarities(queries: Tensor, passages: Tensor, similarity: Similarity) -> Tensor:
+    """Shape (queries, passages), in 32 bits or more."""
+    wide = torch.promote_types(queries.dtype, torch.float32)
+    return _SIMILARITIES[similarity](queries.to(wide), passages.to(wide))
 
 
 def _softplus(values: Tensor) -> Tensor:

@@ -42,6 +42,8 @@ class Structure:
         known: shape (rows, most known, 2): ids of all positives of a row's query.
         queries: shape (rows, 2): a hash of the query, and one of its id.
         ids: shape (passages, 2): a hash of the text, and one of the docid.
+        scores: shape (rows, most positives + most negatives): a teacher's scores of positives and negatives; None where
+            a passage has none.
         guide_queries, guide_passages: shapes (rows, dimensions) and (passages, dimensions), what a guide makes of them.
     """
 
@@ -50,14 +52,15 @@ class Structure:
     known: Tensor
     queries: Tensor
     ids: Tensor
+    scores: Tensor | None = None
     guide_queries: Tensor | None = None
     guide_passages: Tensor | None = None
 
     def rows(self, rows: slice) -> Structure:
         """Some rows, and all passages."""
-        by_row = {name: getattr(self, name)[rows] for name in ("positives", "negatives", "known", "queries")}
-        guide = None if self.guide_queries is None else self.guide_queries[rows]
-        return replace(self, **by_row, guide_queries=guide)
+        names = ("positives", "negatives", "known", "queries", "scores", "guide_queries")
+        by_row = {name: value[rows] for name in names if (value := getattr(self, name)) is not None}
+        return replace(self, **by_row)
 
     def pool(self, passages: Tensor) -> Pool:
         """The passages of this device, by their embeddings."""
@@ -74,7 +77,8 @@ def read_batch(features: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str
         )
     queries = {name: value for name, value in features[0].items() if name not in ("passages", "structure", "guide")}
     passages, structure = dict(features[0]["passages"]), features[0]["structure"]
-    values = Structure(*(structure[name] for name in ("positives", "negatives", "known", "queries", "ids")))
+    by_name = {name: structure[name] for name in ("positives", "negatives", "known", "queries", "ids")}
+    values = Structure(**by_name, scores=structure.get("scores"))
     rows = [len(each) for each in (values.positives, values.negatives, values.known, values.queries)]
     if set(rows) != {structure["rows"]} or len(values.ids) != structure["passages"]:
         raise ConfigError(

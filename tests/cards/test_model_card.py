@@ -35,9 +35,11 @@ from hf_relabel.cards.training_report import (
     CurvePoint,
     DataUsed,
     EvaluationSet,
+    Guided,
     Hardware,
     Measured,
     ModelUsed,
+    Teaching,
     TrainingReport,
 )
 from tests import forked
@@ -559,6 +561,28 @@ def test_the_technique(technique: str, said: str) -> None:
 )
 def test_what_is_read_of_a_row(kind: str, changes: dict[str, Any], said: str) -> None:
     assert said in Page.of(render_model_card(facts(report=report(kind=kind, recipe=recipe(**changes))), None)).text
+
+
+@pytest.mark.parametrize(
+    ("facts_of_run", "said"),
+    [
+        (
+            {"teaching": Teaching(passages=16, effective_passages=4.46)},
+            "its distribution speaks of 4.5 of a row's 16.0 passages at temperature 0.1",
+        ),
+        (
+            {"teaching": Teaching(rows_left_out=1_234, negatives_left_out=56_789)},
+            "left out 56,789 negatives, and 1,234 rows that had too few negatives left",
+        ),
+        (
+            {"guide": ModelUsed(name="x/guide"), "guided": Guided(compared=200, left_out=25)},
+            "negatives that x/guide finds as near as the positive count for nothing, 12.5% of all",
+        ),
+    ],
+)
+def test_what_teachers_and_guides_did(facts_of_run: dict[str, Any], said: str) -> None:
+    trained = report(recipe=recipe(teacher={"temperature": 0.1, "model": "x/t"}), **facts_of_run)
+    assert said in Page.of(render_model_card(facts(report=trained), None)).text
 
 
 @pytest.mark.parametrize("kind", KINDS)

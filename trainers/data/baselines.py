@@ -45,12 +45,13 @@ class BiEncoderScorer:
 
     Args:
         model: a folder, a Hub id, or `package:NAME`.
+        revision: of a model on the Hub.
     """
 
-    def __init__(self, model: str, *, device: str | None = None) -> None:
+    def __init__(self, model: str, *, revision: str | None = None, device: str | None = None) -> None:
         from sentence_transformers import SentenceTransformer
 
-        self._model = load_model(SentenceTransformer, model, device=device)
+        self._model = load_model(SentenceTransformer, model, revision=revision, device=device)
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
         import numpy as np
@@ -97,28 +98,39 @@ def perc_pos(scored: ScoredRow, *, share: float = PERC_POS) -> Row:
     """The row without the negatives that score above `share` of its positives' lowest score.
 
     TopK-PercPos of NV-Retriever (arXiv 2407.15831, section 3.2), which knows one positive per query; with several, the
-    lowest score is the strictest reading.
+    lowest score is the strictest reading. Where it is below 0, as a cosine may be, the limit lies as far below it as it
+    would above 0, so that a share under 1 is always below the positive.
 
     Args:
-        scored: scores must not be negative, as a share of a negative number means nothing: a sigmoid or a cosine.
-
-    Raises:
-        ConfigError: a positive of the row has a negative score.
+        scored: with scores whose 0 means something: a probability or a cosine. A logit's does not.
     """
-    if not scored.positives:
+    read = [
+        score
+        for passage, score in zip(scored.row.positive_passages, scored.positives, strict=True)
+        if joined_text(passage.title, passage.text).strip()  # a blank one is not trained on
+    ]
+    if not read:
         return scored.row
-    lowest = min(scored.positives)
-    if lowest < 0:
-        raise ConfigError(
-            f"Row {scored.row.query_id!r}: the teacher gave a positive the score {lowest:.3f}. TopK-PercPos needs"
-            " scores of 0 or more: use a teacher whose scores are probabilities or cosines."
-        )
+    lowest = min(read)
+    limit = lowest * (share if lowest >= 0 else 2 - share)
     kept = tuple(
-        passage
-        for passage, score in zip(scored.row.negative_passages, scored.negatives, strict=True)
-        if score <= share * lowest
+        passage for passage, score in zip(scored.row.negative_passages, scored.negatives, strict=True) if score <= limit
     )
     return replace(scored.row, negative_passages=kept)
+
+
+def effective_passages(scores: Sequence[float], temperature: float) -> float:
+    """How many passages a teacher's distribution speaks of: exp of the entropy of softmax(scores / temperature).
+
+    1 where one has all the weight, so that distillation teaches no more than a label does; their number where all
+    weigh the same.
+    """
+    import numpy as np
+
+    logits = np.asarray(scores, dtype=np.float64) / temperature
+    weights = np.exp(logits - logits.max())
+    weights /= weights.sum()
+    return float(np.exp(-(weights * np.log(np.maximum(weights, np.finfo(float).tiny))).sum()))
 
 
 def normalised(scored: ScoredRow) -> ScoredRow:

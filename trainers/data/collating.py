@@ -139,7 +139,16 @@ def _structure(draws: Sequence[Draw]) -> tuple[list[str], dict[str, Any]]:
         "rows": len(draws),
         "passages": len(ids),
     }
+    if all(each.score is not None for draw in draws for each in (*draw.positives, *draw.negatives)):
+        structure["scores"] = _scores(draws)
     return list(places), structure
+
+
+def _scores(draws: Sequence[Draw]) -> Tensor:
+    """Of all positives, then all negatives, padded as their places are."""
+    parts = [[[each.score for each in found] for found in (draw.positives, draw.negatives)] for draw in draws]
+    positives, negatives = zip(*parts, strict=True)
+    return torch.cat([_padded(positives, 0.0, torch.float32), _padded(negatives, 0.0, torch.float32)], 1)
 
 
 def _known(draws: Sequence[Draw], queries: Sequence[Ids]) -> list[list[Ids]]:
@@ -151,9 +160,9 @@ def _known(draws: Sequence[Draw], queries: Sequence[Ids]) -> list[list[Ids]]:
     return [list(known[group]) for group in groups]
 
 
-def _padded(lists: Sequence[Sequence[Any]], filling: Any) -> Tensor:
+def _padded(lists: Sequence[Sequence[Any]], filling: Any, dtype: torch.dtype = torch.long) -> Tensor:
     longest = max(len(values) for values in lists)
-    return torch.tensor([[*values, *[filling] * (longest - len(values))] for values in lists], dtype=torch.long)
+    return torch.tensor([[*values, *[filling] * (longest - len(values))] for values in lists], dtype=dtype)
 
 
 @dataclass

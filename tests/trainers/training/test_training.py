@@ -211,12 +211,56 @@ def test_a_config_of_a_release_names_what_it_was_built_from(tmp_path: Path) -> N
     assert open_training_data(tmp_path / "release", "original").fingerprint != data.fingerprint
 
 
-@pytest.mark.parametrize("use", ["distillation", "perc-pos"])
-def test_baselines_train_with_a_teacher(tmp_path: Path, use: str) -> None:
-    teacher = {"use": use, "model": tiny_bert(tmp_path / "teacher"), "kind": "bi-encoder"}
-    loss = {"positives": "random", "in_batch": False} if use == "distillation" else {}
-    _, report = run(tmp_path, recipe={"teacher": teacher, "loss": {"negatives": 2, **loss}, **SHORT})
-    assert (report.technique, report.steps) == (use, 1)
+def test_distillation_tells_how_soft_its_teacher_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base = {"use": "distillation", "model": tiny_bert(tmp_path / "teacher"), "kind": "bi-encoder"}
+    loss = {"negatives": 3, "positives": "random", "in_batch": False}
+    for temperature in (0.5, 0.001):
+        caplog.clear()
+        recipe = {"teacher": {**base, "temperature": temperature}, "loss": loss, **SHORT}
+        out, report = run(tmp_path, name=f"at-{temperature}", recipe=recipe)
+        assert (report.technique, report.steps, report.data.rows) == ("distillation", 1, 24)
+        assert report.teaching is not None
+        assert report.teaching.passages == 4
+        assert (report.teaching.effective_passages > 2) == (temperature == 0.5)
+        assert ("says no more than a label" in caplog.text) == (temperature == 0.001)
+        assert not list(out.glob("*.arrow"))
+
+
+@pytest.mark.parametrize("kind", ["reranker", pytest.param("sparse", marks=pytest.mark.soak)])
+def test_rows_that_perc_pos_leaves_without_negatives_are_left_out(tmp_path: Path, kind: str) -> None:
+    teacher = {"use": "perc-pos", "model": tiny_bert(tmp_path / "teacher"), "kind": "bi-encoder", "share": 1.01}
+    _, report = run(tmp_path, kind, recipe={"teacher": teacher, **SHORT})
+    assert report.teaching is not None
+    assert report.data.rows == 24 - report.teaching.rows_left_out < 24
+    assert report.teaching.negatives_left_out >= report.teaching.rows_left_out
+    none_left = {**teacher, "share": 1e-6}
+    with pytest.raises(ConfigError, match=r"leaves no row of 'original' to train on.*each of 24 rows"):
+        run(tmp_path, kind, "none", recipe={"teacher": none_left, **SHORT})
+
+
+def test_a_teacher_is_asked_once_by_a_run_that_stops_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_relabel.trainers.training import run as runs
+    from hf_relabel.trainers.training import teaching
+
+    teacher = {"use": "perc-pos", "model": tiny_bert(tmp_path / "teacher"), "kind": "bi-encoder"}
+    recipe = {"teacher": teacher, **SHORT}
+    with monkeypatch.context() as stopped:
+        stopped.setattr(runs, "make_trainer", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, recipe=recipe)
+    monkeypatch.setattr(teaching, "load_teacher", lambda *_, **__: pytest.fail("the teacher was asked again"))
+    assert run(tmp_path, recipe=recipe)[1].steps == 1
+
+
+def test_a_guide_of_a_recipe_leaves_out_negatives_and_is_reported(tmp_path: Path) -> None:
+    guide = {"model": tiny_bert(tmp_path / "guide"), "query_prompt": "ask: "}
+    _, report = run(tmp_path, recipe={"loss": {"negatives": 2, "guide": guide}, **SHORT})
+    assert report.guide is not None
+    assert report.guide.name == guide["model"]
+    assert report.guided is not None
+    assert 0 < report.guided.left_out < report.guided.compared
 
 
 def test_a_logger_that_is_not_installed_is_named(tmp_path: Path) -> None:
