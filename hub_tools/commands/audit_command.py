@@ -208,7 +208,7 @@ def _audited(
     from hf_relabel.builders.audit.expected import Called
     from hf_relabel.builders.audit.sample import AuditSample
     from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
-    from hf_relabel.hub_tools.space.people.adjudication import NobodyAnswered, audit_of
+    from hf_relabel.hub_tools.space.people.answered import NobodyAnswered, audit_of
 
     folder = Path(audit)
     if answers or truth or (folder.exists() and not may_lack_answers):
@@ -232,7 +232,7 @@ def _earlier(since: str) -> Mapping[str, Any]:
     """The earlier audit, of a file, a folder, or a release on the Hub that it was written to or people answered for."""
     from hf_relabel.builders.audit.drift import audit_in, earlier_audit
     from hf_relabel.builders.audit.report import audit_report
-    from hf_relabel.hub_tools.space.people.adjudication import NobodyAnswered, audit_of
+    from hf_relabel.hub_tools.space.people.answered import NobodyAnswered, audit_of
 
     if Path(since).exists() or not _is_on_hub(since):
         return earlier_audit(since)

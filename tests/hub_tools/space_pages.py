@@ -29,7 +29,7 @@ CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-c
 START_SECONDS = 300
 ON_THE_HUB = """
 import json, sys
-from hf_relabel.hub_tools.space.people.adjudication import audit_of
+from hf_relabel.hub_tools.space.people.answered import audit_of
 sample, answers = audit_of(sys.argv[1])
 print(json.dumps(sorted([answer.person, answer.id, answer.value] for answer in answers)))
 """

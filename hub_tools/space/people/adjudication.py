@@ -8,29 +8,26 @@ the config `human` of the data set in the background.
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.audit.names import name_key
 from hf_relabel.builders.audit.sample import AuditSample, Item
-from hf_relabel.builders.errors import ConfigError, RelabelError
-from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.allowed import local_person
 from hf_relabel.hub_tools.space.people.answers import ANSWER, UNDO, Answers, Event, EventLog, SyncState, events_in
+from hf_relabel.hub_tools.space.people.blind_sample import BlindSample
 from hf_relabel.hub_tools.space.people.config_on_hub import HumanConfig, Unread
-from hf_relabel.hub_tools.space.people.drawing import draw_blind
 from hf_relabel.hub_tools.space.people.questions import (
     Agreement,
     Progress,
@@ -41,7 +38,6 @@ from hf_relabel.hub_tools.space.people.questions import (
 )
 from hf_relabel.hub_tools.space.people.sending import DELAY, Sender
 
-_logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 60.0
 """How often other servers' answers are looked for on the Hub."""
 _LONG_SECONDS = 0.5
@@ -70,13 +66,11 @@ class Adjudication:
         self._read: dict[str, int] = {}
         self._sender: Sender | None = None
         self._unread: str | None = None
-        self._sample: AuditSample | None = None
-        self._items: dict[str, Item] = {}
         self._orders: dict[str, list[Item]] = {}
-        self._state = SampleState(0, 1, False, None)
         self._agreement: _Kept | None = None
         self._change = threading.Condition(threading.RLock())
         self._closing = threading.Event()
+        self._sample = BlindSample(browser, folder, size, seed, self._change, self._closing)
 
     @classmethod
     def open(
@@ -117,20 +111,20 @@ class Adjudication:
         if config is not None and push:
             found._sender = Sender(found._log, config, delay)
             found._sender.start()
-        threading.Thread(target=found._draw, name="space-sample", daemon=True).start()
+        threading.Thread(target=found._sample.draw, name="space-sample", daemon=True).start()
         threading.Thread(target=found._keep_fresh, args=(refresh,), name="space-refresh", daemon=True).start()
         return found
 
     def sample_state(self) -> SampleState:
         """How far the drawing of the sample is."""
         with self._change:
-            return self._state
+            return self._sample.state
 
     def wait_for_sample(self, seconds: float | None = None) -> SampleState:
         """Wait until the sample is drawn, has failed, or the time is over."""
         with self._change:
-            self._change.wait_for(lambda: self._state.is_ready or self._state.error is not None, seconds)
-            return self._state
+            self._change.wait_for(lambda: self._sample.state.is_over, seconds)
+            return self._sample.state
 
     def next(self, person: str) -> Question | None:
         """The first item in the person's order that they have not answered; None where none is left.
@@ -161,14 +155,14 @@ class Adjudication:
         """
         with self._change:
             self._order(checked(person))
-            if item not in self._items:
+            if item not in self._sample.items:
                 raise ConfigError(f"There is no item {ascii(item)[:60]} in this sample. Reload the page.")
             if value not in CHOICES:
                 raise ConfigError(f"{ascii(value)[:60]} is no answer. Answers are {', '.join(CHOICES)}.")
             self._read_local()
             standing = self._answers.of(person).get(item)
             if standing is None or standing.answer != value:
-                self._keep(person, self._items[item], ANSWER, value, "")
+                self._keep(person, self._sample.items[item], ANSWER, value, "")
             return self.progress(person)
 
     def undo(self, person: str, item: str | None = None) -> Question | None:
@@ -186,21 +180,21 @@ class Adjudication:
         with self._change:
             order = self._order(checked(person))
             self._read_local()
-            last = self._answers.last(person, self._items)
+            last = self._answers.last(person, self._sample.items)
             if last is None or item not in (None, last.item):
                 return None
-            self._keep(person, self._items[last.item], UNDO, "", last.event)
+            self._keep(person, self._sample.items[last.item], UNDO, "", last.event)
             number = next(place for place, item in enumerate(order, start=1) if item.id == last.item)
-            return self._question(person, number, self._items[last.item])
+            return self._question(person, number, self._sample.items[last.item])
 
     def progress(self, person: str) -> Progress:
         """How far a person is. Everything is 0 until the sample is ready."""
         with self._change:
             all_of_them = self._answers.of(person)
-            mine = [item for item in all_of_them if item in self._items]
-            kept = len(all_of_them) - len(mine) if self._sample is not None else 0
-            everybody = self._answers.answered(self._items)
-            return Progress(person, len(mine), len(self._items), everybody, bool(mine), kept)
+            mine = [item for item in all_of_them if item in self._sample.items]
+            kept = len(all_of_them) - len(mine) if self._sample.state.is_ready else 0
+            everybody = self._answers.answered(self._sample.items)
+            return Progress(person, len(mine), len(self._sample.items), everybody, bool(mine), kept)
 
     def agreement(self, *, newest: bool = False) -> Agreement:
         """How people and judges agree by now. May be asked for often: it is kept until the next answer.
@@ -261,7 +255,7 @@ class Adjudication:
             ConfigError: the sample is not ready.
         """
         with self._change:
-            return self._ready(), self._answers.to_audit(self._items)
+            return self._sample.ready(), self._answers.to_audit(self._sample.items)
 
     def close(self) -> None:
         """Send what is unsent, for some seconds at most, and stop. What could not be sent is sent the next time."""
@@ -278,14 +272,9 @@ class Adjudication:
     ) -> None:
         self.close()
 
-    def _ready(self) -> AuditSample:
-        if self._sample is None:
-            raise ConfigError(self._state.error or "The sample is being drawn. Try again in a moment.")
-        return self._sample
-
     def _order(self, person: str) -> list[Item]:
         """The items in the order in which this person is asked, which is nobody else's."""
-        sample = self._ready()
+        sample = self._sample.ready()
         key = name_key(person)
         known = self._orders.get(key)
         if known is None:
@@ -301,7 +290,7 @@ class Adjudication:
         return Question(
             item=item.id,
             number=number,
-            of=len(self._items),
+            of=len(self._sample.items),
             query=item.query,
             positives=tuple(map(shown_passage, item.positives)),
             candidate=shown_passage(item.candidate),
@@ -339,105 +328,12 @@ class Adjudication:
                 if self._answers.add(event):
                     self._log.catch_up(event.time)
 
-    def _draw(self) -> None:
-        """Draw the sample, or read it where it was drawn before."""
-        kept = self._folder / f"sample-{(self._browser.release.revision or 'folder')[:12]}-{self._size}-{self._seed}"
-        try:
-            sample = self._kept_sample(kept) or self._drawn(kept)
-        except RelabelError as error:
-            self._set_state(SampleState(0, 1, False, str(error)))
-        except Exception as error:  # a thread has nobody to raise to
-            self._set_state(SampleState(0, 1, False, f"The sample cannot be drawn: {type(error).__name__}."))
-        else:
-            with self._change:
-                self._sample, self._items = sample, {item.id: item for item in sample.items}
-                self._set_state(SampleState(self._state.of, self._state.of, True, None))
-
-    def _kept_sample(self, folder: Path) -> AuditSample | None:
-        # A folder may be built again under the same name; a commit never changes.
-        if self._browser.release.revision is None or not folder.is_dir():
-            return None
-        try:
-            return AuditSample.read(folder)
-        except RelabelError:
-            return None
-
-    def _drawn(self, folder: Path) -> AuditSample:
-        def progress(done: int, of: int) -> None:
-            if self._closing.is_set():
-                raise ConfigError("The Space is being closed.")
-            self._set_state(SampleState(done, of, False, None))
-
-        sample = draw_blind(self._browser, self._size, seed=self._seed, progress=progress)
-        if self._browser.release.revision is not None:
-            sample.write(folder)
-        return sample
-
-    def _set_state(self, state: SampleState) -> None:
-        with self._change:
-            self._state = state
-            self._change.notify_all()
-
     def _keep_fresh(self, seconds: float) -> None:
         while not self._closing.wait(seconds):
             try:
                 self.refresh()
             except Exception:  # noqa: S112 - one look that fails is no reason to look no more; the sender tells of the Hub
                 continue
-
-
-class NobodyAnswered(ConfigError):
-    """There is no answer to a release.
-
-    Args:
-        manifest: of it.
-    """
-
-    def __init__(self, message: str, manifest: Mapping[str, Any]) -> None:
-        self.manifest = manifest
-        super().__init__(message)
-
-
-def audit_of(location: str | Path, *, token: str | bool | None = None) -> tuple[AuditSample, list[Answer]]:
-    """What people answered in the Space of a release, with the sample that most of the answers are to.
-
-    Args:
-        location: `user/repo` or `user/repo@revision`; answers are always those of the main branch.
-        token: None takes the stored token or `HF_TOKEN`, False sends none.
-
-    Raises:
-        ReleaseError, BuildError: it cannot be read.
-        ConfigError: it is a folder.
-        NobodyAnswered: that is so.
-    """
-    with Browser.open(location, token=token, index=False) as browser:
-        if browser.repo_id is None:
-            raise ConfigError(f"{location} is a folder: the answers of a Space are with releases on the Hub.")
-        events: list[Event] = []
-        HumanConfig(browser.repo_id, token).read(events.extend)
-        samples = Counter((event.size, event.seed) for event in events if event.action == ANSWER and event.size > 0)
-        if not samples:
-            raise NobodyAnswered(
-                f"{browser.repo_id}: nobody has answered in a Space yet (there is no config `human`).",
-                browser.release.manifest,
-            )
-        # Of equally many the same one, whatever the order of the files.
-        size, seed = max(samples, key=lambda sample: (samples[sample], sample))
-        sample = draw_blind(browser, size, seed=seed)
-    found = Answers()
-    for event in events:
-        found.add(event)
-    items = {item.id for item in sample.items}
-    if kept := found.elsewhere(items):
-        _logger.warning(
-            "%s: %s to candidates that the sample of size %d and seed %d does not draw. They are kept, and left out"
-            " here.",
-            browser.repo_id,
-            counted(kept, "answer is", "answers are"),
-            size,
-            seed,
-        )
-    return sample, found.to_audit(items)
 
 
 def folder_of(browser: Browser) -> str:

@@ -76,6 +76,11 @@ class SampleState:
     is_ready: bool
     error: str | None
 
+    @property
+    def is_over(self) -> bool:
+        """Drawn, or given up."""
+        return self.is_ready or self.error is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
