@@ -185,7 +185,7 @@ def recipe_changes(given: tuple[str, ...]) -> dict[str, Any]:
         for part in above:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"--set {name} and --set {part} exclude each other.")
+                raise ConfigError(f"--set {name}: another --set gives `{part}` as a whole.")
         place[field] = parsed
     return changes
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.commands.train_command import recipe_changes
 from tests import forked
 
 EARLIER = Path(__file__).resolve().parents[2] / "earlier" / "release"
@@ -31,3 +33,11 @@ def test_a_misspelt_name_is_told_before_torch_is_loaded(option: tuple[str, ...],
     done = forked.run(CODE, "train", str(EARLIER), "--out", "model", *option, cwd=tmp_path)
     code = 6 if "--config" in option else 2
     assert (done.returncode, said in done.stderr, done.stdout.strip()) == (code, True, "[]"), done.stderr + done.stdout
+
+
+def test_set_reaches_settings_at_any_depth() -> None:
+    given = ("loss.guide.model=x", "loss.guide.margin=0.1", "loss.negatives=3", "seed=1")
+    loss = {"guide": {"model": "x", "margin": 0.1}, "negatives": 3}
+    assert recipe_changes(given) == {"loss": loss, "seed": 1}
+    with pytest.raises(ConfigError, match="another --set gives `loss` as a whole"):
+        recipe_changes(("loss=null", "loss.negatives=3"))
