@@ -6,7 +6,7 @@ which fields it has, see `recipe_kinds`.
 `e5-base` and `qwen2.5-7b-lora` are those of RLHN's authors (arXiv 2505.16967): the values of their scripts
 (castorini/rlhn, branch development at fa28a16, `scripts/train/embedding/e5_base.sh` and `qwen2.5_7b.sh`), and where
 these name none the defaults of Tevatron, which they call (`retriever/arguments.py`: warm-up .1, LoRA with rank 16,
-alpha 64 and dropout .1). Their scripts of `reranker-qwen2.5-3b` and `e5-base-distillation` are not published: the model,
+alpha 64, dropout .1). Their scripts of `reranker-qwen2.5-3b` and `e5-base-distillation` are not published: the model,
 the negatives and the loss are the paper's, the form, the temperature and LoRA are Tevatron's, batches and the teacher's
 temperature are ours. In the file of each recipe, the source of each value stands beside it; `sources` reads it.
 """

@@ -20,7 +20,11 @@ from hf_relabel.trainers.evaluation.evaluator import evaluate_model
 from hf_relabel.trainers.evaluation.leaks import without_queries
 from hf_relabel.trainers.evaluation.search import search
 from hf_relabel.trainers.loading import load_model
+from hf_relabel.trainers.models import build_model
 from hf_relabel.trainers.recipes.recipe import load_recipe, shipped_recipes
+from hf_relabel.trainers.training.arguments import trainer_arguments
+from hf_relabel.trainers.training.kinds import make_trainer
+from hf_relabel.trainers.training.options import TrainOptions
 from hf_relabel.trainers.training.run import train
 from tests import forked
 from tests.hub_tools.releases_data import built
@@ -209,6 +213,17 @@ def test_a_config_of_a_release_names_what_it_was_built_from(tmp_path: Path) -> N
     assert data.rows[0]["positive_passages"]
     assert open_training_data(tmp_path / "release").used.config == "remove-hn"
     assert open_training_data(tmp_path / "release", "original").fingerprint != data.fingerprint
+
+
+def test_what_a_recipe_says_of_memory_and_devices_reaches_the_model_and_the_loss(tmp_path: Path) -> None:
+    rows = open_training_data(rows_file(tmp_path, 4)).rows
+    for wanted in (True, False):
+        recipe = tiny_recipe(tmp_path, gradient_checkpointing=wanted, loss={"negatives": 2, "gather": wanted})
+        model = build_model(recipe, device="cpu")
+        arguments = trainer_arguments(recipe, TrainOptions(device="cpu"), tmp_path / "out", 0, len(rows))
+        trainer = make_trainer(recipe, model, rows, arguments, None, [])
+        assert trainer.loss.gather_across_devices is wanted
+        assert model.transformers_model.is_activation_checkpointing is wanted
 
 
 def test_distillation_tells_how_soft_its_teacher_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
