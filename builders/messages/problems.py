@@ -39,7 +39,7 @@ def as_written(place: Place, model: type[BaseModel]) -> Place:
             continue
         written.append(part)
         if isinstance(part, str):
-            models = [below for field in fields for below in _models_in(field.annotation)]
+            models = [below for field in fields for below in models_in(field.annotation)]
     return tuple(written)
 
 
@@ -112,11 +112,12 @@ def fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     for part in place:
         if not isinstance(part, int):
             fields = [each.model_fields[part] for each in models if part in each.model_fields]
-            models = [below for field in fields for below in _models_in(field.annotation)]
+            models = [below for field in fields for below in models_in(field.annotation)]
     return list(dict.fromkeys(name for each in models for name in each.model_fields))
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a type names, such as those of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for inner in get_args(annotation) for model in _models_in(inner)]
+    return [model for inner in get_args(annotation) for model in models_in(inner)]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+
+from pydantic import BaseModel
+
+from hf_relabel.builders.messages.problems import models_in
 
 NAME = "recipes.md"
 OPENING = Path(__file__).parent / "notes" / NAME
@@ -14,7 +19,35 @@ def page() -> str:
     from hf_relabel.trainers.recipes.recipe import shipped_recipes
 
     parts = [part for name, file in shipped_recipes().items() for part in _recipe(name, file)]
-    return "\n\n".join([OPENING.read_text(encoding="utf-8").strip(), *parts])
+    return "\n\n".join([OPENING.read_text(encoding="utf-8").strip(), *parts, "## Fields of each kind", _fields()])
+
+
+def _fields() -> str:
+    """Every field with the kinds that have it and its default, which may be of some kinds another."""
+    from hf_relabel.trainers.recipes.recipe_kinds import KINDS
+
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for kind, made in KINDS.items():
+        for field in _of(made):
+            kinds.setdefault(field, []).append(kind)
+    rows = []
+    for (name, default), having in sorted(kinds.items()):
+        who = "all" if len(having) == len(KINDS) else ", ".join(having)
+        rows.append(f"| `{name}` | {default} | {who} |")
+    return "\n".join(["| field | default | kinds |", "| --- | --- | --- |", *rows])
+
+
+def _of(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
+    """The fields of a model and of those within it, with their defaults."""
+    found = {}
+    for name, field in model.model_fields.items():
+        below = models_in(field.annotation)
+        for each in below:
+            found |= dict(_of(each, f"{above}{name}."))
+        if not below or field.get_default() is None:
+            default = "" if field.is_required() else f"`{json.dumps(field.get_default())}`"
+            found[f"{above}{name}"] = default or "must be given"
+    yield from found.items()
 
 
 def _recipe(name: str, file: Path) -> Iterator[str]:
