@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -217,13 +218,19 @@ def list_refs(call: Call, repository: Repository) -> Response:
 
 
 def list_commits(call: Call, repository: Repository, revision: str) -> Response:
-    commits = [_commit(sha, commit) for sha, commit in repository.history(repository.resolve(revision))]
+    expand = [value for name, value in call.query.items() if name in ("expand", "expand[]")]
+    commits = [
+        _commit(sha, commit, formatted="formatted" in expand)
+        for sha, commit in repository.history(repository.resolve(revision))
+    ]
     return page(call, commits, number_of(call.query.get("cursor", "0")), PAGE_COMMITS)
 
 
-def _commit(sha: str, commit: Mapping[str, Any]) -> dict[str, Any]:
+def _commit(sha: str, commit: Mapping[str, Any], *, formatted: bool) -> dict[str, Any]:
     authors = [{"user": commit["author"], "avatar": ""}]
+    as_html = {"formatted": {name: html.escape(commit[name]) for name in ("title", "message")}} if formatted else {}
     return {
+        **as_html,
         "id": sha,
         "title": commit["title"],
         "message": commit["message"],

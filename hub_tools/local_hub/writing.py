@@ -102,7 +102,7 @@ def _add_ref(repository: Repository, name: str, short: str, sha: str, *, overwri
     if not REF.fullmatch(short) or SHA.fullmatch(short):
         raise HubError(400, "Not a name a branch or tag can have.")
     if name in repository.refs and not overwrite:
-        raise HubError(409, f"Reference already exists: {name}")
+        raise HubError(409, f"Reference {name} already exists")
     repository.change_refs({name: sha})
 
 
@@ -110,9 +110,9 @@ def delete_ref(call: Call, repository: Repository, name: str) -> Response:
     call.writable(repository)
     with repository.lock:
         if name == "refs/heads/main":
-            raise HubError(403, "The main branch cannot be deleted.")
+            raise HubError(403, f"Cannot delete {name}")
         if name not in repository.refs:
-            raise HubError(404, f"Reference does not exist: {name[:200]}", "RevisionNotFound")
+            raise HubError(404, f"Invalid rev id: {name[:200]}", "RevisionNotFound")
         repository.change_refs({name: None})
     return answer({})
 
@@ -217,11 +217,15 @@ def commit(call: Call, repository: Repository, revision: str) -> Response:
     changes = [_change(call.hub.objects, kind, value) for kind, value in operations]
     with repository.lock:
         base = repository.resolve(revision)
-        ref = None if as_pull_request else repository.ref_of(revision)
+        branch = repository.ref_of(revision)
+        ref = None if as_pull_request else branch
         parent = header.get("parentCommit")
         if parent is not None and (known := repository.resolve(str(parent))) != base:
             if not as_pull_request:
-                raise HubError(412, "A commit has happened since. Please refresh and try again.")
+                raise HubError(
+                    412,
+                    "The branch was updated since you opened this page. Please refresh and try again.",
+                )
             base = known
         tree = repository.tree(base)
         for change in changes:
@@ -270,10 +274,14 @@ def _change(objects: Objects, kind: str, value: Mapping[str, Any]) -> Callable[[
         entry = _large(objects, value)
         return lambda tree: tree.update({path: entry})
     if kind == "deletedFile":
-        return lambda tree: _delete(tree, path, {path} & tree.keys())
+        return lambda tree: _delete(tree, path, {path} & tree.keys() or _inside(tree, path))
     if kind == "deletedFolder":
-        return lambda tree: _delete(tree, path, {name for name in tree if name.startswith(f"{path}/")})
+        return lambda tree: _delete(tree, path, _inside(tree, path))
     raise HubError(400, f"Not an operation: {kind[:50]!r}")
+
+
+def _inside(tree: Tree, folder: str) -> set[str]:
+    return {name for name in tree if name.startswith(f"{folder}/")}
 
 
 def _delete(tree: Tree, path: str, names: set[str]) -> None:

@@ -607,6 +607,25 @@ def a_commit_on_a_stale_parent_is_refused(repo: Repo) -> None:
 
 
 @check
+def what_is_refused_is_told_in_the_hubs_words(repo: Repo) -> None:
+    first = repo.put("folder/a", b"1").oid
+    repo.put("b", b"2")
+    told = raises(HfHubHTTPError, lambda: repo.put("b", b"3", parent_commit=first), 412)
+    assert "The branch was updated since you opened this page" in str(told)
+    repo.api.create_branch(branch="side", **repo.here)
+    told = raises(HfHubHTTPError, lambda: repo.api.create_branch(branch="side", **repo.here), 409)
+    assert "Reference refs/heads/side already exists" in str(told)
+    told = raises(HfHubHTTPError, lambda: repo.api.delete_branch(branch="main", **repo.here), 403)
+    assert "Cannot delete refs/heads/main" in str(told)
+    told = raises(HfHubHTTPError, lambda: repo.api.delete_branch(branch="gone", **repo.here), 404)
+    assert "Invalid rev id" in str(told)
+    raises(HfHubHTTPError, lambda: repo.put("b", b"4", create_pr=True, revision=first), 404)
+    assert all(commit.formatted_title for commit in repo.api.list_repo_commits(formatted=True, **repo.here))
+    repo.api.delete_file("folder", **repo.here)
+    assert "folder/a" not in repo.api.list_repo_files(**repo.here)
+
+
+@check
 def more_commits_than_a_page(repo: Repo) -> None:
     for number in range(60):
         repo.put("a", str(number).encode(), commit_message=f"number {number}")
