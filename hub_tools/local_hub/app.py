@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hf_relabel.hub_tools.local_hub import copying, discussions, listing, reading, spaces, writing
+from hf_relabel.hub_tools.local_hub import copying, discussions, listing, reading, spaces, writing, xet_downloads
 from hf_relabel.hub_tools.local_hub.call import Beside, Call, Fail, Hub, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import check_path
@@ -125,7 +125,8 @@ class LocalHubApp:
                 raise HubError(401, "A token is needed.")
             return None, True
         if is_xet:
-            return self.hub.check_signed(token.strip(), "xet"), True
+            is_reading = request.method == "GET"
+            return self.hub.check_signed(token.strip(), xet_downloads.READ if is_reading else "xet"), not is_reading
         user = self.hub.store.user_of(token.strip())
         if user is not None:
             return user, True
@@ -209,6 +210,10 @@ def route(call: Call) -> Response:
         return handler(call)
     if (method, *parts[:-1]) == ("POST", "xet", "v1", "xorb-grants", "default"):
         return writing.grant_xorb(call, parts[-1])
+    if (method, *parts[:-1]) == ("GET", "xet", "v1", "reconstructions"):
+        return xet_downloads.reconstruction(call, parts[-1])
+    if (method, *parts[:-1]) == ("GET", "xorbs"):
+        return xet_downloads.xorb_part(call, parts[-1])
     if parts[:1] == ["api"] and len(parts) >= 2 and parts[1] in REPO_TYPES:
         if len(parts) == 2 and method == "GET":
             return listing.list_repositories(call, parts[1])
@@ -235,6 +240,7 @@ def _repository_api(call: Call, repository: Repository, rest: list[str]) -> Resp
         "tree": lambda revision: reading.list_tree(call, repository, revision, "/".join(rest[2:])),
         "discussions": lambda number: discussions.show(call, repository, number),
         "auth-check": lambda what: reading.auth_check(call, repository),
+        "xet-read-token": lambda revision: writing.xet_read_token(call, repository),
         "xet-write-token": lambda revision: writing.xet_token(call, repository),
     }
     post_at: dict[str, Callable[[str], Response]] = {

@@ -30,6 +30,8 @@ class Hub:
     xorbs: Xorbs
     cdn: bool = False
     """Whether large files are given from another origin than this one, as the Hub gives them."""
+    xet: bool = False
+    """Whether clients are told that files which came by Xet can be had by Xet too, as the Hub tells them."""
 
     @classmethod
     def at(
@@ -39,9 +41,10 @@ class Hub:
         organisations: Mapping[str, Mapping[str, str]] | None = None,
         *,
         cdn: bool = False,
+        xet: bool = False,
     ) -> Hub:
         store = Store(root, users, organisations)
-        return cls(store, Xorbs(root / "xorbs"), cdn)
+        return cls(store, Xorbs(root / "xorbs"), cdn, xet)
 
     @property
     def objects(self) -> Objects:

@@ -16,6 +16,7 @@ from hf_relabel.hub_tools.local_hub.call import Call, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import Entry, pointer
 from hf_relabel.hub_tools.local_hub.store import Repository
+from hf_relabel.hub_tools.local_hub.xet_downloads import hash_of
 
 PAGE_ENTRIES, PAGE_COMMITS = 1000, 50
 _FRONT_MATTER = re.compile(r"\A﻿?\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -264,6 +265,9 @@ def resolve_file(call: Call, repository: Repository, revision: str, path: str) -
     }
     if entry.lfs:
         headers |= {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)}
+    if entry.lfs and call.hub.xet and (name := hash_of(call.hub.xorbs, entry.sha256)) is not None:
+        api = f"{call.url}/api/{repository.repo_type}/{repository.repo_id}"
+        headers |= {"X-Xet-Hash": name, "Link": f'<{api}/xet-read-token/{sha}>; rel="xet-auth"'}
     if entry.lfs and call.hub.cdn:
         where = call.url.replace("127.0.0.1", "localhost")  # another origin: a client may not send its token there
         signed = call.hub.sign_link(f"get {entry.sha256}")

@@ -51,6 +51,7 @@ class LocalHub:
         limit: how many requests to /api each user may make before the answer is 429, told by `RateLimit` headers; None
             for any number.
         cdn: send clients to another origin for large files, by 302 and with a signed address, as the Hub does.
+        xet_downloads: tell clients of large files that came by Xet how to get them by Xet, as the Hub does.
 
     Raises:
         ConfigError: starlette, uvicorn, lz4 or pathspec is not installed, the port is taken, or the folder cannot be
@@ -69,11 +70,12 @@ class LocalHub:
         beside: Callable[[Store], Beside] | None = None,
         limit: RateLimit | None = None,
         cdn: bool = False,
+        xet_downloads: bool = False,
     ) -> None:
         self.root, self._port, self._log = Path(root), port, log
         self.tokens: dict[str, str] = {}
         self.url = ""
-        self._limit, self._cdn = limit, cdn
+        self._limit, self._cdn, self._xet = limit, cdn, xet_downloads
         self._given, self._organisations, self._fail, self._beside = users, organisations, fail, beside
         self._server: Any = None
         self._thread: threading.Thread | None = None
@@ -124,7 +126,7 @@ class LocalHub:
             from hf_relabel.hub_tools.local_hub.call import Hub
             from hf_relabel.hub_tools.local_hub.errors import HubError
         try:
-            hub = Hub.at(self.root, self._given, self._organisations, cdn=self._cdn)
+            hub = Hub.at(self.root, self._given, self._organisations, cdn=self._cdn, xet=self._xet)
             listening = socket.create_server((HOST, self._port))
             # Connections take it over. asyncio sets it only on sockets that were made with the protocol's number, and
             # without it the body of a small answer waits 40 ms for the client's delayed acknowledgement of its head.

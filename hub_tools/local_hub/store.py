@@ -258,7 +258,7 @@ class Store:
         target, kind = self.folder(repository.repo_type, to), repository.repo_type
         with self.lock, repository.lock:
             if self.find(repository.repo_type, to) is not None:
-                raise HubError(409, f"A {repository.repo_type} repository called {to!r} already exists")
+                raise HubError(409, f"A {kind.removesuffix('s')} repository called {to!r} already exists")
             target.parent.mkdir(parents=True, exist_ok=True)
             repository.folder.rename(target)
             sync_folder(target.parent)

@@ -16,6 +16,7 @@ from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import Entry, Objects, check_path, git_oid, pointer
 from hf_relabel.hub_tools.local_hub.store import REF, REPO_TYPES, SHA, Repository
 from hf_relabel.hub_tools.local_hub.xet import files_of_shard
+from hf_relabel.hub_tools.local_hub.xet_downloads import READ, note_file
 
 LFS_SUFFIXES = (
     *(".parquet", ".arrow", ".bin", ".safetensors", ".npy", ".npz", ".pt", ".pth", ".onnx", ".h5", ".ckpt", ".model"),
@@ -180,7 +181,16 @@ def lfs_batch(call: Call, repository: Repository) -> Response:
 
 def xet_token(call: Call, repository: Repository) -> Response:
     """What a Xet client needs to send chunks here."""
-    signed = call.hub.sign(call.signed_in(), "xet")
+    return _token_for_xet(call, call.hub.sign(call.signed_in(), "xet"))
+
+
+def xet_read_token(call: Call, repository: Repository) -> Response:
+    """What a Xet client needs to get chunks from here."""
+    call.readable(repository)
+    return _token_for_xet(call, call.hub.sign_link(READ))
+
+
+def _token_for_xet(call: Call, signed: str) -> Response:
     expires = signed.split(".")[-2]
     headers = {
         "X-Xet-Cas-Url": f"{call.url}/xet",
@@ -203,7 +213,8 @@ def grant_xorb(call: Call, name: str) -> Response:
 def take_shard(call: Call) -> Response:
     """Put together the files that a shard describes."""
     for file in files_of_shard(call.body):
-        call.hub.xorbs.build(file, call.hub.objects)
+        sha256, _ = call.hub.xorbs.build(file, call.hub.objects)
+        note_file(call.hub.xorbs, file, sha256)
     return answer({"result": 1})
 
 

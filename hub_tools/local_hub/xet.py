@@ -42,6 +42,7 @@ class XetFile:
 
     segments: tuple[Segment, ...]
     sha256: str
+    hash: str = ""
 
 
 def hash_text(raw: bytes) -> str:
@@ -130,7 +131,7 @@ def files_of_shard(shard: bytes) -> Iterator[XetFile]:
         if flags & _WITH_METADATA:
             sha256 = hash_text(_record(shard, position)[:32])
             position += _RECORD
-        yield XetFile(segments, sha256)
+        yield XetFile(segments, sha256, hash_text(header[:32]))
 
 
 def _record(shard: bytes, position: int) -> bytes:

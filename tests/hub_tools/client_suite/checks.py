@@ -27,6 +27,7 @@ from huggingface_hub import (
     HfFileSystem,
     ModelCard,
     ModelCardData,
+    constants,
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
@@ -41,6 +42,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile, RepoFolder
+from huggingface_hub.utils import build_hf_headers, get_session
 
 Check = Callable[["Repo"], None]
 CHECKS: dict[str, Check] = {}
@@ -623,6 +625,30 @@ def what_is_refused_is_told_in_the_hubs_words(repo: Repo) -> None:
     assert all(commit.formatted_title for commit in repo.api.list_repo_commits(formatted=True, **repo.here))
     repo.api.delete_file("folder", **repo.here)
     assert "folder/a" not in repo.api.list_repo_files(**repo.here)
+
+
+@check
+def a_large_file_that_came_by_xet_goes_by_xet(repo: Repo) -> None:
+    content = os.urandom(300_000) * 2 + b"end"
+    repo.put("a.bin", content)
+    told = repo.head("a.bin", os.environ["HF_TOKEN"]).xet_file_data
+    assert (told is None) == constants.HF_HUB_DISABLE_XET
+    assert repo.get("a.bin") == content
+    if told is None:
+        return
+    cas = get_session().get(told.refresh_route, headers=build_hf_headers()).json()
+    place = f"{cas['casUrl']}/v1/reconstructions/{told.file_hash}"
+    headers = {"Authorization": f"Bearer {cas['accessToken']}"}
+    whole = get_session().get(place, headers=headers).json()
+    assert sum(term["unpacked_length"] for term in whole["terms"]) == len(content)
+    end = get_session().get(place, headers={**headers, "Range": f"bytes={len(content) - 3}-"}).json()
+    assert end["terms"] == whole["terms"][-1:]
+    assert end["offset_into_first_range"] == whole["terms"][-1]["unpacked_length"] - 3
+    beyond = get_session().get(place, headers={**headers, "Range": f"bytes={len(content)}-"})
+    assert beyond.status_code == 416
+    ((parts, *_),) = end["fetch_info"].values()
+    assert get_session().get(parts["url"].partition("?")[0]).status_code == 401
+    assert get_session().post(place.replace("reconstructions", "shards"), headers=headers).status_code == 401
 
 
 @check

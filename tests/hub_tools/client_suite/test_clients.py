@@ -28,7 +28,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """What came of each check, in one process of the clients' own."""
     folder = tmp_path_factory.mktemp("clients")
     users = {"user": "hf_token_of_user", "other": "hf_token_of_other"}
-    with hub_and_client(folder, xet=request.param, users=users) as (_, client):
+    with hub_and_client(folder, xet=request.param, users=users, xet_downloads=True) as (_, client):
         client.extra["OTHER_TOKEN"] = users["other"]
         done = client.run("from tests.hub_tools.client_suite.checks import main; main([])")
     assert done.returncode == 0, done.stderr[-3000:]
