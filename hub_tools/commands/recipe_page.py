@@ -39,7 +39,7 @@ def _fields() -> str:
 
 def _of(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
     """The fields of a model and of those within it, with their defaults."""
-    found = {}
+    found: dict[str, str] = {}
     for name, field in model.model_fields.items():
         below = models_in(field.annotation)
         for each in below:
