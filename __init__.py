@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from hf_relabel.trainers.row_trainer import RowTrainer
     from hf_relabel.trainers.students.judge_bench import judge_figures
     from hf_relabel.trainers.students.judge_student import StudentExample, train_student
+    from hf_relabel.trainers.training.plan import plan_training
     from hf_relabel.trainers.training.publishing import publish
     from hf_relabel.trainers.training.run import train
 
@@ -205,6 +206,7 @@ _HOMES = {
     "open_source": "hub_tools.hub.source",
     "open_training_data": "trainers.data.training_data",
     "plan": "hub_tools.judging.plan",
+    "plan_training": "trainers.training.plan",
     "prune": "trainers.comparing.prune",
     "publish": "trainers.training.publishing",
     "pull": "hub_tools.releases.pull",
@@ -320,6 +322,7 @@ __all__ = [
     "open_source",
     "open_training_data",
     "plan",
+    "plan_training",
     "prune",
     "publish",
     "pull",

@@ -31,6 +31,8 @@ class RelabelError(Exception):
     """Base of every error this package raises on purpose."""
 
     exit_code = 1
+    said_elsewhere = False
+    """Another process of the same run has said it: this one ends without a word."""
 
 
 class InputError(RelabelError):

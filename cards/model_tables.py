@@ -68,6 +68,9 @@ def about_training(facts: ModelFacts) -> Iterator[tuple[str, object]]:
     yield "false negatives", _technique(report)
     yield "what the teacher did", _taught(report)
     yield "guide", _guided(report)
+    yield "rows an update", _batch(report)
+    yield "in-batch negatives", _in_batch(report)
+    yield "gradient checkpointing", "yes" if recipe.get("gradient_checkpointing") else None
     yield "steps", report.steps
     yield "epochs", None if report.epochs is None else Markdown(f"{report.epochs:g}")
     yield "seed", as_code(report.seed)
@@ -79,6 +82,31 @@ def about_training(facts: ModelFacts) -> Iterator[tuple[str, object]]:
     yield "finished", report.finished
     versions = ", ".join(f"{as_text(name)} {as_text(version)}" for name, version in report.versions.items())
     yield "versions", Markdown(versions) if versions else None
+
+
+def _batch(report: TrainingReport) -> Markdown | None:
+    """How many rows an update has, on how many devices, and how many it has with the authors of the recipe."""
+    if report.batch is None:
+        return None
+    recipe, count = report.recipe, report.devices
+    parts = [f"{recipe['batch_size']:,}", f"{count} devices" if count > 1 else "1 device"]
+    if recipe["gradient_accumulation"] > 1:
+        parts.append(f"accumulated {recipe['gradient_accumulation']} times")
+    text = f"{report.batch:,} ({' × '.join(parts)})"
+    theirs = report.authors
+    if theirs is None or (theirs.rows, theirs.devices) == (report.batch, count):
+        return Markdown(text)
+    pool = mapping(recipe.get("loss")).get("gather") and "; each query met the passages of fewer rows than theirs"
+    fewer = pool if pool and recipe["batch_size"] * count < theirs.rows // recipe["gradient_accumulation"] else ""
+    return Markdown(f"{text}. The authors of the recipe have {theirs.rows:,} on {theirs.devices} devices{fewer}")
+
+
+def _in_batch(report: TrainingReport) -> str | None:
+    """Whose passages are negatives, where there are several devices."""
+    loss = mapping(report.recipe.get("loss"))
+    if report.devices == 1 or not loss.get("in_batch", report.kind in ("sparse", "late-interaction")):
+        return None
+    return "of all devices (gathered)" if loss.get("gather") else "of the own device only"
 
 
 def _trained_part(facts: ModelFacts) -> str | None:

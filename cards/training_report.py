@@ -119,6 +119,13 @@ class Hardware(_Part):
     memory: int | None = None
 
 
+class AuthorsBatch(_Part):
+    """What the authors of a recipe trained with: their devices, and the rows of an update."""
+
+    devices: int
+    rows: int
+
+
 class Comparison(_Part):
     """The same training on another config: what it gave on the sets of `TrainingReport.evaluations`."""
 
@@ -134,6 +141,8 @@ class TrainingReport(_Part):
         kind: of the recipe: bi-encoder, static, sparse, late-interaction or reranker.
         recipe: all fields of the recipe as they were used.
         base: the model training started from. Of a static student: its teacher.
+        devices: that trained it, a process each; an update has `batch_size` × devices × `gradient_accumulation` rows.
+        authors: the same of those whose recipe it is, where it is theirs.
         steps: updates made; `seconds` is their time by the clock, over all sittings of a run that was resumed.
         best_step: whose weights were kept, where an evaluation on `dev` chose; None for the last.
         dev: the sets that chose the step.
@@ -154,6 +163,8 @@ class TrainingReport(_Part):
     base: ModelUsed
     data: DataUsed
     seed: int
+    devices: int = 1
+    authors: AuthorsBatch | None = None
     steps: int
     epochs: float | None = None
     best_step: int | None = None
@@ -177,6 +188,14 @@ class TrainingReport(_Part):
     similarity: str | None = None
     finished: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def batch(self) -> int | None:
+        """Rows of an update, over all devices; None where the recipe is not one of ours."""
+        parts = [self.recipe.get(name) for name in ("batch_size", "gradient_accumulation")]
+        if not all(isinstance(part, int) for part in parts):
+            return None
+        return int(parts[0] or 0) * int(parts[1] or 0) * self.devices
 
     def __repr__(self) -> str:
         """On one screen: what was trained, on what, and what it gave."""

@@ -22,6 +22,7 @@ from hf_relabel.trainers.passage_pool import (
     Structure,
     gathered_pool,
     read_batch,
+    rows_of_device,
     several_devices,
     with_known_elsewhere,
 )
@@ -152,17 +153,23 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         pool = self._pool(passages, structure)
         # Gradients of all rows are summed in the pool before they go on, so that devices exchange them once.
         leaf = replace(pool, embeddings=pool.embeddings.detach().requires_grad_())
-        total = queries.new_zeros(())
+        total, count = queries.new_zeros(()), self._rows(queries)
         for begin in range(0, len(queries), self.mini_batch_size):
             rows = slice(begin, begin + self.mini_batch_size)
-            loss = self._row_losses(queries[rows], leaf, structure.rows(rows)).sum() / len(queries)
+            loss = self._row_losses(queries[rows], leaf, structure.rows(rows)).sum() / count
             loss.backward()
             total = total + loss.detach()
         pool.embeddings.backward(leaf.embeddings.grad)
         return total
 
     def _loss(self, queries: Tensor, passages: Tensor, structure: Structure) -> Tensor:
-        return self._row_losses(queries, self._pool(passages, structure), structure).mean()
+        return self._row_losses(queries, self._pool(passages, structure), structure).sum() / self._rows(queries)
+
+    def _rows(self, queries: Tensor) -> float:
+        """What the sum of a device's rows is divided by. Devices with gathered passages may have different numbers of
+        rows: the mean over the devices is that over all rows."""
+        gathers = self.gather_across_devices and several_devices()
+        return rows_of_device(queries) if gathers else len(queries)
 
     def _pool(self, passages: Tensor, structure: Structure) -> Pool:
         """All passages that can be negatives, of all devices if they are gathered."""

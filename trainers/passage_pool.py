@@ -106,6 +106,12 @@ def gathered_pool(passages: Tensor, structure: Structure) -> Pool:
     return Pool(embeddings, together, rank * most, usable & _first_of_its_text(together[:, 0]), guide)
 
 
+def rows_of_device(rows: Tensor) -> float:
+    """The mean number of rows of a device."""
+    sizes = _sizes(rows)
+    return sum(sizes) / len(sizes)
+
+
 def with_known_elsewhere(structure: Structure) -> Structure:
     """Add the positives that rows of other devices have for the same query. They travel as hashes."""
     rows, width = structure.known.shape[:2]

@@ -11,6 +11,7 @@ from sentence_transformers.base.training_args import BatchSamplers
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.extras import require
 from hf_relabel.trainers.data.collating import Epoch, EpochBatchSampler, EpochCallback, RowCollator
+from hf_relabel.trainers.data.device_batches import for_devices
 from hf_relabel.trainers.data.rows import RowDraw, check_columns
 from hf_relabel.trainers.losses import MultiPositiveLoss, losses_in
 
@@ -103,8 +104,10 @@ class RowTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, drop_last: bool, **settings: Any) -> Any:
         if self.args.batch_sampler != BatchSamplers.BATCH_SAMPLER or not hasattr(dataset, "select"):
-            return super().get_batch_sampler(dataset, batch_size, drop_last, **settings)
-        return EpochBatchSampler(dataset, batch_size, drop_last, number=self.data_collator.epoch, **settings)
+            batches = super().get_batch_sampler(dataset, batch_size, drop_last, **settings)
+        else:
+            batches = EpochBatchSampler(dataset, batch_size, drop_last, number=self.data_collator.epoch, **settings)
+        return for_devices(batches, self.args.world_size)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         training = self.data_collator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 import click
@@ -11,6 +12,7 @@ import click
 from hf_relabel.builders.messages.program import SCRIPT, program
 from hf_relabel.hub_tools.commands.group import LazyGroup
 from hf_relabel.hub_tools.commands.spelling import printable, respell_warnings, respelt, with_nearest
+from hf_relabel.trainers.devices import is_first, one_process_only
 
 # Name, module and one line of help. Kept here so that `--help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -43,6 +45,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 COMPLETE = "_HF_RELABEL_COMPLETE"
 """The variable in which a shell asks for completion."""
+
+LINGER = 2.0
+"""Seconds that one of several processes ends after the one that says why: torchrun stops all when the first ends."""
 
 EPILOG = """\b
 Examples:
@@ -89,21 +94,32 @@ def run(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     respell_warnings()
     try:
+        _check_processes(arguments)
         result = cli.main(args=arguments, prog_name=program(), standalone_mode=False)
     except click.exceptions.Abort:
         return _interrupted()
     except click.ClickException as error:
-        with_nearest(error).show()
+        if is_first():
+            with_nearest(error).show()
         return error.exit_code
     except KeyboardInterrupt:
         return _interrupted()
     except RelabelError as error:
+        if error.said_elsewhere:
+            time.sleep(LINGER)
+            return error.exit_code
         text = str(error) if isinstance(error, Mistakes) else " ".join(str(error).split())
         click.echo(f"Error: {printable(respelt(text, _command(arguments), arguments))}", err=True)
         return 130 if isinstance(error, JudgingStopped) and error.interrupted else error.exit_code
     except BrokenPipeError:
         return 141
     return result if isinstance(result, int) else 0
+
+
+def _check_processes(arguments: Sequence[str]) -> None:
+    """One of several processes (torchrun) would do the work of any other command over again."""
+    if (name := next(iter(arguments), "")) in COMMANDS and name != "train":
+        one_process_only(f"`{program()} {name}`")
 
 
 def _command(arguments: Sequence[str]) -> click.Command | None:
@@ -123,5 +139,6 @@ def _complete() -> int:
 
 
 def _interrupted() -> int:
-    click.echo("Interrupted.", err=True)
+    if is_first():
+        click.echo("Interrupted.", err=True)
     return 130

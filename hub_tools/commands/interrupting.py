@@ -10,6 +10,7 @@ import click
 
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import JudgingStopped
+from hf_relabel.trainers.devices import is_first
 
 EXIT_CODE = 130
 """Of a command that Ctrl-C ended."""
@@ -31,7 +32,8 @@ def goes_on(how: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"Interrupted. {how()}", err=True)
+        if is_first():
+            click.echo(f"Interrupted. {how()}", err=True)
         raise click.exceptions.Exit(EXIT_CODE) from None
     except (JudgingStopped, EndpointError) as stopped:
         stopped.args = (f"{str(stopped).rstrip('.')}. {how()}",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -21,9 +21,11 @@ from hf_relabel.hub_tools.commands.common import (
 from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_lines
+from hf_relabel.trainers.devices import all_devices, is_first
 
 if TYPE_CHECKING:
     from hf_relabel.cards.training_report import TrainingReport
+    from hf_relabel.trainers.recipes.recipe import Recipe
 
 COMPARISON = ".original"
 """Where the run on the original rows is, within the model's folder: hidden, so that it is never pushed."""
@@ -34,7 +36,10 @@ Examples:
   hf relabel train user/train-relabeled@v1.0.0 --config relabel --recipe e5-base --out model
   hf relabel train cleaned --recipe static --eval beir/scifact --out model
   hf relabel train cleaned --recipe e5-base --eval beir/scifact --dev beir/scifact:dev --out model
-  hf relabel train cleaned --recipe my-recipe.yaml --set max_steps=500 --set loss.negatives=15 --out model"""
+  hf relabel train cleaned --recipe my-recipe.yaml --set max_steps=500 --set loss.negatives=15 --out model
+  hf relabel train cleaned --recipe e5-base --dry-run --on h100 --devices 4
+On 4 GPUs, where batch_size is for each:
+  torchrun --nproc-per-node 4 --no-python hf-relabel train cleaned --recipe e5-base --out model"""
 
 
 @click.command("train", epilog=EPILOG)
@@ -59,6 +64,9 @@ Examples:
 @click.option("--merge-adapters", is_flag=True, help="Save LoRA merged into the model.")
 @click.option("--log-to", multiple=True, help="tensorboard, trackio or wandb, where it is installed.")
 @click.option("--overwrite", is_flag=True, help="Delete what another run left in the folder.")
+@click.option("--dry-run", is_flag=True, help="Train nothing: print rows, batch, steps, memory and hours (estimates).")
+@click.option("--on", help="With --dry-run: a100, h100, h200, l4 or cpu; what is here when not given.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, help="With --dry-run: how many of them.")
 @click.option("--list", "list_recipes", is_flag=True, help="List the recipes that ship with the package.")
 @json_option
 def command(
@@ -69,6 +77,9 @@ def command(
     changes: tuple[str, ...],
     out: str | None,
     sets: tuple[str, ...],
+    dry_run: bool,
+    on: str | None,
+    devices: int,
     list_recipes: bool,
     as_json: bool,
     **options: Any,
@@ -80,6 +91,9 @@ def command(
         _list_recipes()
         return
     command_needs("train")
+    if dry_run and data:
+        _plan(data, config, revision, _recipe(recipe, recipe_changes(changes)), devices, on, as_json)
+        return
     if not data or not out:
         raise ConfigError("Name the data to train on and a folder for the model (--out).")
     with goes_on(lambda: f"The same command again goes on from the last checkpoint in {out}, if there is one."):
@@ -87,7 +101,29 @@ def command(
             data, out, config=config, revision=revision, recipe=recipe, changes=recipe_changes(changes), sets=sets,
             **options,
         )  # fmt: skip
-    show_training(report, out, as_json)
+    if is_first():
+        show_training(report, out, as_json)
+
+
+def _recipe(name: str, changes: dict[str, Any]) -> Recipe:
+    from hf_relabel.trainers.recipes.recipe import load_recipe
+    from hf_relabel.trainers.students.static import default_student
+
+    # The static student's teacher is taken out of a package where that is installed, so that it needs no network.
+    return load_recipe(default_student().model_dump(mode="json") if name == "static" else name, **changes)
+
+
+def _plan(
+    data: str, config: str | None, revision: str | None, recipe: Recipe, devices: int, on: str | None, as_json: bool
+) -> None:
+    """Print what would be done."""
+    from hf_relabel.trainers.data.training_data import open_training_data
+    from hf_relabel.trainers.quiet import quiet_libraries
+    from hf_relabel.trainers.training.plan import plan_training
+
+    with quiet_libraries():
+        plan = plan_training(recipe, open_training_data(data, config, revision=revision), devices=devices, on=on)
+    print_json(plan.record()) if as_json else click.echo(plan.to_text())
 
 
 def run_training(
@@ -104,19 +140,16 @@ def run_training(
     **options: Any,
 ) -> TrainingReport:
     """Open what is named and train."""
-    from hf_relabel.builders.errors import ConfigError
     from hf_relabel.builders.techniques import Technique
     from hf_relabel.trainers.data.training_data import open_training_data
     from hf_relabel.trainers.evaluation.opening import open_sets
     from hf_relabel.trainers.quiet import quiet_libraries
-    from hf_relabel.trainers.recipes.recipe import load_recipe
-    from hf_relabel.trainers.students.static import default_student
 
-    # The static student's teacher is taken out of a package where that is installed, so that it needs no network.
-    base = default_student().model_dump(mode="json") if recipe == "static" else recipe
-    loaded, opened, chosen_on = load_recipe(base, **changes), open_sets(sets), open_sets(dev)
+    devices = all_devices(options.get("device"))
+
+    loaded, opened, chosen_on = devices.in_turn(lambda: (_recipe(recipe, changes), open_sets(sets), open_sets(dev)))
     with quiet_libraries():
-        rows = open_training_data(data, config, revision=revision)
+        rows = devices.alike(lambda: open_training_data(data, config, revision=revision))
     # Names are known to be right by now; this takes seconds.
     from hf_relabel.trainers.training.run import train
 
@@ -125,14 +158,20 @@ def run_training(
     if not compare_original or report.comparison is not None or report.data.config == Technique.ORIGINAL:
         return report
     if not opened:
-        raise ConfigError("A comparison needs a set to measure on (--eval).")
+        return devices.alike(_no_sets)
     with quiet_libraries():
         original = open_training_data(data, Technique.ORIGINAL, revision=revision)
     with _steps_told("training on the original rows") as callbacks:
         other = train(
             loaded, original, Path(out) / COMPARISON, sets=opened, dev=chosen_on, callbacks=callbacks, **options
         )
-    return with_comparison(report, out, other)
+    return devices.by_first(lambda: with_comparison(report, out, other))
+
+
+def _no_sets() -> NoReturn:
+    from hf_relabel.builders.errors import ConfigError
+
+    raise ConfigError("A comparison needs a set to measure on (--eval).")
 
 
 @contextmanager
@@ -140,6 +179,9 @@ def _steps_told(description: str) -> Iterator[list[Any]]:
     """Callbacks of a training that say how far it is where no terminal shows the bar of transformers."""
     from hf_relabel.trainers.training.callbacks import StepsCallback
 
+    if not is_first():
+        yield []
+        return
     with progress_lines(f"before {description} (the model, and what it reaches untrained)", unit=" steps") as lines:
 
         def tell(done: int, total: int) -> None:

@@ -40,6 +40,7 @@ from hf_relabel.trainers.comparing.measurements import (
 )
 from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import open_config
+from hf_relabel.trainers.devices import one_process_only
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.evaluation.significance import interval_text
@@ -168,6 +169,7 @@ def compare(
     Raises:
         ConfigError: a config does not exist or cannot be trained on, or there is nothing to compare with.
     """
+    one_process_only("Comparing")
     student = default_student() if recipe is None else recipe
     built = list(release.manifest["settings"]["techniques"])
     names = [BASELINE, *([SAFE] if SAFE in built else []), *arms] if arms is not None else [BASELINE, *built]

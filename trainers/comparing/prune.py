@@ -22,6 +22,7 @@ from hf_relabel.trainers.comparing.compare import CompareReport, report_on
 from hf_relabel.trainers.comparing.measurements import METRIC, SEEDS, Measurements, Measuring, Progress, measure
 from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.data.training_data import TrainingData
+from hf_relabel.trainers.devices import one_process_only
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.evaluation.significance import MeanDifference, interval_text
 from hf_relabel.trainers.recipes.recipe import Recipe
@@ -158,6 +159,7 @@ def prune(
     Raises:
         ConfigError: there are fewer than two subsets, or a run cannot be made.
     """
+    one_process_only("Pruning")
     if rule not in get_args(Rule):
         raise ConfigError(f"There is no rule {rule!r}.{nearest_and_all(rule, get_args(Rule))}")
     student = default_student() if recipe is None else recipe

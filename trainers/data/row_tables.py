@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from hf_relabel.trainers.devices import all_devices
 
 _ROWS_AT_ONCE = 256
 
@@ -14,19 +17,16 @@ _ROWS_AT_ONCE = 256
 def table_of(records: Callable[[], Iterator[dict[str, Any]]], schema: Any) -> Any:
     """Write records to an Arrow file and open it as a `datasets.Dataset`, which reads it from the disk.
 
-    The file is deleted with the data set.
+    Of several processes on a machine one writes it, and all read. The file is deleted with the data set.
     """
     from datasets import Dataset
 
-    scratch = tempfile.TemporaryDirectory(prefix="hf-relabel-rows-")
-    path = f"{scratch.name}/rows.arrow"
-    try:
-        _write(path, records(), schema)
-        rows = Dataset.from_file(path)
-    except BaseException:
-        scratch.cleanup()
-        raise
-    weakref.finalize(rows, scratch.cleanup)
+    devices = all_devices()
+    scratch = devices.by_first_of_machine(lambda: _scratch(records, schema))
+    rows = devices.alike(lambda: Dataset.from_file(f"{scratch}/rows.arrow"))
+    devices.gathered(None)  # all have it open
+    if devices.local == 0:
+        weakref.finalize(rows, shutil.rmtree, scratch, ignore_errors=True)
     return rows
 
 
@@ -34,11 +34,28 @@ def kept_table(path: Path, records: Callable[[], Iterator[dict[str, Any]]], sche
     """The same in a file that stays; where it is there already, it is opened and `records` is not called."""
     from datasets import Dataset
 
-    if not path.is_file():
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        _write(str(unfinished), records(), schema)
-        unfinished.rename(path)
-    return Dataset.from_file(str(path))
+    def make() -> None:
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f"{path.name}.unfinished")
+            _write(str(unfinished), records(), schema)
+            unfinished.rename(path)
+
+    devices = all_devices()
+    devices.by_first(make)
+    devices.by_first_of_machine(make)  # on another machine, which may not see the file
+    return devices.alike(lambda: Dataset.from_file(str(path)))
+
+
+def _scratch(records: Callable[[], Iterator[dict[str, Any]]], schema: Any) -> str:
+    """A new folder with the file."""
+    scratch = tempfile.mkdtemp(prefix="hf-relabel-rows-")
+    try:
+        _write(f"{scratch}/rows.arrow", records(), schema)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return scratch
 
 
 def _write(path: str, records: Iterator[dict[str, Any]], schema: Any) -> None:

@@ -27,6 +27,7 @@ from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.rows import Row
+from hf_relabel.trainers.devices import one_process_only
 from hf_relabel.trainers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def train_student(
         MissingExtra: the extra `student` is not installed.
         BuildError: the folder cannot be written.
     """
+    one_process_only("Training a student")
     import numpy as np
 
     out = Path(out)

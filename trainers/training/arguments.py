@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.trainers.recipes.recipe import Recipe
+from hf_relabel.trainers.recipes.recipe import Recipe, RerankerRecipe
 from hf_relabel.trainers.training.facts import total_steps
 from hf_relabel.trainers.training.kinds import has_sparse_gradients
 from hf_relabel.trainers.training.options import TrainOptions
@@ -15,9 +15,11 @@ EVALUATIONS = 10
 """Times a run is evaluated and saved where nothing else was asked for."""
 
 
-def trainer_arguments(recipe: Recipe, options: TrainOptions, out: Path, seed: int, rows: int) -> dict[str, Any]:
+def trainer_arguments(
+    recipe: Recipe, options: TrainOptions, out: Path, seed: int, rows: int, devices: int = 1
+) -> dict[str, Any]:
     """Those of a run over so many rows that evaluates nothing."""
-    steps = total_steps(recipe, rows)
+    steps = total_steps(recipe, rows, devices)
     every = options.evaluate_every or max(1, -(-steps // EVALUATIONS))
     progress = sys.stderr.isatty() if options.progress is None else options.progress
     values: dict[str, Any] = {
@@ -42,8 +44,13 @@ def trainer_arguments(recipe: Recipe, options: TrainOptions, out: Path, seed: in
         "logging_steps": max(1, every // 2),
         "logging_nan_inf_filter": False,
         "report_to": list(options.log_to),
+        "log_level_replica": "error",
         "disable_tqdm": not progress,
         "dataloader_pin_memory": False,
+        # What sentence-transformers wants for several devices, and warns without; `on_devices` needs no row left out.
+        "dataloader_drop_last": devices > 1,
+        # torch finds all weights of a reranker unused, and stops at the first that is used.
+        "ddp_find_unused_parameters": False if isinstance(recipe, RerankerRecipe) else None,
     }
     if has_sparse_gradients(recipe):
         values["max_grad_norm"] = 0.0  # norms of sparse gradients are not implemented

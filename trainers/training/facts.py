@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,12 +39,17 @@ def usable(recipe: Recipe, data: TrainingData) -> tuple[Any, DataUsed]:
     return rows, replace_rows(data.used, counts.kept, counts.skipped)
 
 
-def total_steps(recipe: Recipe, rows: int) -> int:
-    """Updates of a run on one device."""
+def total_steps(recipe: Recipe, rows: int, devices: int = 1) -> int:
+    """Updates of a run, as the trainers of transformers count them."""
     if recipe.max_steps is not None:
         return recipe.max_steps
-    batches = -(-rows // recipe.batch_size)
-    return max(1, round(-(-batches // recipe.gradient_accumulation) * recipe.epochs))
+    return max(1, math.ceil(steps_of_epoch(recipe, rows, devices) * recipe.epochs))
+
+
+def steps_of_epoch(recipe: Recipe, rows: int, devices: int = 1) -> int:
+    """Updates of one epoch: the last batches of the rows are one too."""
+    batches = math.ceil(rows / (recipe.batch_size * devices))
+    return math.ceil(batches / recipe.gradient_accumulation)
 
 
 def base_revision(model: Any) -> str | None:

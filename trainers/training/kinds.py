@@ -29,6 +29,7 @@ from hf_relabel.trainers.recipes.recipe import (
     TransformerRecipe,
 )
 from hf_relabel.trainers.row_trainer import RowTrainer
+from hf_relabel.trainers.training.on_devices import on_devices
 
 QUERY_FLOPS, DOCUMENT_FLOPS = 5e-5, 3e-5
 """Weights of the FLOPS regulariser (SPLADE v2, arXiv 2109.10086), those of the sentence-transformers example."""
@@ -58,6 +59,7 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     if has_adapters(model):
         trainer._load_from_checkpoint = partial(load_checkpoint, model)
+    on_devices(trainer)
     return trainer
 
 

@@ -7,18 +7,19 @@ import platform
 from typing import Any
 
 from hf_relabel.cards.training_report import Hardware
+from hf_relabel.trainers.devices import Devices
 
 _PACKAGES = ("hf-relabel", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "peft")
 
 
-def hardware(model: Any) -> Hardware:
-    """The machine a model is on."""
+def hardware(model: Any, devices: Devices | None = None) -> Hardware:
+    """The machine a model is on, with the accelerators that trained it."""
     import torch
 
     accelerators: tuple[str, ...] = ()
     device = torch.device(getattr(model, "device", "cpu"))
     if device.type == "cuda":
-        accelerators = tuple(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+        accelerators = tuple((devices or Devices()).gathered(torch.cuda.get_device_name(device)))
     elif device.type != "cpu":
         accelerators = (device.type,)
     return Hardware(accelerators=accelerators, processor=_processor(), cores=_cores(), memory=_memory())

@@ -2,6 +2,7 @@
 
 A run's folder holds the model, `training.json`, `recipe.yaml` and, until it is over, its checkpoints. The same call
 again goes on from the last checkpoint and ends as an undisturbed run does; when the run is over, it gives the report.
+Of several devices, see `devices`, the first looks into the folder, writes and says what is wrong; all get the report.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +28,21 @@ from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.cards.training_report import (
     REPORT_NAME,
     DataUsed,
+    Hardware,
     Measured,
     Teaching,
     TrainingReport,
     read_training_report,
 )
 from hf_relabel.trainers.data.training_data import TrainingData
+from hf_relabel.trainers.devices import Devices, all_devices
 from hf_relabel.trainers.evaluation.evaluator import METRICS, RetrievalEvaluator
 from hf_relabel.trainers.evaluation.leaks import Shared, shared_queries, warn_of
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.guide import Guide
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
 from hf_relabel.trainers.quiet import quiet_libraries
+from hf_relabel.trainers.recipes.authors import authors_batch
 from hf_relabel.trainers.recipes.recipe import Recipe, TransformerRecipe, load_recipe
 from hf_relabel.trainers.training.arguments import best_by, trainer_arguments
 from hf_relabel.trainers.training.clock import Clock, Watch
@@ -80,6 +85,9 @@ def train(
             recipe, data = load_recipe("e5-base"), open_training_data("user/train-relabeled@v1.0.0", "relabel")
             report = train(recipe, data, "model", sets=[read_beir("beir/fiqa")])
 
+    A script with this in it trains on several GPUs when it is started by torchrun or `accelerate launch`; each process
+    has one, `batch_size` is for each, and all get the report.
+
     Args:
         out: the run's folder. What another run left there is refused.
         sets: evaluated on before and after training, and during it where there is no `dev`.
@@ -117,19 +125,20 @@ def train(
     )
     chosen.check()
     run = _Run(Path(out), recipe, data, recipe.seed if seed is None else seed, tuple(sets), metrics, chosen)
-    with quiet_libraries(), _alone_in(run.out):
-        return run.start()
+    with quiet_libraries(), _alone_in(run.out, run.devices):
+        return run.devices.alike(run.start)
 
 
 @contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """While no other process trains there."""
+def _alone_in(out: Path, devices: Devices) -> Iterator[None]:
+    """While no other run trains there."""
 
     def refuse() -> None:
         raise ConfigError(f"Another process is training in {out}. Wait for it to end, or give another folder.")
 
     out = out.absolute()
-    with one_process(out.with_name(f".{out.name}.lock"), refuse):
+    with ExitStack() as held:
+        devices.by_first(lambda: held.enter_context(one_process(out.with_name(f".{out.name}.lock"), refuse)))
         yield
 
 
@@ -148,27 +157,41 @@ class _Run:
     ) -> None:
         self.out, self.recipe, self.data, self.seed = out, recipe, data, seed
         self.sets, self.options = sets, options
+        self.devices = all_devices(options.device)
         self.metrics = tuple(metrics) if metrics else None
         self.state: dict[str, Any] = {}
         self.teaching: Teaching | None = None
         self.guide: Guide | None = None
 
     def start(self) -> TrainingReport:
+        begun = self.devices.by_first(self._begin)
+        if isinstance(begun, TrainingReport):
+            return begun
+        self.state, shared, checkpoint = begun
+        set_seed(self.seed)
+        model = self.devices.in_turn(lambda: build_model(self.recipe, device=self.options.device))
+        used, trainer = self._trainer(model)
+        before = self._before(model)
+        self.state["resumed"] += checkpoint is not None
+        self._keep_state()
+        trained = _fit(trainer, checkpoint)
+        self._finish(model)
+        after, machine = self._evaluate(model), hardware(model, self.devices)
+        return self.devices.by_first(
+            lambda: self._end(self._report(model, used, trained, before, after, shared, machine))
+        )
+
+    def _begin(self) -> TrainingReport | tuple[dict[str, Any], Shared, str | None]:
+        """Look at the folder and the sets: the report of a run that is over; otherwise the state it was left in, the
+        queries that are trained on, and the checkpoint to go on from."""
         self._check_dev()
         if self._is_over():
             return read_training_report(self.out)
         shared = self._trained_queries()
         warn_of_family(self.recipe.model, self.data.judges)
-        set_seed(self.seed)
-        model = build_model(self.recipe, device=self.options.device)
-        used, trainer = self._trainer(model)
-        before = self._before(model)
-        checkpoint = _last_checkpoint(self.out)
-        self.state["resumed"] += checkpoint is not None
-        self._keep_state()
-        trained = _fit(trainer, checkpoint)
-        self._finish(model)
-        report = self._report(model, used, trained, before, self._evaluate(model), shared)
+        return self.state, shared, _last_checkpoint(self.out)
+
+    def _end(self, report: TrainingReport) -> TrainingReport:
         report.write(self.out)
         for folder in self.out.glob(CHECKPOINTS):
             shutil.rmtree(folder)
@@ -211,6 +234,7 @@ class _Run:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         if found is None and any(self.out.iterdir()):
             raise ConfigError(f"{self.out} holds other files. Give an empty folder, or one that does not exist.")
+        self._check_devices(found)
         is_other = found is not None and _of_today(found.get("settings")) != settings
         if is_other and not self.options.overwrite:
             raise ConfigError(
@@ -221,12 +245,22 @@ class _Run:
             shutil.rmtree(self.out)
             self.out.mkdir()
             found = None
-        self.state = found or {"settings": settings, "seconds": 0.0, "resumed": 0}
+        self.state = found or {"settings": settings, "devices": self.devices.count, "seconds": 0.0, "resumed": 0}
         if found is None:
             with written_whole(self.out / RECIPE_NAME) as file:
                 file.write(self.recipe.to_yaml().encode())
             self._keep_state()  # so that a run that stops before its first step is known as this one
         return (self.out / REPORT_NAME).is_file()
+
+    def _check_devices(self, found: dict[str, Any] | None) -> None:
+        """A run that is not over goes on with as many devices: its steps would be others."""
+        began = (found or {}).get("devices", 1)
+        if found is None or began == self.devices.count or self.options.overwrite or (self.out / REPORT_NAME).is_file():
+            return
+        raise ConfigError(
+            f"{self.out} holds a run on {began} devices, and this is one on {self.devices.count}. Start it on as many,"
+            f" or give {argument('overwrite', True)} to begin anew."
+        )
 
     def _settings(self) -> dict[str, Any]:
         """What makes this run this run and no other."""
@@ -244,6 +278,8 @@ class _Run:
         return settings
 
     def _keep_state(self) -> None:
+        if not self.devices.is_first:
+            return
         with written_whole(self.out / STATE_NAME) as file:
             file.write(json.dumps(self.state, indent=2).encode())
 
@@ -259,7 +295,7 @@ class _Run:
             out=self.out,
         )
         evaluator = self._evaluator(self.options.dev or self.sets)
-        arguments = trainer_arguments(self.recipe, self.options, self.out, self.seed, len(rows))
+        arguments = trainer_arguments(self.recipe, self.options, self.out, self.seed, len(rows), self.devices.count)
         if evaluator is not None:
             arguments["eval_strategy"] = "steps"
         if self.options.dev:
@@ -282,16 +318,23 @@ class _Run:
         return tuple(Measured.model_validate(each) for each in self.state["before"])
 
     def _evaluate(self, model: Any) -> tuple[Measured, ...]:
+        from sentence_transformers.util.distributed import distributed_evaluation
+
         evaluator = self._evaluator(self.sets)
         if evaluator is None:
             return ()
-        evaluator(model)
-        return tuple(evaluator.latest)
+        with distributed_evaluation(model) as decides:  # all devices encode for the first
+            if decides:
+                evaluator(model)
+        return self.devices.by_first(lambda: tuple(evaluator.latest))
 
     def _finish(self, model: Any) -> None:
         set_inference_length(model, self.recipe)
         if self.options.merge_adapters and isinstance(self.recipe, TransformerRecipe) and self.recipe.lora:
             merge_adapters(model)
+        self.devices.by_first(lambda: self._save(model))
+
+    def _save(self, model: Any) -> None:
         model.save_pretrained(str(self.out), create_model_card=False)
         if self.options.checkpoints:  # where the report says that the run is over, the model outlasts a power cut
             sync_all(self.out)
@@ -304,6 +347,7 @@ class _Run:
         before: tuple[Measured, ...],
         after: tuple[Measured, ...],
         shared: Shared,
+        machine: Hardware,
     ) -> TrainingReport:
         recipe, teacher = self.recipe, self.recipe.teacher
         best = state.best_model_checkpoint
@@ -318,7 +362,9 @@ class _Run:
             best_step=int(Path(best).name.rpartition("-")[2]) if best else None,
             seconds=self.state["seconds"],
             resumed=self.state["resumed"],
-            hardware=hardware(model),
+            hardware=machine,
+            devices=self.devices.count,
+            authors=authors_batch(recipe),
             curve=curve_of(state.log_history),
             before=before,
             evaluations=after,
@@ -350,7 +396,11 @@ def _last_checkpoint(folder: Path) -> str | None:
 
 
 def _fit(trainer: Any, checkpoint: str | None) -> Any:
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with warnings.catch_warnings():
+        # accelerate hands on what sentence-transformers sets by its older name; torch's newer one is not public.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather", FutureWarning)
+        trainer.train(resume_from_checkpoint=checkpoint)
     # From here on what is measured is what is saved: without the 16 bits of training, in which scores are tied.
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return trainer.state
