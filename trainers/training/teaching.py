@@ -14,6 +14,7 @@ from hf_relabel.trainers.data.rows import RowDraw
 from hf_relabel.trainers.data.teachers import load_teacher
 from hf_relabel.trainers.data.teaching import Taught, score_table, with_scores, without_near_negatives
 from hf_relabel.trainers.data.training_data import replace_rows
+from hf_relabel.trainers.devices import is_first
 from hf_relabel.trainers.recipes.recipe import DistillationTeacher, PercPosTeacher, Recipe, TeacherSettings
 from hf_relabel.trainers.training.kinds import least_negatives
 
@@ -53,7 +54,8 @@ def taught(
             f" {found.negatives_left_out:,} negatives, and each of {found.rows_left_out:,} rows has fewer than"
             f" {max(1, least_negatives(recipe))} left. A larger `teacher.share` leaves more."
         )
-    _tell(found, teacher)
+    if is_first():
+        _tell(found, teacher)
     told = Teaching(
         rows_left_out=found.rows_left_out,
         negatives_left_out=found.negatives_left_out,

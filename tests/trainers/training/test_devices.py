@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools import commands
 from hf_relabel.trainers.data.device_batches import DeviceBatches
-from hf_relabel.trainers.data.row_tables import table_of
+from hf_relabel.trainers.data.row_tables import kept_table, table_of
 from hf_relabel.trainers.data.training_data import open_training_data
 from hf_relabel.trainers.devices import one_process_only
 from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
@@ -108,15 +108,15 @@ def refused(folder: Path) -> list[Any]:
 
 
 def made_once(folder: Path) -> list[int]:
-    """How many records each device made of a table, and has."""
+    """How many records each device has of a table and of one that is kept, and how often it made them."""
     made = []
 
     def records() -> Iterator[dict[str, str]]:
         made.append(1)
         yield {"text": "a"}
 
-    table = table_of(records, pa.schema([("text", pa.string())]))
-    return [len(made), len(table)]
+    schema = pa.schema([("text", pa.string())])
+    return [len(table_of(records, schema)), len(kept_table(folder / "scores.arrow", records, schema)), len(made)]
 
 
 class Stop(TrainerCallback):  # type: ignore[misc]
@@ -209,7 +209,7 @@ def test_the_first_device_refuses_for_all(folder: Path) -> None:
 
 
 def test_a_table_is_made_by_one_device_and_read_by_all(folder: Path) -> None:
-    assert [found["made_once"] for found in found_by(folder)] == [[1, 1], [0, 1]]
+    assert [found["made_once"] for found in found_by(folder)] == [[1, 1, 2], [1, 1, 0]]
 
 
 def test_a_run_goes_on_from_its_checkpoint_on_as_many_devices(folder: Path) -> None:
