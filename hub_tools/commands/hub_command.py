@@ -76,7 +76,7 @@ def serve(
     their settings and lists with filters; files, commits, .gitignore, uploads by LFS and Xet, ranges; branches, tags,
     histories and squashing; discussions, pull requests and drafts; variables and secrets of Spaces; rate limits.
 
-    Not served: Xet hashes in lists of files, buckets, copies between repositories, collections, likes, downloads and
+    Not served: buckets, copies between repositories, collections, likes, counts of downloads and
     trending, papers, webhooks, access requests, Jobs and Inference, search by anything but author, words of the name,
     tags and gating, lists of LFS files, names in other case, git itself, and repositories without a user or an
     organisation (`gpt2`). Of huggingface_hub's own tests (26 files that ask a Hub, of August 2026, with version 1.31)

@@ -141,11 +141,18 @@ def _lfs(entry: Entry) -> dict[str, Any]:
     return {"oid": entry.sha256, "sha256": entry.sha256, "size": entry.size, "pointerSize": size}
 
 
-def _file(repository: Repository, path: str, entry: Entry, *, expand: bool) -> dict[str, Any]:
+def _file(call: Call, repository: Repository, path: str, entry: Entry, *, expand: bool) -> dict[str, Any]:
     info: dict[str, Any] = {"type": "file", "oid": entry.oid, "size": entry.size, "path": path}
     if entry.lfs:
         info["lfs"] = _lfs(entry)
+        if (name := _xet_hash(call, entry)) is not None:
+            info["xetHash"] = name
     return info | (_last_commit(repository, entry.last) if expand else {})
+
+
+def _xet_hash(call: Call, entry: Entry) -> str | None:
+    """By what a client gets the content by Xet; None where it is not to, or cannot."""
+    return hash_of(call.hub.xorbs, entry.sha256) if entry.lfs and call.hub.xet else None
 
 
 def _last_commit(repository: Repository, sha: str) -> dict[str, Any]:
@@ -181,7 +188,7 @@ def list_tree(call: Call, repository: Repository, revision: str, path: str) -> R
     start = number_of(call.query.get("cursor", "0"))
     size = min(number_of(call.query.get("limit", str(PAGE_ENTRIES))) or PAGE_ENTRIES, PAGE_ENTRIES)
     entries = [
-        _file(repository, name, tree[name], expand=expand)
+        _file(call, repository, name, tree[name], expand=expand)
         if name in tree
         else _folder(repository, name, tree, expand=expand)
         for name in names[start : start + size]
@@ -199,7 +206,7 @@ def paths_info(call: Call, repository: Repository, revision: str) -> Response:
     for name, path in form:
         path = str(path).strip("/")
         if name == "paths" and path in tree:
-            found.append(_file(repository, path, tree[path], expand=expand))
+            found.append(_file(call, repository, path, tree[path], expand=expand))
         elif name == "paths" and path in folders:
             found.append(_folder(repository, path, tree, expand=expand))
     return answer(found)
@@ -265,7 +272,7 @@ def resolve_file(call: Call, repository: Repository, revision: str, path: str) -
     }
     if entry.lfs:
         headers |= {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)}
-    if entry.lfs and call.hub.xet and (name := hash_of(call.hub.xorbs, entry.sha256)) is not None:
+    if (name := _xet_hash(call, entry)) is not None:
         api = f"{call.url}/api/{repository.repo_type}/{repository.repo_id}"
         headers |= {"X-Xet-Hash": name, "Link": f'<{api}/xet-read-token/{sha}>; rel="xet-auth"'}
     if entry.lfs and call.hub.cdn:

@@ -633,6 +633,8 @@ def a_large_file_that_came_by_xet_goes_by_xet(repo: Repo) -> None:
     repo.put("a.bin", content)
     told = repo.head("a.bin", os.environ["HF_TOKEN"]).xet_file_data
     assert (told is None) == constants.HF_HUB_DISABLE_XET
+    (listed,) = repo.api.get_paths_info(paths=["a.bin"], **repo.here)
+    assert listed.xet_hash == (told and told.file_hash)
     assert repo.get("a.bin") == content
     if told is None:
         return
