@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hf_relabel.builders.errors import CardError
-from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, fenced, one_line, table
+from hf_relabel.builders.readme.markdown import Markdown, as_text, fenced, one_line, table
 from hf_relabel.builders.readme.merging import merge_readme
 from hf_relabel.cards import model_results as results
 from hf_relabel.cards import tables
 from hf_relabel.cards.card_facts import CardFacts
 from hf_relabel.cards.code_blocks import template_of
 from hf_relabel.cards.data_card import citation, with_ours
-from hf_relabel.cards.figures.curve import CURVE, curve_alt, has_curve, model_figures
+from hf_relabel.cards.figures.curve import CURVE, curve_alt, curve_figures, has_curve
 from hf_relabel.cards.model_facts import ModelFacts
 from hf_relabel.cards.model_kinds import KINDS, Kind
 from hf_relabel.cards.model_links import data_link, model_link, named_link
@@ -32,11 +32,25 @@ from hf_relabel.cards.model_tables import (
     prompt_texts,
     prompts,
 )
+from hf_relabel.cards.original_results import (
+    DIFFERENCE,
+    ORIGINAL,
+    difference_alt,
+    difference_png,
+    differences_table,
+    intervals_text,
+    original_text,
+    shown_difference,
+)
 from hf_relabel.cards.training_report import TrainingReport
 
 __all__ = ["ModelFacts", "eval_results_files", "model_figures", "render_model_card"]
 
-ORIGINAL = "original"
+
+def model_figures(report: TrainingReport) -> dict[str, bytes]:
+    """The figures of a model card, by their path in its repository."""
+    drawn = difference_png(report)
+    return {**curve_figures(report), **({DIFFERENCE: drawn} if drawn else {})}
 
 
 def render_model_card(facts: ModelFacts, earlier: str | None) -> str:
@@ -129,7 +143,11 @@ def _context(facts: ModelFacts) -> dict[str, Any]:
         "prompts": prompts(report),
         "results": results.results_table(report),
         "sets": results.sets_table(report),
-        "comparison": _comparison(report),
+        "comparison": original_text(report),
+        "differences": differences_table(report),
+        "intervals": intervals_text(report),
+        "difference_figure": Markdown(DIFFERENCE) if shown_difference(report) else None,
+        "difference_alt": difference_alt(report),
         "figure": Markdown(CURVE) if has_curve(report) else None,
         "alt": curve_alt(report),
         "data_table": _pairs("data", about_data(facts)),
@@ -165,25 +183,6 @@ def _snippet(facts: ModelFacts) -> Markdown:
         has_prompts=bool(prompt_texts(facts.report)),
     )
     return fenced(code, "python")
-
-
-def _comparison(report: TrainingReport) -> Markdown:
-    """Whether the numbers show what relabelling gave."""
-    compared = report.comparison
-    if compared is None:
-        if report.data.config == ORIGINAL:
-            return Markdown("The training data are the rows as they were, so these numbers say nothing of relabelling.")
-        return Markdown(
-            f"The same model was not trained on `{ORIGINAL}`, the rows as they were. So nothing here shows what other"
-            " labels changed."
-        )
-    config, own = as_code(shown_name(compared.config)), as_code(shown_name(report.data.config))
-    runs = f"{len(compared.seeds)} runs with the seeds" if len(compared.seeds) > 1 else "one run with the seed"
-    seeds = f", {runs} {', '.join(map(str, compared.seeds))}" if compared.seeds else ""
-    return Markdown(
-        f"For comparison, the same model was trained in the same way on {config}{seeds}; this one on {own}, one run"
-        f" with the seed {report.seed}. A small difference can be chance: another seed alone gives other numbers."
-    )
 
 
 def _limits(facts: ModelFacts) -> Iterator[Markdown]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import CardError
 from hf_relabel.builders.readme.markdown import NOTHING, Markdown, as_code, as_text, cut, one_line, table
+from hf_relabel.cards.set_groups import complete_groups, mean_name, mean_over
 from hf_relabel.cards.training_report import EvaluationSet, Measured, TrainingReport
 
 if TYPE_CHECKING:
@@ -90,33 +91,44 @@ def first_metric(measured: Measured) -> str | None:
 
 
 def results_table(report: TrainingReport) -> Markdown | None:
-    """A line per set and metric: without training, trained on the config compared with, and this model."""
+    """A line per set and metric, and for the means over groups that are whole: without training, trained on the config
+    compared with where no difference is given, and this model. No differences, as they need intervals."""
     compared = report.comparison
-    untrained, other = _by_place(report.before), _by_place(compared.evaluations if compared else ())
-    lines = [
-        (measured.set.name, metric, untrained.get(place), other.get(place), value)
-        for measured in report.evaluations
-        for metric, value in measured.metrics.items()
-        for place in [(*_place(measured.set), metric)]
+    columns = {"untrained": report.before}
+    if compared is not None and compared.bounded is None:
+        columns[shown_name(compared.config)] = compared.evaluations
+    columns["this model"] = report.evaluations
+    values = {name: _with_means(measured, report.evaluations) for name, measured in columns.items()}
+    shown = [name for name in columns if any(place in values[name] for place in values["this model"])]
+    rows = [
+        [_set_name(place), metric_name(str(place[-1])), *(_value(values[name].get(place)) for name in shown)]
+        for place in values["this model"]
     ]
-    if not lines:
-        return None
-    has_untrained = any(line[2] is not None for line in lines)
-    has_other = compared is not None and any(line[3] is not None for line in lines)
-    name = "" if compared is None else shown_name(compared.config)
-    headers = ["set", "metric", *(["untrained"] if has_untrained else []), *([name] if has_other else [])]
-    headers += ["this model", *(["change by training"] if has_untrained else [])]
-    headers += [f"difference to {name}"] if has_other else []
-    rows = []
-    for set_name, metric, start, config, value in lines:
-        row: list[object] = [shown_name(set_name), metric_name(metric)]
-        row += [_value(start)] if has_untrained else []
-        row += [_value(config)] if has_other else []
-        row += [_value(value)]
-        row += [_difference(value, start)] if has_untrained else []
-        row += [_difference(value, config)] if has_other else []
-        rows.append(row)
-    return table(headers, rows)
+    return table(["set", "metric", *shown], rows) if rows else None
+
+
+def _set_name(place: tuple[str | None, ...]) -> str:
+    return shown_name(place[0] or "")
+
+
+def _with_means(measured: Sequence[Measured], all_of: Sequence[Measured]) -> dict[tuple[str | None, ...], float]:
+    """The values by place, and those of the means over groups, where all of a group was measured by this metric."""
+    values = _by_place(measured)
+    names = [one.set.name for one in all_of]
+    if len(names) < 2 or len(set(names)) < len(names):
+        return values
+    groups = list(complete_groups(names).values())
+    if not any(set(sets) == set(names) for sets in groups):
+        groups.append(tuple(names))
+    by_metric: dict[str, dict[str, float]] = {}
+    for one in measured:
+        for metric, value in one.metrics.items():
+            by_metric.setdefault(metric, {})[one.set.name] = value
+    for sets in groups:
+        for metric, of_sets in by_metric.items():
+            if set(sets) <= set(of_sets):
+                values[f"mean of {mean_name(sets)}", metric] = mean_over({name: of_sets[name] for name in sets})
+    return values
 
 
 def sets_table(report: TrainingReport) -> Markdown | None:
@@ -155,12 +167,6 @@ def _place(about: EvaluationSet) -> tuple[str | None, ...]:
 
 def _value(value: float | None) -> Markdown:
     return Markdown(f"{value:.4f}" if value is not None and math.isfinite(value) else NOTHING)
-
-
-def _difference(value: float, start: float | None) -> Markdown:
-    if start is None or not math.isfinite(value - start):
-        return Markdown(NOTHING)
-    return Markdown(f"{value - start:+.4f}".replace("-", "−"))
 
 
 # --- model-index ----------------------------------------------------------------------------------------------------

@@ -126,12 +126,52 @@ class AuthorsBatch(_Part):
     rows: int
 
 
+class MeasuredDifference(_Part):
+    """This config against another: means over the runs of each, in the metric's own unit.
+
+    Attributes:
+        name: of a set; of the mean over several, what it is of.
+        queries: those that were measured on.
+        this, other: means of the two.
+        low, high: bounds of `difference`; None for one run of each, which says nothing of other runs.
+    """
+
+    name: str
+    queries: int
+    this: float
+    other: float
+    difference: float
+    low: float | None = None
+    high: float | None = None
+
+
 class Comparison(_Part):
-    """The same training on another config: what it gave on the sets of `TrainingReport.evaluations`."""
+    """The same training on another config.
+
+    Attributes:
+        config: the other one.
+        seeds: of the runs of each.
+        evaluations: what the other one gave on sets of `TrainingReport.evaluations`: means over its runs.
+        metric: of the differences.
+        differences: on each set, with bounds that hold for all sets together (Bonferroni).
+        overall: of the mean over the sets.
+        p: chance of a difference like `overall` where there is none; None where it has no bounds.
+        left_out: by set: how many of its queries are trained on, and were not measured on.
+    """
 
     config: str
     seeds: tuple[int, ...] = ()
     evaluations: tuple[Measured, ...]
+    metric: str | None = None
+    differences: tuple[MeasuredDifference, ...] = ()
+    overall: MeasuredDifference | None = None
+    p: float | None = None
+    left_out: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def bounded(self) -> MeasuredDifference | None:
+        """`overall`, where its bounds are known."""
+        return self.overall if self.overall is not None and self.overall.low is not None else None
 
 
 class TrainingReport(_Part):

@@ -149,7 +149,9 @@ class TrainSettings(Settings):
     dev: tuple[str, ...] = ()
     """Other sets, by which the best step is kept; the last one when not given."""
     compare_original: bool = False
-    """Train on the original rows too, for the model's card."""
+    """Train on the original rows too, and on both with more seeds, for the difference on the model's card."""
+    seeds: int = Field(default=3, ge=1)
+    """Runs of each for `compare_original`."""
     seed: int | None = None
     """In place of the recipe's."""
     device: str | None = None

@@ -51,8 +51,8 @@ class Line:
     points: tuple[tuple[int, float], ...]
 
 
-def model_figures(report: TrainingReport) -> dict[str, bytes]:
-    """The figures of a model card, by their path in its repository; none where nothing was logged."""
+def curve_figures(report: TrainingReport) -> dict[str, bytes]:
+    """The curve by its path in the model's repository; none where nothing was logged."""
     return {CURVE: _curve_png(report)} if has_curve(report) else {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,15 +20,13 @@ from hf_relabel.hub_tools.commands.common import (
 )
 from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.interrupting import goes_on
+from hf_relabel.hub_tools.commands.kept_runs import runs_shown
 from hf_relabel.hub_tools.commands.progress import progress_lines
 from hf_relabel.trainers.devices import all_devices, is_first
 
 if TYPE_CHECKING:
-    from hf_relabel.cards.training_report import TrainingReport
+    from hf_relabel.cards.training_report import Comparison, TrainingReport
     from hf_relabel.trainers.recipes.recipe import Recipe
-
-COMPARISON = ".original"
-"""Where the run on the original rows is, within the model's folder: hidden, so that it is never pushed."""
 
 EPILOG = """\b
 Examples:
@@ -36,6 +34,7 @@ Examples:
   hf relabel train user/train-relabeled@v1.0.0 --config relabel --recipe e5-base --out model
   hf relabel train cleaned --recipe static --eval beir/scifact --out model
   hf relabel train cleaned --recipe e5-base --eval beir/scifact --dev beir/scifact:dev --out model
+  hf relabel train cleaned --config relabel --eval beir/scifact --compare-original --seeds 3 --out model
   hf relabel train cleaned --recipe my-recipe.yaml --set max_steps=500 --set loss.negatives=15 --out model
   hf relabel train cleaned --recipe e5-base --dry-run --on h100 --devices 4
 On 4 GPUs, where batch_size is for each:
@@ -60,7 +59,18 @@ On 4 GPUs, where batch_size is for each:
 @click.option("--seed", type=int, help="In place of the recipe's.")
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
 @click.option("--evaluate-every", type=click.IntRange(min=1), help="Steps between evaluations: a tenth of the run.")
-@click.option("--compare-original", is_flag=True, help="Train on the original rows too, for the model's card.")
+@click.option(
+    "--compare-original",
+    is_flag=True,
+    help="Train on the original rows too, and on both with more seeds, for the difference on the model's card.",
+)
+@click.option(
+    "--seeds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Runs of each for --compare-original: with 3, five beside the model's. One gives no interval.",
+)
 @click.option("--merge-adapters", is_flag=True, help="Save LoRA merged into the model.")
 @click.option("--log-to", multiple=True, help="tensorboard, trackio or wandb, where it is installed.")
 @click.option("--overwrite", is_flag=True, help="Delete what another run left in the folder.")
@@ -137,6 +147,7 @@ def run_training(
     sets: tuple[str, ...],
     dev: tuple[str, ...] = (),
     compare_original: bool = False,
+    seeds: int = 3,
     **options: Any,
 ) -> TrainingReport:
     """Open what is named and train."""
@@ -153,25 +164,22 @@ def run_training(
     # Names are known to be right by now; this takes seconds.
     from hf_relabel.trainers.training.run import train
 
+    against = None
+    if compare_original and rows.used.config != Technique.ORIGINAL:
+        from hf_relabel.trainers.comparing.original import WithOriginal
+        from hf_relabel.trainers.comparing.trials import Schedule
+
+        with quiet_libraries():
+            original = devices.alike(lambda: open_training_data(data, Technique.ORIGINAL, revision=revision))
+        schedule = Schedule(tuple(chosen_on), options.get("evaluate_every"))
+        against = WithOriginal(loaded, rows, original, tuple(opened), seeds, schedule, options.get("device"))
+        devices.by_first(against.check)  # before anything is trained
     with _steps_told("training") as callbacks:
         report = train(loaded, rows, out, sets=opened, dev=chosen_on, callbacks=callbacks, **options)
-    if not compare_original or report.comparison is not None or report.data.config == Technique.ORIGINAL:
+    if against is None:
         return report
-    if not opened:
-        return devices.alike(_no_sets)
-    with quiet_libraries():
-        original = open_training_data(data, Technique.ORIGINAL, revision=revision)
-    with _steps_told("training on the original rows") as callbacks:
-        other = train(
-            loaded, original, Path(out) / COMPARISON, sets=opened, dev=chosen_on, callbacks=callbacks, **options
-        )
-    return devices.by_first(lambda: with_comparison(report, out, other))
-
-
-def _no_sets() -> NoReturn:
-    from hf_relabel.builders.errors import ConfigError
-
-    raise ConfigError("A comparison needs a set to measure on (--eval).")
+    with runs_shown("training on the original rows and with other seeds", Path(out)) as show:
+        return against.run(report, Path(out), show if is_first() else None)
 
 
 @contextmanager
@@ -192,19 +200,6 @@ def _steps_told(description: str) -> Iterator[list[Any]]:
             lines.update(done - lines.n)
 
         yield [StepsCallback(tell)]
-
-
-def with_comparison(report: TrainingReport, out: str, other: TrainingReport) -> TrainingReport:
-    """The report of a run with what the same training gave on the original rows, whose model is not kept."""
-    import shutil
-
-    from hf_relabel.cards.training_report import Comparison
-
-    comparison = Comparison(config=other.data.config, seeds=(other.seed,), evaluations=other.evaluations)
-    report = report.model_copy(update={"comparison": comparison})
-    report.write(Path(out))
-    shutil.rmtree(Path(out) / COMPARISON)
-    return report
 
 
 def recipe_changes(given: tuple[str, ...]) -> dict[str, Any]:
@@ -250,12 +245,38 @@ def show_training(report: TrainingReport, out: str | Path, as_json: bool) -> Non
     ]
     if lines:
         click.echo(text_table(lines, floatfmt=".4f", missingval=""))
+    if report.comparison is not None and report.comparison.overall is not None:
+        click.echo(_against_original(report.data.config, report.comparison))
     best = f", best at step {report.best_step}" if report.best_step else ""
     click.echo(
         f"{report.recipe['name']} on {report.data.rows} rows of {report.data.config}: {report.steps} steps{best},"
         f" {report.seconds:.0f} s. The model is in {out}."
     )
     click.echo(f"\nRelease it with: {program()} push-model {out} user/model")
+
+
+def _against_original(config: str, compared: Comparison) -> str:
+    """The differences to the original rows, and what they are of."""
+    from hf_relabel.trainers.comparing.measurements import TOGETHER
+    from hf_relabel.trainers.evaluation.significance import interval_text
+
+    several = len(compared.differences) > 1
+    shown = [*compared.differences, *([compared.overall] if several else [])]
+    lines = [
+        {
+            "set": f"mean of {each.name}" if each is compared.overall else each.name,
+            "queries": each.queries,
+            compared.config: f"{each.other:.4f}",
+            config: f"{each.this:.4f}",
+            "difference": f"{100 * each.difference:+.2f}",
+            "interval": interval_text(each.low, each.high),
+        }
+        for each in shown
+        if each is not None
+    ]
+    runs = len(compared.seeds)
+    of = f"{compared.metric}, means over {runs} {'run' if runs == 1 else 'runs'} of each, differences in points."
+    return f"\n{text_table(lines, disable_numparse=True)}\n{of}{f' {TOGETHER}' if several else ''}"
 
 
 def _list_recipes() -> None:

@@ -38,6 +38,7 @@ from hf_relabel.cards.training_report import (
     Guided,
     Hardware,
     Measured,
+    MeasuredDifference,
     ModelUsed,
     Teaching,
     TrainingReport,
@@ -352,7 +353,7 @@ def test_a_value_that_is_no_number_is_no_result() -> None:
 
     _, results = model_index_to_eval_results(metadata(card)["model-index"])
     assert [result.metric_type for result in results] == ["recall@100"]
-    assert "scifact nDCG@10 0.5800 – –" in Page.of(card).text
+    assert "scifact nDCG@10 0.5800 – scifact Recall@100 0.8800 0.5000" in Page.of(card).text
 
 
 # --- .eval_results --------------------------------------------------------------------------------------------------
@@ -460,7 +461,8 @@ def test_prompts_are_shown_with_their_blanks() -> None:
 def test_the_numbers_are_those_of_the_report() -> None:
     text = Page.of(render_model_card(facts(), None)).text
 
-    assert "scifact nDCG@10 0.5000 0.5800 0.6000 +0.1000 +0.0200" in text
+    assert "scifact nDCG@10 0.5000 0.5800 0.6000 scifact Recall@100" in text
+    assert "mean of 2 sets nDCG@10 0.5500 0.6300 0.6500 mean of 2 sets Recall@100" in text
     assert "rows trained on 12,345 rows left out 67" in text
     assert "2 × NVIDIA H100" in text
     assert "memory 128 GiB time 1 h 2 min finished 2026-11-20T10:00:00Z" in text
@@ -473,9 +475,68 @@ def test_the_numbers_are_those_of_the_report() -> None:
     assert "mteb/scifact default test 0123456789ab 300 5,183" in text
 
 
-def test_a_loss_of_quality_has_a_sign_of_its_own() -> None:
-    worse = report(before=measured(0.1), comparison=None)
-    assert "0.7000 0.6000 −0.1000" in Page.of(render_model_card(facts(report=worse), None)).text
+def compared(**changes: Any) -> Comparison:
+    """With `original`, on two sets, three runs of each."""
+    values: dict[str, Any] = {
+        "config": "original",
+        "seeds": (7, 8, 9),
+        "evaluations": measured(-0.02),
+        "metric": "ndcg@10",
+        "differences": (
+            MeasuredDifference(
+                name="scifact", queries=288, this=0.6, other=0.58, difference=0.02, low=-0.004, high=0.044
+            ),
+            MeasuredDifference(
+                name="My notes", queries=50, this=0.66, other=0.7, difference=-0.04, low=-0.06, high=-0.02
+            ),
+        ),
+        "overall": MeasuredDifference(
+            name="2 sets", queries=338, this=0.63, other=0.64, difference=-0.01, low=-0.025, high=0.005
+        ),
+        "p": 0.1234,
+        "left_out": {"scifact": 12},
+    }
+    return Comparison(**(values | changes))
+
+
+def test_a_difference_to_the_original_has_its_interval_seeds_queries_and_sets() -> None:
+    told = report(comparison=compared())
+    text = Page.of(render_model_card(facts(report=told), None)).text
+    assert (
+        "trained in the same way on both, 3 runs each with the seeds 7, 8, 9; the model here is the one with the"
+        in text
+    )
+    assert (
+        "On 338 queries of 2 sets, relabel differs by −1.00 points of nDCG@10 × 100, 95 % interval −2.50 to +0.50"
+        in text
+    )
+    assert "p = 0.1234. The interval has 0 in it: the difference may be chance." in text
+    assert "Left out were queries that are trained on: 12 of scifact." in text
+    assert "set queries nDCG@10, original nDCG@10, relabel difference in points interval" in text
+    assert "scifact 288 0.5800 0.6000 +2.00 −0.40 to +4.40" in text
+    assert "mean of 2 sets 338 0.6400 0.6300 −1.00 −2.50 to +0.50" in text
+    assert "hold together in 95 of 100 cases" in text
+    assert "scifact nDCG@10 0.5000 0.6000" in text  # one run of this model is not set beside the mean of others
+    figures = model_figures(told)
+    assert figures["figures/difference.png"].startswith(b"\x89PNG")
+    assert "figures/difference.png" in render_model_card(facts(report=told), None)
+    surely = compared(overall=compared().overall.model_copy(update={"high": -0.001}))  # type: ignore[union-attr]
+    assert "may be chance" not in render_model_card(facts(report=report(comparison=surely)), None)
+
+
+@pytest.mark.parametrize("known", ["nothing", "no bounds"])
+def test_a_card_gives_no_difference_without_an_interval(known: str) -> None:
+    """Neither of a report of earlier releases, nor of one run of each."""
+    one = compared(seeds=(7,), p=None, overall=compared().overall.model_copy(update={"low": None, "high": None}))  # type: ignore[union-attr]
+    found = one if known == "no bounds" else Comparison(config="original", seeds=(7,), evaluations=measured(-0.02))
+    told = report(comparison=found)
+    text = Page.of(render_model_card(facts(report=told), None)).text
+    assert "difference in points" not in text
+    assert "+0.02" not in text
+    assert "+2.00" not in text
+    assert "How far other runs would be off is not known, so no difference is given." in text
+    assert "scifact nDCG@10 0.5000 0.5800 0.6000" in text
+    assert "figures/difference.png" not in model_figures(told)
 
 
 def test_the_data_are_linked_at_their_commit() -> None:
@@ -696,6 +757,7 @@ def told(name: Callable[[str], str]) -> ModelFacts:
     )
     one = (Measured(set=about, metrics={name("ndcg@10"): 0.5}),)
     model = ModelUsed(name=name("x/y"), revision=name("r"))
+    difference = MeasuredDifference(name=name("set"), queries=2, this=0.5, other=0.4, difference=0.1, low=0.0, high=0.2)
     trained = report(
         recipe={name("key"): name("value"), "name": name("n"), "query_prompt": name("q"), "model": name("m")},
         base=model,
@@ -707,7 +769,10 @@ def told(name: Callable[[str], str]) -> ModelFacts:
         curve=(CurvePoint(step=1, loss=1.0, metrics={name("ndcg@10"): 0.5}),),
         before=one,
         evaluations=one,
-        comparison=Comparison(config=name("original"), evaluations=one),
+        comparison=Comparison(
+            config=name("original"), seeds=(1, 2), evaluations=one, metric=name("ndcg@10"), left_out={name("set"): 1},
+            differences=(difference, difference), overall=difference,
+        ),
         technique=name("t"),
         teacher=model,
         similarity=name("cosine"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.cards.set_groups import mean_over, weights
-from hf_relabel.trainers.comparing.trials import Arm, Measure, Trial, kept_in, outcome
+from hf_relabel.trainers.comparing.trials import LAST_STEP, Arm, Measure, Schedule, Trial, kept_in, outcome
 from hf_relabel.trainers.evaluation.leaks import Shared, shared_queries, warn_of, without_queries
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
@@ -45,6 +45,7 @@ class Measuring:
         depth: documents of a ranking.
         device: torch device; None for the library's choice.
         keep_models: see `trials.Measure`.
+        schedule: which step of each run is kept.
     """
 
     seeds: Sequence[int] = SEEDS
@@ -54,6 +55,7 @@ class Measuring:
     device: str | None = None
     keep_models: bool = True
     progress: Progress | None = None
+    schedule: Schedule = LAST_STEP
 
     def by(self, sets: Sequence[RetrievalSet]) -> Measure:
         return Measure(tuple(sets), self.metric, self.depth, self.device, self.keep_models and self.folder is not None)
@@ -142,9 +144,9 @@ def measure(arms: Sequence[Arm], sets: Sequence[RetrievalSet], how: Measuring | 
             if seed == seeds[0]:
                 data = arm.data()
             if place == 0:
-                shared = _shared(data.rows["query"], sets)
+                shared = queries_left_out(data.rows["query"], sets)
             busy = partial(_told_busy, progress, f"{arm.name}, seed {seed}", place, len(arms) * len(seeds))
-            found = outcome(Trial(arm, data, seed), by, runs, busy=busy)
+            found = outcome(Trial(arm, data, seed, how.schedule), by, runs, busy=busy)
             rows[arm.name] = found.rows
             for name, values in found.values.items():
                 lines[name].setdefault(arm.name, []).append(values)
@@ -172,8 +174,8 @@ def _told_busy(progress: Progress | None, name: str, done: int, total: int) -> N
         progress(f"{name} (waiting for the process that makes this run)", done, total)
 
 
-def _shared(queries: Sequence[str], sets: Sequence[RetrievalSet]) -> Shared:
-    """The queries that are trained on.
+def queries_left_out(queries: Iterable[str], sets: Sequence[RetrievalSet]) -> Shared:
+    """The queries that are trained on, which is told.
 
     Raises:
         ConfigError: fewer than two of a set are left. Nothing has been trained by then.

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.cards.training_report import DataUsed, TrainingReport
 from hf_relabel.trainers.data.training_data import TrainingData
+from hf_relabel.trainers.devices import all_devices
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.recipes.recipe import Recipe
 
@@ -52,16 +53,34 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """Which step of a run is kept: the best on some sets, see `training.run.train`; the last where there are none."""
+
+    dev: tuple[RetrievalSet, ...] = ()
+    evaluate_every: int | None = None
+
+    def key(self) -> list[Any]:
+        """What changes when the step would; nothing where it is the last."""
+        dev = [[data.about.model_dump(mode="json"), _digest(data)] for data in self.dev]
+        return [self.evaluate_every, dev] if dev else []
+
+
+LAST_STEP = Schedule()
+
+
+@dataclass(frozen=True)
 class Trial:
     """One run: one arm trained with one seed."""
 
     arm: Arm
     data: TrainingData
     seed: int
+    schedule: Schedule = LAST_STEP
 
     def key(self) -> str:
         """What changes when the model would. Arms that train the same on the same rows share a run."""
-        return _key([self.arm.recipe.model_dump(mode="json"), self.data.fingerprint, self.seed])
+        recipe = self.arm.recipe.model_dump(mode="json")
+        return _key([recipe, self.data.fingerprint, self.seed, *self.schedule.key()])
 
 
 @dataclass(frozen=True)
@@ -103,35 +122,63 @@ def outcome(trial: Trial, measure: Measure, runs: Path, *, busy: Callable[[], No
     Args:
         busy: called where another process makes this very run; what it finds is waited for.
     """
-    files = {data.about.name: runs / f"{trial.key()}-{measure.key(data)}.json" for data in measure.sets}
+    files, devices = _files(trial, measure, runs), all_devices(measure.device)
 
-    def missing() -> list[RetrievalSet]:
-        return [data for data in measure.sets if not files[data.about.name].is_file()]
+    def missing() -> dict[str, Path]:
+        return {name: file for name, file in files.items() if not file.is_file()}
 
-    if missing():
-        with one_process(runs / f"{trial.key()}.lock", busy):
-            _run(trial, measure, runs / trial.key(), {data.about.name: files[data.about.name] for data in missing()})
-    found = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+    if devices.by_first(missing):
+        lock = runs / f"{trial.key()}.lock"
+        with ExitStack() as held:
+            devices.by_first(lambda: held.enter_context(one_process(lock, busy)))
+            _run(trial, measure, runs / trial.key(), devices.by_first(missing))
+    found = devices.by_first(lambda: {name: json.loads(file.read_text("utf-8")) for name, file in files.items()})
     return Outcome(next(iter(found.values()))["rows"], {name: each["values"] for name, each in found.items()})
+
+
+def take_in(trial: Trial, measure: Measure, runs: Path, rows: int, values: Mapping[str, Mapping[str, float]]) -> None:
+    """Keep what a run has measured elsewhere, so that it is not made again.
+
+    Args:
+        values: by set, the metric of each query. Sets of other queries are left out: they are measured when asked for.
+    """
+    files = _files(trial, measure, runs)
+    for data in measure.sets:
+        by_query, file = values.get(data.about.name, {}), files[data.about.name]
+        if set(by_query) == set(data.qrels) and not file.is_file():
+            _keep(file, trial, rows, [by_query[query_id] for query_id in data.qrels])
+
+
+def _files(trial: Trial, measure: Measure, runs: Path) -> dict[str, Path]:
+    """Where what a run measured is kept, by set."""
+    return {data.about.name: runs / f"{trial.key()}-{measure.key(data)}.json" for data in measure.sets}
+
+
+def _keep(file: Path, trial: Trial, rows: int | None, values: Sequence[float]) -> None:
+    result = {"arm": trial.arm.name, "seed": trial.seed, "rows": rows, "values": values}
+    with written_whole(file) as opened:
+        opened.write(json.dumps(result).encode())
 
 
 def _run(trial: Trial, measure: Measure, place: Path, files: Mapping[str, Path]) -> None:
     """Measure on the sets that have no file yet; the model is trained if it is not there."""
-    from hf_relabel.trainers.evaluation.evaluator import evaluate_model
-    from hf_relabel.trainers.loading import load_trained
-
     if not files:
         return
     report = _trained(trial, place, measure.device)
+    all_devices(measure.device).by_first(lambda: _measure(trial, measure, place, files, report))
+
+
+def _measure(trial: Trial, measure: Measure, place: Path, files: Mapping[str, Path], report: TrainingReport) -> None:
+    from hf_relabel.trainers.evaluation.evaluator import evaluate_model
+    from hf_relabel.trainers.loading import load_trained
+
     model = load_trained(place, report, device=measure.device)
     for data in measure.sets:
         if data.about.name not in files:
             continue
         per_query = evaluate_model(model, data, metrics=(measure.metric,), top_k=measure.depth).per_query
         values = [per_query[query_id][measure.metric] for query_id in data.qrels]
-        result = {"arm": trial.arm.name, "seed": trial.seed, "rows": report.data.rows, "values": values}
-        with written_whole(files[data.about.name]) as file:
-            file.write(json.dumps(result).encode())
+        _keep(files[data.about.name], trial, report.data.rows, values)
     if not measure.keep_models:
         shutil.rmtree(place)
 
@@ -148,8 +195,10 @@ def _trained(trial: Trial, place: Path, device: str | None) -> TrainingReport:
         seed=trial.seed,
         device=device,
         progress=False,
+        dev=trial.schedule.dev,
+        evaluate_every=trial.schedule.evaluate_every,
         # A student is trained again in less time than its checkpoints take.
-        checkpoints=trial.arm.recipe.kind != "static",
+        checkpoints=trial.arm.recipe.kind != "static" or bool(trial.schedule.dev),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sentence_transformers import CrossEncoder
@@ -90,6 +90,7 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
 
     Attributes:
         latest: what the last call measured, a line per set.
+        evaluations: the same with the value of each query, without the rankings.
     """
 
     def __init__(
@@ -110,14 +111,18 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         _check_depth(metrics, top_k)
         self.sets, self.metrics, self.batch_size, self.top_k = tuple(sets), tuple(metrics), batch_size, top_k
         self.primary_metric = metrics[0]
-        self.latest: tuple[Measured, ...] = ()
+        self.evaluations: tuple[Evaluation, ...] = ()
         self._first_stages: dict[str, Run] = {}
+
+    @property
+    def latest(self) -> tuple[Measured, ...]:
+        return tuple(each.measured for each in self.evaluations)
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """The means by `{metric}` over all sets and `{set}_{metric}` for each."""
-        self.latest = tuple(self._evaluate(model, data).measured for data in self.sets)
+        self.evaluations = tuple(replace(self._evaluate(model, data), run={}) for data in self.sets)
         values = {
             metric: mean_over({each.set.name: each.metrics[metric] for each in self.latest}) for metric in self.metrics
         }

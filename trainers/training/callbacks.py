@@ -19,6 +19,7 @@ from hf_relabel.cards.model_card import model_figures, render_model_card
 from hf_relabel.cards.model_facts import ModelFacts
 from hf_relabel.cards.training_report import DataUsed, ModelUsed, TrainingReport
 from hf_relabel.trainers.evaluation.evaluator import RetrievalEvaluator
+from hf_relabel.trainers.evaluation.per_query import write_per_query
 from hf_relabel.trainers.loading import CLASSES
 from hf_relabel.trainers.training.facts import base_revision, curve_of, facts_of
 from hf_relabel.trainers.training.machine import hardware, versions
@@ -119,7 +120,7 @@ class CardCallback(TrainerCallback):  # type: ignore[misc]
         model = given["model"]
         folder.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(str(folder), create_model_card=False)
-        report = self._report(args, state, model)
+        report = self._report(args, state, model, folder)
         report.write(folder)
         facts = ModelFacts(self.repo_id, None, report, license=self.license)
         readme = folder / README_NAME
@@ -129,11 +130,12 @@ class CardCallback(TrainerCallback):  # type: ignore[misc]
             (folder / name).parent.mkdir(exist_ok=True)
             write_whole(folder / name, content)
 
-    def _report(self, args: Any, state: Any, model: Any) -> TrainingReport:
+    def _report(self, args: Any, state: Any, model: Any, folder: Path) -> TrainingReport:
         kind = kind_of(model)
         settings = {name: getattr(args, name) for name in _ARGUMENTS}
         if self.evaluator is not None:
             self.evaluator(model)
+            write_per_query(folder, self.evaluator.evaluations)
         return TrainingReport(
             kind=kind,
             recipe={"name": "own", "kind": kind, "model": self.base, **settings, **_prompts(model)},

@@ -38,6 +38,7 @@ from hf_relabel.trainers.data.training_data import TrainingData
 from hf_relabel.trainers.devices import Devices, all_devices
 from hf_relabel.trainers.evaluation.evaluator import METRICS, RetrievalEvaluator
 from hf_relabel.trainers.evaluation.leaks import Shared, shared_queries, warn_of
+from hf_relabel.trainers.evaluation.per_query import write_per_query
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.guide import Guide
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
@@ -176,7 +177,7 @@ class _Run:
         self._keep_state()
         trained = _fit(trainer, checkpoint)
         self._finish(model)
-        after, machine = self._evaluate(model), hardware(model, self.devices)
+        after, machine = self._evaluate(model, keep=True), hardware(model, self.devices)
         return self.devices.by_first(
             lambda: self._end(self._report(model, used, trained, before, after, shared, machine))
         )
@@ -317,7 +318,12 @@ class _Run:
             self._keep_state()
         return tuple(Measured.model_validate(each) for each in self.state["before"])
 
-    def _evaluate(self, model: Any) -> tuple[Measured, ...]:
+    def _evaluate(self, model: Any, *, keep: bool = False) -> tuple[Measured, ...]:
+        """The means on the sets.
+
+        Args:
+            keep: the values of each query too, in the folder of the run.
+        """
         from sentence_transformers.util.distributed import distributed_evaluation
 
         evaluator = self._evaluator(self.sets)
@@ -326,6 +332,8 @@ class _Run:
         with distributed_evaluation(model) as decides:  # all devices encode for the first
             if decides:
                 evaluator(model)
+                if keep:
+                    write_per_query(self.out, evaluator.evaluations)
         return self.devices.by_first(lambda: tuple(evaluator.latest))
 
     def _finish(self, model: Any) -> None:

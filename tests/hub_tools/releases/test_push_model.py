@@ -231,6 +231,7 @@ def test_one_job_file_judges_compares_releases_trains_and_publishes(hub: Any, tm
             "out": str(tmp_path / "model"),
             "eval": [beir],
             "compare_original": True,
+            "seeds": 2,
         },
         "push_model": {"repo": REPO},
     }
@@ -251,7 +252,8 @@ def test_one_job_file_judges_compares_releases_trains_and_publishes(hub: Any, tm
     data_card = client.python(f"{read} repo_type='dataset'); print(json.dumps(open(p).read()))", "user/tiny-relabeled")
     assert "figures/compare.png" in data_card
     assert done["train"]["comparison"]["config"] == "original"
-    assert "original" in model_card
+    assert len(done["train"]["comparison"]["seeds"]) == 2
+    assert "figures/difference.png" in model_card
     options = ["--eval", beir, "--arm", "relabel", "--seeds", "1", "--recipe", str(recipe), "--device", "cpu"]
     compared = client.command_json("compare", "user/tiny-relabeled", *options, "--push")
     assert compared["written_to"] == "user/tiny-relabeled@v1.0.1"
