@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.cards.licenses import check_license
@@ -86,14 +87,23 @@ def card_renderer(
 
 def public_files(report: TrainingReport) -> dict[str, bytes]:
     """training.json and recipe.yaml with names of folders cut to their last part."""
-    recipe = {**report.recipe, "model": shown_name(report.recipe["model"])}
-    if recipe.get("teacher"):
-        recipe["teacher"] = {**recipe["teacher"], "model": shown_name(recipe["teacher"]["model"])}
+    recipe = _with_shown_models(report.recipe)
     data = report.data.model_copy(update={"location": shown_name(report.data.location)})
-    base = report.base.model_copy(update={"name": shown_name(report.base.name)})
-    teacher = report.teacher and report.teacher.model_copy(update={"name": shown_name(report.teacher.name)})
-    public = report.model_copy(update={"recipe": recipe, "data": data, "base": base, "teacher": teacher})
+    models = {"base": report.base, "teacher": report.teacher, "guide": report.guide}
+    shown = {name: each and each.model_copy(update={"name": shown_name(each.name)}) for name, each in models.items()}
+    public = report.model_copy(update={"recipe": recipe, "data": data, **shown})
     files = {REPORT_NAME: f"{public.model_dump_json(indent=2)}\n".encode()}
     if "loss" in recipe:  # of a run of ours; `callbacks` describe the training of others in another form
         files["recipe.yaml"] = load_recipe(recipe).to_yaml().encode()
     return files
+
+
+def _with_shown_models(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe with the names of its models as they are shown: its own, its teacher's and its guide's."""
+
+    def shown(name: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _with_shown_models(value)
+        return shown_name(value) if name == "model" else value
+
+    return {name: shown(name, value) for name, value in recipe.items()}

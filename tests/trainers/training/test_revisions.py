@@ -9,10 +9,12 @@ import pytest
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline import model_loading
+from hf_relabel.cards.training_report import DataUsed, ModelUsed, TrainingReport
 from hf_relabel.trainers.models import build_model
 from hf_relabel.trainers.recipes.recipe import load_recipe
 from hf_relabel.trainers.students import static
 from hf_relabel.trainers.training.facts import model_used
+from hf_relabel.trainers.training.publishing import public_files
 from tests.trainers.runs import tiny_recipe
 from tests.trainers.tiny_models import tiny_bert
 
@@ -66,3 +68,17 @@ def test_what_was_loaded_is_what_is_published(tmp_path: Path, monkeypatch: pytes
     assert model_used("org/base", "v1").revision == COMMIT
     assert model_used("org/other", "v1").revision == "v1"
     assert model_used(tiny_recipe(tmp_path).model, None).revision is None
+
+
+def test_what_is_published_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    base, teacher, guide = (f"{tmp_path}/{name}" for name in ("base", "teacher", "guide"))
+    loss = {"guide": {"model": guide}}
+    recipe = load_recipe("minilm", model=base, teacher={"use": "perc-pos", "model": teacher}, loss=loss)
+    used = {name: ModelUsed(name=f"{tmp_path}/{name}") for name in ("base", "teacher", "guide")}
+    data = DataUsed(location=f"{tmp_path}/rows.jsonl", config="original")
+    report = TrainingReport(kind="bi-encoder", recipe=recipe.model_dump(mode="json"), data=data, seconds=1, **used)
+    files = public_files(report)
+    assert set(files) == {"training.json", "recipe.yaml"}
+    for content in files.values():
+        assert str(tmp_path).encode() not in content
+        assert all(name in content for name in (b"base", b"teacher", b"guide"))
