@@ -8,6 +8,8 @@ from typing import Any
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 from torch.utils.data import BatchSampler
 
+from hf_relabel.trainers.data.tuple_batches import ApartBatchSampler
+
 
 class DeviceBatches(BatchSampler):  # type: ignore[misc]
     """The batches of another sampler in groups of one for each device, as accelerate hands them out.
@@ -20,7 +22,8 @@ class DeviceBatches(BatchSampler):  # type: ignore[misc]
     Args:
         batches: of an epoch, the same on each device.
         devices: 1 leaves them as they are.
-        apart: rows of two batches may not stand in one, as `no_duplicates` wants it. Then batches are only halved.
+        apart: rows of two batches may not stand in one, as `no_duplicates` and `ApartBatchSampler` want it. Then
+            batches are only halved.
     """
 
     def __init__(self, batches: Any, devices: int, *, apart: bool = False) -> None:
@@ -64,4 +67,4 @@ def for_devices(batches: Any, devices: int) -> Any:
     """`DeviceBatches` where there are several devices."""
     if devices == 1 or isinstance(batches, DeviceBatches):
         return batches
-    return DeviceBatches(batches, devices, apart=isinstance(batches, NoDuplicatesBatchSampler))
+    return DeviceBatches(batches, devices, apart=isinstance(batches, NoDuplicatesBatchSampler | ApartBatchSampler))

@@ -64,9 +64,6 @@ class ApartBatchSampler(EpochBatchSampler):
         draw: what the collator draws.
     """
 
-    apart = True
-    """Rows of two batches may not stand in one."""
-
     def __init__(
         self, dataset: Any, batch_size: int, drop_last: bool, *, number: Epoch, draw: RowDraw, **settings: Any
     ) -> None:

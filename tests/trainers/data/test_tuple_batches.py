@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 from hf_relabel.trainers.data.collating import Epoch
+from hf_relabel.trainers.data.device_batches import for_devices
 from hf_relabel.trainers.data.rows import RowDraw, tuple_texts
 from hf_relabel.trainers.data.training_data import open_training_data
 from hf_relabel.trainers.data.tuple_batches import ApartBatchSampler
@@ -110,3 +111,8 @@ def test_sparse_and_late_interaction_draw_anew_each_epoch(
         assert len(found) == 8  # one of each row's two, and of its four
     assert len({frozenset(each) for each in positives}) == len({frozenset(each) for each in negatives}) == 3
     assert all(sum(text.startswith("q: query") for text in texts.elements()) == 8 for texts in seen.texts)
+
+
+def test_several_devices_keep_such_rows_apart_too() -> None:
+    sampler = ApartBatchSampler(Dataset.from_list(plain_rows(4)), 2, False, number=Epoch(), draw=RowDraw(1, 1))
+    assert for_devices(sampler, 2).apart

@@ -76,7 +76,8 @@ def test_what_is_published_names_no_folder_of_this_machine(tmp_path: Path) -> No
     recipe = load_recipe("minilm", model=base, teacher={"use": "perc-pos", "model": teacher}, loss=loss)
     used = {name: ModelUsed(name=f"{tmp_path}/{name}") for name in ("base", "teacher", "guide")}
     data = DataUsed(location=f"{tmp_path}/rows.jsonl", config="original")
-    report = TrainingReport(kind="bi-encoder", recipe=recipe.model_dump(mode="json"), data=data, seconds=1, **used)
+    run = {"kind": "bi-encoder", "recipe": recipe.model_dump(mode="json"), "seed": 0, "steps": 1, "seconds": 1.0}
+    report = TrainingReport.model_validate({**run, **used, "data": data})
     files = public_files(report)
     assert set(files) == {"training.json", "recipe.yaml"}
     for content in files.values():
