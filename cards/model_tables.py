@@ -106,7 +106,7 @@ def _in_batch(report: TrainingReport) -> str | None:
     loss = mapping(report.recipe.get("loss"))
     if report.devices == 1 or not loss.get("in_batch", report.kind in ("sparse", "late-interaction")):
         return None
-    return "of all devices (gathered)" if loss.get("gather") else "of the own device only"
+    return "of all devices, gathered" if loss.get("gather") else "of the own device only"
 
 
 def _trained_part(facts: ModelFacts) -> str | None:

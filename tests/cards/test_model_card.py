@@ -31,6 +31,7 @@ from hf_relabel.builders.readme.markers import BEGIN, END, find_block
 from hf_relabel.cards.model_card import eval_results_files, model_figures, render_model_card
 from hf_relabel.cards.model_facts import ModelFacts
 from hf_relabel.cards.training_report import (
+    AuthorsBatch,
     Comparison,
     CurvePoint,
     DataUsed,
@@ -962,3 +963,27 @@ def test_a_curve_without_numbers_has_no_figure() -> None:
 
     assert model_figures(trained) == {}
     assert "![" not in render_model_card(facts(report=trained), None)
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        (4, ["2,048 (128 × 4 devices × accumulated 4 times)", "of all devices, gathered"]),
+        (
+            1,
+            [
+                "512 (128 × 1 device × accumulated 4 times)",
+                "authors of the recipe have 2,048 on 4 devices",
+                "fewer rows",
+            ],
+        ),
+    ],
+)
+def test_the_batch_of_an_update_is_told_and_how_it_differs_from_the_authors(devices: int, expected: list[str]) -> None:
+    loss = {"gather": True, "in_batch": True}
+    own = {"batch_size": 128, "gradient_accumulation": 4, "gradient_checkpointing": True, "loss": loss}
+    theirs = AuthorsBatch(devices=4, rows=2048)
+    card = render_model_card(facts(report=report(recipe={**recipe(), **own}, devices=devices, authors=theirs)), None)
+    assert [text for text in expected if text not in card] == []
+    assert "| gradient checkpointing | yes |" in card
+    assert ("authors of the recipe" in card) == (devices == 1)

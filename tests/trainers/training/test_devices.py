@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools import commands
@@ -24,7 +24,7 @@ from hf_relabel.trainers.devices import one_process_only
 from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
 from hf_relabel.trainers.training.run import train
 from tests import forked
-from tests.trainers.runs import rows_file
+from tests.trainers.runs import rows_file, tiny_recipe
 from tests.trainers.tiny_models import tiny_bert
 
 ROWS, BATCH = 16, 4
@@ -251,3 +251,31 @@ def test_other_commands_and_calls_are_refused_where_they_would_be_done_twice(
     assert capsys.readouterr().err == ""
     with pytest.raises(ConfigError, match="Training a student runs in one process"):
         one_process_only("Training a student")
+
+
+def test_a_run_that_is_not_over_wants_the_devices_it_began_with(tmp_path: Path) -> None:
+    data, recipe = open_training_data(rows_file(tmp_path, ROWS)), tiny_recipe(tmp_path, max_steps=1)
+    options: dict[str, Any] = {"device": "cpu", "progress": False}
+    report = train(recipe, data, tmp_path / "model", **options)
+    state = json.loads((tmp_path / "model" / "run.json").read_text())
+    (tmp_path / "model" / "run.json").write_text(json.dumps({**state, "devices": 4}))
+    assert train(recipe, data, tmp_path / "model", **options) == report
+    (tmp_path / "model" / "training.json").unlink()
+    with pytest.raises(ConfigError, match=r"a run on 4 devices, and this is one on 1. Start it on as many"):
+        train(recipe, data, tmp_path / "model", **options)
+
+
+def test_one_process_uses_one_gpu_and_its_batch_is_not_cut_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = TrainingArguments.__post_init__
+
+    def with_two_gpus(self: Any) -> None:
+        made(self)
+        self._n_gpu = 2
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", with_two_gpus)
+    data, recipe = open_training_data(rows_file(tmp_path, ROWS)), tiny_recipe(tmp_path, max_steps=None, batch_size=4)
+    report = train(recipe, data, tmp_path / "model", device="cpu", progress=False, checkpoints=False)
+    assert (report.steps, report.batch) == (4, 4)
+    assert "One of 2 GPUs is used" in caplog.text
