@@ -44,6 +44,8 @@ def about_data(facts: ModelFacts) -> Iterator[tuple[str, object]]:
     yield "rows trained on", data.rows
     if data.rows is not None or data.skipped:
         yield "rows left out", Markdown(f"{data.skipped:,} (without a query, a positive or enough negatives)")
+    if data.known_negatives:
+        yield "hard negatives left out", Markdown(f"{data.known_negatives:,} (positives of another row with the query)")
 
 
 def _source(source: Mapping[str, Any] | None) -> Markdown | None:

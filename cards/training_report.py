@@ -33,6 +33,7 @@ class DataUsed(_Part):
         version: the release's tag, such as `v1.0.0`.
         source: the `source` of the release's manifest: what was relabelled.
         rows: that were trained on; `skipped` were left out, having no query or no positive, or too few negatives.
+        known_negatives: hard negatives that were left out, as another row has them for positives of the same query.
     """
 
     location: str
@@ -44,6 +45,7 @@ class DataUsed(_Part):
     source: Mapping[str, Any] | None = None
     rows: int | None = None
     skipped: int = 0
+    known_negatives: int = 0
 
 
 class ModelUsed(_Part):

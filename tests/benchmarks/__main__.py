@@ -105,7 +105,7 @@ BENCHMARKS = (
         quick="--requests 64 --slot-requests 128 --mean 0.05 --no-install",
         full="--requests 10000 --slot-requests 10000 --timeout 900",
     ),
-    Benchmark("techniques", "bench_techniques", on_sets=True),
+    Benchmark("techniques", "bench_techniques", quick="--quick", on_sets=True),
     Benchmark("offline judge", "bench_techniques", _OFFLINE, full=_OFFLINE, on_sets=True),
     Benchmark("escalation", "bench_escalation", on_sets=True, figures=escalation),
 )

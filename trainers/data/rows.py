@@ -20,6 +20,7 @@ from hf_relabel.builders.configs.views.draws import (
     usable_passages,
 )
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.trainers.data.one_query import without_known_negatives
 
 __all__ = [
     "COLUMNS",
@@ -49,6 +50,8 @@ class RowCounts:
     without_query: int = 0
     without_positives: int = 0
     with_too_few_negatives: int = 0
+    known_negatives: int = 0
+    """Negatives that were left out, as another row of the query has them for positives. Not of a stream."""
 
     @property
     def skipped(self) -> int:
@@ -81,7 +84,8 @@ def usable_rows(dataset: Any, *, skip: bool = False, negatives: int = 0) -> tupl
         negatives: fewest hard negatives of a row. 0 is enough where other rows' passages are negatives too.
 
     Returns:
-        The dataset without the other rows, and the counts.
+        The dataset without the other rows, and the counts. Negatives that another row has for positives of the same
+        query are left out, where the dataset is no stream.
 
     Raises:
         ConfigError: the columns are not ours, or (unless `skip`) a row cannot be trained on.
@@ -97,6 +101,8 @@ def usable_rows(dataset: Any, *, skip: bool = False, negatives: int = 0) -> tupl
 
     if not hasattr(dataset, "select"):
         return dataset.filter(usable), counts
+    known = without_known_negatives(dataset)
+    dataset, counts.known_negatives = known.dataset, known.negatives
     # Not `filter`, which would find its answer in a cache and count nothing; and only the columns that matter.
     needed = [name for name in ("query_id", *COLUMNS) if name in dataset.column_names]
     needed = [name for name in needed if negatives or name != "negative_passages"]

@@ -36,7 +36,8 @@ def usable(recipe: Recipe, data: TrainingData) -> tuple[Any, DataUsed]:
             f" {counts.without_positives} have no positive, {counts.without_query} no query,"
             f" {counts.with_too_few_negatives} fewer than {least} negatives."
         )
-    return rows, replace_rows(data.used, counts.kept, counts.skipped)
+    used = replace_rows(data.used, counts.kept, counts.skipped)
+    return rows, used.model_copy(update={"known_negatives": counts.known_negatives})
 
 
 def total_steps(recipe: Recipe, rows: int, devices: int = 1) -> int:

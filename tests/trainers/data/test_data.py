@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +128,29 @@ def test_unusable_rows_are_left_out_and_counted(streaming: bool) -> None:
 def test_negatives_need_not_be_there_unless_asked_for() -> None:
     kept, counts = usable_rows(table([MIXED[0], MIXED[3]]))
     assert (len(kept), counts.kept, counts.skipped) == (2, 2, 0)
+
+
+def test_what_another_row_of_the_query_has_for_a_positive_is_no_hard_negative() -> None:
+    asks = {"query": "How far?"}
+    rows = [
+        {**row(0, ["a", "b"], ["n", "c", "d"]), **asks},
+        row(1, ["p"], ["a"]),  # another query
+        {**row(2, ["c"], ["b", "a revised"]), "query": " how  FAR?"},
+        {**row(3, ["e"], ["x"]), "query_id": "q1"},  # the id of row 1 in other words
+        {**row(4, ["x"], ["p"]), "query_id": "q1"},
+        {**row(5, ["a"], ["p"]), "query": ""},
+        {**row(6, ["p"], ["a"]), "query": ""},
+    ]
+    rows[2]["negative_passages"][1]["docid"] = "d-a"  # a positive of row 0 by its docid
+    kept, counts = usable_rows(table(rows), skip=True)
+    assert [each["query_id"] for each in kept] == ["q0", "q1", "q2", "q1", "q1"]
+    negatives = [[each["text"] for each in record["negative_passages"]] for record in kept]
+    assert negatives == [["n", "d"], ["a"], [], [], []]
+    assert (counts.kept, counts.known_negatives) == (5, 5)
+    gc.collect()
+    assert all(Path(file["filename"]).exists() for file in kept.cache_files)
+    kept, counts = usable_rows(table(rows), skip=True, negatives=1)
+    assert (counts.kept, counts.with_too_few_negatives) == (2, 3)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
