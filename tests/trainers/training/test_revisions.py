@@ -10,9 +10,12 @@ import pytest
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline import model_loading
 from hf_relabel.cards.training_report import DataUsed, ModelUsed, TrainingReport
+from hf_relabel.trainers.data import baselines
+from hf_relabel.trainers.data.teachers import load_teacher
 from hf_relabel.trainers.models import build_model
-from hf_relabel.trainers.recipes.recipe import load_recipe
+from hf_relabel.trainers.recipes.recipe import DistillationTeacher, GuideSettings, load_recipe
 from hf_relabel.trainers.students import static
+from hf_relabel.trainers.training import kinds
 from hf_relabel.trainers.training.facts import model_used
 from hf_relabel.trainers.training.publishing import public_files
 from tests.trainers.runs import tiny_recipe
@@ -33,6 +36,20 @@ def test_the_teacher_of_a_static_student_is_loaded_at_its_revision(
     monkeypatch.setattr(static, "load_model", load_model)
     build_model(load_recipe("static", model="org/teacher", revision="v1", dimensions=8), device="cpu")
     assert asked == [("org/teacher", "v1")]
+
+
+def test_teacher_and_guide_are_loaded_at_their_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, asked = tiny_bert(tmp_path / "base"), []
+
+    def load_model(make: Any, name: str, *, revision: str | None = None, **options: Any) -> Any:
+        asked.append((name, revision))
+        return model_loading.load_model(make, base, device="cpu")
+
+    for module in (baselines, kinds):
+        monkeypatch.setattr(module, "load_model", load_model)
+    load_teacher(DistillationTeacher(use="distillation", model="org/teacher", revision="v1", kind="bi-encoder"))
+    kinds.load_guide(GuideSettings(model="org/guide", revision="v2"))
+    assert asked == [("org/teacher", "v1"), ("org/guide", "v2")]
 
 
 @pytest.mark.parametrize(
