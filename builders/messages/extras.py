@@ -76,7 +76,16 @@ EXTRAS: dict[str, Extra] = {
         {"peft": "peft", "accelerate": "sentence-transformers", **_SENTENCE_TRANSFORMERS},
         includes=("evaluate",),
         commands=("train", "compare", "prune", "run"),
-        names=("CompareReport", "MultiPositiveLoss", "RowTrainer", "compare", "prune", "train"),
+        names=(
+            "CompareReport",
+            "Guide",
+            "MultiPositiveLoss",
+            "RowTrainer",
+            "compare",
+            "plan_training",
+            "prune",
+            "train",
+        ),
     ),
     "ray": Extra("work on a Ray cluster (`--engine ray`)", {"ray": "ray"}, commands=("judge", "build", "run")),
     "space": Extra(

@@ -253,7 +253,7 @@ USED: dict[str, Callable[[Path], Any]] = {
     "RetrievalEvaluator": lambda _: hf_relabel.RetrievalEvaluator([]),
 }
 """How a name is used, where not by calling it; functions and classes of the rest look for their extra first of all."""
-ALL_AT_ONCE = {"CompareReport", "MultiPositiveLoss", "StudentJudge"}
+ALL_AT_ONCE = {"CompareReport", "Guide", "MultiPositiveLoss", "StudentJudge"}
 """Need no more than their module imports, or judge by another judge."""
 
 
