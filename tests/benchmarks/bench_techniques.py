@@ -16,6 +16,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from hf_relabel.trainers.students.static import PACKAGED_TEACHER, default_studen
 from tests.benchmarks.judged_sets import STEPS, built_by, built_from_truth
 from tests.benchmarks.measuring import Figure, emit, own_peak_mb
 
-QUICK_STEPS = 5
+QUICK_STEPS, QUICK_ROWS = 5, 60
 QUICK_ARMS = ["original", "remove-hn", "relabel"]
 TARGETS = {"banking77": 1.5, "classic": 3}
 """Points of nDCG@10 that relabelling by the truth file must gain."""
@@ -50,6 +51,17 @@ def student_for(folder: str, options: argparse.Namespace) -> Recipe:
     else:
         student = load_recipe(options.recipe, **recipe_changes(options.changes))
     return load_recipe(student.model_dump(), max_steps=QUICK_STEPS) if options.quick else student
+
+
+def first_rows(folder: Path, scratch: Path) -> Path:
+    """The same set with few of its rows."""
+    few = scratch / "few" / folder.name
+    few.mkdir(parents=True)
+    with (folder / "rows.jsonl").open(encoding="utf-8") as rows:
+        (few / "rows.jsonl").write_text("".join(islice(rows, QUICK_ROWS)), encoding="utf-8")
+    for name in ("truth.jsonl", "beir"):
+        (few / name).symlink_to((folder / name).resolve())
+    return few
 
 
 def teacher_of(options: argparse.Namespace) -> TeacherSettings | None:
@@ -104,7 +116,7 @@ def main() -> None:
     parser.add_argument("--arm", dest="arms", action="append", help="config to compare; all when not given")
     parser.add_argument("--teacher", help="a model whose scores two more arms use")
     parser.add_argument("--teacher-kind", choices=["cross-encoder", "bi-encoder"], default="cross-encoder")
-    parser.add_argument("--quick", action="store_true", help="one seed, a few steps, three configs")
+    parser.add_argument("--quick", action="store_true", help="one seed, a few steps and rows, three configs")
     parser.add_argument("--runs", type=Path, help="folder that keeps models and what they measured")
     parser.add_argument("--device")
     parser.add_argument("--held-out", action="store_true")
@@ -112,7 +124,8 @@ def main() -> None:
     options = parser.parse_args()
     outcome: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for folder in options.folders:
+        for given in options.folders:
+            folder = first_rows(given, Path(scratch)) if options.quick else given
             if options.judge == "truth":
                 release = built_from_truth(folder, Path(scratch))
             else:
