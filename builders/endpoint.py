@@ -47,6 +47,17 @@ class Request:
     thinking: bool | None = None
     tag: Any = field(default=None, compare=False)
 
+    @property
+    def characters(self) -> int:
+        """Of all that is read for it: a reranker reads the messages anew with each document."""
+        of_messages = sum(len(message.content) for message in self.messages)
+        return of_messages * max(1, len(self.documents)) + sum(map(len, self.documents))
+
+    @property
+    def most_generated(self) -> int:
+        """Most tokens that are generated for it: none where documents are scored."""
+        return 0 if self.documents else self.max_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:

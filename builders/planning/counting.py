@@ -56,7 +56,7 @@ class Usage:
 
     def add_asks(self, asks: Sequence[Ask]) -> None:
         self.requests += len(asks)
-        self.characters += sum(len(message.content) for ask in asks for message in ask.request.messages)
+        self.characters += sum(ask.request.characters for ask in asks)
 
 
 @dataclass(frozen=True, slots=True)

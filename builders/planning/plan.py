@@ -197,6 +197,8 @@ def make_plan(
             totals = measured(survey, number, probed, counted[number], first)
         else:
             totals = assumed(survey, stages, number, counted[number], first)
+        if getattr(stage.judge, "reranks", False):
+            totals = totals.without_replies(len(probed), survey.rows)
         spent = totals.prompt.times(stage.price_prompt / 1e6) + totals.completion.times(stage.price_completion / 1e6)
         speed, hourly = _of_stage(tokens_per_second, stage), _of_stage(price_hour, stage)
         if speed and hourly:

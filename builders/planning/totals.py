@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hf_relabel.builders.messages.counted import counted as counted_as
 from hf_relabel.builders.planning.counting import ProbedRow, StageToPlan, Survey, TokenSample, Usage
@@ -32,6 +32,12 @@ class Totals:
     prompt_range: Range | None
     completion_range: Range | None
     basis: dict[str, str]
+
+    def without_replies(self, probed: int, rows: int) -> Totals:
+        """The same of a judge whose servers score texts and generate nothing."""
+        nothing = TokenEstimate(0.0, (0.0,) * probed)
+        basis = self.basis and self.basis | {"completion_tokens": "none: it scores texts"}
+        return replace(self, completion=nothing, completion_range=nothing.range(rows), basis=basis)
 
 
 def assumed(

@@ -74,15 +74,9 @@ def by_characters() -> TokenCounter:
     """Guesses 4 characters to a token."""
 
     async def count(requests: Sequence[Request]) -> list[int]:
-        return [round(characters(request) / CHARACTERS_PER_TOKEN) for request in requests]
+        return [round(request.characters / CHARACTERS_PER_TOKEN) for request in requests]
 
     return TokenCounter(f"{CHARACTERS_PER_TOKEN:g} characters per token", False, count)
-
-
-def characters(request: Request) -> int:
-    """Characters of all messages of a request; a reranker reads them anew with each document."""
-    of_messages = sum(len(message.content) for message in request.messages)
-    return of_messages * max(1, len(request.documents)) + sum(map(len, request.documents))
 
 
 def chat_messages(request: Request) -> list[dict[str, str]]:

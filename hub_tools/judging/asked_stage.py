@@ -20,6 +20,7 @@ from hf_relabel.builders.judges.prompted.base import PromptedJudge
 from hf_relabel.builders.judges.prompted.fitting_context import fitted
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.judges.protocols import PromptJudge
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.rows import Row
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits, RunStats, Scheduler, Sends
@@ -36,6 +37,8 @@ from hf_relabel.hub_tools.judging.stages import (
 
 MOST_UNPROVEN = 1_000
 """Failed requests held back until it is known whether the server answers at all."""
+OF_THE_RUN = ("unauthorized", "quota", "misaddressed")
+"""Failures that say nothing of a candidate, where nothing else came."""
 Answered: TypeAlias = tuple[Row, dict[int, bytes], dict[int, Judgement], Reply]
 """A row, the journal's keys of the candidates that were asked about, what was said of each, and the reply."""
 Schedule: TypeAlias = Callable[[Sequence[Endpoint], Limits], Sends]
@@ -94,8 +97,10 @@ class AskedStage(StageRows):
                 self._requests(judge), lambda request, result: self._done(reader, scheduler, request, result)
             )
             self._write()
-            self._keep_failures()
+            if stats.succeeded or not all(error.kind in OF_THE_RUN for _, error in self.unproven):
+                self._keep_failures()
             self._add_usage(stats)
+            self._stop_if_turned_away(stats)
         except JudgingStopped as stopped:
             stopped.interrupted = self.interrupted
             raise
@@ -244,11 +249,24 @@ class AskedStage(StageRows):
         (a wrong token, a dead machine) the run is given up, and it was the run that failed, not these candidates."""
         if self.changed:
             return  # they are asked again
+        turned_away = [each for each in self.unproven if each[1].status == 401]  # never for what was asked
         for waiting, error in self.unproven:
+            if error.status == 401:
+                continue
             failed = Judgement(Label.FAILED, rationale=str(error)[:500])
             self.record(waiting.row, waiting.keys, dict.fromkeys(waiting.keys, failed), None)
             self.in_flight.difference_update(waiting.keys.values())
+        self.unproven = turned_away
+
+    def _stop_if_turned_away(self, stats: RunStats) -> None:
+        """However few requests there were, too few for the scheduler to give the run up: with another token, or
+        another address, the same command is to ask them again."""
+        if not self.unproven or self.changed:
+            return
+        times = counted(len(self.unproven), "request")
+        stats.stopped = f"{times} turned away, none of them for what it asks: {self.unproven[0][1]}"
         self.unproven.clear()
+        raise stats.as_error()
 
     def _add_tokens(self, reply: Reply) -> None:
         report = self.report

@@ -35,7 +35,7 @@ from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.coroutines import run_coroutine
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
-from hf_relabel.hub_tools.endpoints.tokens import by_characters, characters, token_counter
+from hf_relabel.hub_tools.endpoints.tokens import by_characters, token_counter
 from hf_relabel.hub_tools.judging.adapting import info_of, room_of, sendings
 from hf_relabel.hub_tools.judging.identities import identify
 from hf_relabel.hub_tools.judging.run import judge_stages
@@ -331,4 +331,4 @@ async def _tokens_of(requests: list[Request], endpoints: Sequence[Endpoint], mod
     finally:
         if endpoint is not None:
             await endpoint.close()
-    return TokenSample(counter.name, tuple(map(characters, requests)), tuple(counts))
+    return TokenSample(counter.name, tuple(request.characters for request in requests), tuple(counts))

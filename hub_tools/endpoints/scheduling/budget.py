@@ -75,7 +75,8 @@ class Spending:
         """What a request will cost, on the high side. 0 where nothing has a price."""
         if not self._is_priced:
             return 0.0
-        completion = request.max_tokens if self._answers < FEW else min(self._longest, request.max_tokens)
+        most = request.most_generated
+        completion = most if self._answers < FEW else min(self._longest, most)
         return self._price(self._prompt_tokens(request), completion)
 
     def allows(self, estimate: float) -> bool:
@@ -100,12 +101,12 @@ class Spending:
             self._answers += 1
             self._longest = max(self._longest, completion)
         else:
-            completion = min(request.max_tokens, round(len(reply.text) * TOKENS_PER_CHARACTER))
+            completion = min(request.most_generated, round(len(reply.text) * TOKENS_PER_CHARACTER))
         if prompt is None:
             return self._spend(self._price(self._prompt_tokens(request), completion))
         if prompt:
             self._tokens += prompt
-            self._characters += max(1, _characters(request))
+            self._characters += max(1, request.characters)
         return self._spend(self._price(prompt, completion))
 
     def failed(self, error: EndpointError, estimate: float) -> float:
@@ -122,8 +123,4 @@ class Spending:
 
     def _prompt_tokens(self, request: Request) -> float:
         rate = self._tokens / self._characters if self._characters else TOKENS_PER_CHARACTER
-        return _characters(request) * rate
-
-
-def _characters(request: Request) -> int:
-    return sum(len(message.content) for message in request.messages)
+        return request.characters * rate

@@ -765,6 +765,15 @@ def test_tokens_that_a_reply_does_not_tell_are_counted_at_an_estimate() -> None:
     assert learned.answered(question(0), Reply("x", completion_tokens=1)) == pytest.approx((80 + 1) / 1e6)
 
 
+def test_a_reranker_is_paid_for_the_documents_and_the_query_with_each() -> None:
+    """TEI and Cohere tell no tokens: a cap that counted the query alone would be reached hundreds of times too late."""
+    request = Request((Message("user", "q" * 10),), 1, documents=("d" * 100, "e" * 90))
+    read = (2 * 10 + 190) * 0.4 / 1e6
+    assert spending().estimate(request) == pytest.approx(read), "and nothing is generated"
+    assert spending().answered(request, Reply("[0.5, 0.1]", completion_tokens=0)) == pytest.approx(read)
+    assert not spending(cap=read / 2).allows(spending().estimate(request))
+
+
 def test_failed_attempts_that_are_billed_count() -> None:
     """We hung up on a server at work, or could not read what it had written: its provider bills that."""
     kinds: list[tuple[ErrorKind, int | None, bool]] = [

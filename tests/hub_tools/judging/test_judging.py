@@ -355,6 +355,43 @@ def test_when_every_request_fails_it_stops_early_and_says_why(tmp_path: Path) ->
         assert report.labels[Label.BETTER] == 1000
 
 
+@pytest.mark.parametrize(("kind", "status"), [("unauthorized", 401), ("unauthorized", 403), ("misaddressed", 404)])
+def test_a_wrong_token_fails_no_candidate_however_few_there_are(tmp_path: Path, kind: Any, status: int) -> None:
+    """Too few for the scheduler to see a row of failures: with the right token the same command asks them again."""
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a", "worse: b"]])
+
+    def refuse(text: str) -> str:
+        raise EndpointError("wrong token", kind=kind, status=status)
+
+    stage, endpoint = stage_of(refuse)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        with pytest.raises(JudgingStopped, match=r"2 requests turned away, .*wrong token"):
+            judge(source, [stage], journal)
+        endpoint.answer = by_prefix
+        (report,) = judge(source, [stage], journal)
+        assert (report.labels[Label.BETTER], report.labels[Label.WORSE], report.known) == (1, 1, 0)
+
+
+def test_a_token_that_runs_out_fails_none_of_the_last_few(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [["better: a"], ["worse: b"], ["odd: c"]])
+
+    def answer(text: str) -> str:
+        if text.startswith("worse"):
+            raise EndpointError("expired", kind="unauthorized", status=401)
+        if text.startswith("odd"):
+            raise EndpointError("flagged", kind="unauthorized", status=403)
+        return by_prefix(text)
+
+    stage, endpoint = stage_of(answer)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        with pytest.raises(JudgingStopped, match=r"1 request turned away, .*expired"):
+            judge(source, [stage], journal)
+        endpoint.answer, endpoint.asked = by_prefix, []
+        (report,) = judge(source, [stage], journal)
+        assert endpoint.asked == ["worse: b"], "what a service will not read among others that it does read has failed"
+        assert report.known_labels[Label.FAILED] == 1
+
+
 def test_the_model_that_answers_is_kept_beside_the_one_asked_for_and_old_journals_go_on(tmp_path: Path) -> None:
     class Other(MemoryEndpoint):
         answers_as: str | None = None

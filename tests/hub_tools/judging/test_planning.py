@@ -23,6 +23,7 @@ from hf_relabel.builders.endpoint import EndpointError, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.listwise import ListwiseJudge
+from hf_relabel.builders.judges.prompted.reranking import RerankJudge
 from hf_relabel.builders.planning.counting import ProbedRow, StageToPlan, Survey, TokenSample, Usage, survey_source
 from hf_relabel.builders.planning.estimating import COMPLETION_TOKENS_PER_CANDIDATE
 from hf_relabel.builders.planning.plan import JobPlan, make_plan, plan
@@ -497,6 +498,21 @@ def test_scaling_scales_everything(rows: list[ProbedRow], to: int) -> None:
     assert scaled.cost == pytest.approx((planned.cost or 0) * factor)
     assert scaled.prompt_tokens == pytest.approx(planned.prompt_tokens * factor, abs=0.51)
     assert inside(scaled.cost_range, scaled.cost or 0) or scaled.cost_range == pytest.approx((scaled.cost, scaled.cost))
+
+
+def test_a_reranker_reads_every_text_and_writes_none(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", 3)
+    stages = [StageToPlan("s", RerankJudge(), Rule(), **PRICED)]
+    (planned,) = plan(source, stages)
+    texts = sum(
+        len(each.row.query) + len(passage.text) for each in source.rows() for passage in each.row.negative_passages
+    )
+    assert planned.prompt_tokens == round(texts / 4)
+    assert planned.completion_tokens == 0
+    assert planned.basis["completion_tokens"] == "none: it scores texts"
+    probed = [ProbedRow(5, (Usage(1, 5, 1, 400),))] * 2
+    measured = make_plan(survey_source(source, stages), stages, probed=probed)
+    assert measured.completion_tokens == 0
 
 
 def test_an_empty_source_takes_nothing() -> None:
