@@ -116,13 +116,14 @@ class JudgingBar:
         if report is not self._now:
             self._start(report)
         now = time.monotonic()
-        just_read = report.rows == self._bar.total != self._bar.n
+        done = report.rows_done  # not `rows`: small sources are read at once, and nothing would be left to do
+        just_read = done == self._bar.total != self._bar.n
         if now - self._drawn < REDRAWN_SECONDS and not just_read:
             return
         self._drawn = now
         self._bar.set_description_str(report.name, refresh=False)
         self._bar.set_postfix_str(described(report, self._spent_before), refresh=False)
-        self._bar.update(report.rows - self._bar.n)
+        self._bar.update(done - self._bar.n)
 
     def _start(self, report: Any) -> None:
         self._bar.set_description_str(report.name, refresh=self._now is None)

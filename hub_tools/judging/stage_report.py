@@ -76,6 +76,12 @@ class StageReport(Shown):
         return {label: self.labels[label] + self.known_labels[label] for label in Label}
 
     @property
+    def rows_done(self) -> int:
+        """Of the rows that were read, as many as the share of their candidates that have an answer or need none."""
+        settled = sum(self.totals.values()) + sum(self.aside.values())
+        return self.rows if settled >= self.candidates else self.rows * settled // self.candidates
+
+    @property
     def is_answered(self) -> bool:
         """Whether something got a verdict, or nothing was to get one."""
         totals = self.totals

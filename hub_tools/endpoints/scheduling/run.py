@@ -28,6 +28,8 @@ from hf_relabel.hub_tools.hub.redaction import short
 
 _logger = logging.getLogger(__name__)
 
+QUIET_SECONDS = 30.0
+"""Without an answer, where there are errors, before a person is told; each time the next word comes twice as late."""
 ELSEWHERE_SECONDS = 0.2
 """Until a request that one server refused is tried again, where the others are busy."""
 TICK_SECONDS = 1.0
@@ -75,7 +77,8 @@ class Run:
         self._phase: Literal["running", "draining", "cancelling"] = "running"
         self._over: asyncio.Future[None] = self.loop.create_future()
         self._crashed: BaseException | None = None
-        self._began = self._last_event = now
+        self._began = self._last_event = self._heard = now
+        self._erred, self._quiet = False, QUIET_SECONDS
 
     # Life
 
@@ -108,7 +111,7 @@ class Run:
     async def _open(self, endpoints: Sequence[Endpoint]) -> None:
         self._servers += await opened(endpoints, self.limits.concurrency, self._lane)
         self.stats.endpoints = [server.stats for server in self._servers]
-        self._began = self._last_event = self.loop.time()
+        self._began = self._last_event = self._heard = self.loop.time()
 
     def _attach(self, feed: Feed) -> None:
         slots = sum(server.stats.limit for server in self._servers)
@@ -203,7 +206,16 @@ class Run:
         self._timers.append(self.loop.call_later(TICK_SECONDS, self._tick))
         if self._tasks or self._pending.waits:  # an idle feed is no sign of anything
             self._give_up_if_hopeless(self.loop.time())
+            self._say_why_nothing_comes(self.loop.time())
         self._report()
+
+    def _say_why_nothing_comes(self, now: float) -> None:
+        """While errors are waited out a run looks as if it hung."""
+        quiet = now - self._heard
+        if self._phase != "running" or not self._erred or quiet < self._quiet:
+            return
+        self._quiet *= 2
+        _logger.warning("No answer for %.0f s; it is asked again. %s", quiet, self._reasons.told())
 
     def _report(self) -> None:
         stats = self.stats
@@ -356,11 +368,13 @@ class Run:
         server.stats.succeeded += 1
         self._budget.succeeded()
         self._patience.succeeded()
+        self._heard, self._erred, self._quiet = now, False, QUIET_SECONDS
         stats.cost = spending.cost
         self._deliver(entry.request, replace(reply, cost=entry.cost) if entry.cost else reply)
 
     def _failed(self, entry: Entry, server: Server, error: EndpointError, now: float) -> None:
         server.stats.errors += 1
+        self._erred = True
         self._reasons.note(error)
         entry.cost += self._spending.failed(error, entry.estimate)
         self.stats.cost = self._spending.cost

@@ -55,6 +55,20 @@ def test_a_bar_tells_rows_speed_time_left_labels_tokens_and_cost(monkeypatch: py
     assert "better 12, irrelevant 3,400, 1.23M tokens, 0.31 USD" in drawn
 
 
+def test_rows_that_were_read_and_not_yet_judged_are_left_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small source is read in one go: `5 of 5 rows, 00:00 left` stood there for as long as its judge thought."""
+    terminal = a_terminal(monkeypatch)
+    with judging_progress(5) as show:
+        report = StageReport("cheap", "listwise", rows=5, candidates=50)
+        report.aside["free"] = 5
+        show(report)
+        assert terminal.lines()[-1].startswith("cheap:   0%")
+        report.labels[Label.BETTER], report.known_labels[Label.WORSE] = 10, 15
+        assert report.rows_done == 3
+        report.labels[Label.FAILED] = 20
+        assert report.rows_done == 5
+
+
 def test_the_next_judge_starts_anew_and_the_cost_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = a_terminal(monkeypatch)
     with judging_progress() as show:

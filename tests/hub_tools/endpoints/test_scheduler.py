@@ -765,6 +765,27 @@ def test_tokens_that_a_reply_does_not_tell_are_counted_at_an_estimate() -> None:
     assert learned.answered(question(0), Reply("x", completion_tokens=1)) == pytest.approx((80 + 1) / 1e6)
 
 
+def test_a_run_that_waits_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    """Half a minute of retries without a word looks like a hang, and a word each second like a flood."""
+
+    async def behave(server: Server, request: Request) -> Reply:
+        if now() - begun[0] < 100:
+            raise EndpointError("HTTP 502: no backend", kind="broken", status=502)
+        return await server.answer(request)
+
+    async def main() -> None:
+        begun.append(now())
+        await scheduler(Server(behave), limits=Limits(max_attempts=1000, give_up_after=1000)).run(log.requests(3), log)
+
+    begun: list[float] = []
+    log = Log()
+    run(main())
+    log.check_each_once(3)
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.partition(";")[0] for text in said] == ["No answer for 30 s", "No answer for 60 s"]
+    assert all("HTTP 502: no backend" in text for text in said)
+
+
 def test_a_reranker_is_paid_for_the_documents_and_the_query_with_each() -> None:
     """TEI and Cohere tell no tokens: a cap that counted the query alone would be reached hundreds of times too late."""
     request = Request((Message("user", "q" * 10),), 1, documents=("d" * 100, "e" * 90))
