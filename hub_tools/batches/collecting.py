@@ -28,6 +28,7 @@ from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.hub_tools.batches.ledger import BatchFile, Ledger, Line
 from hf_relabel.hub_tools.batches.results import Result, read_results
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
+from hf_relabel.hub_tools.endpoints.scheduling.budget import Budget, Spending
 from hf_relabel.hub_tools.hub.redaction import short
 from hf_relabel.hub_tools.judging.stages import Stage, asks_server
 
@@ -103,7 +104,11 @@ class Collector:
         self._ledger, self._journal = ledger, journal
         self._files = {file.number: file for file in ledger.files()}
         self._judges = {number: judge_of(file, stages) for number, file in self._files.items()}
-        self._prices = {stage.name: stage.limits for stage in stages}
+        self._spending = {
+            stage.name: Spending(Budget(), None, stage.limits.price_prompt, stage.limits.price_completion)
+            for stage in stages
+            if stage.limits.is_priced
+        }
         self.found = Collected()
 
     def take(self, path: Path) -> int:
@@ -153,7 +158,7 @@ class Collector:
                     answered.append((row, keys, new, reply))
                 elif new:
                     failed.append((row, keys, new))
-                self._count(said, reply, is_new=bool(new), file=self._files[line.file])
+                self._count(said, reply, is_new=bool(new), line=line)
             else:
                 self._note_error(line, result, before, row, keys, failed)
         if answered:
@@ -191,6 +196,7 @@ class Collector:
             if sent["custom_id"] != line.asked.custom_id:
                 raise ValueError(line.asked.custom_id)
             body = sent["body"]
+            most = body.get("max_tokens") or body.get("max_completion_tokens") or 1
             messages = tuple(Message(each["role"], _text(each["content"])) for each in body["messages"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
@@ -198,7 +204,7 @@ class Collector:
                 " answers. Put it back as it was."
             ) from None
         schema: dict[str, Any] | None = {} if line.asked.constrained else None
-        return Request(messages, max_tokens=1, json_schema=schema, top_logprobs=line.asked.top_logprobs)
+        return Request(messages, max_tokens=most, json_schema=schema, top_logprobs=line.asked.top_logprobs)
 
     def _note_error(
         self,
@@ -224,7 +230,7 @@ class Collector:
         if new := _new(dict.fromkeys(keys, failure), before, is_open=True):
             failed.append((row, keys, new))
 
-    def _count(self, said: Mapping[int, Judgement], reply: Reply | None, *, is_new: bool, file: BatchFile) -> None:
+    def _count(self, said: Mapping[int, Judgement], reply: Reply | None, *, is_new: bool, line: Line) -> None:
         found = self.found
         if not is_new:
             found.known += 1
@@ -239,9 +245,9 @@ class Collector:
         prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
         found.prompt_tokens += prompt
         found.completion_tokens += completion
-        prices = self._prices[file.stage]
-        if prices.price_prompt or prices.price_completion:
-            spent = (prompt * prices.price_prompt + completion * prices.price_completion) / 1e6
+        file = self._files[line.file]
+        if (spending := self._spending.get(file.stage)) is not None:
+            spent = spending.answered(self._request(line, file), reply)  # an estimate where tokens are not told
             found.cost = (found.cost or 0.0) + BATCH_PRICE * spent
 
 

@@ -322,31 +322,37 @@ async def _detect(transport: Transport, *, named: bool = False) -> str:
     Args:
         named: whether the model is; then a server that cannot list its models is taken for one with OpenAI's API.
     """
-    said = await _look(transport, "info", broken_too=named)
+    why: list[str] = []
+    said = await _look(transport, "info", [], broken_too=named)
     if isinstance(said, dict) and "model_id" in said:
         return "tgi"
-    listed = await _look(transport, "v1/models", broken_too=named)
+    listed = await _look(transport, "v1/models", why, broken_too=named)
     if named or (isinstance(listed, dict) and "data" in listed):
         return "openai"
     raise transport.problem(
-        "is neither a TGI server (/info) nor one with OpenAI's API (/v1/models). Name its dialect if it is one.",
+        "is neither a TGI server (/info) nor one with OpenAI's API (/v1/models). Name its dialect if it is one"
+        + "".join(f" (/v1/models: {said.removeprefix(f'{transport.name}: ')})" for said in why)
+        + ".",
         "misaddressed",
     )
 
 
-async def _look(transport: Transport, path: str, *, broken_too: bool = False) -> object:
+async def _look(transport: Transport, path: str, why: list[str], *, broken_too: bool = False) -> object:
     """A GET that may find nothing. Raises EndpointError when the server cannot be had or lets nobody in.
 
     Args:
+        why: gets what was said instead, where nothing is found: a redirect, a page to sign in at.
         broken_too: whether a server that breaks at it (500) has nothing there.
     """
     from hf_relabel.hub_tools.endpoints.transport import NotJson
 
     try:
         return await transport.get(path)
-    except NotJson:
+    except NotJson as error:
+        why.append(str(error))
         return None
     except EndpointError as error:
+        why.append(str(error))
         if broken_too and error.status in (500, 501, 502):
             return None
         if error.status is None or error.retryable or error.kind == "unauthorized":

@@ -14,6 +14,7 @@ from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.base import PromptedJudge
 from hf_relabel.builders.judges.registry import make_judge
+from hf_relabel.builders.planning.estimating import BATCH_PRICE
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import open_source
 from hf_relabel.hub_tools.batches.collecting import Collector
@@ -22,6 +23,7 @@ from hf_relabel.hub_tools.batches.ledger import Ledger
 from hf_relabel.hub_tools.batches.results import read_result
 from hf_relabel.hub_tools.endpoints.reading_chat import read_chat_reply
 from hf_relabel.hub_tools.endpoints.registry import make_endpoint
+from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Limits
 from hf_relabel.hub_tools.judging.stages import Stage
 
 ROW = Row(
@@ -81,6 +83,28 @@ def test_a_reply_says_the_same_as_at_a_server(
     assert {place: (said.label, said.score, said.cut, said.place) for place, said in kept.items()} == {
         place: (said.label, said.score, said.cut, said.place) for place, said in expected.items()
     }
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -5, "completion_tokens": "12"}])
+def test_tokens_that_results_do_not_tell_are_counted_at_an_estimate(usage: Any, tmp_path: Path) -> None:
+    """As at a server. They cost nothing, by what `collect` said."""
+    (tmp_path / "rows.jsonl").write_bytes(orjson.dumps(ROW.to_dict()))
+    limits = Limits(price_prompt=1.0, price_completion=1.0)
+    stage = Stage("stage-1", make_judge("listwise"), endpoints=(make_endpoint("vllm:some/model"),), limits=limits)
+    content = '{"thinking": "", "better": [1], "worse": [2]}'
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        source = open_source(str(tmp_path / "rows.jsonl"))
+        made = export_batches(source, stage, journal, tmp_path / "batches", progress=False)
+        asked = orjson.loads((tmp_path / "batches" / made.written[0].name).read_bytes())
+        response = {"status_code": 200, "body": answered(content) | {"usage": usage}}
+        result = orjson.dumps({"id": "r", "custom_id": asked["custom_id"], "response": response})
+        (tmp_path / "results.jsonl").write_bytes(result)
+        with Ledger(tmp_path / "batches") as ledger:
+            collector = Collector(ledger, journal, [stage])
+            collector.take(tmp_path / "results.jsonl")
+    characters = sum(len(message["content"]) for message in asked["body"]["messages"])
+    expected = BATCH_PRICE * (characters * 0.4 + round(len(content) * 0.4)) / 1e6
+    assert collector.found.cost == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

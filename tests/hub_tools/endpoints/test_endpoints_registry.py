@@ -16,6 +16,8 @@ from hf_relabel.hub_tools.endpoints.dialects.inference_providers import Inferenc
 from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint, split_api_path
 from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
 from hf_relabel.hub_tools.endpoints.registry import DIALECTS, AutoEndpoint, detect_dialect, make_endpoint
+from hf_relabel.hub_tools.endpoints.server_errors import error_of_status
+from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport
 from tests.facade import Facade, FunctionBackend, LlamaBackend
 
 URL = "http://127.0.0.1:9"
@@ -29,6 +31,31 @@ def test_the_dialect_of_a_server_is_found_out() -> None:
         assert asyncio.run(detect_dialect(server.url)) == "openai"
     with pytest.raises(EndpointError, match="no connection"):
         asyncio.run(detect_dialect(server.url))
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (error_of_status(URL, 307, "redirects to http://elsewhere; give that address instead"), "redirects to"),
+        (
+            NotJson(f"{URL}: answered text/html instead of JSON: Sign in", kind="garbage"),
+            "(/v1/models: answered text/html",
+        ),
+    ],
+)
+def test_what_is_no_judge_server_is_told_in_its_own_words(
+    problem: EndpointError, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that redirects, or a page to sign in at: what came instead says what to do."""
+
+    async def get(self: Transport, path: str) -> Any:
+        raise problem
+
+    monkeypatch.setattr(Transport, "get", get)
+    with pytest.raises(EndpointError, match="is neither a TGI server") as told:
+        asyncio.run(detect_dialect(URL))
+    assert said in str(told.value)
+    assert str(told.value).count(URL) == 1
 
 
 def test_an_endpoint_of_any_dialect_needs_nothing_but_a_url() -> None:
