@@ -70,6 +70,8 @@ def _said(found: ErrorDetails, model: type[BaseModel]) -> str:
     if found["type"] == "union_tag_not_found":
         (tag,) = re.findall(r"'([^']*)'", found["msg"])
         return f"`{path((*found['loc'], tag))}` is missing."
+    if found["type"] in ("model_type", "model_attributes_type"):
+        return f"`{place}` has settings of its own: {', '.join(fields_at(model, found['loc']))}."
     if found["type"] == "too_short":
         return f"`{place}`: at least one is needed."
     message = _message(found)

@@ -44,7 +44,7 @@ def tiny_bert(folder: Path, *, masked: bool = False) -> str:
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=128,
+        max_position_embeddings=512,
     )
     return _written(folder, BertForMaskedLM(config) if masked else BertModel(config))
 
@@ -59,7 +59,7 @@ def tiny_qwen(folder: Path, *, causal: bool = False) -> str:
         num_attention_heads=2,
         num_key_value_heads=1,
         intermediate_size=64,
-        max_position_embeddings=128,
+        max_position_embeddings=512,
         pad_token_id=0,
     )
     return _written(folder, Qwen2ForCausalLM(config) if causal else Qwen2Model(config))

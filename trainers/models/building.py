@@ -42,11 +42,36 @@ def build_model(recipe: Recipe, *, device: str | None = None) -> Any:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise ConfigError(f"The model {recipe.model!r} cannot be loaded: {reason}") from error
     if isinstance(recipe, TransformerRecipe):
+        _check_lengths(model, recipe)
         if recipe.max_length is not None:
             model.max_seq_length = recipe.max_length
         if recipe.lora is not None:
             add_adapters(model, recipe)
     return model
+
+
+def _check_lengths(model: Any, recipe: TransformerRecipe) -> None:
+    """Raises: ConfigError, the recipe wants longer texts than the model has positions for."""
+    most = _positions(model)
+    for name in ("max_length", "max_length_inference"):
+        asked = getattr(recipe, name)
+        if most is not None and asked is not None and asked > most:
+            raise ConfigError(
+                f"{recipe.name}: the model {recipe.model!r} reads {most:,} tokens of a text at most, and `{name}` is"
+                f" {asked:,}. Set it to {most} or less."
+            )
+
+
+def _positions(model: Any) -> int | None:
+    """So many tokens have a vector of their place; None where places are worked out (rotary), for any length."""
+    from torch.nn import Embedding
+
+    counts = [
+        module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, Embedding)
+    ]
+    return min(counts, default=None)
 
 
 def set_inference_length(model: Any, recipe: Recipe) -> None:
@@ -64,8 +89,15 @@ def _static(recipe: StaticRecipe, device: str | None) -> Any:
 
 def _sparse(recipe: TransformerRecipe, device: str | None) -> Any:
     from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
 
-    return _with_its_own_modules(SparseEncoder, recipe, device)
+    model = _with_its_own_modules(SparseEncoder, recipe, device)
+    if isinstance(model[-1], SparseAutoEncoder):
+        raise ConfigError(
+            f"{recipe.name}: the model {recipe.model!r} predicts no words that were left out of a text, and a sparse"
+            " model weighs words by that. Name a masked language model, such as distilbert/distilbert-base-uncased."
+        )
+    return model
 
 
 def _late_interaction(recipe: TransformerRecipe, device: str | None) -> Any:

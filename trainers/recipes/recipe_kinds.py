@@ -22,6 +22,9 @@ from hf_relabel.trainers.recipes.parts import (
 
 Kind = Literal["bi-encoder", "static", "sparse", "late-interaction", "reranker"]
 
+LAST_SEED = 2**32 - 1
+"""The highest that numpy takes."""
+
 
 class Recipe(Settings):
     """How to train one model: what all kinds have. Made by `load_recipe`, which knows the fields of each kind.
@@ -57,7 +60,7 @@ class Recipe(Settings):
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=LAST_SEED)
 
     @model_validator(mode="after")
     def _is_of_a_kind(self) -> Self:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judges.offline.torch_device import is_cpu
 from hf_relabel.trainers.recipes.recipe import Recipe, RerankerRecipe
 from hf_relabel.trainers.training.facts import total_steps
 from hf_relabel.trainers.training.kinds import has_sparse_gradients
@@ -35,7 +37,7 @@ def trainer_arguments(
         "seed": seed,
         "bf16": recipe.precision == "bf16",
         "fp16": recipe.precision == "fp16",
-        "use_cpu": options.device == "cpu",
+        "use_cpu": is_cpu(options.device),
         "save_strategy": "steps" if options.checkpoints else "no",
         "save_steps": every,
         "save_total_limit": 2,
@@ -55,6 +57,17 @@ def trainer_arguments(
     if has_sparse_gradients(recipe):
         values["max_grad_norm"] = 0.0  # norms of sparse gradients are not implemented
     return values
+
+
+def check_precision(recipe: Recipe, device: str | None) -> None:
+    """Raises: ConfigError, the device cannot calculate in the recipe's precision."""
+    from transformers.utils import is_torch_bf16_gpu_available
+
+    cpu = is_cpu(device)
+    if recipe.precision == "fp16" and cpu:
+        raise ConfigError(f"{recipe.name}: `precision: fp16` needs a GPU, and this is a CPU. Take fp32 or bf16.")
+    if recipe.precision == "bf16" and not cpu and not is_torch_bf16_gpu_available():
+        raise ConfigError(f"{recipe.name}: this GPU does not know `precision: bf16`. Take fp16 or fp32.")
 
 
 def best_by(metric: str) -> dict[str, Any]:

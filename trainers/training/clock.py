@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from hf_relabel.builders.errors import TrainingError
+
+
+logger = logging.getLogger(__name__)
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]
@@ -37,11 +41,21 @@ class Clock(TrainerCallback):  # type: ignore[misc]
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Stops a run whose loss is no number: it would go on for hours and save a broken model."""
+    """Stops a run whose loss is no number: it would go on for hours and save a broken model. Warns of one whose loss
+    was 0 from its first step to its last: its model is the one that it started with."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(float(loss)):
             raise TrainingError(
                 f"The loss became {loss} at step {state.global_step}. Lower the learning rate, or train in fp32."
+            )
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        losses = [line["loss"] for line in state.log_history if "loss" in line]
+        if losses and not any(losses) and state.is_world_process_zero:
+            logger.warning(
+                "The loss was 0 at every step: the model has learnt nothing. A positive has something to stand against"
+                " where rows have negatives, other rows are in the batch (`batch_size` above 1, `loss.in_batch`), and a"
+                " guide leaves some of them."
             )

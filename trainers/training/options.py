@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.judges.offline.torch_device import check_device
 
 if TYPE_CHECKING:
     from hf_relabel.trainers.evaluation.sets import RetrievalSet
@@ -33,6 +34,7 @@ class TrainOptions:
         """Raises: ConfigError, options that make no sense, or a logger that is not installed."""
         from importlib.util import find_spec
 
+        check_device(self.device)
         if self.evaluate_every is not None and self.evaluate_every < 1:
             raise ConfigError(f"A run is evaluated every so many steps, 1 or more, not {self.evaluate_every}.")
         if self.dev and not self.checkpoints:

@@ -45,7 +45,8 @@ from hf_relabel.trainers.models import build_model, merge_adapters, set_inferenc
 from hf_relabel.trainers.quiet import quiet_libraries
 from hf_relabel.trainers.recipes.authors import authors_batch
 from hf_relabel.trainers.recipes.recipe import Recipe, TransformerRecipe, load_recipe
-from hf_relabel.trainers.training.arguments import best_by, trainer_arguments
+from hf_relabel.trainers.recipes.recipe_kinds import LAST_SEED
+from hf_relabel.trainers.training.arguments import best_by, check_precision, trainer_arguments
 from hf_relabel.trainers.training.clock import Clock, Watch
 from hf_relabel.trainers.training.facts import curve_of, facts_of, guide_facts, model_used, usable
 from hf_relabel.trainers.training.kinds import guide_of, make_trainer
@@ -125,9 +126,16 @@ def train(
         callbacks=callbacks,
     )
     chosen.check()
+    check_precision(recipe, device)
+    _check_seed(seed)
     run = _Run(Path(out), recipe, data, recipe.seed if seed is None else seed, tuple(sets), metrics, chosen)
     with quiet_libraries(), _alone_in(run.out, run.devices):
         return run.devices.alike(run.start)
+
+
+def _check_seed(seed: int | None) -> None:
+    if seed is not None and not 0 <= seed <= LAST_SEED:
+        raise ConfigError(f"A seed is a number from 0 to {LAST_SEED:,}, not {seed}.")
 
 
 @contextmanager
@@ -237,12 +245,12 @@ class _Run:
             raise ConfigError(f"{self.out} holds other files. Give an empty folder, or one that does not exist.")
         self._check_devices(found)
         is_other = found is not None and _of_today(found.get("settings")) != settings
-        if is_other and not self.options.overwrite:
+        if is_other and not self.options.overwrite and not self._is_unbegun():
             raise ConfigError(
                 f"{self.out} holds another training run. Give another folder, or "
                 f"{argument('overwrite', True)} to delete it."
             )
-        if found is not None and self.options.overwrite:
+        if found is not None and (self.options.overwrite or is_other):
             shutil.rmtree(self.out)
             self.out.mkdir()
             found = None
@@ -252,6 +260,10 @@ class _Run:
                 file.write(self.recipe.to_yaml().encode())
             self._keep_state()  # so that a run that stops before its first step is known as this one
         return (self.out / REPORT_NAME).is_file()
+
+    def _is_unbegun(self) -> bool:
+        """Whether the run in the folder stopped before it made anything, as one whose model was misspelt does."""
+        return {path.name for path in self.out.iterdir()} <= {STATE_NAME, RECIPE_NAME}
 
     def _check_devices(self, found: dict[str, Any] | None) -> None:
         """A run that is not over goes on with as many devices: its steps would be others."""

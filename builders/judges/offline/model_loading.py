@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.model_folder import PACKAGE_PREFIX, model_folder
+from hf_relabel.builders.judges.offline.torch_device import check_device
 from hf_relabel.builders.messages.spelling import argument
 
 Model = TypeVar("Model")
@@ -66,6 +67,7 @@ def make_model(
     make: Callable[..., Model], name: str, *, revision: str | None, local_files_only: bool, **options: Any
 ) -> Model:
     """The same as `load_model`, once it is known whether the Hub can be asked (`only_cached`)."""
+    check_device(options.get("device"))
     folder = model_folder(name)
     if folder is None:
         options = {**options, "local_files_only": local_files_only}

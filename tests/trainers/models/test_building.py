@@ -124,3 +124,16 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_adapters_that_fit_no_layer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Adapters cannot be added"):
         built("minilm", tmp_path / "base", lora={"target_modules": ["no_such_layer"]})
+
+
+@pytest.mark.parametrize("name", ["minilm", "reranker-small", "sparse"])
+@pytest.mark.parametrize("field", ["max_length", "max_length_inference"])
+def test_texts_longer_than_the_model_has_positions_for_are_refused(tmp_path: Path, name: str, field: str) -> None:
+    with pytest.raises(ConfigError, match=f"reads 512 tokens of a text at most, and `{field}` is 513"):
+        built(name, tmp_path, **{field: 513})
+    built(name, tmp_path, **{field: 512})
+
+
+def test_a_sparse_model_is_made_of_a_masked_language_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Name a masked language model"):
+        build_model(load_recipe("sparse", model=tiny_bert(tmp_path)), device="cpu")

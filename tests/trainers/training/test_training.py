@@ -144,6 +144,49 @@ def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
 
 
+def test_a_run_that_stopped_before_it_made_anything_gives_up_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no model folder"):
+        run(tmp_path, recipe={**SHORT, "model": "./nope"})
+    assert (tmp_path / "model" / "run.json").is_file()
+    assert run(tmp_path, recipe=SHORT)[1].steps == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seed": -1}, "A seed is a number from 0 to 4,294,967,295, not -1"),
+        ({"device": "gpu7"}, "torch knows no device 'gpu7'. Here there are: cpu"),
+        ({"device": "meta"}, "There is no device 'meta' here"),
+    ],
+)
+def test_what_no_machine_can_do_is_refused_before_the_folder_is_made(
+    tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    data = open_training_data(rows_file(tmp_path))
+    with pytest.raises(ConfigError, match=said):
+        train(tiny_recipe(tmp_path / "tiny"), data, tmp_path / "model", **options)
+    assert not (tmp_path / "model").exists()
+
+
+def test_without_a_gpu_bf16_is_trained_on_the_cpu_and_fp16_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    data = open_training_data(rows_file(tmp_path))
+    bf16, fp16 = (tiny_recipe(tmp_path / "tiny", precision=each, **SHORT) for each in ("bf16", "fp16"))
+    assert train(bf16, data, tmp_path / "bf16", progress=False).steps == 1
+    with pytest.raises(ConfigError, match="`precision: fp16` needs a GPU"):
+        train(fp16, data, tmp_path / "fp16", progress=False)
+
+
+def test_a_run_that_learns_nothing_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(tmp_path, recipe={**SHORT, "batch_size": 1, "loss": {"negatives": 0}})
+    assert "The loss was 0 at every step" in caplog.text
+    caplog.clear()
+    run(tmp_path, name="other", recipe=SHORT)
+    assert "The loss was 0" not in caplog.text
+
+
 def test_a_run_of_an_earlier_release_is_known(tmp_path: Path) -> None:
     out, report = run(tmp_path, recipe=SHORT)
     state = json.loads((out / "run.json").read_text())
