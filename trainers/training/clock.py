@@ -12,7 +12,6 @@ from transformers import TrainerCallback
 
 from hf_relabel.builders.errors import TrainingError
 
-
 logger = logging.getLogger(__name__)
 
 
