@@ -26,7 +26,8 @@ def test_no_message_below_the_command_line_names_an_option(path: Path) -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone
     ]
-    assert [text for text in texts if re.search(r"(?<![\w-])--[a-z]", text)] == []
+    ours = [text for text in texts if "torchrun --" not in text]  # whose options they are is said there
+    assert [text for text in ours if re.search(r"(?<![\w-])--[a-z]", text)] == []
 
 
 def test_compare_names_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
