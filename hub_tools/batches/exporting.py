@@ -124,10 +124,10 @@ class _Exporting:
     progress: Progress | None
 
     def of_stages(self, source: Any, stages: Sequence[Stage]) -> Export:
-        run_stages = [identify(stage, self.journal) for stage in stages]
         for stage in stages:
             for member in stage.members:
                 check_member(member, stage.name)
+        run_stages = [identify(stage, self.journal) for stage in stages]
         exempt = exempt_subsets(stages)
         run = run_settings(source, run_stages, exempt)
         self.journal.record_run(run, complete=False)
@@ -178,6 +178,11 @@ def check_member(member: Member, stage: str) -> None:
     """Raises: ConfigError, where a judge asks a server whose requests cannot stand in a batch file."""
     if not asks_server(member):
         return
+    if getattr(member.judge, "reranks", False):
+        raise ConfigError(
+            f"Stage {stage!r}: batch files hold questions to chat models, and its judge asks a reranker. Judge such a"
+            " job with `hf-relabel judge`, or take another judge."
+        )
     for endpoint in member.endpoints[:1]:
         if not isinstance(endpoint, WritesBatches):
             raise ConfigError(

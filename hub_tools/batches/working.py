@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.builders.errors import ConfigError
@@ -126,9 +127,10 @@ def with_chat_dialect(job: Job) -> Job:
     stages = [
         stage.model_copy(
             update={
-                "endpoints": _chatting(stage.endpoints),
+                "endpoints": _chatting(stage.judge, stage.endpoints),
                 "others": tuple(
-                    other.model_copy(update={"endpoints": _chatting(other.endpoints)}) for other in stage.others
+                    other.model_copy(update={"endpoints": _chatting(other.judge, other.endpoints)})
+                    for other in stage.others
                 ),
             }
         )
@@ -137,7 +139,9 @@ def with_chat_dialect(job: Job) -> Job:
     return Job.model_validate(job.model_copy(update={"stages": tuple(stages)}).model_dump(exclude_unset=True))
 
 
-def _chatting(endpoints: Sequence[EndpointSettings]) -> tuple[EndpointSettings, ...]:
+def _chatting(judge: Mapping[str, Any], endpoints: Sequence[EndpointSettings]) -> tuple[EndpointSettings, ...]:
+    if judge.get("kind") == "rerank":
+        return tuple(endpoints)  # refused as what it is: no dialect would make it chat
     return tuple(
         endpoint.model_copy(update={"dialect": "openai"})
         if endpoint.dialect == "auto" and "://" in endpoint.url

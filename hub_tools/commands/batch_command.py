@@ -265,7 +265,7 @@ def _kept(folder: Path, job: Job) -> Job:
     from hf_relabel.hub_tools.batches.working import with_chat_dialect
 
     job = with_chat_dialect(job)
-    if (folder / JOB).is_file():
+    if (folder / JOB).is_file() and _has_files(folder):
         if _job_of(folder) != job:
             raise ConfigError(
                 f"{folder} holds the files of another job. Choose another --folder, or go on without SOURCE."
@@ -277,6 +277,16 @@ def _kept(folder: Path, job: Job) -> Job:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}. Choose another --folder.") from None
     write_whole(folder / JOB, job.model_dump_json(exclude_unset=True, indent=2).encode())
     return job
+
+
+def _has_files(folder: Path) -> bool:
+    """Whether something was ever exported to it: a job that was refused, or found nothing to ask, owns no folder."""
+    from hf_relabel.hub_tools.batches.ledger import LEDGER, Ledger
+
+    if not (folder / LEDGER).is_file():
+        return False
+    with Ledger(folder) as ledger:
+        return bool(ledger.files())
 
 
 def _exported(job: Job, folder: str, limits: FileLimits | None, *, retry_failed: bool) -> Export:

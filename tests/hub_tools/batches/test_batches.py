@@ -299,6 +299,16 @@ def test_files_are_split_and_a_second_export_writes_nothing_twice(bench: Bench) 
     assert max(sizes) <= size / 2
 
 
+def test_a_job_that_was_refused_owns_no_folder(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was written but the job: mended, it was another one, and refused."""
+    endpoint = ["--endpoint", bench.stub.url, "--model", MODEL, "--folder", str(bench.folder / "batches")]
+    assert run(["batch", "export", str(bench.source), *endpoint, "--judge", "rerank"]) == 2
+    said = capsys.readouterr().err
+    assert "its judge asks a reranker" in said
+    assert "dialect rerank" not in said, "that would not help"
+    assert bench.export() == 0
+
+
 def test_a_folder_takes_no_other_job_and_a_stranger_is_none(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.export() == 0
     endpoint = ["--endpoint", bench.stub.url, "--model", MODEL]
