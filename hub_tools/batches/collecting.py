@@ -64,6 +64,11 @@ class Collected(Shown):
     reasons: Counter[str] = field(default_factory=Counter)
     labels: dict[Label, int] = field(default_factory=lambda: dict.fromkeys(Label, 0))
 
+    @property
+    def results(self) -> int:
+        """Results of this folder's requests, whatever they say."""
+        return self.answered + self.failed + self.again + self.known
+
     def add(self, other: Collected) -> None:
         """Add what others held."""
         for name in (*_NUMBERS, "reasons"):

@@ -176,6 +176,11 @@ def collect(folder: str, results: tuple[str, ...], wait: bool, close: bool, retr
                     break
                 click.echo(f"{counted(len(under_way), 'batch')} under way …", err=True)
                 time.sleep(POLL_SECONDS)
+        if results and not found.results:
+            raise ConfigError(
+                f"{', '.join(results)}: no line is a result of this folder ({found.foreign:,} of other runs,"
+                f" {found.broken:,} that are no results). Give the file that the service wrote for a file of {folder}."
+            )
         made = _exported(job, folder, None, retry_failed=retry_failed)
     show_collected(found, work.warnings, made, folder, job, as_json)
 

@@ -209,6 +209,9 @@ def test_results_of_another_run_are_counted_and_left_alone(done: Bench) -> None:
     foreign = done.folder / "foreign.jsonl"
     answer = orjson.loads((done.folder / "results.jsonl").read_bytes().splitlines()[0])
     foreign.write_bytes(orjson.dumps(answer | {"custom_id": "request-1"}) + b"\nnot json\n[]\n{}\n")
+    files, done.stub.files = done.stub.files, dict.fromkeys(done.stub.files, b"")
+    assert done.do("collect", str(foreign)) == 2, "nothing was collected, and that is no success"
+    done.stub.files = files
     found = _collected(done, foreign)["collected"]
     assert (found["answered"], found["foreign"], found["broken"]) == (40, 1, 3)
 
