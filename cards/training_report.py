@@ -265,7 +265,7 @@ def read_training_report(folder: Path) -> TrainingReport:
     try:
         return TrainingReport.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CardError(f"{folder} has no {REPORT_NAME}: it was not trained by hf-relabel.") from error
+        raise CardError(f"{folder} has no {REPORT_NAME}: no training by hf-relabel has ended there.") from error
     except ValidationError as error:
         raise CardError(f"{path} cannot be read: {first_line(error)}") from error
     except (OSError, UnicodeDecodeError) as error:

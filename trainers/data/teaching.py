@@ -32,6 +32,7 @@ class Taught:
         rows: a `datasets.Dataset`, of what is left to train on.
         rows_left_out: that have too few negatives left.
         negatives_left_out: of all rows.
+        rows_without_negatives: that have none left and are kept, as their batch gives them others.
         passages: of a row in a step, the mean.
         effective_passages: how many of them the teacher's distribution speaks of, the mean; None where its scores are
             not learnt from.
@@ -40,6 +41,7 @@ class Taught:
     rows: Any
     rows_left_out: int = 0
     negatives_left_out: int = 0
+    rows_without_negatives: int = 0
     passages: float | None = None
     effective_passages: float | None = None
 
@@ -70,17 +72,18 @@ def score_table(rows: Any, teacher: Callable[[], Scorer], path: Path | None = No
 def without_near_negatives(rows: Any, scores: Any, share: float, least: int) -> Taught:
     """The rows without the negatives that score too close to the positive, see `baselines.perc_pos`; those that are
     left with fewer than `least` are left out too."""
-    gone = 0
+    gone = bare = 0
 
     def filtered() -> Iterator[dict[str, Any]]:
-        nonlocal gone
+        nonlocal gone, bare
         for scored in _scored(rows, scores):
             row = perc_pos(scored, share=share)
             gone += len(scored.row.negative_passages) - len(row.negative_passages)
+            bare += not row.negative_passages
             yield row.to_dict()
 
     kept, counts = usable_rows(table_of(filtered, arrow_schema()), skip=True, negatives=least)
-    return Taught(kept, counts.skipped, gone)
+    return Taught(kept, counts.skipped, gone, 0 if least else bare)
 
 
 def with_scores(rows: Any, scores: Any, draw: RowDraw, temperature: float) -> Taught:

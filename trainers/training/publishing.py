@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.cards.licenses import check_license
 from hf_relabel.cards.model_card import eval_results_files, model_figures, render_model_card
 from hf_relabel.cards.model_facts import ModelFacts
@@ -47,11 +50,14 @@ def publish(
 
     Raises:
         CardError: the folder has no report of a training, or the repository's card cannot be merged with.
+        ConfigError: the folder holds adapters of a model in a folder.
         ReleaseError, ConfigError: as `push_model`.
     """
     path = Path(folder)
     check_license(license)
-    render = card_renderer(read_training_report(path), repo_id, license=license, language=language)
+    report = read_training_report(path)
+    _check_adapters(path)
+    render = card_renderer(report, repo_id, license=license, language=language)
     return push_model(
         path,
         repo_id,
@@ -66,6 +72,21 @@ def publish(
         render=render,
         progress=progress,
     )
+
+
+def _check_adapters(folder: Path) -> None:
+    """Adapters name the model that they change; who downloads them has no folder of this machine.
+
+    Raises:
+        ConfigError: they change a model in a folder.
+    """
+    file = folder / "adapter_config.json"
+    base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") if file.is_file() else None
+    if base and (shown_name(base) != base or Path(base).is_dir()):
+        raise ConfigError(
+            f"{folder} holds adapters of the model in {base}, a folder of this machine: nobody could load them from the"
+            f" Hub. Train with {argument('merge_adapters', True)}, or from a model on the Hub."
+        )
 
 
 def card_renderer(

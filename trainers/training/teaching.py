@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 SCORES = "teacher-scores-*.arrow"
 """In a run's folder until it is over: a run that goes on asks its teacher nothing again."""
+SAME = 0.99
+"""Above this share of the passages the distribution is flat."""
 HARD = 1.1
 """Effective passages below which a teacher says no more than a label."""
 
@@ -80,7 +82,23 @@ def _tell(found: Taught, teacher: TeacherSettings) -> None:
             found.rows_left_out,
             len(found.rows),
         )
+    if found.rows_without_negatives:
+        logger.warning(
+            "The teacher leaves %d of %d rows without hard negatives: these are trained against their batch alone."
+            " A larger `teacher.share` leaves more.",
+            found.rows_without_negatives,
+            len(found.rows),
+        )
     effective = found.effective_passages
+    if effective is not None and found.passages is not None and effective > SAME * found.passages > SAME:
+        logger.warning(
+            "The teacher's distribution speaks of %.2f of a row's %.1f passages at `teacher.temperature: %g`: to it"
+            " they are all the same, and there is nothing to learn. A lower temperature makes it harder, unless the"
+            " teacher gives each passage one score.",
+            effective,
+            found.passages,
+            getattr(teacher, "temperature", 1.0),
+        )
     if isinstance(teacher, DistillationTeacher) and effective is not None and effective < HARD:
         logger.warning(
             "The teacher's distribution speaks of %.2f of a row's %.1f passages at `teacher.temperature: %g`: it says"

@@ -70,8 +70,9 @@ def test_rows_left_with_too_few_negatives_are_left_out_and_counted(table: Datase
         ["n", "nn"],
         ["n", "nn"],
     ]
-    assert (found.rows_left_out, found.negatives_left_out) == (1, 5)
-    assert len(without_near_negatives(table, scores, 0.95, 0).rows) == 3
+    assert (found.rows_left_out, found.negatives_left_out, found.rows_without_negatives) == (1, 5, 0)
+    against_batch = without_near_negatives(table, scores, 0.95, 0)
+    assert (len(against_batch.rows), against_batch.rows_without_negatives) == (3, 1)
 
 
 def test_the_softness_of_a_teacher_is_measured(table: Dataset) -> None:

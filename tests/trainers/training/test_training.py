@@ -25,6 +25,7 @@ from hf_relabel.trainers.recipes.recipe import load_recipe, shipped_recipes
 from hf_relabel.trainers.training.arguments import trainer_arguments
 from hf_relabel.trainers.training.kinds import make_trainer
 from hf_relabel.trainers.training.options import TrainOptions
+from hf_relabel.trainers.training.publishing import publish
 from hf_relabel.trainers.training.run import train
 from tests import forked
 from tests.hub_tools.releases_data import built
@@ -179,6 +180,39 @@ def test_without_a_gpu_bf16_is_trained_on_the_cpu_and_fp16_is_refused(
         train(fp16, data, tmp_path / "fp16", progress=False)
 
 
+def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hf_relabel.builders.errors import TrainingError
+
+    whole = torch.save
+
+    def full(values: Any, file: Any, *given: Any, **options: Any) -> None:
+        if Path(str(file)).name == "optimizer.pt":
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 118592 vs 118484")
+        whole(values, file, *given, **options)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match=r"could not be written to .* MiB are free"):
+        run(tmp_path, recipe=SHORT)
+    monkeypatch.undo()
+    assert run(tmp_path, recipe=SHORT)[1].steps == 1
+
+
+def test_adapters_of_a_model_that_nobody_else_has_are_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hf_relabel.trainers.training.publishing.push_model", lambda *_, **__: "pushed")
+    out, _ = run(tmp_path, "lora", recipe=SHORT)
+    file = out / "adapter_config.json"
+    settings = json.loads(file.read_text())
+    assert Path(settings["base_model_name_or_path"]).is_dir()
+    for named in (settings["base_model_name_or_path"], "./base", "C:\\models\\base"):
+        file.write_text(json.dumps({**settings, "base_model_name_or_path": named}))
+        with pytest.raises(ConfigError, match="nobody could load them from the Hub"):
+            publish(out, "user/model")
+    file.write_text(json.dumps({**settings, "base_model_name_or_path": "Qwen/Qwen2.5-7B"}))
+    assert str(publish(out, "user/model")) == "pushed"
+
+
 def test_a_run_that_learns_nothing_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run(tmp_path, recipe={**SHORT, "batch_size": 1, "loss": {"negatives": 0}})
     assert "The loss was 0 at every step" in caplog.text
@@ -272,14 +306,15 @@ def test_what_a_recipe_says_of_memory_and_devices_reaches_the_model_and_the_loss
 def test_distillation_tells_how_soft_its_teacher_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     base = {"use": "distillation", "model": tiny_bert(tmp_path / "teacher"), "kind": "bi-encoder"}
     loss = {"negatives": 3, "positives": "random", "in_batch": False}
-    for temperature in (0.5, 0.001):
+    for temperature in (1000.0, 0.001):
         caplog.clear()
         recipe = {"teacher": {**base, "temperature": temperature}, "loss": loss, **SHORT}
         out, report = run(tmp_path, name=f"at-{temperature}", recipe=recipe)
         assert (report.technique, report.steps, report.data.rows) == ("distillation", 1, 24)
         assert report.teaching is not None
         assert report.teaching.passages == 4
-        assert (report.teaching.effective_passages > 2) == (temperature == 0.5)
+        assert (report.teaching.effective_passages > 2) == (temperature == 1000.0)
+        assert ("to it they are all the same" in caplog.text) == (temperature == 1000.0)
         assert ("says no more than a label" in caplog.text) == (temperature == 0.001)
         assert not list(out.glob("*.arrow"))
 
