@@ -21,7 +21,7 @@ from transformers import TrainerCallback, set_seed
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.disk.atomic_folder import sync_all
 from hf_relabel.builders.disk.one_process import one_process
-from hf_relabel.builders.errors import ConfigError, TrainingError
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.messages.spelling import argument
@@ -48,6 +48,7 @@ from hf_relabel.trainers.recipes.recipe import Recipe, TransformerRecipe, load_r
 from hf_relabel.trainers.recipes.recipe_kinds import LAST_SEED
 from hf_relabel.trainers.training.arguments import best_by, check_precision, trainer_arguments
 from hf_relabel.trainers.training.clock import Clock, Watch
+from hf_relabel.trainers.training.disk import disk_told
 from hf_relabel.trainers.training.facts import curve_of, facts_of, guide_facts, model_used, usable
 from hf_relabel.trainers.training.kinds import guide_of, make_trainer
 from hf_relabel.trainers.training.machine import hardware, versions
@@ -58,7 +59,6 @@ from hf_relabel.trainers.training.teaching import SCORES, taught
 RECIPE_NAME = "recipe.yaml"
 STATE_NAME = "run.json"
 CHECKPOINTS = "checkpoint-*"
-_UNWRITTEN = ("No space left", "Disk quota exceeded", "File too large", "inline_container", "PytorchStreamWriter")
 
 
 @needs("train", "Training")
@@ -356,7 +356,7 @@ class _Run:
         self.devices.by_first(lambda: self._save(model))
 
     def _save(self, model: Any) -> None:
-        with _disk_told(self.out):
+        with disk_told(self.out):
             model.save_pretrained(str(self.out), create_model_card=False)
         if self.options.checkpoints:  # where the report says that the run is over, the model outlasts a power cut
             sync_all(self.out)
@@ -417,27 +417,12 @@ def _last_checkpoint(folder: Path) -> str | None:
     return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None
 
 
-@contextmanager
-def _disk_told(folder: Path) -> Iterator[None]:
-    """Raises: TrainingError, a file could not be written. The libraries say so in words of their own."""
-    try:
-        yield
-    except Exception as error:
-        if not any(words in str(error) for words in _UNWRITTEN):
-            raise
-        free = shutil.disk_usage(folder).free
-        raise TrainingError(
-            f"A file could not be written to {folder}, where {free / 2**20:,.0f} MiB are free. Make"
-            f" room: the same call goes on from the last whole checkpoint. ({' '.join(str(error).split())[:200]})"
-        ) from error
-
-
 def _fit(trainer: Any, checkpoint: str | None) -> Any:
     with warnings.catch_warnings():
         # accelerate hands on what sentence-transformers sets by its older name; torch's newer one is not public.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather", FutureWarning)
-        with _disk_told(Path(trainer.args.output_dir)):
+        with disk_told(Path(trainer.args.output_dir)):
             trainer.train(resume_from_checkpoint=checkpoint)
     # From here on what is measured is what is saved: without the 16 bits of training, in which scores are tied.
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
