@@ -95,8 +95,8 @@ def curve_alt(report: TrainingReport) -> Markdown:
     for line in (loss_line(report), *metric_lines(report)):
         if line.points:
             name = line.name if line.name in ("loss", metric) else f"{metric}, {line.name}"
-            (first, start), (last, end) = line.points[0], line.points[-1]
-            parts.append(f"{name}: {start:.4g} at step {first:,}, {end:.4g} at step {last:,}")
+            ends = dict.fromkeys((line.points[0], line.points[-1]))  # of a run of one step they are one
+            parts.append(f"{name}: {', '.join(f'{value:.4g} at step {step:,}' for step, value in ends)}")
     return as_text(f"Training curve. {'; '.join(parts)}.", breaks=False)
 
 

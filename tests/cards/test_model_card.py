@@ -987,3 +987,10 @@ def test_the_batch_of_an_update_is_told_and_how_it_differs_from_the_authors(devi
     assert [text for text in expected if text not in card] == []
     assert "| gradient checkpointing | yes |" in card
     assert ("authors of the recipe" in card) == (devices == 1)
+
+
+def test_a_curve_of_one_step_is_told_once() -> None:
+    from hf_relabel.cards.figures.curve import curve_alt
+
+    one = report(curve=(CurvePoint(step=1, loss=2.0813),))
+    assert str(curve_alt(one)).count("at step 1") == 1

@@ -9,7 +9,6 @@ from typing import Any
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import PATH, expects
-from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.cards.licenses import check_license
 from hf_relabel.cards.model_card import eval_results_files, model_figures, render_model_card
 from hf_relabel.cards.model_facts import ModelFacts
@@ -85,7 +84,7 @@ def _check_adapters(folder: Path) -> None:
     if base and (shown_name(base) != base or Path(base).is_dir()):
         raise ConfigError(
             f"{folder} holds adapters of the model in {base}, a folder of this machine: nobody could load them from the"
-            f" Hub. Train with {argument('merge_adapters', True)}, or from a model on the Hub."
+            " Hub. Train with the adapters merged (`merge_adapters`), or from a model on the Hub."
         )
 
 
