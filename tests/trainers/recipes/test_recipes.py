@@ -142,6 +142,8 @@ def test_fields_can_be_changed_without_losing_their_neighbours() -> None:
         ("e5-base", {"learning_rat": 1e-5}, "`learning_rat`: there is no such setting. Did you mean 'learning_rate'"),
         ("e5-base", {"learning_rate": -1}, "`learning_rate`"),
         ("e5-base", {"loss": {"temperature": 0}}, "`loss.temperature`"),
+        ("e5-base", {"loss": 5}, "`loss` has settings of its own: temperature, negatives"),
+        ("e5-base", {"seed": 2**32}, "`seed`: input should be less than"),
         ("e5-base", {"kind": "bi-encode"}, "e5-base: there is no `kind: bi-encode`. Did you mean 'bi-encoder'?"),
         ("e5-base", {"kind": None}, "`kind` is missing"),
         ("e5-base", {"teacher": {"use": "distil", "model": "x"}}, "`teacher.use`: there is no 'distil'. Did you mean"),
