@@ -38,7 +38,7 @@ Examples:
   hf relabel train cleaned --recipe my-recipe.yaml --set max_steps=500 --set loss.negatives=15 --out model
   hf relabel train cleaned --recipe e5-base --dry-run --on h100 --devices 4
 On 4 GPUs, where batch_size is for each:
-  torchrun --nproc-per-node 4 --no-python hf-relabel train cleaned --recipe e5-base --out model"""
+  torchrun --nproc-per-node 4 --no-python hf relabel train cleaned --recipe e5-base --out model"""
 
 
 @click.command("train", epilog=EPILOG)

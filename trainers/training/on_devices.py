@@ -25,8 +25,8 @@ def on_devices(trainer: Any) -> None:
     trainer.args.dataloader_drop_last = False  # sentence-transformers sets it for several devices, lest one wait
     if (seen := trainer.args.n_gpu) > 1:
         logger.warning(
-            "One of %d GPUs is used, as there is one process. All are with: torchrun --nproc-per-node %d and the same"
-            " command (--no-python hf-relabel train …).",
+            "One of %d GPUs is used, as there is one process. `torchrun --nproc-per-node %d` before the same command"
+            " uses all.",
             seen,
             seen,
         )

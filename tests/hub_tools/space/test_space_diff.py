@@ -180,9 +180,9 @@ def test_on_a_space_only_people_who_may_write_compare_anything(monkeypatch: pyte
         return SimpleNamespace(state=lambda: SimpleNamespace(is_finished=True, error=None), close=lambda: None)
 
     monkeypatch.setattr(Comparison, "start", start)
+    monkeypatch.setattr(Running, "_read_versions", lambda self: ["v1.1.0", "v1.0.0"])
     space = Running(SpaceSettings("alice/set", is_space=True, token="hf_server", people=("ada",)))
     space._browser._thing = SimpleNamespace(repo_id="alice/set", close=lambda: None)  # type: ignore[assignment]
-    space._versions._thing = ["v1.1.0", "v1.0.0"]
     monkeypatch.setattr(SignIn, "_remembered", lambda self, key, ask: ask())
     profile = {"userinfo": {"preferred_username": "ada", "sub": "ada"}}
     nobody, ada = (SimpleNamespace(scope={"session": session}) for session in ({}, {"oauth_info": profile}))
