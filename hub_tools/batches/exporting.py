@@ -16,6 +16,7 @@ from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.hub_tools.batches.ledger import BatchFile, KeysAsked, Ledger
 from hf_relabel.hub_tools.batches.pending import note_folder
@@ -181,7 +182,7 @@ def check_member(member: Member, stage: str) -> None:
     if getattr(member.judge, "reranks", False):
         raise ConfigError(
             f"Stage {stage!r}: batch files hold questions to chat models, and its judge asks a reranker. Judge such a"
-            " job with `hf-relabel judge`, or take another judge."
+            f" job with `{program()} judge`, or take another judge."
         )
     for endpoint in member.endpoints[:1]:
         if not isinstance(endpoint, WritesBatches):
