@@ -17,6 +17,7 @@ from math import ceil
 from typing import Any
 
 from hf_relabel.builders.messages.counted import counted as counted_as
+from hf_relabel.builders.messages.dollars import dollars
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.planning.counting import ProbedRow, StageToPlan, Survey, TokenSample, survey_source
 from hf_relabel.builders.planning.estimating import (
@@ -100,7 +101,7 @@ class JobPlan(Shown):
 
     def to_text(self) -> str:
         """The sums, and a line for each judge."""
-        cost = "" if self.cost is None else f", {self.cost:,.2f} USD"
+        cost = "" if self.cost is None else f", {dollars(self.cost)} USD"
         hours = "" if self.hours is None else f", {self.hours:,.1f} hours"
         sums = f"{self.prompt_tokens:,} prompt and {self.completion_tokens:,} completion tokens{cost}{hours}"
         lines = [

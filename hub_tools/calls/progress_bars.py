@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+from hf_relabel.builders.messages.dollars import dollars
+
 REDRAWN_SECONDS = 0.1
 """Reports come thousands of times a second; nobody reads that fast."""
 
@@ -147,7 +149,7 @@ def described(report: Any, spent_before: float | None = None) -> str:
         parts.append(f"{_short(tokens)} tokens")
     cost = _sum(spent_before, report.cost)
     if cost is not None:
-        parts.append(f"{cost:,.2f} USD")
+        parts.append(f"{dollars(cost)} USD")
     return ", ".join(parts)
 
 

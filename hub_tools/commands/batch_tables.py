@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.dollars import dollars
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import fitted, text_table
 from hf_relabel.hub_tools.commands.common import (
@@ -71,7 +72,7 @@ def show_collected(
         return
     click.echo(f"Collected: {found}.")
     if found.cost is not None:
-        click.echo(f"Cost at the price of batches: {found.cost:,.2f} USD.")
+        click.echo(f"Cost at the price of batches: {dollars(found.cost)} USD.")
     for reason, number in found.reasons.most_common(10):
         say(fitted(f"{counted(number, 'request')}: {reason}", indent="  "))
     for warning in warnings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import click
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.dollars import dollars
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import fitted, text_table
@@ -182,12 +183,13 @@ def _print(plan: JobPlan, within: float | None) -> None:
     ranges = " In brackets: 95 % ranges." if plan.prompt_tokens_range else ""
     probed = f", {plan.probed:,} of them probed" if plan.probed else ""
     click.echo(f"\n{counted(plan.rows, 'row')}{probed}.{ranges}")
-    click.echo(f"  prompt tokens      {plan.prompt_tokens:,}{_within(plan.prompt_tokens_range, '{:,.0f}')}")
-    click.echo(f"  completion tokens  {plan.completion_tokens:,}{_within(plan.completion_tokens_range, '{:,.0f}')}")
+    whole = "{:,.0f}".format
+    click.echo(f"  prompt tokens      {plan.prompt_tokens:,}{_within(plan.prompt_tokens_range, whole)}")
+    click.echo(f"  completion tokens  {plan.completion_tokens:,}{_within(plan.completion_tokens_range, whole)}")
     if plan.cost is not None:
-        click.echo(f"  USD                {plan.cost:,.2f}{_within(plan.cost_range, '{:,.2f}')}")
+        click.echo(f"  USD                {dollars(plan.cost)}{_within(plan.cost_range, dollars)}")
     if plan.batch_cost is not None:
-        click.echo(f"  USD by batch files {plan.batch_cost:,.2f}, where a service has them at half the price")
+        click.echo(f"  USD by batch files {dollars(plan.batch_cost)}, where a service has them at half the price")
     if plan.hours is not None:
         click.echo(f"  hours              {plan.hours:,.1f}")
     off = plan.off()
@@ -238,12 +240,9 @@ def _line(stage: StagePlan) -> list[Any]:
     numbers: list[Any] = [stage.rows, stage.candidates]
     asked = [stage.requests, stage.prompt_tokens, stage.completion_tokens]
     numbers += asked if stage.asks_server else ["-"] * len(asked)
-    return [stage.name, stage.judge, *numbers, _or_dash(stage.cost, "{:,.2f}"), _or_dash(stage.hours, "{:,.1f}")]
+    cost = "-" if stage.cost is None else dollars(stage.cost)
+    return [stage.name, stage.judge, *numbers, cost, "-" if stage.hours is None else f"{stage.hours:,.1f}"]
 
 
-def _within(limits: Range | None, layout: str) -> str:
-    return "" if limits is None else f" [{layout.format(limits[0])} to {layout.format(limits[1])}]"
-
-
-def _or_dash(value: float | None, layout: str) -> str:
-    return "-" if value is None else layout.format(value)
+def _within(limits: Range | None, written: Callable[[float], str]) -> str:
+    return "" if limits is None else f" [{written(limits[0])} to {written(limits[1])}]"

@@ -122,8 +122,13 @@ class PruneReport(Shown):
                 text += f", {in_points(self.kept_gain)} (chosen on the same runs and queries, so a little too good)"
         for name, count in self.comparison.measurements.left_out.items():
             text += f". {name}: {count} {'query is' if count == 1 else 'queries are'} trained on, and left out"
+        if not self.kept:
+            return (
+                f"{text}. By the rule {self.rule} no subset would be kept: the mean falls without none of them. That"
+                " says nothing of leaving out several at once, so leave out none by it."
+            )
         more = undecided(self.comparison.differences) if self.rule == "significant" else ""
-        return f"{text}. Keep, by the rule {self.rule}: {', '.join(self.kept) or 'none'}{more}."
+        return f"{text}. Keep, by the rule {self.rule}: {', '.join(self.kept)}{more}."
 
 
 @needs("train", "Pruning")

@@ -89,7 +89,8 @@ def load_recipe(recipe: str | Path | Mapping[str, Any], **changes: Any) -> AnyRe
     Raises:
         ConfigError: there is no such recipe, it is not YAML, or a field is unknown, wrong, or of another kind.
     """
-    name, values = ("recipe", dict(recipe)) if isinstance(recipe, Mapping) else (str(recipe), _read(recipe))
+    values = dict(recipe) if isinstance(recipe, Mapping) else _read(recipe)
+    name = str(recipe.get("name", "recipe") if isinstance(recipe, Mapping) else recipe)
     values = _merged(as_of_today(values), changes)
     kind = values.get("kind")
     if kind not in KINDS:

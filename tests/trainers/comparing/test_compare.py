@@ -327,7 +327,9 @@ def test_a_subset_that_harms_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "Keep, by the rule mean: " in paper.to_text()
     assert paper.kept_gain is not None
     means["without right"] = 0.9
-    assert prune(training, [data], recipe=load_recipe("static"), rule="mean").kept == ()
+    none = prune(training, [data], recipe=load_recipe("static"), rule="mean")
+    assert none.kept == ()
+    assert "leave out none by it." in none.to_text()
     with pytest.raises(ConfigError, match=r"no rule 'means'\. Did you mean 'mean'"):
         prune(training, [data], rule="means")  # type: ignore[arg-type]
 
