@@ -8,25 +8,18 @@ Of several devices, see `devices`, the first looks into the folder, writes and s
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, set_seed
 
-from hf_relabel.builders.disk.atomic_file import written_whole
-from hf_relabel.builders.disk.atomic_folder import sync_all
-from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.extras import needs
-from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.cards.training_report import (
-    REPORT_NAME,
     DataUsed,
     Hardware,
     Measured,
@@ -35,7 +28,7 @@ from hf_relabel.cards.training_report import (
     read_training_report,
 )
 from hf_relabel.trainers.data.training_data import TrainingData
-from hf_relabel.trainers.devices import Devices, all_devices
+from hf_relabel.trainers.devices import all_devices
 from hf_relabel.trainers.evaluation.evaluator import METRICS, RetrievalEvaluator
 from hf_relabel.trainers.evaluation.leaks import Shared, shared_queries, warn_of
 from hf_relabel.trainers.evaluation.per_query import write_per_query
@@ -44,7 +37,7 @@ from hf_relabel.trainers.guide import Guide
 from hf_relabel.trainers.models import build_model, merge_adapters, set_inference_length
 from hf_relabel.trainers.quiet import quiet_libraries
 from hf_relabel.trainers.recipes.authors import authors_batch
-from hf_relabel.trainers.recipes.recipe import Recipe, TransformerRecipe, load_recipe
+from hf_relabel.trainers.recipes.recipe import Recipe, TransformerRecipe
 from hf_relabel.trainers.recipes.recipe_kinds import LAST_SEED
 from hf_relabel.trainers.training.arguments import best_by, check_precision, trainer_arguments
 from hf_relabel.trainers.training.clock import Clock, Watch
@@ -53,12 +46,9 @@ from hf_relabel.trainers.training.facts import curve_of, facts_of, guide_facts, 
 from hf_relabel.trainers.training.kinds import guide_of, make_trainer
 from hf_relabel.trainers.training.machine import hardware, versions
 from hf_relabel.trainers.training.options import TrainOptions
+from hf_relabel.trainers.training.run_folder import RunFolder
 from hf_relabel.trainers.training.self_preference import warn_of_family
-from hf_relabel.trainers.training.teaching import SCORES, taught
-
-RECIPE_NAME = "recipe.yaml"
-STATE_NAME = "run.json"
-CHECKPOINTS = "checkpoint-*"
+from hf_relabel.trainers.training.teaching import taught
 
 
 @needs("train", "Training")
@@ -130,26 +120,13 @@ def train(
     check_precision(recipe, device)
     _check_seed(seed)
     run = _Run(Path(out), recipe, data, recipe.seed if seed is None else seed, tuple(sets), metrics, chosen)
-    with quiet_libraries(), _alone_in(run.out, run.devices):
+    with quiet_libraries(), run.folder.alone():
         return run.devices.alike(run.start)
 
 
 def _check_seed(seed: int | None) -> None:
     if seed is not None and not 0 <= seed <= LAST_SEED:
         raise ConfigError(f"A seed is a number from 0 to {LAST_SEED:,}, not {seed}.")
-
-
-@contextmanager
-def _alone_in(out: Path, devices: Devices) -> Iterator[None]:
-    """While no other run trains there."""
-
-    def refuse() -> None:
-        raise ConfigError(f"Another process is training in {out}. Wait for it to end, or give another folder.")
-
-    out = out.absolute()
-    with ExitStack() as held:
-        devices.by_first(lambda: held.enter_context(one_process(out.with_name(f".{out.name}.lock"), refuse)))
-        yield
 
 
 class _Run:
@@ -168,6 +145,7 @@ class _Run:
         self.out, self.recipe, self.data, self.seed = out, recipe, data, seed
         self.sets, self.options = sets, options
         self.devices = all_devices(options.device)
+        self.folder = RunFolder(out, self.devices)
         self.metrics = tuple(metrics) if metrics else None
         self.state: dict[str, Any] = {}
         self.teaching: Teaching | None = None
@@ -183,31 +161,24 @@ class _Run:
         used, trainer = self._trainer(model)
         before = self._before(model)
         self.state["resumed"] += checkpoint is not None
-        self._keep_state()
+        self.folder.keep(self.state)
         trained = _fit(trainer, checkpoint)
         self._finish(model)
         after, machine = self._evaluate(model, keep=True), hardware(model, self.devices)
         return self.devices.by_first(
-            lambda: self._end(self._report(model, used, trained, before, after, shared, machine))
+            lambda: self.folder.ended(self._report(model, used, trained, before, after, shared, machine))
         )
 
     def _begin(self) -> TrainingReport | tuple[dict[str, Any], Shared, str | None]:
         """Look at the folder and the sets: the report of a run that is over; otherwise the state it was left in, the
         queries that are trained on, and the checkpoint to go on from."""
         self._check_dev()
-        if self._is_over():
+        state = self.folder.state(self._settings(), self.recipe, overwrite=self.options.overwrite)
+        if self.folder.is_over:
             return read_training_report(self.out)
         shared = self._trained_queries()
         warn_of_family(self.recipe.model, self.data.judges)
-        return self.state, shared, _last_checkpoint(self.out)
-
-    def _end(self, report: TrainingReport) -> TrainingReport:
-        report.write(self.out)
-        for folder in self.out.glob(CHECKPOINTS):
-            shutil.rmtree(folder)
-        for path in self.out.glob(SCORES):
-            path.unlink()
-        return report
+        return state, shared, self.folder.last_checkpoint()
 
     def _check_dev(self) -> None:
         """Tell of queries of the sets by which the step is chosen.
@@ -236,46 +207,6 @@ class _Run:
             warn_of(shared, sets, consequence)
         return shared
 
-    def _is_over(self) -> bool:
-        """Look at what is in the folder. True where this run has ended already."""
-        settings = self._settings()
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / STATE_NAME
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        if found is None and any(self.out.iterdir()):
-            raise ConfigError(f"{self.out} holds other files. Give an empty folder, or one that does not exist.")
-        self._check_devices(found)
-        is_other = found is not None and _of_today(found.get("settings")) != settings
-        if is_other and not self.options.overwrite and not self._is_unbegun():
-            raise ConfigError(
-                f"{self.out} holds another training run. Give another folder, or "
-                f"{argument('overwrite', True)} to delete it."
-            )
-        if found is not None and (self.options.overwrite or is_other):
-            shutil.rmtree(self.out)
-            self.out.mkdir()
-            found = None
-        self.state = found or {"settings": settings, "devices": self.devices.count, "seconds": 0.0, "resumed": 0}
-        if found is None:
-            with written_whole(self.out / RECIPE_NAME) as file:
-                file.write(self.recipe.to_yaml().encode())
-            self._keep_state()  # so that a run that stops before its first step is known as this one
-        return (self.out / REPORT_NAME).is_file()
-
-    def _is_unbegun(self) -> bool:
-        """Whether the run in the folder stopped before it made anything, as one whose model was misspelt does."""
-        return {path.name for path in self.out.iterdir()} <= {STATE_NAME, RECIPE_NAME}
-
-    def _check_devices(self, found: dict[str, Any] | None) -> None:
-        """A run that is not over goes on with as many devices: its steps would be others."""
-        began = (found or {}).get("devices", 1)
-        if found is None or began == self.devices.count or self.options.overwrite or (self.out / REPORT_NAME).is_file():
-            return
-        raise ConfigError(
-            f"{self.out} holds a run on {began} devices, and this is one on {self.devices.count}. Start it on as many,"
-            f" or give {argument('overwrite', True)} to begin anew."
-        )
-
     def _settings(self) -> dict[str, Any]:
         """What makes this run this run and no other."""
         values = {
@@ -290,12 +221,6 @@ class _Run:
         }
         settings: dict[str, Any] = json.loads(json.dumps(values))
         return settings
-
-    def _keep_state(self) -> None:
-        if not self.devices.is_first:
-            return
-        with written_whole(self.out / STATE_NAME) as file:
-            file.write(json.dumps(self.state, indent=2).encode())
 
     def _trainer(self, model: Any) -> tuple[DataUsed, Any]:
         rows, used = usable(self.recipe, self.data)
@@ -314,7 +239,7 @@ class _Run:
             arguments["eval_strategy"] = "steps"
         if self.options.dev:
             arguments |= best_by(evaluator.metrics[0])
-        callbacks = [Clock(self.state, self._keep_state), Watch(), *self.options.callbacks]
+        callbacks = [Clock(self.state, lambda: self.folder.keep(self.state)), Watch(), *self.options.callbacks]
         trainer = make_trainer(self.recipe, model, rows, arguments, evaluator, callbacks)
         self.guide = guide_of(trainer)
         return used, trainer
@@ -328,7 +253,7 @@ class _Run:
             return ()
         if "before" not in self.state:
             self.state["before"] = [each.model_dump(mode="json") for each in self._evaluate(model)]
-            self._keep_state()
+            self.folder.keep(self.state)
         return tuple(Measured.model_validate(each) for each in self.state["before"])
 
     def _evaluate(self, model: Any, *, keep: bool = False) -> tuple[Measured, ...]:
@@ -353,13 +278,8 @@ class _Run:
         set_inference_length(model, self.recipe)
         if self.options.merge_adapters and isinstance(self.recipe, TransformerRecipe) and self.recipe.lora:
             merge_adapters(model)
-        self.devices.by_first(lambda: self._save(model))
-
-    def _save(self, model: Any) -> None:
-        with disk_told(self.out):
-            model.save_pretrained(str(self.out), create_model_card=False)
-        if self.options.checkpoints:  # where the report says that the run is over, the model outlasts a power cut
-            sync_all(self.out)
+        # Where the report says that the run is over, the model outlasts a power cut.
+        self.devices.by_first(lambda: self.folder.save(model, sync=self.options.checkpoints))
 
     def _report(
         self,
@@ -400,21 +320,6 @@ class _Run:
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions(),
         )
-
-
-def _of_today(settings: Any) -> Any:
-    """The settings of a run that was started by an earlier release, with its recipe in the fields of today."""
-    try:
-        return {**settings, "recipe": load_recipe(settings["recipe"]).model_dump(mode="json")}
-    except (ConfigError, KeyError, TypeError):
-        return settings
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written whole: the state of the trainer is its last file."""
-    found = [path for path in folder.glob(CHECKPOINTS) if (path / "trainer_state.json").is_file()]
-    found = [path for path in found if path.name.rpartition("-")[2].isdigit()]
-    return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None
 
 
 def _fit(trainer: Any, checkpoint: str | None) -> Any:
