@@ -8,8 +8,8 @@ inside strings. It is the same for lists of any length, since TGI keeps 32 gramm
 milliseconds, so they get the exact ids of each list.
 
 For each state of the automaton outlines tries every token of the vocabulary, and inside a string nearly all of them go
-on. So the expression has few states: JSON as it stands on one line, ids and the names of members as loops of their
-letters, escapes by their letter alone. The parser of the reply checks what is left.
+on. So the expression has few states: JSON as it stands on one line, ids as loops of digits, escapes by their letter
+alone. The parser of the reply checks what is left. The names of members are spelled out: small models misspell them.
 """
 
 from __future__ import annotations
@@ -92,14 +92,8 @@ def _regex_of(schema: dict[str, Any]) -> str | None:
     values = [_value_of(value) for value in properties.values()]
     if None in values or not all(re.fullmatch(r"\w+", name, re.ASCII) for name in properties):
         return None
-    members = (f"{_name_of(name)}: ?{value}" for name, value in zip(properties, values, strict=True))
+    members = (f'"{name}": ?{value}' for name, value in zip(properties, values, strict=True))
     return rf"\{{{_NEXT.join(members)}\}}"
-
-
-def _name_of(name: str) -> str:
-    """The first letter, then any of the others: one state instead of one for each."""
-    letters = "".join(sorted(set(name[1:])))
-    return f'"{name[0]}[{letters}]*"' if letters else f'"{name}"'
 
 
 def _value_of(schema: dict[str, Any]) -> str | None:

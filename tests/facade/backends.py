@@ -12,9 +12,6 @@ FinishReason = Literal["length", "eos_token", "stop_sequence"]
 _PIECE = re.compile(r"\s*\S+|\s+")
 
 
-MEMBERS = ("thinking", "better", "worse")
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """One valid generation request, native or chat.
@@ -49,8 +46,7 @@ class Question:
         """The schema, or as much of one as a regular expression for JSON tells: the names of its members."""
         if self.schema is not None or self.regex is None:
             return self.schema
-        loops = re.findall(r'"(\w[\w\[\]*]*)":', self.regex)
-        return {"properties": {name: {} for loop in loops for name in MEMBERS if re.fullmatch(loop, name)}}
+        return {"properties": {name: {} for name in re.findall(r'"(\w+)":', self.regex)}}
 
     def whole_text(self) -> str:
         """The prompt as one text: chat messages joined by blank lines."""

@@ -27,9 +27,9 @@ from tests.hub_tools.endpoints import compilers
 from tests.hub_tools.endpoints.compilers import JUDGES, refused, replies, schemas
 
 every_judge = pytest.mark.parametrize("judge", JUDGES)
-MOST_STATES = {"listwise": 38, "listwise, no reasoning": 25, "ranking": 12, "ranking, reasoning": 25, "span": 14}
-"""outlines walks the whole vocabulary once for each: 38 took .74 s of a crowded core for 100,000 tokens, 76 2.0 s
-(schemas with 25 ids 13 s and more). tests/benchmarks/bench_grammars.py measures it."""
+MOST_STATES = {"listwise": 54, "listwise, no reasoning": 34, "ranking": 16, "ranking, reasoning": 36, "span": 17}
+"""outlines walks the whole vocabulary once for each: 54 took 1.45 s of a crowded core for 100,000 tokens, 36 .77 s, 76
+2.0 s (schemas with 25 ids 13 s and more). tests/benchmarks/bench_grammars.py measures it."""
 
 
 def keywords(schema: Any) -> set[str]:
@@ -137,11 +137,13 @@ def test_no_white_space_goes_on_without_end_outside_of_strings(judge: str) -> No
             assert not any(states.accepts(reply[:place] + space + reply[place:]) for place in outside)
 
 
-def test_the_parser_checks_the_names_that_the_grammar_leaves_open() -> None:
+def test_names_are_spelled_out_and_the_parser_checks_the_ids_that_the_grammar_leaves_open() -> None:
+    """A model of 135 M parameters misspelt every name that the grammar let it misspell."""
     grammar = compilers.outlines_states(tgi_grammar(schemas("listwise")[-1])["value"])
-    for wrong in ('{"thinking": "", "bet": [1], "worse": []}', '{"thinking": "", "better": [999], "worse": []}'):
-        assert grammar.accepts(wrong)
-        assert parse_reply(wrong, "stop", 25, constrained=True).problem
+    assert not grammar.accepts('{"thinking": "", "bet": [1], "worse": []}')
+    unknown = '{"thinking": "", "better": [999], "worse": []}'
+    assert grammar.accepts(unknown)
+    assert parse_reply(unknown, "stop", 25, constrained=True).problem
 
 
 @pytest.mark.parametrize(
