@@ -6,18 +6,16 @@ drives it in `test_the_stub_is_what_openais_own_client_takes`. Requests are answ
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import orjson
 from aiohttp import web
 
 from tests.facade.backends import Backend
 from tests.facade.replies import chat_body
+from tests.facade.serving import Served
 from tests.facade.validation import read_chat
 
 Fate = Literal["completed", "expired", "no_credit", "errors", "cancelled"]
@@ -49,7 +47,7 @@ class Batch:
     errors: list[dict[str, Any]] = field(default_factory=list)
 
 
-class BatchServiceStub:
+class BatchServiceStub(Served):
     """The service, for as long as the `with` lasts.
 
     Attributes:
@@ -61,6 +59,7 @@ class BatchServiceStub:
     """
 
     def __init__(self, backend: Backend, brand: Brand = "openai") -> None:
+        super().__init__()
         self.backend, self.brand = backend, brand
         self.prefix = "/openai" if brand == "azure" else "/v1"
         self.fates: list[Fate] = []
@@ -71,21 +70,8 @@ class BatchServiceStub:
         self.batches: dict[str, Batch] = {}
         self.files: dict[str, bytes] = {}
         self.answered = 0
-        self.url = ""
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(30)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+    def runner(self) -> web.BaseRunner[Any]:
         app = web.Application(client_max_size=2**30, middlewares=[self._let_in])
         app.router.add_get(f"{self.prefix}/models", self._models)
         app.router.add_post(f"{self.prefix}/files", self._upload if self.brand != "together" else self._place)
@@ -95,16 +81,9 @@ class BatchServiceStub:
         app.router.add_post(f"{self.prefix}/batches", self._create)
         app.router.add_get(f"{self.prefix}/batches", self._list)
         app.router.add_get(f"{self.prefix}/batches/{{id}}", self._retrieve)
-        await self.backend.start()
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
-        await self.backend.close()
+        app.on_startup.append(lambda _: self.backend.start())
+        app.on_cleanup.append(lambda _: self.backend.close())
+        return web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
 
     @web.middleware
     async def _let_in(self, request: web.Request, handler: Any) -> web.StreamResponse:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
+
+from tests.facade.serving import Served
 
 
 class Asked(NamedTuple):
@@ -26,7 +25,7 @@ Said = tuple[int, Any]
 """Status, and the body: bytes as they are, else written as JSON."""
 
 
-class Recorded:
+class Recorded(Served):
     """A server on a free port of 127.0.0.1, in a background thread, for as long as the `with` lasts.
 
     Args:
@@ -38,35 +37,16 @@ class Recorded:
     """
 
     def __init__(self, answer: Callable[[Asked], Said]) -> None:
+        super().__init__()
         self._answer = answer
-        self.url = ""
         self.asked: list[Asked] = []
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="recorded", daemon=True)
+
+    def runner(self) -> web.BaseRunner[Any]:
+        return web.ServerRunner(web.Server(self._handle, access_log=None))
 
     def posted(self, path: str = "/v1/chat/completions") -> list[Any]:
         """The bodies sent to a route, in order."""
         return [asked.payload for asked in self.asked if asked.method == "POST" and asked.path == path]
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.ServerRunner(web.Server(self._handle, access_log=None))
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         content = await request.read()

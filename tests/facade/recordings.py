@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from tests.facade.serving import Served
 
 FOLDER = Path(__file__).parents[1] / "real" / "recorded"
 KEY = "the-right-key"
@@ -121,7 +121,7 @@ def _reply(body: dict[str, Any]) -> str:
     return "logprobs" if body.get("logprobs") else "plain"
 
 
-class Replay:
+class Replay(Served):
     """A server that answers as the recorded one did, on a free port of 127.0.0.1, for as long as the `with` lasts.
 
     The first request of a kind gets the first answer, the next the next, and the last is repeated. What was never
@@ -134,34 +134,15 @@ class Replay:
     """
 
     def __init__(self, recording: Recording | str, *, pace: float = 0.0, state: str = "") -> None:
+        super().__init__()
         self.recording = Recording.load(recording) if isinstance(recording, str) else recording
         self.pace, self.state = pace, state
         self.key = KEY if self.recording.keyed else ""
-        self.url = ""
         self.asked: list[tuple[Kind, Any]] = []
         self._given: dict[Kind, int] = {}
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="replay", daemon=True)
-        self._ready = threading.Event()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._ready.wait(30):
-            raise TimeoutError("The replay did not start.")
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
+    def runner(self) -> web.BaseRunner[Any]:
+        return web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         raw = await request.read()
