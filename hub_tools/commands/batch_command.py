@@ -15,16 +15,9 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.commands.batch_tables import file_to_dict, show_collected, show_export, show_files, tell
-from hf_relabel.hub_tools.commands.common import (
-    FOLDER,
-    NumberIn,
-    json_option,
-    optional_source_options,
-    print_json,
-    source_settings,
-)
+from hf_relabel.hub_tools.commands.common import FOLDER, NumberIn, json_option, optional_source_options, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on
-from hf_relabel.hub_tools.commands.judge_options import stage_options, stage_settings
+from hf_relabel.hub_tools.commands.judge_options import job_options, job_settings, retry_failed_option
 from hf_relabel.hub_tools.commands.live import judging_progress
 
 if TYPE_CHECKING:
@@ -69,11 +62,7 @@ def command() -> None:
 
 @command.command("export", epilog=EXPORT_EPILOG)
 @click.argument("source", metavar="[SOURCE]", required=False)
-@optional_source_options
-@stage_options
-@click.option(
-    "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are kept."
-)
+@job_options("Where judgements are kept.", source=optional_source_options)
 @click.option("--folder", default="batches", show_default=True, type=FOLDER, help="Where the files are written.")
 @click.option(
     "--max-requests", type=click.IntRange(min=1), default=50_000, show_default=True, help="Most requests in a file."
@@ -85,25 +74,18 @@ def command() -> None:
     show_default=True,
     help="Most megabytes of one file; OpenAI and Azure take 200.",
 )
-@click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@retry_failed_option
 @json_option
-def export(
-    journal_path: str, folder: str, max_requests: int, max_mb: float, retry_failed: bool, as_json: bool, **options: Any
-) -> None:
+def export(folder: str, max_requests: int, max_mb: float, retry_failed: bool, as_json: bool, **options: Any) -> None:
     """Write what the judge of SOURCE is to be asked to batch files, instead of asking it.
 
     Only the first stage that lacks something is written: what the next is asked hangs on its answers. What the journal
     knows, and what an earlier file asks already, is left out. Without SOURCE the folder's own job goes on.
     """
-    from hf_relabel.builders.job.job_file import Job
     from hf_relabel.hub_tools.batches.writing import FileLimits
 
     limits = FileLimits(max_requests, int(max_mb * 10**6))
-    if options["source"] is None:
-        job = _job_of(Path(folder))
-    else:
-        job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
-        job = _kept(Path(folder), job)
+    job = _job_of(Path(folder)) if options["source"] is None else _kept(Path(folder), job_settings(options))
     with goes_on(partial(_same_again, folder)), _alone(folder):
         made = _exported(job, folder, limits, retry_failed=retry_failed)
     if as_json:
@@ -322,6 +304,3 @@ def _asking(stages: Sequence[Stage], coroutine: Coroutine[Any, Any, Result]) -> 
 
 def _same_again(folder: str) -> str:
     return f"What was done is kept in {folder} and in the journal: the same command again goes on from there."
-
-
-# What is shown

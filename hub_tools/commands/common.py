@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Adds options to a command."""
 
 
 def command_needs(extra: str) -> None:
@@ -137,6 +139,11 @@ def engine_of(options: dict[str, Any]) -> Engine | None:
     if workers is not None or shards is not None:
         raise ConfigError("--workers and --shards are for --engine ray.")
     return None
+
+
+def journal_option(what: str) -> Decorator:
+    """`--journal` of a command that makes one or has one here; `what` is its line of help."""
+    return click.option("--journal", "journal_path", default="journal.sqlite", show_default=True, help=what)
 
 
 run_option = click.option(

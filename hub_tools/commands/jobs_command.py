@@ -12,7 +12,7 @@ from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.jobs_shown import job_to_dict, show_job, show_line, show_submission
-from hf_relabel.hub_tools.commands.judge_options import parse_parameters
+from hf_relabel.hub_tools.commands.judge_options import parse_parameters, retry_failed_option
 from hf_relabel.hub_tools.jobs.judge_images import DEFAULT as DEFAULT_IMAGE
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def command() -> None:
     metavar="FLAG",
     help="Further argument of the server. May be repeated.",
 )
-@click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@retry_failed_option
 @click.option("--detach", is_flag=True, help="Do not follow the log.")
 @click.option("--dry-run", is_flag=True, help="Start nothing; show what would be sent.")
 @json_option

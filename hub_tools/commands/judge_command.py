@@ -14,17 +14,14 @@ from hf_relabel.builders.judgements import Judgement, Label
 from hf_relabel.builders.messages.counted import counted, percent
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import fitted, text_table
-from hf_relabel.hub_tools.commands.common import (
-    NumberIn,
-    engine_of,
-    engine_options,
-    json_option,
-    print_json,
-    source_options,
-    source_settings,
-)
+from hf_relabel.hub_tools.commands.common import NumberIn, engine_of, engine_options, json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
-from hf_relabel.hub_tools.commands.judge_options import also_pending_option, stage_options, stage_settings
+from hf_relabel.hub_tools.commands.judge_options import (
+    also_pending_option,
+    job_options,
+    job_settings,
+    retry_failed_option,
+)
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 from hf_relabel.hub_tools.commands.next_step import show_next
 from hf_relabel.hub_tools.commands.spelling import say
@@ -60,12 +57,8 @@ worse: relevant, but less so than the ground truth. irrelevant: a true negative.
 
 
 @click.command("judge", epilog=EPILOG)
-@source_options
-@stage_options
-@click.option(
-    "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are kept."
-)
-@click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@job_options("Where judgements are kept.")
+@retry_failed_option
 @also_pending_option
 @click.option(
     "--min-judged",
@@ -76,7 +69,6 @@ worse: relevant, but less so than the ground truth. irrelevant: a true negative.
 @engine_options
 @json_option
 def command(
-    journal_path: str,
     retry_failed: bool,
     also_pending: bool,
     min_judged: float | None,
@@ -90,12 +82,11 @@ def command(
     here: .682 against .608 nDCG@10) and is cheaper. Run the same command again to continue after Ctrl-C or a crash:
     what is in the journal is not asked again.
     """
-    from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.judging.assemble import source_of, stages_of
 
     engine = engine_of(options)
-    job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
+    job = job_settings(options)
     source, stages = source_of(job.source), stages_of(job)
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         reports = judge_job(job, source, stages, journal, engine, retry_failed=retry_failed, also_pending=also_pending)

@@ -1,4 +1,4 @@
-"""The options of commands that name judges: of one stage, or of a job file's stages."""
+"""The options of commands that name judges: of one stage, or of a job file's stages; and of those that make a job."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.commands.common import Command, NumberIn, option_of
+from hf_relabel.hub_tools.commands.common import (
+    Command,
+    Decorator,
+    NumberIn,
+    journal_option,
+    option_of,
+    source_options,
+    source_settings,
+)
 from hf_relabel.hub_tools.commands.completion import dialects, judges, one_of
 
 if TYPE_CHECKING:
+    from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.job.stages import StageSettings
 
 _STAGE_OPTIONS = [
@@ -75,6 +84,9 @@ _STAGE_OPTIONS = [
 _TRUTH = click.option(
     "--truth", metavar="FILE", help="For --judge truth: known false negatives, lines of {query_id, false_negatives}."
 )
+retry_failed_option = click.option(
+    "--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read."
+)
 also_pending_option = click.option(
     "--also-pending", is_flag=True, help="Also ask what batches that were sent hold: it is paid for twice."
 )
@@ -85,6 +97,28 @@ _STAGE_NAMES = (
     *("judge_kind", "endpoints", "dialect", "chat_template", "token_env", "model", "better", "worse", "replies"),
     *("truth", "concurrency", "max_cost", "price_prompt", "price_completion", "deadline", "stages_file", "parameters"),
 )
+
+
+def job_options(journal: str, *, source: Decorator = source_options) -> Decorator:
+    """Add what a job of one step is made of: SOURCE, the judging stages and the journal.
+
+    Args:
+        journal: the line of help of `--journal`.
+        source: what adds SOURCE and its options.
+    """
+    return lambda command: source(stage_options(journal_option(journal)(command)))
+
+
+def job_settings(options: dict[str, Any], **steps: Any) -> Job:
+    """Take the options of `job_options` out of `options`; `steps` are further settings of the job."""
+    from hf_relabel.builders.job.job_file import Job
+
+    return Job(
+        source=source_settings(options),
+        journal=options.pop("journal_path"),
+        stages=stage_settings(options),
+        **steps,
+    )
 
 
 def stage_options(command: Command) -> Command:

@@ -15,9 +15,9 @@ from hf_relabel.builders.messages.dollars import dollars
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import fitted, text_table
-from hf_relabel.hub_tools.commands.common import NumberIn, json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import NumberIn, json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
-from hf_relabel.hub_tools.commands.judge_options import stage_options, stage_settings
+from hf_relabel.hub_tools.commands.judge_options import job_options, job_settings
 from hf_relabel.hub_tools.commands.progress import progress_bar
 from hf_relabel.hub_tools.commands.spelling import respelt_here
 from hf_relabel.hub_tools.hub.redaction import safe_url
@@ -41,8 +41,7 @@ FEWEST_PROBED = 30
 
 
 @click.command("plan", epilog=EPILOG)
-@source_options
-@stage_options
+@job_options("Where a probe's judgements go.")
 @click.option(
     "--probe",
     type=click.IntRange(min=FEWEST_PROBED),
@@ -55,9 +54,6 @@ FEWEST_PROBED = 30
     metavar="SHARE",
     help="Judge as many rows for real as it takes to know the cost to this share (0.05 for 5 %), 2,000 at most, or"
     " --probe ROWS. Without prices: both kinds of tokens.",
-)
-@click.option(
-    "--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where a probe's judgements go."
 )
 @click.option("--rows", type=click.IntRange(min=1), help="Scale to so many rows like these.")
 @click.option(
@@ -77,7 +73,6 @@ FEWEST_PROBED = 30
 def command(
     probe: int | None,
     within: float | None,
-    journal_path: str,
     rows: int | None,
     tokens_per_second: tuple[str, ...],
     price_hour: tuple[str, ...],
@@ -92,11 +87,8 @@ def command(
     stages are assumed, unless --probe or --within measures them on some rows; what is judged then is kept, and judging
     finds it there.
     """
-    from hf_relabel.builders.job.job_file import Job
-
-    job = Job(source=source_settings(options), journal=journal_path, stages=stage_settings(options))
     show_plan(
-        job,
+        job_settings(options),
         as_json,
         probe=probe or 0,
         within=within,

@@ -13,6 +13,7 @@ import click
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.commands.build_command import view_options, view_settings
 from hf_relabel.hub_tools.commands.common import (
+    journal_option,
     json_option,
     known_techniques,
     print_json,
@@ -60,7 +61,7 @@ Then:
 )
 @click.option("--message", help="Title of the commit.")
 @click.option("--parent-commit", help="Refuse unless this is the newest commit of the repository.")
-@click.option("--journal", "journal_path", default="journal.sqlite", show_default=True, help="For a training set.")
+@journal_option("For a training set.")
 @click.option(
     "--technique",
     "techniques",

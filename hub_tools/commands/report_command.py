@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.errors import ConfigError
-from hf_relabel.hub_tools.commands.common import json_option, print_json, run_option, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import (
+    journal_option,
+    json_option,
+    print_json,
+    run_option,
+    source_options,
+    source_settings,
+)
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ Examples:
 
 @click.command("report", epilog=EPILOG)
 @source_options
-@click.option("--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are.")
+@journal_option("Where judgements are.")
 @click.option("--figure", help="Write tokens against false negatives of each escalation rule to this PNG file.")
 @click.option(
     "--examples",

@@ -11,7 +11,7 @@ from hf_relabel.builders.messages.program import program, spoken
 from hf_relabel.hub_tools.commands.common import engine_of, engine_options, json_option, parse_columns, print_json
 from hf_relabel.hub_tools.commands.completion import job_files, judges, one_of
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
-from hf_relabel.hub_tools.commands.judge_options import also_pending_option, parse_parameters
+from hf_relabel.hub_tools.commands.judge_options import also_pending_option, parse_parameters, retry_failed_option
 
 if TYPE_CHECKING:
     from hf_relabel.hub_tools.ray_cluster.cluster import Engine
@@ -44,7 +44,7 @@ Examples:
 @click.option("--list", "list_files", is_flag=True, help="List the job files that ship with the package.")
 @click.option("--settings", "show_settings", is_flag=True, help="Print all that may stand in a job file.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only work out what it would take.")
-@click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@retry_failed_option
 @also_pending_option
 @engine_options
 @json_option

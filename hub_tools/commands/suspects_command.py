@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_relabel.builders.messages.text_table import text_table
-from hf_relabel.hub_tools.commands.common import json_option, print_json, source_options, source_settings
+from hf_relabel.hub_tools.commands.common import json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
-from hf_relabel.hub_tools.commands.judge_options import stage_options, stage_settings
+from hf_relabel.hub_tools.commands.judge_options import job_options, job_settings, retry_failed_option
 from hf_relabel.hub_tools.commands.live import judging_progress, rows_expected
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ MOST_SHOWN = 20
 
 
 @click.command("suspects", epilog=EPILOG)
-@source_options
-@stage_options
-@click.option("--journal", "journal_path", default="journal.sqlite", show_default=True, help="Where judgements are.")
+@job_options("Where judgements are.")
 @click.option(
     "--several",
     default=3,
@@ -41,25 +39,19 @@ MOST_SHOWN = 20
     type=click.IntRange(min=1),
     help="So many candidates must be ranked above a ground truth.",
 )
-@click.option("--retry-failed", is_flag=True, help="Ask again where the reply failed or could not be read.")
+@retry_failed_option
 @json_option
-def command(journal_path: str, several: int, retry_failed: bool, as_json: bool, **options: Any) -> None:
+def command(several: int, retry_failed: bool, as_json: bool, **options: Any) -> None:
     """Find ground truths of SOURCE that no judge stands by.
 
     The judges see the ground truths among the candidates, without being told. Suspects are reported, never changed;
     `build` with the same journal writes them to a config of their own.
     """
-    from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.job.stages import SuspectsSettings
     from hf_relabel.builders.journal.store import journal_for_judging
     from hf_relabel.hub_tools.judging.assemble import source_of
 
-    job = Job(
-        source=source_settings(options),
-        journal=journal_path,
-        stages=stage_settings(options),
-        suspects=SuspectsSettings(several=several),
-    )
+    job = job_settings(options, suspects=SuspectsSettings(several=several))
     source = source_of(job.source)
     with goes_on(partial(kept_in, job.journal)), journal_for_judging(job.journal) as journal:
         run_step(job, source, journal, retry_failed=retry_failed)
