@@ -1,51 +1,28 @@
-"""The dialects, by name, and the one that speaks for itself."""
+"""The dialects, by name, and which of them a location implies."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Reply, Request
+from hf_relabel.builders.endpoint import Endpoint
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.hub_tools.endpoints.dialects.azure import is_azure
-from hf_relabel.hub_tools.endpoints.once import Once
-from hf_relabel.hub_tools.endpoints.sending import Sending, sending_of
-from hf_relabel.hub_tools.endpoints.tokens import CountsTokens
+from hf_relabel.hub_tools.endpoints.options import EndpointOptions, refuse
+from hf_relabel.hub_tools.endpoints.sending import sending_of
 from hf_relabel.hub_tools.hub.redaction import safe_url
-
-if TYPE_CHECKING:
-    from hf_relabel.hub_tools.endpoints.transport import Transport
 
 _MODEL_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _LOCAL = re.compile(r"^local:|\.gguf(@[^?]*)?(\?.*)?$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointOptions:
-    """Everything that an endpoint of any dialect may be told. See `make_endpoint`."""
-
-    location: str
-    model: str | None = None
-    token: str | None = field(default=None, repr=False)
-    timeout: float = 300.0
-    chat_template: str = "auto"
-    flavor: str = "auto"
-    connections: int = 0
-    proxy: bool = False
-    provider: str | None = None
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
-    extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    sending: Sending = field(default_factory=Sending)
-
-
 def _tgi(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
 
-    _refuse(options, "tgi", "flavor", "provider")
+    refuse(options, "tgi", "flavor", "provider")
     template = options.chat_template
     return TgiEndpoint(options.location, chat_template=template, **_server(options), **_requests(options))
 
@@ -53,7 +30,7 @@ def _tgi(options: EndpointOptions) -> Endpoint:
 def _text_generation(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.text_generation import TextGenerationEndpoint
 
-    _refuse(options, "text-generation", "flavor", "provider", "proxy", "extra_body", "extra_headers", "takes")
+    refuse(options, "text-generation", "flavor", "provider", "proxy", "extra_body", "extra_headers", "takes")
     return TextGenerationEndpoint(
         options.location,
         model=options.model,
@@ -66,14 +43,14 @@ def _text_generation(options: EndpointOptions) -> Endpoint:
 def _openai(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint
 
-    _refuse(options, "openai", "chat_template", "provider")
+    refuse(options, "openai", "chat_template", "provider")
     return OpenAIEndpoint(options.location, flavor=options.flavor, **_server(options), **_requests(options))
 
 
 def _inference_providers(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.inference_providers import InferenceProvidersEndpoint
 
-    _refuse(options, "inference-providers", "chat_template", "flavor")
+    refuse(options, "inference-providers", "chat_template", "flavor")
     is_url = "://" in options.location
     return InferenceProvidersEndpoint(
         (options.model or "") if is_url else options.location,
@@ -88,28 +65,28 @@ def _inference_providers(options: EndpointOptions) -> Endpoint:
 def _decisions(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.decisions import DecisionsEndpoint
 
-    _refuse(options, "decisions", "chat_template", "flavor", "provider", "takes")
+    refuse(options, "decisions", "chat_template", "flavor", "provider", "takes")
     return DecisionsEndpoint(options.location, **_server(options), **_extra(options))
 
 
 def _rerank(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.rerank import RerankEndpoint
 
-    _refuse(options, "rerank", "chat_template", "flavor", "provider", "takes")
+    refuse(options, "rerank", "chat_template", "flavor", "provider", "takes")
     return RerankEndpoint(options.location, **_server(options), **_extra(options))
 
 
 def _run_batch(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.run_batch import RunBatchEndpoint
 
-    _refuse(options, "run-batch", "chat_template", "flavor", "model", "provider", "extra_headers")
+    refuse(options, "run-batch", "chat_template", "flavor", "model", "provider", "extra_headers")
     return RunBatchEndpoint(options.location, extra_body=options.extra_body, sending=options.sending)
 
 
 def _local(options: EndpointOptions) -> Endpoint:
     from hf_relabel.hub_tools.endpoints.dialects.local import LocalEndpoint
 
-    _refuse(options, "local", "chat_template", "flavor", "model", "provider", "extra_headers")
+    refuse(options, "local", "chat_template", "flavor", "model", "provider", "extra_headers")
     return LocalEndpoint(
         options.location, timeout=options.timeout, extra_body=options.extra_body, sending=options.sending
     )
@@ -174,7 +151,7 @@ def make_endpoint(
             process (`local:…`; see the module `local`).
         dialect: a name in DIALECTS. "auto": local for a GGUF file; inference-providers for a model id; for a URL what
             the other settings and its path imply, else the server is asked before the first request
-            (`detect_dialect`).
+            (see `detecting.dialect_of`).
         model: model to ask for where a server has several; for tgi the one whose chat template is used.
         token: None for the user's own where it belongs, "" for none. See Transport.
         timeout: seconds for one request.
@@ -206,7 +183,7 @@ def make_endpoint(
 def _make_auto(options: EndpointOptions) -> Endpoint:
     if "://" in options.location:
         dialect = _implied_dialect(options)
-        return DIALECTS[dialect](options) if dialect else AutoEndpoint(options)
+        return DIALECTS[dialect](options) if dialect else _found_out(options)
     if options.location.startswith("vllm:"):
         return _run_batch(options)
     if _LOCAL.search(options.location):
@@ -217,6 +194,12 @@ def _make_auto(options: EndpointOptions) -> Endpoint:
         f"{options.location!r} is neither a URL such as http://127.0.0.1:8080 nor a model id such as Qwen/Qwen3-32B nor"
         " a model file such as local:judge.gguf."
     )
+
+
+def _found_out(options: EndpointOptions) -> Endpoint:
+    from hf_relabel.hub_tools.endpoints.detecting import AutoEndpoint
+
+    return AutoEndpoint(options, lambda dialect: DIALECTS[dialect](options))
 
 
 def _implied_dialect(options: EndpointOptions) -> str | None:
@@ -231,130 +214,3 @@ def _implied_dialect(options: EndpointOptions) -> str | None:
     if options.chat_template != "auto" or path.endswith("/generate"):
         return "tgi"
     return None
-
-
-def _refuse(options: EndpointOptions, dialect: str, *in_vain: str) -> None:
-    """A setting that a dialect has no use for is a mistake to report, not to pass over."""
-    for name in in_vain:
-        if _setting(options, name) != _setting(_NOTHING_SET, name):
-            shows = name not in ("extra_headers", "takes")
-            value = f" (given: {getattr(options, name)!r})" if shows else ""
-            raise ConfigError(f"The {dialect} dialect has no {name}{value}. Leave it out.")
-
-
-def _setting(options: EndpointOptions, name: str) -> Any:
-    return options.sending.fixed if name == "takes" else getattr(options, name)
-
-
-_NOTHING_SET = EndpointOptions("")
-
-
-class AutoEndpoint:
-    """A server at a URL whose dialect is found out before the first request."""
-
-    def __init__(self, options: EndpointOptions) -> None:
-        self._transport = _transport(options)
-        self.name = safe_url(options.location)
-        self._options = options
-        self.sending, self.extra_body = options.sending, options.extra_body
-        self.constrains = self.sending.constrains
-        self.extra_headers = tuple(sorted(options.extra_headers))
-        self._endpoint = Once(self._find)
-        self._found: Endpoint | None = None
-
-    def __repr__(self) -> str:
-        return f"AutoEndpoint({self.name!r})"
-
-    async def info(self) -> EndpointInfo:
-        return await (await self._endpoint.get()).info()
-
-    async def complete(self, request: Request) -> Reply:
-        return await (await self._endpoint.get()).complete(request)
-
-    async def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
-        """See hf_relabel.hub_tools.endpoints.tokens."""
-        found = await self._endpoint.get()
-        return await found.count_tokens(texts) if isinstance(found, CountsTokens) else None
-
-    async def count_prompts(self, requests: Sequence[Request]) -> list[int] | None:
-        """See hf_relabel.hub_tools.endpoints.tokens."""
-        found = await self._endpoint.get()
-        return await found.count_prompts(requests) if isinstance(found, CountsTokens) else None
-
-    async def queue_depth(self) -> float | None:
-        return None if self._found is None else await self._found.queue_depth()
-
-    async def close(self) -> None:
-        await self._transport.close()
-        if self._found is not None:
-            await self._found.close()
-
-    async def _find(self) -> Endpoint:
-        dialect = await _detect(self._transport, named=self._options.model is not None)
-        self._found = DIALECTS[dialect](self._options)
-        return self._found
-
-
-async def detect_dialect(url: str, *, token: str | None = None) -> str:
-    """The dialect of a server: tgi where /info names a model, openai where /v1/models answers.
-
-    Raises EndpointError where it is neither, or cannot be reached.
-    """
-    transport = _transport(EndpointOptions(url, token=token))
-    try:
-        return await _detect(transport)
-    finally:
-        await transport.close()
-
-
-def _transport(options: EndpointOptions) -> Transport:
-    from hf_relabel.hub_tools.endpoints.transport import Transport
-
-    headers = options.extra_headers
-    return Transport(
-        options.location, token=options.token, timeout=options.timeout, proxy=options.proxy, headers=headers
-    )
-
-
-async def _detect(transport: Transport, *, named: bool = False) -> str:
-    """See `detect_dialect`.
-
-    Args:
-        named: whether the model is; then a server that cannot list its models is taken for one with OpenAI's API.
-    """
-    why: list[str] = []
-    said = await _look(transport, "info", [], broken_too=named)
-    if isinstance(said, dict) and "model_id" in said:
-        return "tgi"
-    listed = await _look(transport, "v1/models", why, broken_too=named)
-    if named or (isinstance(listed, dict) and "data" in listed):
-        return "openai"
-    raise transport.problem(
-        "is neither a TGI server (/info) nor one with OpenAI's API (/v1/models). Name its dialect if it is one"
-        + "".join(f" (/v1/models: {said.removeprefix(f'{transport.name}: ')})" for said in why)
-        + ".",
-        "misaddressed",
-    )
-
-
-async def _look(transport: Transport, path: str, why: list[str], *, broken_too: bool = False) -> object:
-    """A GET that may find nothing. Raises EndpointError when the server cannot be had or lets nobody in.
-
-    Args:
-        why: gets what was said instead, where nothing is found: a redirect, a page to sign in at.
-        broken_too: whether a server that breaks at it (500) has nothing there.
-    """
-    from hf_relabel.hub_tools.endpoints.transport import NotJson
-
-    try:
-        return await transport.get(path)
-    except NotJson as error:
-        why.append(str(error))
-        return None
-    except EndpointError as error:
-        why.append(str(error))
-        if broken_too and error.status in (500, 501, 502):
-            return None
-        if error.status is None or error.retryable or error.kind == "unauthorized":
-            raise
-        return None

@@ -12,14 +12,13 @@ What was driven is on the page of `judge`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request, TokenLogprob
+from hf_relabel.hub_tools.endpoints.dialects.http_endpoint import HttpEndpoint, HttpOptions
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.served_models import asked, only_one
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages
-from hf_relabel.hub_tools.endpoints.transport import Transport
 
 SYSTEM_ONE = "systemone"
 DECISIONS = "decisions"
@@ -27,52 +26,27 @@ _NAME = "relevant"
 _QUESTION = "The right answer to what is asked above is Yes."
 
 
-class DecisionsEndpoint:
+class DecisionsEndpoint(HttpEndpoint):
     """A server of typed decisions. A reply is `Yes` or `No`, with the probability of both.
 
     Args:
         url: of the server, with or without `/v1`, `/v1/decisions` or `/v1/systemone`; the first of these if neither.
         model: to ask for, where a server has several.
-        token, timeout, connections, proxy: see Transport.
-        extra_body: what every request holds besides.
-        extra_headers: see `headers` of Transport.
+        options: see HttpEndpoint.
     """
 
     constrains = False
     decides = True
     """Answers the pointwise judge's question, and no other."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        model: str | None = None,
-        token: str | None = None,
-        timeout: float = 300.0,
-        connections: int = 0,
-        proxy: bool = False,
-        extra_body: Mapping[str, Any] | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, url: str, *, model: str | None = None, **options: Unpack[HttpOptions]) -> None:
         base, mark, query = url.partition("?")
         base = base.rstrip("/")
         self._route = SYSTEM_ONE if base.endswith(f"/{SYSTEM_ONE}") else DECISIONS
         base = base.removesuffix(f"/{self._route}").removesuffix("/v1")
-        self.transport = Transport(
-            base + mark + query,
-            token=token,
-            timeout=timeout,
-            connections=connections,
-            proxy=proxy,
-            headers=extra_headers,
-        )
-        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
-        self.name = self.transport.name
+        super().__init__(base + mark + query, **options)
         self._given_model = model
         self._model = Once(self._look_up)
-
-    def __repr__(self) -> str:
-        return f"DecisionsEndpoint({self.name!r})"
 
     async def info(self) -> EndpointInfo:
         """The model, asked anew each time. Raises EndpointError."""
@@ -99,12 +73,6 @@ class DecisionsEndpoint:
             endpoint=self.name,
             logprobs=(TokenLogprob(text, top[0][1], top),),
         )
-
-    async def queue_depth(self) -> float | None:
-        return None
-
-    async def close(self) -> None:
-        await self.transport.close()
 
     def _payload(self, request: Request, model: str) -> dict[str, Any]:
         if self._route == SYSTEM_ONE:

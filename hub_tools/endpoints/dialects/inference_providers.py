@@ -40,7 +40,7 @@ class InferenceProvidersEndpoint:
         token: None for HF_TOKEN or the token of `hf auth login`, which go to hosts of Hugging Face and to providers
             but to no other URL; "" for none.
         timeout: seconds for one request.
-        extra_body, extra_headers, sending: see OpenAIEndpoint.
+        extra_body, extra_headers, sending: see HttpEndpoint and WritingEndpoint.
     """
 
     def __init__(

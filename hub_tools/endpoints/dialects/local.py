@@ -137,7 +137,7 @@ class LocalEndpoint:
         location: see the module's docstring. 8192 tokens of context for each of 2 slots, and as many threads as this
             process may use, unless said otherwise.
         timeout: seconds for one request.
-        extra_body, sending: see OpenAIEndpoint.
+        extra_body, sending: see WritingEndpoint.
 
     Raises:
         ConfigError: xllamacpp is not installed, the location cannot be read, or there is no such file.

@@ -9,24 +9,23 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Unpack, cast, get_args
 
 from hf_relabel.builders.endpoint import EndpointError, EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.nearest import nearest_and_all
 from hf_relabel.hub_tools.endpoints.dialects.azure import azure_address, azure_headers, is_azure
+from hf_relabel.hub_tools.endpoints.dialects.http_endpoint import HttpOptions, WritingEndpoint
 from hf_relabel.hub_tools.endpoints.dialects.tgi import tgi_info
 from hf_relabel.hub_tools.endpoints.grammars import as_sent, tgi_grammar
 from hf_relabel.hub_tools.endpoints.hosts import is_host
-from hf_relabel.hub_tools.endpoints.ignoring import Watch
-from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, read_chat_reply
 from hf_relabel.hub_tools.endpoints.sending import Sending, adapted, send
 from hf_relabel.hub_tools.endpoints.served_models import NoChoice, chosen, is_called
 from hf_relabel.hub_tools.endpoints.thinking import KWARGS, thinking_body, with_extra
 from hf_relabel.hub_tools.endpoints.tokens import chat_messages, count_each, number_of_tokens
-from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport
+from hf_relabel.hub_tools.endpoints.transport import NotJson
 
 Flavor = Literal["auto", "tgi", "vllm", "sglang", "llama.cpp", "openai", "azure"]
 FLAVORS: tuple[str, ...] = get_args(Flavor)
@@ -49,19 +48,15 @@ class _Server:
     info: EndpointInfo
 
 
-class OpenAIEndpoint:
+class OpenAIEndpoint(WritingEndpoint):
     """A server with OpenAI's chat completions.
 
     Args:
         url: with or without `/v1`, or the URL of the chat completions route itself. Of Azure, see `azure_address`.
         model: model to ask for. None: "tgi" on TGI, else the only one that /v1/models lists. On Azure the deployment.
-        token: see Transport; on Azure see `azure_headers`.
-        timeout: seconds for one request.
         flavor: what kind of server it is; "auto" asks it, or knows it by its host (Azure).
-        connections, proxy: see Transport.
-        extra_body: what every request holds besides, such as `{"chat_template_kwargs": {"enable_thinking": False}}`.
-        extra_headers: see `headers` of Transport.
-        sending: what the server is sent instead of what it refuses.
+        sending: see WritingEndpoint.
+        options: see HttpEndpoint; on Azure `azure_headers` for the token.
     """
 
     def __init__(
@@ -69,46 +64,32 @@ class OpenAIEndpoint:
         url: str,
         *,
         model: str | None = None,
-        token: str | None = None,
-        timeout: float = 300.0,
         flavor: str = "auto",
-        connections: int = 0,
-        proxy: bool = False,
-        extra_body: Mapping[str, Any] | None = None,
-        extra_headers: Mapping[str, str] | None = None,
         sending: Sending | None = None,
+        **options: Unpack[HttpOptions],
     ) -> None:
         if flavor not in FLAVORS:
             raise ConfigError(f"Unknown flavor {flavor!r}.{nearest_and_all(flavor, FLAVORS)}")
-        more: dict[str, Any] = {"timeout": timeout, "connections": connections, "proxy": proxy}
+        own_headers: Mapping[str, str] = {}
         if flavor == "azure" or (flavor == "auto" and is_azure(url)):
             flavor, azure = "azure", azure_address(url, model)
             model, self._chat_path, self._prefix = model or azure.deployment, azure.chat, ""
             self._asked_model: str | None = azure.deployment
             self.batch_url = azure.batch_url
-            headers = {**azure_headers(url, token), **(extra_headers or {})}
-            self.transport = Transport(azure.root, token="", headers=headers, **more)
+            root, own_headers = azure.root, azure_headers(url, options.get("token"))
+            options["token"] = ""
         else:
             root, self._prefix = split_api_path(url)
             self._chat_path, self._asked_model = f"{self._prefix}chat/completions", None
             self.batch_url = "/v1/chat/completions"
             """What the lines of a batch file name as `url`."""
-            self.transport = Transport(root, token=token, headers=extra_headers, **more)
-        self.name = self.transport.name
+        super().__init__(root, options, sending, own_headers=own_headers)
         self._given_model, self._given_flavor = model, cast("Flavor", flavor)
         self._server = Once(self._look_up)
-        self._queue = QueueGauge(self.transport)
         # OpenAI's newer models refuse `max_tokens`; the other servers may not know its successor.
         openai = is_host(self.transport.host, ("openai.com",))
         self._max_tokens = "max_completion_tokens" if openai else "max_tokens"
-        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
-        self.sending = sending or Sending()
-        self.constrains = self.sending.constrains
-        self._watch = Watch(self.name)
         self._told_of = ""
-
-    def __repr__(self) -> str:
-        return f"OpenAIEndpoint({self.name!r})"
 
     async def info(self) -> EndpointInfo:
         """Model and limits, asked anew each time. Raises EndpointError."""
@@ -167,12 +148,6 @@ class OpenAIEndpoint:
             return await self._count_text(str(_dict(shown.payload).get("prompt", "")), server)
         body = {"model": server.model, "messages": messages, "add_generation_prompt": True, **variables}
         return number_of_tokens((await self.transport.post("tokenize", body)).payload)
-
-    async def queue_depth(self) -> float | None:
-        return await self._queue.read()
-
-    async def close(self) -> None:
-        await self.transport.close()
 
     def _payload(self, request: Request, server: _Server, instead: Mapping[str, str]) -> dict[str, Any]:
         payload = chat_payload(request, server.flavor)

@@ -9,17 +9,17 @@ Follows their public references; what was driven is on the page of `judge`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import orjson
 
 from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request
+from hf_relabel.hub_tools.endpoints.dialects.http_endpoint import HttpEndpoint, HttpOptions
 from hf_relabel.hub_tools.endpoints.hosts import is_host
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.served_models import asked, only_one
-from hf_relabel.hub_tools.endpoints.transport import Transport
 
 _ROUTE = "rerank"
 _VERSIONS = {"cohere.com": "v2/", "cohere.ai": "v2/", "jina.ai": "v1/", "together.xyz": "v1/", "voyageai.com": "v1/"}
@@ -41,7 +41,7 @@ class _Server:
     most: int | None = None
 
 
-class RerankEndpoint:
+class RerankEndpoint(HttpEndpoint):
     """A server that scores texts against a query.
 
     A reply's `text` is a JSON list: a score for each of the request's documents, in their order, null where the server
@@ -50,49 +50,24 @@ class RerankEndpoint:
     Args:
         url: of the server, with or without its version and `/rerank`.
         model: to ask for, where a server has several; services (Cohere, Jina) always need it.
-        token, timeout, connections, proxy: see Transport.
-        extra_body: what every request holds besides.
-        extra_headers: see `headers` of Transport.
+        options: see HttpEndpoint.
     """
 
     constrains = False
     reranks = True
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        model: str | None = None,
-        token: str | None = None,
-        timeout: float = 300.0,
-        connections: int = 0,
-        proxy: bool = False,
-        extra_body: Mapping[str, Any] | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, url: str, *, model: str | None = None, **options: Unpack[HttpOptions]) -> None:
         base, mark, query = url.partition("?")
         base = base.rstrip("/").removesuffix(f"/{_ROUTE}")
         root, _, last = base.rpartition("/")
         prefix = ""
         if last in ("v1", "v2") and not root.endswith("/"):
             base, prefix = root, f"{last}/"
-        self.transport = Transport(
-            base + mark + query,
-            token=token,
-            timeout=timeout,
-            connections=connections,
-            proxy=proxy,
-            headers=extra_headers,
-        )
-        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
+        super().__init__(base + mark + query, **options)
         own = (version for host, version in _VERSIONS.items() if is_host(self.transport.host, (host,)))
         self._prefix = prefix or next(own, "")
-        self.name = self.transport.name
         self._given_model = model
         self._server = Once(self._look_up)
-
-    def __repr__(self) -> str:
-        return f"RerankEndpoint({self.name!r})"
 
     async def info(self) -> EndpointInfo:
         """Model and limits, asked anew each time. Raises EndpointError."""
@@ -117,12 +92,6 @@ class RerankEndpoint:
                 tokens = (tokens or 0) + used
         text = orjson.dumps(scores).decode()
         return Reply(text, prompt_tokens=tokens, completion_tokens=0, model=server.info.model, endpoint=self.name)
-
-    async def queue_depth(self) -> float | None:
-        return None
-
-    async def close(self) -> None:
-        await self.transport.close()
 
     async def _look_up(self) -> _Server:
         said = await self._ask("info")

@@ -22,7 +22,7 @@ class RunBatchEndpoint(OpenAIEndpoint):
 
     Args:
         location: `vllm:` and the model as vLLM is to be given it, an id on the Hub or a folder.
-        extra_body, sending: see OpenAIEndpoint.
+        extra_body, sending: see WritingEndpoint.
     """
 
     def __init__(
@@ -35,9 +35,6 @@ class RunBatchEndpoint(OpenAIEndpoint):
             "http://127.0.0.1", model=model, token="", flavor="vllm", extra_body=extra_body, sending=sending
         )
         self.name = location
-
-    def __repr__(self) -> str:
-        return f"RunBatchEndpoint({self.name!r})"
 
     async def complete(self, request: Request) -> Reply:
         """Raises EndpointError: there is no server."""

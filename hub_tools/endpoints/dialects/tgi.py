@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request, TokenLogprob
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.endpoints.dialects.http_endpoint import HttpOptions, WritingEndpoint
 from hf_relabel.hub_tools.endpoints.grammars import tgi_grammar
-from hf_relabel.hub_tools.endpoints.ignoring import Watch
-from hf_relabel.hub_tools.endpoints.metrics import QueueGauge
 from hf_relabel.hub_tools.endpoints.once import Once
 from hf_relabel.hub_tools.endpoints.reading_chat import NoReply, count_told, finish_of, raise_for_error, said_in
 from hf_relabel.hub_tools.endpoints.sending import Sending, send
@@ -27,7 +26,6 @@ from hf_relabel.hub_tools.endpoints.templates import (
 )
 from hf_relabel.hub_tools.endpoints.thinking import template_variables
 from hf_relabel.hub_tools.endpoints.tokens import count_each, number_of_tokens
-from hf_relabel.hub_tools.endpoints.transport import Transport
 
 MAX_TOP_TOKENS = 5
 """TGI's `max_top_n_tokens`: more alternatives are refused."""
@@ -41,19 +39,16 @@ _KEYS = {
 """What the parameters of `Sending` are called here."""
 
 
-class TgiEndpoint:
+class TgiEndpoint(WritingEndpoint):
     """A TGI server, by `POST /generate`.
 
     Args:
         url: root of the server, or the URL of its /generate route.
         model: model id on the Hub whose chat template is used; None for the one that /info names.
-        token: see Transport.
-        timeout: seconds for one request.
         chat_template: "auto" for the model's own, or plain, chatml, llama3, gemma, mistral.
-        connections, proxy: see Transport.
-        extra_body: further `parameters` of every request, and variables of the model's own template
-            (`chat_template_kwargs`, `reasoning_effort`).
-        extra_headers, sending: see OpenAIEndpoint.
+        options: see HttpEndpoint. `extra_body` are further `parameters` of every request, and variables of the model's
+            own template (`chat_template_kwargs`, `reasoning_effort`).
+        sending: see WritingEndpoint.
     """
 
     def __init__(
@@ -61,28 +56,11 @@ class TgiEndpoint:
         url: str,
         *,
         model: str | None = None,
-        token: str | None = None,
-        timeout: float = 300.0,
         chat_template: str = "auto",
-        connections: int = 0,
-        proxy: bool = False,
-        extra_body: Mapping[str, Any] | None = None,
-        extra_headers: Mapping[str, str] | None = None,
         sending: Sending | None = None,
+        **options: Unpack[HttpOptions],
     ) -> None:
-        self.transport = Transport(
-            url.removesuffix("/").removesuffix("/generate"),
-            token=token,
-            timeout=timeout,
-            connections=connections,
-            proxy=proxy,
-            headers=extra_headers,
-        )
-        self.name = self.transport.name
-        self.extra_body, self.extra_headers = dict(extra_body or {}), tuple(sorted(extra_headers or {}))
-        self.sending = sending or Sending()
-        self.constrains = self.sending.constrains
-        self._watch = Watch(self.name)
+        super().__init__(url.removesuffix("/").removesuffix("/generate"), options, sending)
         self._model = model
         self._info = Once(self._ask_info)
         self._fixed_template = built_in_template(chat_template)
@@ -93,11 +71,7 @@ class TgiEndpoint:
                 " cannot be told whether to think. Leave chat_template out for the model's own."
             )
         self._model_template = Once(self._find_template)
-        self._queue = QueueGauge(self.transport)
         self._served = model or ""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r})"
 
     async def info(self) -> EndpointInfo:
         """What /info says, asked anew each time, and the chat template in use. Raises EndpointError."""
@@ -142,12 +116,6 @@ class TgiEndpoint:
 
     async def _count(self, text: str) -> int:
         return number_of_tokens((await self.transport.post("tokenize", {"inputs": text})).payload)
-
-    async def queue_depth(self) -> float | None:
-        return await self._queue.read()
-
-    async def close(self) -> None:
-        await self.transport.close()
 
     async def _ask_info(self) -> EndpointInfo:
         said = await self.transport.get("info")

@@ -12,16 +12,25 @@ import pytest
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo, Message, Reply, Request
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.hub_tools.endpoints.detecting import AutoEndpoint, dialect_of
 from hf_relabel.hub_tools.endpoints.dialects.inference_providers import InferenceProvidersEndpoint
 from hf_relabel.hub_tools.endpoints.dialects.openai import OpenAIEndpoint, split_api_path
 from hf_relabel.hub_tools.endpoints.dialects.tgi import TgiEndpoint
-from hf_relabel.hub_tools.endpoints.registry import DIALECTS, AutoEndpoint, detect_dialect, make_endpoint
+from hf_relabel.hub_tools.endpoints.registry import DIALECTS, make_endpoint
 from hf_relabel.hub_tools.endpoints.server_errors import error_of_status
 from hf_relabel.hub_tools.endpoints.transport import NotJson, Transport
 from tests.facade import Facade, FunctionBackend, LlamaBackend
 
 URL = "http://127.0.0.1:9"
 OK = FunctionBackend(lambda question: "OK")
+
+
+async def detect_dialect(url: str) -> str:
+    transport = Transport(url)
+    try:
+        return await dialect_of(transport)
+    finally:
+        await transport.close()
 
 
 def test_the_dialect_of_a_server_is_found_out() -> None:

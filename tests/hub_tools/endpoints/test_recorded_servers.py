@@ -12,8 +12,9 @@ import pytest
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply
 from hf_relabel.builders.judgements import Label
+from hf_relabel.hub_tools.endpoints.detecting import AutoEndpoint
 from hf_relabel.hub_tools.endpoints.refusals import refused_parameters, with_words
-from hf_relabel.hub_tools.endpoints.registry import AutoEndpoint, make_endpoint
+from hf_relabel.hub_tools.endpoints.registry import make_endpoint
 from hf_relabel.hub_tools.endpoints.server_errors import error_of_status, words_of
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stages import Stage
