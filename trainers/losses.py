@@ -13,7 +13,6 @@ import torch
 from sentence_transformers.base.losses.gradcache import CachedLossMixin, has_static_embedding_input
 from sentence_transformers.util import cos_sim, dot_score
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.guide import Guide
@@ -26,12 +25,12 @@ from hf_relabel.trainers.passage_pool import (
     several_devices,
     with_known_elsewhere,
 )
+from hf_relabel.trainers.recipes.parts import Debiased, Robust
+from hf_relabel.trainers.robust import Scored, robust_loss
 
 Positives = Literal["logsumexp", "random", "joint"]
 Similarity = Literal["cosine", "dot"]
 _SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cosine": cos_sim, "dot": dot_score}
-_SOFTPLUS_LINEAR_FROM = 50.0
-"""torch's default of 20 costs 2e-9; e^50 is still far below the largest float32."""
 
 
 class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
@@ -48,6 +47,10 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
 
     All three are the same, and equal to `MultipleNegativesRankingLoss`, where a row has one positive. The loss of a
     batch is the mean over its rows.
+
+    Each is a sum over targets s₊ of -log P, P = exp(s₊) / (exp(s₊) + Σ_{n∈N} exp(s_n)): of `joint`, each positive; of
+    `random`, the one; of `logsumexp`, one at -log Σ_{p∈P} exp(-s_p), a soft minimum. `robust` puts another loss in the
+    place of -log P.
 
     N are all passages of the batch, the row's own hard negatives and those of other rows with their positives, each
     text once, except what is a known positive of the query by docid or text, drawn for this step or not, in this row or
@@ -69,6 +72,8 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         gather_across_devices: use the passages of all devices as negatives. The mean over the devices is then the
             loss of one device with all rows.
         guide: leaves out negatives that another model finds as near to the query as its positive (GISTEmbed).
+        robust: a loss that expects some negatives to be positives, such as `GeneralisedCrossEntropy(q=0.7)`; see
+            `recipes.parts.Robust`.
 
     Raises:
         ConfigError: a setting makes no sense.
@@ -85,6 +90,7 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         mini_batch_size: int | None = None,
         gather_across_devices: bool = False,
         guide: Guide | None = None,
+        robust: Robust | None = None,
     ) -> None:
         super().__init__()
         if positives not in get_args(Positives):
@@ -101,8 +107,11 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
             raise ConfigError("Passages of other devices are in-batch negatives: gathering them needs `in_batch`.")
         if guide is not None and guide.model is model:
             raise ConfigError("The guide is the model that is trained: a guide is another one, which stays as it is.")
+        if isinstance(robust, Debiased) and similarity != "cosine":
+            raise ConfigError("The estimator of `debiased` has a floor that holds for cosines only.")
         self.model = model
         self.guide = guide
+        self.robust = robust
         self.positives = positives
         self.temperature = temperature
         self.similarity = similarity
@@ -181,16 +190,28 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         """Shape (rows,)."""
         with torch.autocast(queries.device.type, enabled=False):  # half precision / a temperature of 0.01 is coarse
             scores = similarities(queries, pool.embeddings, self.similarity) / self.temperature
-            # Not -inf, whose gradients are not numbers where a row has no negative.
+            negatives = self._negatives(pool, structure)
             lowest = torch.finfo(scores.dtype).min
-            of_negatives = scores.masked_fill(~self._negatives(pool, structure), lowest).logsumexp(1)
             present = structure.positives >= 0
-            of_positives = scores.gather(1, structure.positives.clamp(min=0) + pool.first)
-            if self.positives == "random":
-                return _softplus(of_negatives - of_positives[:, 0])
-            if self.positives == "joint":
-                return (_softplus(of_negatives[:, None] - of_positives) * present).sum(1)
-            return _softplus((-of_positives).masked_fill(~present, lowest).logsumexp(1) + of_negatives)
+            of_positives = scores.gather(1, structure.positives.clamp(min=0) + pool.first).masked_fill(~present, lowest)
+            scored = Scored(
+                targets=self._targets(of_positives, present),
+                positives=of_positives,
+                negatives=scores.masked_fill(~negatives, lowest),
+                counts=negatives.sum(1, keepdim=True).to(scores.dtype),
+                floor=-1 / self.temperature,
+            )
+            losses = robust_loss(self.robust, scored)
+            return (losses * present).sum(1) if self.positives == "joint" else losses[:, 0]
+
+    def _targets(self, of_positives: Tensor, present: Tensor) -> Tensor:
+        """Shape (rows, targets)."""
+        if self.positives == "random":
+            return of_positives[:, :1]
+        if self.positives == "joint":
+            return of_positives.where(present, 0)
+        lowest = torch.finfo(of_positives.dtype).min
+        return -(-of_positives).masked_fill(~present, lowest).logsumexp(1, keepdim=True)
 
     def _negatives(self, pool: Pool, structure: Structure) -> Tensor:
         """Shape (rows, passages of the pool): which passages are negatives of which query."""
@@ -211,7 +232,9 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         """The settings, for the model card."""
         names = ("positives", "temperature", "similarity", "in_batch", "mini_batch_size", "gather_across_devices")
         settings = {name: getattr(self, name) for name in names}
-        return settings if self.guide is None else {**settings, "guide": self.guide.settings()}
+        if self.guide is not None:
+            settings["guide"] = self.guide.settings()
+        return settings if self.robust is None else {**settings, "robust": self.robust.model_dump()}
 
     @property
     def citation(self) -> str:
@@ -223,10 +246,6 @@ def similarities(queries: Tensor, passages: Tensor, similarity: Similarity) -> T
     """Shape (queries, passages), in 32 bits or more."""
     wide = torch.promote_types(queries.dtype, torch.float32)
     return _SIMILARITIES[similarity](queries.to(wide), passages.to(wide))
-
-
-def _softplus(values: Tensor) -> Tensor:
-    return softplus(values, threshold=_SOFTPLUS_LINEAR_FROM)
 
 
 def losses_in(loss: Any) -> Iterator[nn.Module]:

@@ -62,13 +62,27 @@ def reference(
     draw: RowDraw | None = None,
 ) -> float:
     """The loss as it is defined, one number at a time."""
+    scored = scores_of(model, rows, temperature=temperature, cosine=cosine, in_batch=in_batch, draw=draw)
+    return sum(_row_loss(positives, negatives, variant) for positives, negatives in scored) / len(scored)
+
+
+def scores_of(
+    model: SentenceTransformer,
+    rows: list[dict[str, Any]],
+    *,
+    temperature: float = 0.05,
+    cosine: bool = True,
+    in_batch: bool = True,
+    draw: RowDraw | None = None,
+) -> list[tuple[list[float], list[float]]]:
+    """Of each row the scores of its positives and of its negatives."""
     draws = [(draw or RowDraw(None, None))(each) for each in rows]
     pool: dict[str, tuple[str, str]] = {}
     for places in ("positives", "negatives"):
         for each in draws:
             for found in getattr(each, places):
                 pool.setdefault(found.text, (each.subset, found.docid))
-    total = 0.0
+    found_scores = []
     for each in draws:
         query = _vector(model, each.query, cosine)
         scores = {text: _dot(query, _vector(model, text, cosine)) / temperature for text in pool}
@@ -76,8 +90,8 @@ def reference(
         asked = [other for other in draws if _same_query(each, other)]
         negatives = [text for text in candidates if not any(_is_known(text, pool[text], other) for other in asked)]
         positives = [found.text for found in each.positives]
-        total += _row_loss([scores[text] for text in positives], [scores[text] for text in negatives], variant)
-    return total / len(draws)
+        found_scores.append(([scores[text] for text in positives], [scores[text] for text in negatives]))
+    return found_scores
 
 
 def _row_loss(positives: list[float], negatives: list[float], variant: str) -> float:

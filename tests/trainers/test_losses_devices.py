@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from hf_relabel.trainers.losses import MultiPositiveLoss
+from hf_relabel.trainers.recipes.parts import ConfidenceRegularised, Debiased
 from tests import forked
 from tests.trainers.test_losses import RAGGED, VARIANTS, batch_of, guide_model
 from tests.trainers.training_rows import bert_model, row
@@ -17,6 +19,12 @@ ROWS = [*RAGGED, row(9, ["ninth"], ["x one", "first only", *(f"many {letter}" fo
 HALVES = [ROWS[:3], ROWS[3:]]
 """Not as many rows on one device as on the other."""
 SIZES = [None, 2]
+KINDS: list[Callable[[], dict[str, Any]]] = [
+    dict,
+    lambda: {"guide": guide_model()},
+    lambda: {"robust": Debiased(tau_plus=0.05)},
+    lambda: {"robust": ConfidenceRegularised()},
+]
 
 
 def on_device(rank: int, folder: str) -> None:
@@ -25,16 +33,16 @@ def on_device(rank: int, folder: str) -> None:
     model = bert_model(Path(folder) / f"model-{rank}")  # before they meet: only the first device writes
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     results = {}
-    for guide in (None, guide_model()):
+    for with_it, added in enumerate(KINDS):
         for variant in VARIANTS:
             for size in SIZES:
                 model.zero_grad()
-                settings: Any = {"positives": variant, "mini_batch_size": size, "guide": guide}
+                settings: Any = {"positives": variant, "mini_batch_size": size, **added()}
                 loss = MultiPositiveLoss(model, gather_across_devices=True, **settings)
-                value = loss(batch_of(model, HALVES[rank], guide=guide))
+                value = loss(batch_of(model, HALVES[rank], guide=loss.guide))
                 value.backward()
                 gradients = [each.grad.clone() for each in model.parameters() if each.grad is not None]
-                results[variant, size, guide is not None] = [value.detach(), *gradients]
+                results[variant, size, with_it] = [value.detach(), *gradients]
     torch.save(results, f"{folder}/results-{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -47,7 +55,7 @@ on_device(int(sys.argv[1]), sys.argv[2])
 
 
 @pytest.fixture(scope="module")
-def devices(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, int | None, bool], list[torch.Tensor]]]:
+def devices(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, int | None, int], list[torch.Tensor]]]:
     folder = tmp_path_factory.mktemp("devices")
     devices = [forked.start(DEVICE, str(rank), str(folder), modules=forked.MODELS) for rank in range(2)]
     for device in devices:
@@ -59,13 +67,14 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, in
 @pytest.mark.soak
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("guided", [False, True])
-def test_two_devices_train_as_one_with_all_rows(devices, tmp_path: Path, variant, size, guided) -> None:  # type: ignore[no-untyped-def]
-    model, guide = bert_model(tmp_path), guide_model() if guided else None
-    value = MultiPositiveLoss(model, positives=variant, guide=guide)(batch_of(model, ROWS, guide=guide))
+@pytest.mark.parametrize("with_it", range(len(KINDS)))
+def test_two_devices_train_as_one_with_all_rows(devices, tmp_path: Path, variant, size, with_it) -> None:  # type: ignore[no-untyped-def]
+    model = bert_model(tmp_path)
+    loss = MultiPositiveLoss(model, positives=variant, **KINDS[with_it]())
+    value = loss(batch_of(model, ROWS, guide=loss.guide))
     value.backward()
     expected = [value.detach(), *(each.grad for each in model.parameters() if each.grad is not None)]
-    both = [device[variant, size, guided] for device in devices]
+    both = [device[variant, size, with_it] for device in devices]
     assert not torch.equal(both[0][0], both[1][0])
     # Trainers average gradients over the devices.
     for first, second, one in zip(*both, expected, strict=True):

@@ -180,7 +180,7 @@ KINDS: dict[str, type[AnyRecipe]] = {
     "reranker": RerankerRecipe,
 }
 
-DISTILLATION_LOSS = {"positives": "random", "in_batch": False, "gather": False, "guide": None}
+DISTILLATION_LOSS = {"positives": "random", "in_batch": False, "gather": False, "guide": None, "robust": None}
 """What distillation does: a teacher's order of one positive and its hard negatives is learnt, and nothing else."""
 
 

@@ -111,6 +111,7 @@ def _loss(recipe: BiEncoderRecipe | StaticRecipe, model: Any, device: str | None
         mini_batch_size=mini_batch,
         gather_across_devices=given.gather,
         guide=None if given.guide is None else load_guide(given.guide, device),
+        robust=given.robust,
     )
 
 
