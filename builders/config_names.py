@@ -34,8 +34,10 @@ ALL_VIEWS = {kind.config_of(technique): (technique, kind) for technique in Techn
 
 
 def viewed_by_default(techniques: Sequence[str], default: str) -> str:
-    """The technique that views show where none is named: `relabel`, if it is built, else the default config."""
-    return str(Technique.RELABEL) if Technique.RELABEL in techniques else default
+    """The technique that views and examples show where none is named: `relabel`, unless that is not built or the
+    default config is `relabel-filter`, which has several positives too; then the default config."""
+    relabels = Technique.RELABEL in techniques and default != Technique.RELABEL_FILTER
+    return str(Technique.RELABEL) if relabels else default
 
 
 def config_names(settings: Mapping[str, Any]) -> list[str]:

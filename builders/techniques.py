@@ -43,12 +43,36 @@ class Technique(StrEnum):
     RELABEL = "relabel"
     RELABEL_FILTER = "relabel-filter"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Technique | None:
+        return cls(ALIASES[value]) if isinstance(value, str) and value in ALIASES else None
 
-def default_of(techniques: Sequence[str]) -> str:
-    """The config that loads when none is named, where nobody said which: `remove-hn`, which needs no precise judge,
-    where it is built; else the first technique that is."""
+
+ALIASES = {"zones": "relabel-filter"}
+"""Other names that may be typed for a config. Files, manifests and cards have the first one only."""
+
+
+def canonical(name: str) -> str:
+    """The name of a config, or of an arm of a comparison, whatever it was called.
+
+    Example:
+            >>> canonical("zones"), canonical("relabel")
+            ('relabel-filter', 'relabel')
+    """
+    config, plus, use = str(name).partition("+")
+    return ALIASES.get(config, config) + plus + use
+
+
+def default_of(techniques: Sequence[str], *, calibrated: bool = False) -> str:
+    """The config that loads when none is named, where nobody said which.
+
+    With a calibration `relabel-filter`, whose zones are what it is for: precise thresholds relabel, and what is
+    doubtful goes. Else `remove-hn`, which needs no precise judge. Where that is not built, the first technique that is.
+    """
+    wanted = [str(Technique.RELABEL_FILTER)] if calibrated else []
     safe = str(Technique.REMOVE_HN)
-    return str(techniques[0]) if techniques and safe not in techniques else safe
+    built = next((name for name in (*wanted, safe) if name in techniques), None)
+    return built or (str(techniques[0]) if techniques else safe)
 
 
 def check_default(default: str | None, techniques: Sequence[str]) -> None:

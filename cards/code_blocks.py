@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.config_names import VERDICTS
+from hf_relabel.builders.config_names import VERDICTS, viewed_by_default
 from hf_relabel.builders.readme.markdown import Markdown, as_markdown, fenced
 from hf_relabel.cards.card_facts import CardFacts
 
@@ -19,8 +19,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def trains_on(settings: Mapping[str, Any]) -> str:
-    """The config in the examples of how to load: `relabel`, with several positives, where there is one."""
-    return "relabel" if "relabel" in settings["techniques"] else str(settings["default_config"])
+    """The config in the examples of how to load: one with several positives, where there is one."""
+    return viewed_by_default(settings["techniques"], str(settings["default_config"]))
 
 
 def _load_arguments(facts: CardFacts, config: str) -> str:

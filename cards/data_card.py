@@ -237,7 +237,7 @@ def _evidence(manifest: Mapping[str, Any]) -> Markdown | None:
         parts += [figure, audit_section(evidence["audit"])] if figure else [audit_section(evidence["audit"])]
     if "zones" in evidence:
         alt = as_text(reliability_alt(evidence["zones"]), breaks=False)
-        parts.append(f"![{alt}]({RELIABILITY})\n\n{zones_section(evidence['zones'])}")
+        parts.append(f"![{alt}]({RELIABILITY})\n\n{zones_section(evidence['zones'], manifest)}")
     known = ("compare", "audit", "zones")
     others = [[name, _plain(value)] for name, value in sorted(evidence.items()) if name not in known]
     if others:

@@ -48,6 +48,9 @@ from hf_relabel.hub_tools.judging.stages import Judges, Servers, Stage, as_stage
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+AUTO = "auto"
+"""The technique that the calibration, or its lack, speaks for."""
+
 
 @expects(
     **SOURCE_OPTIONS,
@@ -65,7 +68,7 @@ def relabel(
     data: AnySource,
     endpoint: Servers | Sequence[Servers] | None = None,
     *,
-    technique: str | Sequence[str] | None = "relabel",
+    technique: str | Sequence[str] | None = AUTO,
     judge: Judges | Sequence[Judges] | None = None,
     model: str | None = None,
     limits: Limits | None = None,
@@ -113,8 +116,9 @@ def relabel(
         data: what `open_source` gives or takes: a `datasets.Dataset`, a data frame, a list of dicts, a file, a folder,
             a data set on the Hub.
         endpoint: the judge's server: a URL, what `make_endpoint` gives, or several that serve the same model.
-        technique: `relabel`, `relabel-filter`, `remove-hn`, `remove` or `original`, or several; None for all. A build
-            that is released is one for everybody, so there `remove-hn` is the default, which needs no precise judge.
+        technique: `relabel`, `relabel-filter` (or `zones`), `remove-hn`, `remove` or `original`, or several; None for
+            all. "auto" is `relabel-filter` with a calibration, else `relabel`. A build that is released is one for
+            everybody, so there `remove-hn` is the default without a calibration: it needs no precise judge.
         judge: who judges: a judge, its kind (`listwise`, `pointwise`, `similarity` …), a `Stage`, or a list of those.
             None is the listwise judge, which needs an endpoint.
         model: the model to ask the server for, or that of an offline judge named by its kind.
@@ -217,6 +221,8 @@ def _settings(
 ) -> BuildSettings:
     if technique is not None and not isinstance(technique, (str, Sequence)):
         raise ConfigError(f"technique: expected a name or several, found {told(technique)}.")
+    if technique == AUTO:
+        technique = Technique.RELABEL if calibration is None else Technique.RELABEL_FILTER
     names = tuple(Technique) if technique is None else (technique,) if isinstance(technique, str) else tuple(technique)
     if not names:
         raise ConfigError(f"technique: name at least one of {', '.join(Technique)}.")

@@ -6,7 +6,7 @@ was measured, so that the same figures make the same release.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hf_relabel.builders.configs.manifest import MANIFEST_NAME, manifest_text, r
 from hf_relabel.builders.disk.atomic_folder import new_folder
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.readme.configs_readme import readme_text
+from hf_relabel.builders.techniques import Technique
 
 README_NAME = "README.md"
 
@@ -67,20 +68,46 @@ LEAST_PRECISION = 0.95
 worse than doing nothing on one of the two sets it was measured on, at 1 it was the best."""
 
 
-def audited_default(manifest: Mapping[str, Any], audit: Mapping[str, Any]) -> str:
-    """The default config that follows from an audit; where the configs were compared, what that speaks for.
+def audited_default(manifest: Mapping[str, Any], audit: Mapping[str, Any]) -> tuple[str, str]:
+    """The default config that follows from an audit, and why.
+
+    Where the configs were compared it is what that speaks for. Of a build by thresholds it stays what the build has:
+    the audit that they were fitted on says nothing new of them. Only an audit of their own verdicts can speak against
+    them, and does where the precision of what they relabel lies below the wanted one, its whole interval. Else the
+    audited precision decides between `relabel` and `remove-hn`.
 
     Args:
         audit: as `AuditReport.to_dict` gives it.
     """
-    evidence = manifest.get("evidence") or {}
+    evidence, settings = manifest.get("evidence") or {}, manifest["settings"]
+    built, now, zones = settings["techniques"], str(settings["default_config"]), evidence.get("zones")
     compared = evidence.get("compare")
     if compared is not None:
-        return str(compared["chosen"])
-    low = relabelled_precision(evidence.get("zones"), audit)["low"]
-    built = manifest["settings"]["techniques"]
-    backed = "relabel" if low is not None and low >= LEAST_PRECISION else "remove-hn"
-    return backed if backed in built else str(manifest["settings"]["default_config"])
+        return str(compared["chosen"]), "that is what the comparison of the configs speaks for"
+    precision = relabelled_precision(zones, audit)
+    if zones is not None and Technique.RELABEL_FILTER in built:
+        return _zoned_default(now, built, precision, zones["zones"]["wanted"], audited=bool(audit.get("calibrated")))
+    low = precision["low"]
+    is_backed = low is not None and low >= LEAST_PRECISION
+    backed = str(Technique.RELABEL if is_backed else Technique.REMOVE_HN)
+    found = "is not known" if low is None else f"is backed up to {low:.3f}"
+    why = f"the precision of what is relabelled {found}, relabelling needs {LEAST_PRECISION:g}"
+    return (backed, why) if backed in built else (now, f"{why}; {backed} is not built")
+
+
+def _zoned_default(
+    now: str, built: Sequence[str], precision: Mapping[str, float | None], wanted: float, *, audited: bool
+) -> tuple[str, str]:
+    """That of a build by thresholds. `audited` is whether the audit is of their verdicts."""
+    high = precision["high"]
+    relabels = now in (Technique.RELABEL, Technique.RELABEL_FILTER)
+    if relabels and audited and high is not None and high < wanted:
+        safe = next((str(name) for name in (Technique.REMOVE_HN, Technique.ORIGINAL) if name in built), now)
+        return safe, (
+            f"what the thresholds relabel has a precision of {precision['value']:.3f} [{precision['low']:.3f},"
+            f" {high:.3f}], below the {wanted:g} that was wanted. Fit them again"
+        )
+    return now, "its thresholds decide, and nothing in this audit speaks against them"
 
 
 def relabelled_precision(zones: Mapping[str, Any] | None, audit: Mapping[str, Any]) -> Mapping[str, float | None]:

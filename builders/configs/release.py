@@ -24,7 +24,7 @@ from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
-from hf_relabel.builders.techniques import Technique
+from hf_relabel.builders.techniques import Technique, canonical
 
 _BATCH_ROWS = 64
 _BATCH_LINES = 1024
@@ -52,12 +52,12 @@ class Release:
     open_file: Callable[[str], Path]
 
     def files(self, config: str) -> list[str]:
-        """The Parquet files of a config, in order.
+        """The Parquet files of a config, in order. `zones` is `relabel-filter`.
 
         Raises:
             BuildError: there is no such config.
         """
-        files = sorted(name for name in self.manifest["files"] if name.startswith(f"{config}/"))
+        files = sorted(name for name in self.manifest["files"] if name.startswith(f"{canonical(config)}/"))
         if not files:
             known = config_names(self.manifest["settings"])
             near = did_you_mean(str(config), known)

@@ -53,7 +53,7 @@ from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.readme.configs_readme import EMPTY_NOTE, format_lines, readme_text, totals, view_lines
 from hf_relabel.builders.rows import NumberedRow
-from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique, default_of
+from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique, canonical, default_of
 
 README_NAME = "README.md"
 
@@ -180,7 +180,7 @@ def write_configs(
         split,
         max_shard_bytes,
         row_group_bytes,
-        default_of(techniques) if default_config is None else str(default_config),
+        default_of(techniques) if default_config is None else canonical(default_config),
         suspects is not None,
         scores,
         tuple(views),

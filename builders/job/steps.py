@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hf_relabel.builders.job.values import FolderName, Settings, Texts
-from hf_relabel.builders.techniques import default_of
+from hf_relabel.builders.techniques import canonical, default_of
+
+ConfigName = Annotated[str, BeforeValidator(lambda name: canonical(name) if isinstance(name, str) else name)]
+"""Of a technique or another config; `zones` is read as `relabel-filter`."""
 
 NOT_WRITTEN = "-"
 """In place of the folder of configs, for what is sent and not written."""
@@ -48,6 +51,11 @@ class AuditSettings(Settings):
         return self
 
 
+def _default(given: dict[str, Any]) -> str:
+    """What `default` is where it is not given."""
+    return default_of(given.get("techniques", ()), calibrated=given.get("calibration") is not None)
+
+
 class BuildSettings(Settings):
     """What is built from the verdicts.
 
@@ -59,23 +67,25 @@ class BuildSettings(Settings):
 
     out: FolderName
     """Folder of the configs."""
-    techniques: tuple[str, ...] = ("original", "remove", "remove-hn", "relabel", "relabel-filter")
+    techniques: tuple[ConfigName, ...] = ("original", "remove", "remove-hn", "relabel", "relabel-filter")
     """The configs to build."""
     limit: int = Field(default=7, ge=0)
     """Rows with more false negatives than this are left out of remove-hn, relabel and relabel-filter."""
     min_negatives: int = Field(default=0, ge=0)
     """Rows that relabel-filter would leave with fewer negatives keep their doubtful ones."""
-    default: str = Field(default_factory=lambda given: default_of(given.get("techniques", ())))
-    """The config that `load_dataset` takes when none is named, unless an audit or a comparison backs another:
-    `remove-hn` where it is built, else the first of `techniques`."""
     calibration: str | None = None
     """A file that `hf relabel audit report --calibrate` wrote: its thresholds decide instead of the judges' labels."""
+    default: ConfigName = Field(default_factory=_default)
+    """The config that `load_dataset` takes when none is named, unless an audit or a comparison backs another:
+    `relabel-filter` with a calibration (also that of the job's own audit), else `remove-hn`; where that is not built,
+    the first of `techniques`."""
     max_shard_bytes: int = Field(default=250_000_000, ge=1)
     """A file is closed once it is about this big."""
     views: tuple[Literal["tuples", "triplets", "lists", "scores"], ...] = ()
     """Tables for the losses of sentence-transformers, each a config such as `relabel-tuples`."""
-    view_of: tuple[str, ...] = ()
-    """The techniques that views show; none for `relabel`, or the default config where that is not built."""
+    view_of: tuple[ConfigName, ...] = ()
+    """The techniques that views show; none for `relabel`, or the default config where that is `relabel-filter` or
+    `relabel` is not built."""
     view_negatives: int = Field(default=7, ge=1)
     """Negatives of a row in them."""
     output_format: Literal["same", "flagembedding", "triplet", "negative-list", "labeled-list"] | None = None
@@ -85,6 +95,13 @@ class BuildSettings(Settings):
     there is. Judging fails below it too."""
     overwrite: bool = False
     """Replace a folder that was built from another source, or from the judgements of another journal."""
+
+    def calibrated_by(self, file: str) -> BuildSettings:
+        """The same with these thresholds, and the default config that follows from them where none was named."""
+        changed: dict[str, Any] = {"calibration": file}
+        if "default" not in self.model_fields_set:
+            changed["default"] = default_of(self.techniques, calibrated=True)
+        return self.model_copy(update=changed)
 
 
 class PushSettings(Settings):
@@ -123,7 +140,7 @@ class CompareSettings(Settings):
     """A cross-encoder for arms with distillation."""
     metric: str = "ndcg@10"
     """By which techniques are compared."""
-    arms: tuple[str, ...] = ()
+    arms: tuple[ConfigName, ...] = ()
     """Configs, or `config+distillation`; all that were built when not given."""
     runs: FolderName | None = None
     """Folder that keeps finished runs and their models, so that the same job goes on from there."""
@@ -138,7 +155,7 @@ class TrainSettings(Settings):
 
     out: FolderName
     """Folder of the model."""
-    config: str | None = None
+    config: ConfigName | None = None
     """The config to train on; the default of the release when not given."""
     recipe: str = "static"
     """Name of a recipe that ships with the package, or a file."""

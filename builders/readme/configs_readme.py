@@ -6,7 +6,7 @@ same block with more in it, see hf_relabel.cards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hf_relabel.builders.messages.counted import counted
@@ -115,7 +115,7 @@ def _section(manifest: Mapping[str, Any]) -> str:
         f"`{settings['default_config']}` loads by default. Rows with more than {settings['limit']} false negatives are "
         "in none of `remove-hn`, `relabel` and `relabel-filter`. `verdicts` says of every negative what was found, and "
         f"manifest.json how.{note}\n\n{table(headers, [list(line.values()) for line in lines])}\n\n"
-        f"{_views(manifest)}{_subset_table(manifest)}{_evidence(manifest.get('evidence') or {})}"
+        f"{_views(manifest)}{_subset_table(manifest)}{_evidence(manifest)}"
     )
 
 
@@ -125,9 +125,14 @@ def _views(manifest: Mapping[str, Any]) -> str:
     return f"Views, for the losses of sentence-transformers:\n\n{lines}\n" if lines else ""
 
 
-def _evidence(evidence: Mapping[str, Any]) -> str:
+def _evidence(manifest: Mapping[str, Any]) -> str:
     """What backs the default config, where something does."""
-    sections = {"compare": compare_section, "audit": audit_section, "zones": zones_section}
+    evidence = manifest.get("evidence") or {}
+    sections: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "compare": compare_section,
+        "audit": audit_section,
+        "zones": lambda zones: zones_section(zones, manifest),
+    }
     parts = [section(evidence[name]) for name, section in sections.items() if name in evidence]
     return "\n\n## Evidence\n\n" + "\n".join(parts) if parts else ""
 

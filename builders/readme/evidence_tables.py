@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, table
+from hf_relabel.builders.readme.zone_lines import zone_lines
 
 
 def compare_section(evidence: Mapping[str, Any]) -> str:
@@ -73,20 +74,14 @@ def _of_thresholds(evidence: Mapping[str, Any]) -> str:
     return " The verdict is that of the thresholds." if evidence.get("calibrated") else ""
 
 
-def zones_section(evidence: Mapping[str, Any]) -> str:
-    """By which thresholds the verdicts were decided."""
-    zones = evidence["zones"]
-    sure = zones["sure"]
-    relabelled = (
-        "No score held the wanted precision, so nothing was relabelled."
-        if sure is None
-        else f"Candidates with a score from {sure:.4f} on count as false negatives: precision"
-        f" {_plain_estimate(zones['precision'])}, recall {_plain_estimate(zones['recall'])} on the audited labels."
-    )
+def zones_section(evidence: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """By which thresholds the verdicts were decided: a line for each zone."""
+    # Words of ours and formatted numbers: nothing in them is to be escaped.
+    parts = (line.partition(":") for line in zone_lines(evidence, manifest))
+    lines = "".join(f"- **{zone}**:{told}\n" for zone, _, told in parts)
     return (
-        f"Verdicts follow thresholds that were chosen on {evidence['labels']} audited labels for a precision of"
-        f" {zones['wanted']:.2f} ({as_text(evidence['method'])} calibration). {relabelled} Those from"
-        f" {zones['unsure']:.4f} on are doubtful; {zones['kept']:.0%} of the false negatives lie there or above.\n"
+        f"Three zones, by thresholds on the score that {evidence['labels']:,} audited labels chose"
+        f" ({as_text(evidence['method'])} calibration); `relabel-filter` has them all:\n\n{lines}"
     )
 
 

@@ -94,7 +94,7 @@ def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:
 
     Args:
         changes: fields of `BuildSettings` to set otherwise. Where the techniques are and leave out the default config,
-            it is `remove-hn`, or the first of them.
+            it is what `default_of` says.
     """
     settings = release.manifest["settings"]
     values: dict[str, Any] = {
@@ -109,7 +109,8 @@ def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:
     if "techniques" in changes and "view_of" not in changes:
         values["view_of"] = tuple(name for name in values.get("view_of", ()) if name in values["techniques"])
     if values["default"] not in values["techniques"] and "default" not in changes:
-        values["default"] = default_of(values["techniques"])
+        calibrated = "zones" in (release.manifest.get("evidence") or {})
+        values["default"] = default_of(values["techniques"], calibrated=calibrated)
     return BuildSettings(out=out, **values)
 
 

@@ -197,7 +197,8 @@ def report_command(
         click.echo(f"\nThresholds are in {calibrate}: {program()} build … --calibration {calibrate}")
         tell_idle(fitted.idle_note())
     if written:
-        click.echo(f"\nWritten to {built}; its default config is {written}.")
+        default, why = written
+        click.echo(f"\nWritten to {built}; its default config is {default}: {why}.")
 
 
 def _audited(
@@ -290,15 +291,15 @@ def check_built(folder: Path, sample: AuditSample, name: str) -> None:
         tell_unknown(name if sample.stages is None else str(folder), "the audit", str(folder))
 
 
-def write_audit(folder: Path, found: AuditReport) -> str:
-    """Put the audit into the folder's manifest and card. Returns the default config that follows."""
+def write_audit(folder: Path, found: AuditReport) -> tuple[str, str]:
+    """Put the audit into the folder's manifest and card. Returns the default config that follows, and why."""
     from hf_relabel.builders.configs.evidence import audited_default, write_evidence
     from hf_relabel.builders.configs.manifest import read_manifest
 
     evidence: Mapping[str, Any] = found.to_dict()
-    default = audited_default(read_manifest(folder), evidence)
+    default, why = audited_default(read_manifest(folder), evidence)
     write_evidence(folder, "audit", evidence, default=default)
-    return default
+    return default, why
 
 
 # The step of a job file

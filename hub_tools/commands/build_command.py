@@ -97,7 +97,7 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     multiple=True,
     callback=known_techniques,
     shell_complete=one_of(techniques),
-    help="Build only this config. May be repeated.",
+    help="Build only this config; zones is relabel-filter. May be repeated.",
 )
 @click.option(
     "--max-false-negatives",
@@ -115,8 +115,9 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--default",
     "default_config",
-    help="The config that loads when none is named: remove-hn (the first --technique where that is not built), or as in"
-    " the release. (Python's relabel(…) gives what it is asked for, relabel unless told otherwise.)",
+    help="The config that loads when none is named: relabel-filter with a --calibration, else remove-hn (the first"
+    " --technique where that is not built), or as in the release. (Python's relabel(…) gives what it is asked for,"
+    " relabel unless told otherwise.)",
 )
 @view_options
 @click.option(

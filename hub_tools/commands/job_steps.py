@@ -139,7 +139,7 @@ def _build(job: Any, source: Any, journal: Any, audited: AuditStep | None, engin
 
     settings = job.build
     if audited is not None and audited.calibration is not None:
-        settings = settings.model_copy(update={"calibration": audited.calibration})
+        settings = settings.calibrated_by(audited.calibration)
     built = build(source, journal, settings, engine)
     if audited is not None and audited.report is not None:
         write_audit(Path(settings.out), audited.report)

@@ -19,6 +19,7 @@ from hf_relabel.builders.configs.manifest import MANIFEST_NAME, FileEntry, is_ou
 from hf_relabel.builders.disk.atomic_folder import new_folder
 from hf_relabel.builders.errors import BuildError, ConfigError, ReleaseError
 from hf_relabel.builders.messages.expecting import PATH, expects
+from hf_relabel.builders.techniques import canonical
 from hf_relabel.hub_tools.hub.errors import hub_errors
 from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
 from hf_relabel.hub_tools.hub.source import HubLocation
@@ -92,6 +93,7 @@ def pull(
         ConfigError: the location is none, or the release has no config of that name.
         BuildError: the folder is not ours to replace, or cannot be written.
     """
+    configs = [canonical(name) for name in configs]
     hub = HubLocation.parse(location)
     if hub is None or hub.config is not None:
         raise ConfigError(f"{location!r} is no release on the Hub. Give user/repo or user/repo@revision.")

@@ -23,7 +23,7 @@ from hf_relabel.builders.configs.layout import VERDICTS
 from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.messages.expecting import expects, told
-from hf_relabel.builders.techniques import check_default
+from hf_relabel.builders.techniques import canonical, check_default
 from hf_relabel.cards.card_facts import CardFacts
 from hf_relabel.cards.data_card import example_of
 from hf_relabel.cards.licenses import check_license
@@ -96,8 +96,7 @@ def push(
             source's card on the Hub is taken over.
         language: language codes of the data. Left out, as with the license, but need not be known.
         pretty_name: the title of a new card.
-        default: which config loads when none is named; None for the one it was built with (`remove-hn`, or the first
-            technique where that is not built).
+        default: which config loads when none is named; None for the one it was built with.
         card: a README.md whose text takes the place of the repository's.
         message: the commit's title.
         parent_commit: refuse to push unless this is the newest commit. Left out, a push that somebody else came before
@@ -114,7 +113,7 @@ def push(
         BuildError: the folder is not one of ours, or a file in it has been changed.
     """
     chosen = PushOptions(tag, bump, private, create_pr, message, parent_commit, dry_run)
-    about = _CardOptions(license, language, pretty_name, default, card)
+    about = _CardOptions(license, language, pretty_name, _canonical(default), card)
     return _push(_opened(release), repo_id, chosen, about, token, progress)
 
 
@@ -197,7 +196,7 @@ def push_source(
     from hf_relabel.hub_tools.building.run import as_settings
 
     chosen = PushOptions(tag, bump, private, create_pr, message, parent_commit, dry_run)
-    about = _CardOptions(license, language, pretty_name, default, card)
+    about = _CardOptions(license, language, pretty_name, _canonical(default), card)
     wanted, opened = as_settings(settings or BuildSettings(out=NOT_WRITTEN)), as_source(source)
     with as_journal(journal, write=False) as kept, bars.sending(progress) as show:
         return _push_source(opened, kept, wanted, _Pusher(repo_id, chosen, about, token, show))
@@ -243,6 +242,10 @@ def _refuse_part(release: Release) -> None:
     missing = [name for name in config_names(release.manifest["settings"]) if name not in there]
     if missing:
         raise BuildError(f"{release.name} has no {missing[0]!r}: it is part of a release. Pull or build all of it.")
+
+
+def _canonical(default: str | None) -> str | None:
+    return None if default is None else canonical(default)
 
 
 def _with_default(manifest: Mapping[str, Any], default: str | None) -> Mapping[str, Any]:

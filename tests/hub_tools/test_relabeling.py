@@ -198,7 +198,9 @@ def test_thresholds_of_another_judge_are_refused_before_anybody_is_asked(tmp_pat
         endpoint = MemoryEndpoint(by_prefix)
         given = {"judge": WordJudge(), "calibration": tmp_path / "thresholds.json", "verbose": False}
         if asked:
-            assert len(relabel(ROWS, endpoint, **given)["relabel"]) == 3
+            assert list(found := relabel(ROWS, endpoint, **given)) == ["relabel-filter", "verdicts"]
+            assert list(relabel(ROWS, endpoint, technique="zones", **given)) == ["relabel-filter", "verdicts"]
+            assert len(found["relabel-filter"]) == 3
         else:
             with pytest.raises(ConfigError, match="The thresholds of the calibration were fitted on the scores of"):
                 relabel(ROWS, endpoint, **given)

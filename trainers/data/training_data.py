@@ -12,6 +12,7 @@ from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.rows import arrow_schema
+from hf_relabel.builders.techniques import canonical
 from hf_relabel.cards.training_report import DataUsed
 from hf_relabel.hub_tools.hub.source import HubLocation
 from hf_relabel.hub_tools.releases.opening import is_on_the_hub, open_release
@@ -71,7 +72,7 @@ def open_config(
 ) -> TrainingData:
     """Open a config of an open release."""
     settings = release.manifest["settings"]
-    chosen = config or settings["default_config"]
+    chosen = canonical(config or settings["default_config"])
     files = release.files(chosen)
     rows = release.manifest["configs"][chosen]["total"]["rows_out"] if chosen in release.manifest["configs"] else None
     if rows == 0:

@@ -219,7 +219,7 @@ def views_of(
 
     Args:
         kinds: names of `ViewKind`.
-        of: the techniques to show; none for `relabel` if it is built, else for the default config.
+        of: the techniques to show; none for what `viewed_by_default` says.
         techniques: those that are built.
         default: the default config.
         scored: whether the source gives scores, which `scores` then shows; the judge's otherwise.

@@ -10,6 +10,7 @@ from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.evidence import LEAST_PRECISION, relabelled_precision
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import BuildError
+from hf_relabel.builders.readme.zone_lines import zone_lines
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.cards.tables import cohens_kappa, judges_of
 
@@ -136,7 +137,7 @@ class Overview:
         metric: what `techniques` were compared by, None where they were not.
         default_reason: why the default config is the default, in a sentence.
         audit: the audit in the manifest, see `AuditReport.to_dict`; None where there is none.
-        zones: the calibrated thresholds, see `calibration.Calibration.to_dict`; None where there are none.
+        zones: what calibrated thresholds relabel, drop and keep, a line each; none where they decided nothing.
         suspects: suspected ground truths; None where nobody searched.
         packages: versions of what wrote it.
     """
@@ -159,7 +160,7 @@ class Overview:
     techniques: tuple[TechniqueEvidence, ...]
     metric: str | None
     audit: Mapping[str, Any] | None
-    zones: Mapping[str, Any] | None
+    zones: tuple[str, ...]
     suspects: int | None
     packages: Mapping[str, str] = field(default_factory=dict)
 
@@ -214,10 +215,18 @@ def _overview(release: Release, manifest: Mapping[str, Any], prices: Mapping[str
         techniques=tuple(_technique(name, manifest, evidence.get("compare")) for name in names),
         metric=(evidence.get("compare") or {}).get("metric"),
         audit=evidence.get("audit"),
-        zones=evidence.get("zones"),
+        zones=_zones(evidence, manifest),
         suspects=_suspects(manifest),
         packages={str(made.get("name", "hf-relabel")): str(made.get("version", "")), **manifest.get("packages", {})},
     )
+
+
+def _zones(evidence: Mapping[str, Any], manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """A line for each zone; none where there are none, or a manifest that others wrote has something else there."""
+    try:
+        return tuple(zone_lines(evidence["zones"], manifest))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ()
 
 
 def _default_reason(default: str, evidence: Mapping[str, Any]) -> str:
@@ -227,11 +236,14 @@ def _default_reason(default: str, evidence: Mapping[str, Any]) -> str:
         return f"A student was trained on each config: {compared['reason']}."
     if compared is not None:
         return f"Chosen by hand: the comparison of students speaks for {compared['chosen']} ({compared['reason']})."
+    zones = evidence.get("zones")
+    if zones is not None and default == Technique.RELABEL_FILTER:
+        return "Its zones follow thresholds that audited labels back, see below."
     if audit is None:
         return (
             "Unaudited: nobody has compared these labels with people's, and no student was trained to compare configs."
         )
-    precision = relabelled_precision(evidence.get("zones"), audit)
+    precision = relabelled_precision(zones, audit)
     if precision["value"] is None or precision["low"] is None:
         return "People audited the verdicts, but too few of them to tell how precise they are."
     found = (

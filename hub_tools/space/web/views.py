@@ -79,7 +79,6 @@ def overview_html(overview: Overview) -> str:
         configs={config.name: config for config in overview.configs},
         source=overview.source.get("name"),
         audit=_audit(overview.audit),
-        labels=_labels(overview.zones),
     )
 
 
@@ -94,12 +93,6 @@ def _audit(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return {"estimates": estimates, "answers": int(verdict["answers"]), "drawn": int((audit or {})["drawn"])}
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _labels(zones: Mapping[str, Any] | None) -> int | None:
-    """On how many audited labels thresholds were chosen, where the manifest says so."""
-    labels = (zones or {}).get("labels")
-    return labels if isinstance(labels, int) else None
 
 
 def false_negatives(counts: SubsetCounts) -> int:

@@ -92,12 +92,39 @@ def test_labels_that_chose_a_threshold_back_no_more_than_was_wanted() -> None:
     assert precision is not None
     assert precision.low == 0.7 < precision.value <= precision.high
 
-    manifest = {"settings": {"techniques": list(Technique), "default_config": "original"}}
+    manifest = {"settings": {"techniques": ["original", "remove-hn", "relabel"], "default_config": "original"}}
     audit = {"calibrated": False, "verdict": {"precision": {"value": 0.5, "low": 0.4, "high": 0.6}}}
     for wanted, default in ((0.9, "remove-hn"), (0.95, "relabel")):
         zones = {"wanted": wanted, "precision": {"value": 0.99, "low": 0.97, "high": 1.0}}
         evidence = {"zones": {"zones": zones}}
-        assert audited_default({**manifest, "evidence": evidence}, audit) == default
+        assert audited_default({**manifest, "evidence": evidence}, audit)[0] == default
+
+
+@pytest.mark.parametrize(
+    ("now", "calibrated", "high", "default"),
+    [
+        ("relabel-filter", False, 0.6, "relabel-filter"),  # of the judges' labels, which decide nothing here
+        ("relabel-filter", True, 0.95, "relabel-filter"),
+        ("relabel-filter", True, 0.89, "remove-hn"),
+        ("relabel", True, 0.89, "remove-hn"),
+        ("original", True, 0.89, "original"),  # relabels nothing
+        ("remove-hn", False, 0.6, "remove-hn"),  # named by hand
+        ("relabel-filter", True, None, "relabel-filter"),  # nobody answered
+    ],
+)
+def test_an_audit_leaves_a_build_by_thresholds_its_default_unless_it_refutes_them(
+    now: str, calibrated: bool, high: float | None, default: str
+) -> None:
+    zones = {"wanted": 0.9, "precision": {"value": 0.97, "low": 0.9, "high": 1.0}}
+    settings = {"techniques": list(Technique), "default_config": now}
+    precision = {"value": high and high - 0.1, "low": high and high - 0.2, "high": high}
+    audit = {"calibrated": calibrated, "verdict": {"precision": precision}}
+    found, why = audited_default({"settings": settings, "evidence": {"zones": {"zones": zones}}}, audit)
+    assert found == default
+    assert ("below the 0.9 that was wanted" in why) == (found != now)
+
+    compared = {"zones": {"zones": zones}, "compare": {"chosen": "relabel"}}
+    assert audited_default({"settings": settings, "evidence": compared}, audit)[0] == "relabel"
 
 
 def test_where_no_score_holds_it_there_is_no_sure_zone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +17,19 @@ from hf_relabel.builders.cascade.calibration import Calibration
 from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.configs.evidence import relabelled_precision
 from hf_relabel.builders.configs.manifest import read_manifest
+from hf_relabel.builders.configs.release import release_from_folder
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.judges.registry import JUDGES
+from hf_relabel.builders.readme.zone_lines import zone_lines
 from hf_relabel.builders.sources import open_source
 from hf_relabel.cards.card_facts import CardFacts
 from hf_relabel.cards.data_card import figures, render_card
 from hf_relabel.hub_tools.commands import run
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stages import Stage
+from hf_relabel.hub_tools.space.data.overview import overview_of
+from hf_relabel.hub_tools.space.web.views import overview_html
 
 Run = Callable[..., Any]
 
@@ -129,7 +134,12 @@ def test_an_audit_from_the_sample_to_the_card(folder: Path, tmp_path: Path, capf
     values = json.loads(capfd.readouterr().out)
     manifest = read_manifest(Path(built))
     assert manifest["evidence"]["audit"]["verdict"]["precision"] == values["verdict"]["precision"]
-    assert manifest["settings"]["default_config"] == "remove-hn"  # a precision of .7 backs no relabelling
+    assert manifest["settings"]["default_config"] == "relabel-filter"  # its thresholds back what it relabels
+    card = (Path(built) / "README.md").read_text()
+    zones = manifest["evidence"]["zones"]
+    for line, outcome in zip(zone_lines(zones, manifest), ("false_negative", "doubtful", "negative"), strict=True):
+        assert f"- {line}\n" in card.replace("**", "")
+        assert f" {manifest['verdicts']['total']['outcomes'][outcome]['calibrated']:,}" in line
     for earlier in (built, str(tmp_path / "earlier.json")):
         (tmp_path / "earlier.json").write_text(json.dumps(values))
         assert run([*report, "--since", earlier, "--json"]) == 0
@@ -167,7 +177,12 @@ def test_an_audit_from_the_sample_to_the_card(folder: Path, tmp_path: Path, capf
     assert "holds 50 answers: give it behind" in capfd.readouterr().err
     card = render_card(CardFacts("user/set", "v1.0.0", manifest), None)
     assert "drawn blind" in card
-    assert "audited labels for a precision of 0.70" in card
+    assert "At least 70 % of such are false negatives (900 audited labels, 95 % confidence)" in card
+    assert "`relabel-filter` loads when no config is named (backed by the evidence below)" in card
+    shown = overview_of(release_from_folder(Path(built)))
+    assert shown.zones == tuple(zone_lines(zones, manifest))
+    assert all(line in html.unescape(overview_html(shown)) for line in shown.zones)
+    assert "zones" in shown.default_reason
     assert "Unaudited" not in card
     assert figures(manifest)["figures/reliability.png"].startswith(b"\x89PNG")
     assert "drawn blind" in (tmp_path / "built" / "README.md").read_text()
@@ -432,7 +447,9 @@ def test_a_job_waits_for_people_and_follows_their_answers(
     assert (tmp_path / "audit" / "sample.jsonl").read_bytes() == drawn, "it stays the one that was answered"
     calibration = str(tmp_path / "audit" / "calibration.json")
     assert done["audit"]["calibration"] == calibration
-    evidence = read_manifest(tmp_path / "built")["evidence"]
+    manifest = read_manifest(tmp_path / "built")
+    evidence = manifest["evidence"]
+    assert manifest["settings"]["default_config"] == "relabel-filter"
     assert set(evidence) == {"audit", "zones"}
     assert evidence["zones"] == json.loads(Path(calibration).read_text())
     by_hand = ["--journal", str(tmp_path / "journal.sqlite"), "--out", str(tmp_path / "by-hand")]
