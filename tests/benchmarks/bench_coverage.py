@@ -17,6 +17,7 @@ SECTIONS = (
     "coverage_audit",
     "coverage_calibration",
     "coverage_comparisons",
+    "coverage_plan",
     "coverage_positions",
     "coverage_prevalence",
 )
