@@ -103,6 +103,11 @@ async def _limit(endpoint: Endpoint, wanted: int | None) -> int:
     return max(1, most - most // MARGIN) if most else DEFAULT_CONCURRENCY
 
 
+def asked(servers: Sequence[Server]) -> list[Server]:
+    """Those that are not put aside."""
+    return [server for server in servers if server.aside is None]
+
+
 def freest(servers: Sequence[Server], now: float, avoid: Collection[Server] = ()) -> Server | None:
     """The endpoint with the most free slots, None when there is none."""
     best, most = None, 0
