@@ -15,7 +15,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hf_relabel.hub_tools.local_hub import copying, discussions, listing, reading, spaces, writing, xet_downloads
+from hf_relabel.hub_tools.local_hub import (
+    buckets,
+    copying,
+    discussions,
+    listing,
+    reading,
+    spaces,
+    writing,
+    xet_downloads,
+)
 from hf_relabel.hub_tools.local_hub.call import Beside, Call, Fail, Hub, answer
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import check_path
@@ -214,6 +223,10 @@ def route(call: Call) -> Response:
         return xet_downloads.reconstruction(call, parts[-1])
     if (method, *parts[:-1]) == ("GET", "xorbs"):
         return xet_downloads.xorb_part(call, parts[-1])
+    if parts[:2] == ["api", "buckets"]:
+        return buckets.bucket_api(call, parts[2:])
+    if parts[:1] == ["buckets"]:
+        return buckets.resolve(call, parts[1:])
     if parts[:1] == ["api"] and len(parts) >= 2 and parts[1] in REPO_TYPES:
         if len(parts) == 2 and method == "GET":
             return listing.list_repositories(call, parts[1])

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.responses import JSONResponse, Response
 
+from hf_relabel.hub_tools.local_hub.bucket_store import Buckets
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.objects import Objects
 from hf_relabel.hub_tools.local_hub.store import Repository, Store
@@ -28,6 +29,7 @@ class Hub:
 
     store: Store
     xorbs: Xorbs
+    buckets: Buckets
     cdn: bool = False
     """Whether large files are given from another origin than this one, as the Hub gives them."""
     xet: bool = False
@@ -44,7 +46,7 @@ class Hub:
         xet: bool = False,
     ) -> Hub:
         store = Store(root, users, organisations)
-        return cls(store, Xorbs(root / "xorbs"), cdn, xet)
+        return cls(store, Xorbs(root / "xorbs"), Buckets(store), cdn, xet)
 
     @property
     def objects(self) -> Objects:

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from hf_relabel.hub_tools.local_hub.buckets import move_bucket
 from hf_relabel.hub_tools.local_hub.call import Call, answer, text_of
 from hf_relabel.hub_tools.local_hub.errors import HubError
 from hf_relabel.hub_tools.local_hub.store import Repository
@@ -15,6 +16,8 @@ from hf_relabel.hub_tools.local_hub.writing import page_of
 def move_repository(call: Call) -> Response:
     """Give a repository another name. Who asks for the old one is sent on, until it names another repository."""
     values = call.json()
+    if values.get("type") == "bucket":
+        return move_bucket(call)
     repository = call.repository(f"{text_of(values, 'type', 'model')}s", text_of(values, "fromRepo"))
     call.writable(repository)
     target = text_of(values, "toRepo")

@@ -20,8 +20,11 @@ from hf_relabel.hub_tools.local_hub.errors import HubError
 MAX_PATH_BYTES = 1024
 
 
-def check_path(path: Any) -> str:
+def check_path(path: Any, *, git: bool = False) -> str:
     """A path inside a repository, as git takes it.
+
+    Args:
+        git: whether a part of it may be `.git`, as in a bucket, which git never sees.
 
     Raises:
         HubError: it would lead elsewhere, or no file system would take it.
@@ -29,7 +32,7 @@ def check_path(path: Any) -> str:
     if not isinstance(path, str) or not path or len(path.encode("utf-8", "replace")) > MAX_PATH_BYTES:
         raise HubError(400, f"A path must be a text of 1 to {MAX_PATH_BYTES} bytes.")
     parts = path.split("/")
-    bad = any(part in ("", ".", "..") or part.lower() == ".git" for part in parts)
+    bad = any(part in ("", ".", "..") or (part.lower() == ".git" and not git) for part in parts)
     if bad or "\\" in path or any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in path):
         raise HubError(400, "A path may not be absolute, hold '.', '..', '.git', backslashes or control characters.")
     return path

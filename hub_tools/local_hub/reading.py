@@ -262,26 +262,34 @@ def resolve_file(call: Call, repository: Repository, revision: str, path: str) -
     entry = repository.tree(sha).get(path)
     if entry is None:
         raise HubError(404, "Entry not found", "EntryNotFound", X_Repo_Commit=sha)
-    headers = {
-        "X-Repo-Commit": sha,
-        "ETag": f'"{entry.sha256 if entry.lfs else entry.oid}"',
-        "Accept-Ranges": "bytes",
-        # What users wrote is never shown as a page of this server.
-        "Content-Disposition": f"inline; filename*=UTF-8''{quote(path.rsplit('/')[-1], safe='')}",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-    }
+    headers = {"X-Repo-Commit": sha, "ETag": f'"{entry.sha256 if entry.lfs else entry.oid}"'}
     if entry.lfs:
         headers |= {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)}
     if (name := _xet_hash(call, entry)) is not None:
         api = f"{call.url}/api/{repository.repo_type}/{repository.repo_id}"
         headers |= {"X-Xet-Hash": name, "Link": f'<{api}/xet-read-token/{sha}>; rel="xet-auth"'}
-    if entry.lfs and call.hub.cdn:
+    return give_content(call, path, entry.sha256, headers, from_cdn=entry.lfs and call.hub.cdn)
+
+
+def give_content(call: Call, path: str, sha256: str, headers: Mapping[str, str], *, from_cdn: bool) -> Response:
+    """A content under the name that users gave it, which is never shown as a page of this server.
+
+    Args:
+        from_cdn: send to another origin for it.
+    """
+    headers = {
+        **headers,
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f"inline; filename*=UTF-8''{quote(path.rsplit('/')[-1], safe='')}",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    if from_cdn:
         where = call.url.replace("127.0.0.1", "localhost")  # another origin: a client may not send its token there
-        signed = call.hub.sign_link(f"get {entry.sha256}")
-        return Response(status_code=302, headers={**headers, "Location": f"{where}/lfs/{entry.sha256}?signed={signed}"})
+        signed = call.hub.sign_link(f"get {sha256}")
+        return Response(status_code=302, headers={**headers, "Location": f"{where}/lfs/{sha256}?signed={signed}"})
     is_text = re.search(r"\.(md|txt|json|jsonl|ya?ml|csv|py|gitattributes)$", path) is not None
     kind = "text/plain; charset=utf-8" if is_text else "application/octet-stream"
-    return FileResponse(call.hub.objects.path(entry.sha256), headers=headers, media_type=kind)
+    return FileResponse(call.hub.objects.path(sha256), headers=headers, media_type=kind)
 
 
 def stored_file(call: Call, oid: str) -> Response:

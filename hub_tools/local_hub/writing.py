@@ -181,16 +181,17 @@ def lfs_batch(call: Call, repository: Repository) -> Response:
 
 def xet_token(call: Call, repository: Repository) -> Response:
     """What a Xet client needs to send chunks here."""
-    return _token_for_xet(call, call.hub.sign(call.signed_in(), "xet"))
+    return token_for_xet(call, call.hub.sign(call.signed_in(), "xet"))
 
 
 def xet_read_token(call: Call, repository: Repository) -> Response:
     """What a Xet client needs to get chunks from here."""
     call.readable(repository)
-    return _token_for_xet(call, call.hub.sign_link(READ))
+    return token_for_xet(call, call.hub.sign_link(READ))
 
 
-def _token_for_xet(call: Call, signed: str) -> Response:
+def token_for_xet(call: Call, signed: str) -> Response:
+    """Where a Xet client is to go, and what lets it in."""
     expires = signed.split(".")[-2]
     headers = {
         "X-Xet-Cas-Url": f"{call.url}/xet",

@@ -41,6 +41,13 @@ def hash_of(xorbs: Xorbs, sha256: str) -> str | None:
     return None if found is None else str(found["hash"])
 
 
+def known_file(xorbs: Xorbs, name: str) -> tuple[str, int] | None:
+    """The SHA-256 and the size of a file that came by Xet, given its Xet hash; None where none did."""
+    xorbs.path(name)  # a hash
+    found = _read(xorbs, "files", name)
+    return None if found is None else (str(found["sha256"]), sum(part["size"] for part in found["segments"]))
+
+
 def reconstruction(call: Call, name: str) -> Response:
     """Where the parts of a file are; with `Range` those of a part of it."""
     xorbs = call.hub.xorbs

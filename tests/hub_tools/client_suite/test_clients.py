@@ -10,12 +10,13 @@ import pytest
 
 from tests.hub_tools.release_clients import hub_and_client
 
-CHECKS_FILE = Path(__file__).with_name("checks.py")
+CHECKS_FILES = [Path(__file__).with_name(name) for name in ("checks.py", "bucket_checks.py")]
 
 
 def _names() -> list[str]:
     """The checks, found without importing the clients: they read the Hub's address when they are imported."""
-    functions = [node for node in ast.parse(CHECKS_FILE.read_text()).body if isinstance(node, ast.FunctionDef)]
+    parsed = [node for file in CHECKS_FILES for node in ast.parse(file.read_text()).body]
+    functions = [node for node in parsed if isinstance(node, ast.FunctionDef)]
     return [
         function.name
         for function in functions
@@ -30,14 +31,14 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     users = {"user": "hf_token_of_user", "other": "hf_token_of_other"}
     with hub_and_client(folder, xet=request.param, users=users, xet_downloads=True) as (_, client):
         client.extra["OTHER_TOKEN"] = users["other"]
-        done = client.run("from tests.hub_tools.client_suite.checks import main; main([])")
+        done = client.run("from tests.hub_tools.client_suite.bucket_checks import main; main([])")
     assert done.returncode == 0, done.stderr[-3000:]
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
     return {result["check"]: result["error"] for result in results}
 
 
 def test_there_are_enough_checks() -> None:
-    assert len(_names()) >= 60
+    assert len(_names()) == len(set(_names())) >= 75
 
 
 @pytest.mark.parametrize("name", _names())

@@ -110,6 +110,10 @@ def test_paths_that_lead_elsewhere_are_refused(web: Web, path: str) -> None:
         "/datasets/..%2f..%2fusers.json/a/resolve/main/x",
         "/lfs/..%2fusers.json/5?signed=x",
         "/api/datasets/..%2f/x",
+        "/api/buckets/..%2f../users.json",
+        "/buckets/user/../../users.json",
+        "/buckets/user/set/resolve/..%2f..%2fusers.json",
+        "/api/buckets/user/..%2f..%2frepos%2fdatasets/tree",
     ],
 )
 def test_tricks_in_addresses_give_nothing(web: Web, path: str) -> None:
