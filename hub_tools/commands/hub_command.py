@@ -74,13 +74,13 @@ def serve(
 
     Served: repositories made, moved (who asks for the old name is sent on), duplicated, deleted, private and gated,
     their settings and lists with filters; files, commits, .gitignore, uploads by LFS and Xet, ranges; branches, tags,
-    histories and squashing; discussions, pull requests and drafts; variables and secrets of Spaces; rate limits; buckets:
-    made, moved, deleted, listed, private, their files sent and given by Xet, copied into them, in ranges, synced.
+    histories and squashing; discussions, pull requests and drafts; variables and secrets of Spaces; rate limits;
+    buckets: made, moved, deleted, listed, private, their files sent and given by Xet, copied into them, in ranges.
 
-    Not served: the feed of a bucket's changes, copies from one repository to another, collections, likes, counts of downloads and
-    trending, papers, webhooks, access requests, Jobs and Inference, search by anything but author, words of the name,
-    tags and gating, lists of LFS files, names in other case, git itself, and repositories without a user or an
-    organisation (`gpt2`). Of huggingface_hub's own tests (of August 2026, with version 1.31) 166 of the 167 on buckets
+    Not served: the feed of a bucket's changes, copies from one repository to another, collections, likes, counts of
+    downloads and trending, papers, webhooks, access requests, Jobs and Inference, search by anything but author, words
+    of the name, tags and gating, lists of LFS files, names in other case, git itself, and repositories without a user
+    or an organisation (`gpt2`). Of huggingface_hub's own tests (of August 2026, with version 1.31) 166 of the 167 on buckets
     pass here; of the other files that ask a Hub 718 tests pass and most of the rest want repositories that
     huggingface.co alone has. All 46 by which datasets pushes and loads (test_upstream_hub.py, of July 2026) pass.
     """
