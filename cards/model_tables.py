@@ -70,6 +70,7 @@ def about_training(facts: ModelFacts) -> Iterator[tuple[str, object]]:
     yield "false negatives", _technique(report)
     yield "what the teacher did", _taught(report)
     yield "guide", _guided(report)
+    yield "loss", _robust(report)
     yield "rows an update", _batch(report)
     yield "in-batch negatives", _in_batch(report)
     yield "gradient checkpointing", "yes" if recipe.get("gradient_checkpointing") else None
@@ -134,6 +135,8 @@ def _technique(report: TrainingReport) -> Markdown | None:
     """What was done about them beyond the config."""
     if not report.technique:
         return None
+    if report.technique == "sieve":
+        return _sieved(report)
     teacher = at_commit(report.teacher) if report.teacher else Markdown("a teacher")
     if report.technique == "distillation":
         return Markdown(f"distillation: trained on the scores of {teacher} in place of the labels")
@@ -144,10 +147,19 @@ def _technique(report: TrainingReport) -> Markdown | None:
     return Markdown(f"{as_text(report.technique)}, with {teacher}")
 
 
+def _sieved(report: TrainingReport) -> Markdown:
+    count = report.teaching.negatives_left_out if report.teaching else 0
+    return Markdown(
+        f"left out were {count:,} hard negatives that a model of the same recipe, trained first with contrastive"
+        " confidence regularisation, found no farther from the query than the row's passages on average (the passage"
+        " sieve of [arXiv 2401.00165](https://arxiv.org/abs/2401.00165))"
+    )
+
+
 def _taught(report: TrainingReport) -> str | None:
     """What its scores did to the rows."""
     found = report.teaching
-    if found is None:
+    if found is None or report.technique == "sieve":
         return None
     if found.effective_passages is not None and found.passages is not None:
         temperature = mapping(report.recipe.get("teacher")).get("temperature")
@@ -170,6 +182,25 @@ def _guided(report: TrainingReport) -> Markdown | None:
     if found is not None and found.compared:
         share = f", {found.left_out / found.compared:.1%} of all that were compared"
     return Markdown(f"negatives that {at_commit(report.guide)} finds as near as the positive count for nothing{share}")
+
+
+ROBUST = {
+    "debiased": ("debiased contrastive loss", "2007.00224"),
+    "gce": ("generalised cross-entropy", "1805.07836"),
+    "ccr": ("contrastive confidence regularisation", "2401.00165"),
+    "label-weakening": ("label weakening, as data ambiguation", "2305.13764"),
+}
+"""What `loss.robust` of a recipe is called, and its paper."""
+
+
+def _robust(report: TrainingReport) -> Markdown | None:
+    """The loss, where it is one that expects some negatives to be positives."""
+    settings = mapping(mapping(report.recipe.get("loss")).get("robust"))
+    name, paper = ROBUST.get(str(settings.get("name")), (None, ""))
+    if name is None:
+        return None
+    values = ", ".join(f"{as_text(key)} {value:g}" for key, value in settings.items() if isinstance(value, int | float))
+    return Markdown(f"{name} ([arXiv {paper}](https://arxiv.org/abs/{paper}); {values}) in place of InfoNCE")
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

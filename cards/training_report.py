@@ -79,7 +79,7 @@ class Measured(_Part):
 
 
 class Teaching(_Part):
-    """What a teacher's scores did to the rows.
+    """What the scores of a teacher, or of a sieve's model, did to the rows.
 
     Attributes:
         rows_left_out: that it left with too few negatives; they are not among `DataUsed.rows`.
@@ -191,7 +191,8 @@ class TrainingReport(_Part):
         trained_queries: how many queries of each set of `evaluations` are in the rows that were trained on.
         before: the untrained model on the sets of `evaluations`; none where it was not evaluated.
         comparison: the same training on the config `original`.
-        technique: how false negatives were treated beyond the config: "distillation", "perc-pos" or None.
+        technique: how false negatives were treated beyond the config: "distillation", "perc-pos", "sieve"
+            or None.
         teacher: who gave the scores for these.
         teaching: what they did to the rows.
         guide: who left out negatives in training, and `guided` how many.

@@ -25,7 +25,7 @@ from hf_relabel.trainers.passage_pool import (
     several_devices,
     with_known_elsewhere,
 )
-from hf_relabel.trainers.recipes.parts import Debiased, Robust
+from hf_relabel.trainers.recipes.robust import Debiased, Robust
 from hf_relabel.trainers.robust import Scored, robust_loss
 
 Positives = Literal["logsumexp", "random", "joint"]
@@ -73,7 +73,7 @@ class MultiPositiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
             loss of one device with all rows.
         guide: leaves out negatives that another model finds as near to the query as its positive (GISTEmbed).
         robust: a loss that expects some negatives to be positives, such as `GeneralisedCrossEntropy(q=0.7)`; see
-            `recipes.parts.Robust`.
+            `recipes.robust`.
 
     Raises:
         ConfigError: a setting makes no sense.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from hf_relabel.trainers.recipes.parts import (
+from hf_relabel.trainers.recipes.robust import (
     ConfidenceRegularised,
     Debiased,
     GeneralisedCrossEntropy,
@@ -67,7 +67,7 @@ def robust_loss(robust: Robust | None, scored: Scored) -> Tensor:
 
 
 def debiased(settings: Debiased, scored: Scored) -> Tensor:
-    """See `parts.Debiased`."""
+    """See `recipes.robust.Debiased`."""
     share = settings.tau_plus
     if not share:
         return info_nce(scored)
@@ -84,12 +84,12 @@ def debiased(settings: Debiased, scored: Scored) -> Tensor:
 
 
 def generalised_cross_entropy(settings: GeneralisedCrossEntropy, scored: Scored) -> Tensor:
-    """See `parts.GeneralisedCrossEntropy`."""
+    """See `recipes.robust.GeneralisedCrossEntropy`."""
     return -torch.expm1(-settings.q * info_nce(scored)) / settings.q
 
 
 def confidence_regularised(settings: ConfidenceRegularised, scored: Scored) -> Tensor:
-    """See `parts.ConfidenceRegularised`."""
+    """See `recipes.robust.ConfidenceRegularised`."""
     all_of_row = torch.logaddexp(scored.together(), scored.targets)
     of_negatives = scored.negatives.where(scored.negatives > scored.lowest, 0).sum(1, keepdim=True)
     mean = (scored.targets + of_negatives) / (1 + scored.counts)
@@ -97,7 +97,7 @@ def confidence_regularised(settings: ConfidenceRegularised, scored: Scored) -> T
 
 
 def weakened_labels(settings: WeakenedLabels, scored: Scored) -> Tensor:
-    """See `parts.WeakenedLabels`."""
+    """See `recipes.robust.WeakenedLabels`."""
     all_of_row = torch.logaddexp(scored.together(), scored.targets)  # (rows, targets)
     negatives, lowest, alpha = scored.negatives[:, None, :], scored.lowest, settings.alpha
     confident = negatives - all_of_row[..., None] > math.log(settings.beta)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hf_relabel.trainers.losses import MultiPositiveLoss
-from hf_relabel.trainers.recipes.parts import ConfidenceRegularised, Debiased
+from hf_relabel.trainers.recipes.robust import ConfidenceRegularised, Debiased
 from tests import forked
 from tests.trainers.test_losses import RAGGED, VARIANTS, batch_of, guide_model
 from tests.trainers.training_rows import bert_model, row

@@ -13,14 +13,14 @@ from pydantic import ValidationError
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.trainers.losses import MultiPositiveLoss
-from hf_relabel.trainers.recipes.parts import (
+from hf_relabel.trainers.recipes.recipe import load_recipe, with_teacher
+from hf_relabel.trainers.recipes.robust import (
     ConfidenceRegularised,
     Debiased,
     GeneralisedCrossEntropy,
     Robust,
     WeakenedLabels,
 )
-from hf_relabel.trainers.recipes.recipe import load_recipe, with_teacher
 from tests.trainers.test_losses import RAGGED, VARIANTS, batch_of, guide_model, reference, scores_of
 from tests.trainers.training_rows import bert_model, row, static_model
 

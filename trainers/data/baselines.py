@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judges.offline.model_loading import load_model
-from hf_relabel.builders.rows import Row, joined_text
+from hf_relabel.builders.rows import Passage, Row, joined_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,14 +44,15 @@ class BiEncoderScorer:
     """The cosine of a bi-encoder as a `Scorer`: cheaper than a cross-encoder, and less sure.
 
     Args:
-        model: a folder, a Hub id, or `package:NAME`.
+        model: a folder, a Hub id, or `package:NAME`; or a `SentenceTransformer`.
         revision: of a model on the Hub.
     """
 
-    def __init__(self, model: str, *, revision: str | None = None, device: str | None = None) -> None:
+    def __init__(self, model: Any, *, revision: str | None = None, device: str | None = None) -> None:
         from sentence_transformers import SentenceTransformer
 
-        self._model = load_model(SentenceTransformer, model, revision=revision, device=device)
+        is_named = isinstance(model, str)
+        self._model = load_model(SentenceTransformer, model, revision=revision, device=device) if is_named else model
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
         import numpy as np
@@ -107,7 +108,7 @@ def perc_pos(scored: ScoredRow, *, share: float = PERC_POS) -> Row:
     read = [
         score
         for passage, score in zip(scored.row.positive_passages, scored.positives, strict=True)
-        if joined_text(passage.title, passage.text).strip()  # a blank one is not trained on
+        if _is_read(passage)
     ]
     if not read:
         return scored.row
@@ -117,6 +118,36 @@ def perc_pos(scored: ScoredRow, *, share: float = PERC_POS) -> Row:
         passage for passage, score in zip(scored.row.negative_passages, scored.negatives, strict=True) if score <= limit
     )
     return replace(scored.row, negative_passages=kept)
+
+
+def passage_sieve(scored: ScoredRow) -> Row:
+    """The row without the negatives that a model takes for positives: those that score no less than the mean of the
+    row's passages. If these are all of them, the lowest stays. See `recipes.robust.SieveSettings`.
+
+    Args:
+        scored: by a model that was trained with contrastive confidence regularisation.
+    """
+    row = scored.row
+    positives, negatives = (
+        [(passage, score) for passage, score in zip(passages, scores, strict=True) if _is_read(passage)]
+        for passages, scores in (
+            (row.positive_passages, scored.positives),
+            (row.negative_passages, scored.negatives),
+        )
+    )
+    if not negatives or not positives:
+        return row
+    scores = [score for _, score in (*positives, *negatives)]
+    limit = min(sum(scores) / len(scores), max(scores))  # a mean of equals may be above them by rounding
+    kept = [passage for passage, score in negatives if score < limit]
+    if not kept:
+        kept = [min(negatives, key=lambda each: each[1])[0]]
+    return replace(row, negative_passages=tuple(kept))
+
+
+def _is_read(passage: Passage) -> bool:
+    """Whether it is trained on: a blank one is not."""
+    return bool(joined_text(passage.title, passage.text).strip())
 
 
 def effective_passages(scores: Sequence[float], temperature: float) -> float:

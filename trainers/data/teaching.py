@@ -17,6 +17,7 @@ from hf_relabel.trainers.data.baselines import (
     Scorer,
     effective_passages,
     normalised,
+    passage_sieve,
     perc_pos,
     teacher_scores,
 )
@@ -84,6 +85,20 @@ def without_near_negatives(rows: Any, scores: Any, share: float, least: int) -> 
 
     kept, counts = usable_rows(table_of(filtered, arrow_schema()), skip=True, negatives=least)
     return Taught(kept, counts.skipped, gone, 0 if least else bare)
+
+
+def without_sieved(rows: Any, scores: Any) -> tuple[Any, int]:
+    """The rows without the negatives that `baselines.passage_sieve` leaves out, and how many these are."""
+    gone = 0
+
+    def sieved() -> Iterator[dict[str, Any]]:
+        nonlocal gone
+        for scored in _scored(rows, scores):
+            row = passage_sieve(scored)
+            gone += len(scored.row.negative_passages) - len(row.negative_passages)
+            yield row.to_dict()
+
+    return table_of(sieved, arrow_schema()), gone
 
 
 def with_scores(rows: Any, scores: Any, draw: RowDraw, temperature: float) -> Taught:

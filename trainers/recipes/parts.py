@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-
-class Settings(BaseModel):
-    """Frozen, and strict about names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from hf_relabel.trainers.recipes.robust import Robust
+from hf_relabel.trainers.recipes.settings import Settings
 
 
 class LoraSettings(Settings):
@@ -68,80 +58,6 @@ class LossSettings(Settings):
     negatives: int = Field(default=7, ge=0)
 
 
-class Debiased(Settings):
-    """Debiased contrastive loss (Chuang et al., arXiv 2007.00224, equations 7 and 8): what positives that are sampled
-    as negatives add to the sum of the negatives is taken off again.
-
-    -log exp(s₊) / (exp(s₊) + N·g), where of N negatives and M positives, s = similarity / t,
-    g = max{(mean over negatives of exp(s) - τ⁺ · mean over positives of exp(s)) / (1 - τ⁺), e^(-1/t)}: the paper's
-    estimator with its floor, the least that exp(s) of a cosine can be. The M positives are those of the row in this
-    step. The paper draws negatives from all texts; ours are mostly hard ones, so that τ⁺ is the share of positives
-    among *them*. `tau_plus: 0` is InfoNCE.
-
-    Attributes:
-        tau_plus: the class prior τ⁺; .1 is that of the authors' experiments.
-    """
-
-    name: Literal["debiased"] = "debiased"
-    tau_plus: float = Field(default=0.1, ge=0, lt=1)
-
-
-class GeneralisedCrossEntropy(Settings):
-    """Generalised cross-entropy (Zhang and Sabuncu, arXiv 1805.07836, equation 6): (1 - P^q) / q, with P the softmax
-    probability of the positive among itself and the negatives. For q towards 0 it is InfoNCE, at 1 it is 1 - P: half
-    the mean absolute error. A row that the model finds unlikely weighs P^q of what it does in InfoNCE.
-
-    Attributes:
-        q: in (0, 1]; .7 is that of all of the paper's experiments. Its truncated form is left out.
-    """
-
-    name: Literal["gce"] = "gce"
-    q: float = Field(default=0.7, gt=0, le=1)
-
-
-class ConfidenceRegularised(Settings):
-    """Contrastive confidence regularisation (Wang, Zhang and Nguyen, arXiv 2401.00165, equation 8): InfoNCE less
-    β · mean over a row's passages p of -log P(p), so that the model stays sure of what it finds.
-
-    The passages are the positive and all its negatives of the step, and P is the softmax over them. By its gradient,
-    β = 0 weighs negatives by their probabilities (InfoNCE), and β = 1 all alike; above, the hardest would be drawn
-    nearer. The authors' code (wangskyGit/passage-sieve) softmaxes cosines as they are, at a temperature of 1; here it
-    is the recipe's. They add the term after some plain training, we from the first step.
-
-    Attributes:
-        beta: the weight; the authors try .1 to 1 with cosines, and advise .5.
-    """
-
-    name: Literal["ccr"] = "ccr"
-    beta: float = Field(default=0.5, ge=0, le=1)
-
-
-class WeakenedLabels(Settings):
-    """Label weakening: in place of one label, all that are plausible, of the data's label and the model's confidence.
-
-    After "Learning to Retrieve with Weakened Labels" (Sharma, arXiv 2512.13237), of which only the abstract could be
-    had: its formula is not established here. This is the published loss that fits its words, data ambiguation (Lienen
-    and Hüllermeier, arXiv 2305.13764, and its code julilien/MitigatingLabelNoiseDataAmbiguation), with a row's passages
-    for classes: the positive is plausible, and so is each negative whose softmax probability P is above β. With S the
-    sum of P over them, the loss is 0 where S ≥ 1 - α, and else the divergence of P from the nearest distribution that
-    has 1 - α there: (1 - α) log((1 - α) / S) + α log(α / (1 - S)). Which are plausible is judged without gradient.
-    `{alpha: 0, beta: 1}` is InfoNCE.
-
-    Attributes:
-        alpha: what implausible passages may have together; that code's default.
-        beta: probability from which a negative is plausible. Their example lowers it from .75 to .6 in training; here
-            it is .6 throughout.
-    """
-
-    name: Literal["label-weakening"] = "label-weakening"
-    alpha: float = Field(default=0.1, ge=0, lt=1)
-    beta: float = Field(default=0.6, gt=0, le=1)
-
-
-Robust = Debiased | GeneralisedCrossEntropy | ConfidenceRegularised | WeakenedLabels
-"""Losses that expect some negatives to be positives, and need no judge."""
-
-
 class StaticLoss(LossSettings):
     """`losses.MultiPositiveLoss`.
 
@@ -153,17 +69,13 @@ class StaticLoss(LossSettings):
         robust: a loss that expects some negatives to be positives, in place of InfoNCE.
     """
 
+    LATER = frozenset({"robust"})
+
     positives: Literal["logsumexp", "random", "joint"] = "logsumexp"
     in_batch: bool = True
     gather: bool = False
     guide: GuideSettings | None = None
     robust: Annotated[Robust, Field(discriminator="name")] | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `robust` where there is none: runs that were kept before there was such a loss are found again."""
-        values: dict[str, Any] = written(self)
-        return values if self.robust is not None else {name: values[name] for name in values if name != "robust"}
 
     @model_validator(mode="after")
     def _has_negatives(self) -> Self:

@@ -13,12 +13,13 @@ from hf_relabel.trainers.recipes.parts import (
     LossSettings,
     PercPosTeacher,
     RerankerLoss,
-    Settings,
     SparseLoss,
     StaticLoss,
     Teacher,
     TeacherSettings,
 )
+from hf_relabel.trainers.recipes.robust import SieveSettings
+from hf_relabel.trainers.recipes.settings import Settings
 
 Kind = Literal["bi-encoder", "static", "sparse", "late-interaction", "reranker"]
 
@@ -95,7 +96,10 @@ class BiEncoderRecipe(TransformerRecipe):
     Attributes:
         pooling: of the tokens' vectors to one; `lasttoken` is that of the EOS where one is appended.
         append_eos: end each text with the tokenizer's EOS, within `max_length`.
+        sieve: leaves out hard negatives that a model trained first takes for positives.
     """
+
+    LATER = frozenset({"sieve"})
 
     kind: Literal["bi-encoder"]
     pooling: Literal["mean", "cls", "lasttoken"] = "mean"
@@ -103,10 +107,12 @@ class BiEncoderRecipe(TransformerRecipe):
     append_eos: bool = False
     loss: BiEncoderLoss = BiEncoderLoss()
     teacher: Teacher | None = None
+    sieve: SieveSettings | None = None
 
     @model_validator(mode="after")
     def _distils(self) -> Self:
         _check_distillation(self.loss, self.teacher)
+        _check_sieve(self.sieve, self.teacher)
         return self
 
 
@@ -116,17 +122,22 @@ class StaticRecipe(Recipe):
     Attributes:
         dimensions: of the vectors; None for 256.
         optimizer: `sparse-adam` updates the tokens of a batch only.
+        sieve: as of a bi-encoder.
     """
+
+    LATER = frozenset({"sieve"})
 
     kind: Literal["static"]
     dimensions: int | None = Field(default=None, ge=1)
     optimizer: Literal["adamw", "sparse-adam"] = "adamw"
     loss: StaticLoss = StaticLoss()
     teacher: Teacher | None = None
+    sieve: SieveSettings | None = None
 
     @model_validator(mode="after")
     def _distils(self) -> Self:
         _check_distillation(self.loss, self.teacher)
+        _check_sieve(self.sieve, self.teacher)
         return self
 
 
@@ -182,6 +193,11 @@ KINDS: dict[str, type[AnyRecipe]] = {
 
 DISTILLATION_LOSS = {"positives": "random", "in_batch": False, "gather": False, "guide": None, "robust": None}
 """What distillation does: a teacher's order of one positive and its hard negatives is learnt, and nothing else."""
+
+
+def _check_sieve(sieve: SieveSettings | None, teacher: TeacherSettings | None) -> None:
+    if sieve is not None and teacher is not None:
+        raise ValueError("`sieve` and `teacher` are two answers to false negatives: take one of them")
 
 
 def _check_distillation(loss: StaticLoss, teacher: TeacherSettings | None) -> None:

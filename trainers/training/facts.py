@@ -91,6 +91,13 @@ def guide_facts(recipe: Recipe, guide: Guide | None) -> dict[str, Any]:
     }
 
 
+def technique_of(recipe: Recipe) -> str | None:
+    """How false negatives are treated beyond the config and the loss."""
+    if recipe.teacher is not None:
+        return recipe.teacher.use
+    return None if getattr(recipe, "sieve", None) is None else "sieve"
+
+
 def curve_of(history: Sequence[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
     """The log of a trainer, a point per step."""
     points: dict[int, dict[str, Any]] = {}

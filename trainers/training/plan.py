@@ -58,6 +58,7 @@ class TrainingPlan(Shown):
             256 rows.
         steps: updates of the whole run.
         memory: of one device.
+        runs: 2 where a model for a sieve is trained first, in the same steps.
         on: the kind of device; `hours` on so many of them, None where there is next to no arithmetic (static).
     """
 
@@ -78,6 +79,7 @@ class TrainingPlan(Shown):
     on: str
     hours: float | None
     used: float
+    runs: int = 1
 
     def record(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -99,6 +101,8 @@ class TrainingPlan(Shown):
     def _lines(self) -> Iterator[tuple[str, str]]:
         memory, size = self.memory, self.size
         yield "recipe", self.recipe
+        if self.runs > 1:
+            yield "trained", f"{self.runs} models, the first for the sieve; in the hours are both"
         yield "rows", f"{self.rows:,} ({self.skipped:,} left out)"
         yield "rows an update", f"{self.batch:,} on {self.devices} device{'s' * (self.devices != 1)}"
         yield "updates", f"{self.steps:,} ({self.steps_per_epoch:,} an epoch), {self.warmup_steps:,} of them warm-up"
@@ -139,6 +143,7 @@ def plan_training(recipe: Recipe, data: TrainingData, *, devices: int = 1, on: s
     steps, size = total_steps(recipe, len(rows), devices), size_of(recipe)
     texts, tokens, longest = _tokens(recipe, rows)
     batch = recipe.batch_size * devices * recipe.gradient_accumulation
+    runs = 1 if getattr(recipe, "sieve", None) is None else 2
     memory = memory_of(recipe, size, _at_once(recipe, texts) * longest, devices)
     return TrainingPlan(
         recipe=recipe.name,
@@ -156,8 +161,9 @@ def plan_training(recipe: Recipe, data: TrainingData, *, devices: int = 1, on: s
         size=size,
         memory=memory,
         on=kind,
-        hours=_hours(recipe, size, tokens * batch * steps, devices, ACCELERATORS[kind]),
+        hours=_hours(recipe, size, runs * tokens * batch * steps, devices, ACCELERATORS[kind]),
         used=ACCELERATORS[kind].used,
+        runs=runs,
     )
 
 

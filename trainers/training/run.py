@@ -42,12 +42,13 @@ from hf_relabel.trainers.recipes.recipe_kinds import LAST_SEED
 from hf_relabel.trainers.training.arguments import best_by, check_precision, trainer_arguments
 from hf_relabel.trainers.training.clock import Clock, Watch
 from hf_relabel.trainers.training.disk import disk_told
-from hf_relabel.trainers.training.facts import curve_of, facts_of, guide_facts, model_used, usable
+from hf_relabel.trainers.training.facts import curve_of, facts_of, guide_facts, model_used, technique_of, usable
 from hf_relabel.trainers.training.kinds import guide_of, make_trainer
 from hf_relabel.trainers.training.machine import hardware, versions
 from hf_relabel.trainers.training.options import TrainOptions
 from hf_relabel.trainers.training.run_folder import RunFolder
 from hf_relabel.trainers.training.self_preference import warn_of_family
+from hf_relabel.trainers.training.sieving import sieved
 from hf_relabel.trainers.training.teaching import taught
 
 
@@ -156,6 +157,9 @@ class _Run:
         if isinstance(begun, TrainingReport):
             return begun
         self.state, shared, checkpoint = begun
+        self.data, self.teaching = sieved(
+            self.recipe, self.data, train, out=self.out, seed=self.seed, options=self.options
+        )
         set_seed(self.seed)
         model = self.devices.in_turn(lambda: build_model(self.recipe, device=self.options.device))
         used, trainer = self._trainer(model)
@@ -224,7 +228,7 @@ class _Run:
 
     def _trainer(self, model: Any) -> tuple[DataUsed, Any]:
         rows, used = usable(self.recipe, self.data)
-        rows, used, self.teaching = taught(
+        rows, used, told = taught(
             self.recipe,
             rows,
             used,
@@ -233,6 +237,7 @@ class _Run:
             device=self.options.device,
             out=self.out,
         )
+        self.teaching = told or self.teaching
         evaluator = self._evaluator(self.options.dev or self.sets)
         arguments = trainer_arguments(self.recipe, self.options, self.out, self.seed, len(rows), self.devices.count)
         if evaluator is not None:
@@ -312,7 +317,7 @@ class _Run:
             evaluations=after,
             dev=tuple(data.about for data in self.options.dev),
             trained_queries={name: len(keys) for name, keys in shared.items()},
-            technique=None if teacher is None else teacher.use,
+            technique=technique_of(recipe),
             teacher=None if teacher is None else model_used(teacher.model, teacher.revision),
             teaching=self.teaching,
             **guide_facts(recipe, self.guide),

@@ -18,6 +18,7 @@ from hf_relabel.cards.training_report import REPORT_NAME, TrainingReport
 from hf_relabel.trainers.devices import Devices
 from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe
 from hf_relabel.trainers.training.disk import disk_told
+from hf_relabel.trainers.training.sieving import SIEVE_SCORES
 from hf_relabel.trainers.training.teaching import SCORES
 
 RECIPE_NAME = "recipe.yaml"
@@ -131,7 +132,7 @@ class RunFolder:
         report.write(self.out)
         for folder in self.out.glob(CHECKPOINTS):
             shutil.rmtree(folder)
-        for path in self.out.glob(SCORES):
+        for path in [*self.out.glob(SCORES), *self.out.glob(SIEVE_SCORES)]:
             path.unlink()
         return report
 
