@@ -80,8 +80,8 @@ def serve(
     Not served: the feed of a bucket's changes, copies from one repository to another, collections, likes, counts of
     downloads and trending, papers, webhooks, access requests, Jobs and Inference, search by anything but author, words
     of the name, tags and gating, lists of LFS files, names in other case, git itself, and repositories without a user
-    or an organisation (`gpt2`). Of huggingface_hub's own tests (of August 2026, with version 1.31) 166 of the 167 on buckets
-    pass here; of the other files that ask a Hub 718 tests pass and most of the rest want repositories that
+    or an organisation (`gpt2`). Of huggingface_hub's own tests (of August 2026, with version 1.31) 166 of the 167 on
+    buckets pass here; of the other files that ask a Hub 718 tests pass and most of the rest want repositories that
     huggingface.co alone has. All 46 by which datasets pushes and loads (test_upstream_hub.py, of July 2026) pass.
     """
     command_needs("hub")
