@@ -10,49 +10,32 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
-from hf_relabel.builders.audit.names import name_key
 from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.space.data.browsing import Browser
+from hf_relabel.hub_tools.space.people.agreement import Agreement, AgreementByNow
 from hf_relabel.hub_tools.space.people.allowed import local_person
-from hf_relabel.hub_tools.space.people.answers import ANSWER, UNDO, Answers, Event, EventLog, SyncState, events_in
+from hf_relabel.hub_tools.space.people.answers import Answers
 from hf_relabel.hub_tools.space.people.blind_sample import BlindSample
 from hf_relabel.hub_tools.space.people.config_on_hub import HumanConfig, Unread
-from hf_relabel.hub_tools.space.people.questions import (
-    Agreement,
-    Progress,
-    Question,
-    SampleState,
-    measured_agreement,
-    shown_passage,
-)
-from hf_relabel.hub_tools.space.people.sending import DELAY, Sender
+from hf_relabel.hub_tools.space.people.event_log import EventLog
+from hf_relabel.hub_tools.space.people.events import ANSWER, UNDO, Event, events_in
+from hf_relabel.hub_tools.space.people.questions import Progress, Question, SampleState, shown_passage
+from hf_relabel.hub_tools.space.people.sending import DELAY, Sender, SyncState
 
 REFRESH_SECONDS = 60.0
 """How often other servers' answers are looked for on the Hub."""
-_LONG_SECONDS = 0.5
-"""Figures of agreement that take longer are not worked out after every answer."""
 _LAST_SECONDS = 15.0
 """How long `close` tries to send what is unsent."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """An agreement that was worked out: from how many events, and until when it is good enough."""
-
-    version: int
-    until: float
-    found: Agreement
 
 
 class Adjudication:
@@ -66,8 +49,7 @@ class Adjudication:
         self._read: dict[str, int] = {}
         self._sender: Sender | None = None
         self._unread: str | None = None
-        self._orders: dict[str, list[Item]] = {}
-        self._agreement: _Kept | None = None
+        self._agreement = AgreementByNow()
         self._change = threading.Condition(threading.RLock())
         self._closing = threading.Event()
         self._sample = BlindSample(browser, folder, size, seed, self._change, self._closing)
@@ -133,7 +115,7 @@ class Adjudication:
             ConfigError: the sample is not ready, see `sample_state`.
         """
         with self._change:
-            order, mine = self._order(person), self._answers.of(person)
+            order, mine = self._sample.order(person), self._answers.of(person)
             for number, item in enumerate(order, start=1):
                 if item.id not in mine:
                     return self._question(person, number, item)
@@ -154,7 +136,7 @@ class Adjudication:
             BuildError: the disk would not take it; nothing was kept.
         """
         with self._change:
-            self._order(checked(person))
+            self._sample.order(checked(person))
             if item not in self._sample.items:
                 raise ConfigError(f"There is no item {ascii(item)[:60]} in this sample. Reload the page.")
             if value not in CHOICES:
@@ -178,7 +160,7 @@ class Adjudication:
             BuildError: the disk would not take it; nothing was taken back.
         """
         with self._change:
-            order = self._order(checked(person))
+            order = self._sample.order(checked(person))
             self._read_local()
             last = self._answers.last(person, self._sample.items)
             if last is None or item not in (None, last.item):
@@ -208,17 +190,8 @@ class Adjudication:
         """
         with self._change:
             sample, answers = self.to_audit()
-            known, version = self._agreement, len(self._answers)
-        began = time.monotonic()
-        if known is not None and (known.version == version or (not newest and began < known.until)):
-            return known.found
-        found = measured_agreement(sample, answers)
-        took = time.monotonic() - began
-        # The first time most of it is imports.
-        until = began + (11 * took if known is not None and took > _LONG_SECONDS else 0)
-        with self._change:
-            self._agreement = _Kept(version, until, found)
-        return found
+            version = len(self._answers)
+        return self._agreement.found(sample, answers, version, newest=newest)
 
     def sync_state(self) -> SyncState:
         """How many answers are not yet on the Hub, and why."""
@@ -271,19 +244,6 @@ class Adjudication:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _order(self, person: str) -> list[Item]:
-        """The items in the order in which this person is asked, which is nobody else's."""
-        sample = self._sample.ready()
-        key = name_key(person)
-        known = self._orders.get(key)
-        if known is None:
-
-            def place(item: Item) -> bytes:
-                return hashlib.blake2b(f"{key}\0{item.id}".encode("utf-8", "replace"), digest_size=16).digest()
-
-            known = self._orders[key] = sorted(sample.items, key=place)
-        return known
 
     def _question(self, person: str, number: int, item: Item) -> Question:
         standing = self._answers.of(person).get(item.id) or self._answers.last_undone(person, item.id)

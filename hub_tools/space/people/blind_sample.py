@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
+from hf_relabel.builders.audit.names import name_key
 from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.hub_tools.space.data.browsing import Browser
@@ -38,6 +40,7 @@ class BlindSample:
         commit = (browser.release.revision or "folder")[:12]
         self._kept_in = folder / f"sample-{commit}-{size}-{seed}"
         self._sample: AuditSample | None = None
+        self._orders: dict[str, list[Item]] = {}
         self.items: dict[str, Item] = {}
         self.state = SampleState(0, 1, False, None)
 
@@ -46,6 +49,19 @@ class BlindSample:
         if self._sample is None:
             raise ConfigError(self.state.error or "The sample is being drawn. Try again in a moment.")
         return self._sample
+
+    def order(self, person: str) -> list[Item]:
+        """The items in the order in which this person is asked, which is nobody else's. Raises: as `ready`."""
+        sample = self.ready()
+        key = name_key(person)
+        known = self._orders.get(key)
+        if known is None:
+
+            def place(item: Item) -> bytes:
+                return hashlib.blake2b(f"{key}\0{item.id}".encode("utf-8", "replace"), digest_size=16).digest()
+
+            known = self._orders[key] = sorted(sample.items, key=place)
+        return known
 
     def draw(self) -> None:
         """Draw the sample, or read it where it was drawn before."""

@@ -10,14 +10,36 @@ from dataclasses import dataclass, field
 
 from hf_relabel.builders.errors import RelabelError
 from hf_relabel.hub_tools.hub.limits import retry_after
-from hf_relabel.hub_tools.space.people.answers import EventLog, SyncState, events_in
 from hf_relabel.hub_tools.space.people.config_on_hub import Busy, HumanConfig
+from hf_relabel.hub_tools.space.people.event_log import EventLog
+from hf_relabel.hub_tools.space.people.events import events_in
 
 DELAY = 5.0
 """Seconds from an answer to its commit, so that a commit holds several."""
 APART = 6
 """Commits are as many delays apart: 30 seconds, as the Hub takes about 128 commits to a data set in an hour."""
 LONGEST_WAIT = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """How the answers of this server stand with the Hub.
+
+    Attributes:
+        is_local: the release is a folder: answers stay on this machine.
+        unsent: events that are on the disk and not yet on the Hub.
+        commit: the last commit that this server made, None if none.
+        error: one line on why the last attempt failed; None after one that did not.
+        retry_in: seconds until the next attempt after a failure; None where none is waiting.
+        unread: one line on why answers of others are not all here; None where they are.
+    """
+
+    is_local: bool
+    unsent: int
+    commit: str | None
+    error: str | None
+    retry_in: float | None
+    unread: str | None = None
 
 
 @dataclass

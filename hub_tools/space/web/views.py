@@ -12,9 +12,10 @@ from hf_relabel.hub_tools.space.data.browsed_row import BrowsedRow, TechniqueEff
 from hf_relabel.hub_tools.space.data.differences import ChangePage, ComparisonState
 from hf_relabel.hub_tools.space.data.index import Page
 from hf_relabel.hub_tools.space.data.overview import ConfigCounts, Overview, SubsetCounts
+from hf_relabel.hub_tools.space.people.agreement import Agreement
 from hf_relabel.hub_tools.space.people.allowed import Permission
-from hf_relabel.hub_tools.space.people.answers import SyncState
-from hf_relabel.hub_tools.space.people.questions import Agreement, Progress, Question, SampleState
+from hf_relabel.hub_tools.space.people.questions import Progress, Question, SampleState
+from hf_relabel.hub_tools.space.people.sending import SyncState
 from hf_relabel.hub_tools.space.web.texts import excerpt, one_line, text_limit, visible
 
 if TYPE_CHECKING:

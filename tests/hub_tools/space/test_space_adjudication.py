@@ -318,7 +318,7 @@ def test_judges_are_measured_on_what_people_say(browser: Browser, tmp_path: Path
 def test_an_agreement_that_takes_long_may_be_behind(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hf_relabel.hub_tools.space.people import adjudication as module
+    from hf_relabel.hub_tools.space.people import agreement as module
 
     def figures(*given: Any) -> Any:
         threading.Event().wait(0.05)

@@ -23,8 +23,8 @@ from hf_relabel.hub_tools.space.data.browsed_row import BrowsedRow, Candidate, P
 from hf_relabel.hub_tools.space.data.index import Page
 from hf_relabel.hub_tools.space.data.index_tables import RowLine
 from hf_relabel.hub_tools.space.people.allowed import Permission
-from hf_relabel.hub_tools.space.people.answers import SyncState
 from hf_relabel.hub_tools.space.people.questions import Progress, Question, Shown
+from hf_relabel.hub_tools.space.people.sending import SyncState
 from hf_relabel.hub_tools.space.people.sign_in import SignIn
 from hf_relabel.hub_tools.space.running import Running
 from hf_relabel.hub_tools.space.settings import SpaceSettings, settings_of_space

@@ -17,19 +17,12 @@ from hypothesis import strategies as st
 from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.errors import BuildError, CardError, ConfigError
 from hf_relabel.builders.readme.front_matter import Readme
-from hf_relabel.hub_tools.space.people import answers as human
-from hf_relabel.hub_tools.space.people.answers import (
-    ANSWER,
-    UNDO,
-    Answers,
-    Event,
-    EventLog,
-    event_of,
-    events_in,
-    line_of,
-)
+from hf_relabel.hub_tools.space.people import event_log as human
+from hf_relabel.hub_tools.space.people.answers import Answers
 from hf_relabel.hub_tools.space.people.config_on_hub import human_config, with_human
 from hf_relabel.hub_tools.space.people.event_files import events_in_parquet, parquet_of
+from hf_relabel.hub_tools.space.people.event_log import EventLog
+from hf_relabel.hub_tools.space.people.events import ANSWER, UNDO, Event, event_of, events_in, line_of
 from tests.examples import drawn
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -242,7 +235,7 @@ def test_a_clock_that_goes_back_does_not_bring_an_old_answer_back(tmp_path: Path
 _WRITER = """
 import sys
 from pathlib import Path
-from hf_relabel.hub_tools.space.people.answers import EventLog
+from hf_relabel.hub_tools.space.people.event_log import EventLog
 log = EventLog(Path(sys.argv[1]))
 print("ready", flush=True)
 for number in range(100_000):
