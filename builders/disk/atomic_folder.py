@@ -61,7 +61,7 @@ class NewFolder:
                 earlier = Path(root) / name
                 relative = earlier.relative_to(self.target)
                 if relative.as_posix() not in left_out and not os.path.lexists(self.path / relative):
-                    _link_or_copy(earlier, self.path / relative)
+                    link_or_copy(earlier, self.path / relative)
 
     @contextlib.contextmanager
     def disk_errors(self) -> Iterator[None]:
@@ -213,7 +213,8 @@ def _exchange(one: Path, other: Path) -> bool:
     return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
-def _link_or_copy(earlier: Path, new: Path) -> None:
+def link_or_copy(earlier: Path, new: Path) -> None:
+    """Give a file a second name, or where the file system cannot, a copy."""
     new.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(earlier, new, follow_symlinks=False)

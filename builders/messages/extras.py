@@ -43,7 +43,7 @@ EXTRAS: dict[str, Extra] = {
     "similarity": Extra(
         "judge offline: the judges similarity, cross-encoder and student",
         _SENTENCE_TRANSFORMERS,
-        commands=("mine", "judge", "judge-bench", "suspects", "batch", "run"),
+        commands=("mine", "judge", "judge-bench", "qrels", "suspects", "batch", "run"),
         names=("CrossEncoderJudge", "SimilarityJudge", "StudentJudge"),
     ),
     "faiss": Extra("search with FAISS while mining (`mine --faiss`)", {"faiss": "faiss-cpu"}, commands=("mine",)),
@@ -55,7 +55,7 @@ EXTRAS: dict[str, Extra] = {
     "audit": Extra(
         "report on judges, audit, calibrate, measure judges",
         {"crowdkit": "crowd-kit", "pandas": "pandas", "sklearn": "scikit-learn", **_STATISTICS},
-        commands=("report", "audit", "judge-bench", "build", "run"),
+        commands=("report", "audit", "judge-bench", "qrels", "build", "run"),
         names=("audit_report", "calibrate", "judge_figures"),
     ),
     "student": Extra(
@@ -68,7 +68,7 @@ EXTRAS: dict[str, Extra] = {
     "evaluate": Extra(
         "measure models and rankings",
         {"evaluate": "evaluate", **_STATISTICS, **_SENTENCE_TRANSFORMERS},
-        commands=("evaluate",),
+        commands=("evaluate", "qrels"),
         names=("RetrievalEvaluator", "evaluate_model"),
     ),
     "train": Extra(

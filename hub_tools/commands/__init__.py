@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "student": ("student", "Train a cheap offline judge on labels of people or of another judge."),
     "suspects": ("suspects", "Find ground truths that no judge stands by."),
     "judge-bench": ("judge_bench", "Measure judges on a set whose false negatives are known."),
+    "qrels": ("qrels", "Find the relevant documents that the judgements of a test set miss."),
     "build": ("build", "Build the cleaned configs from a training set and a journal."),
     "run": ("run", "Do all of it from one job file."),
     "jobs": ("jobs", "Run a job file on HF Jobs, with a judge server if wanted."),

@@ -97,7 +97,7 @@ def rerank(
     """
     import numpy as np
 
-    chosen = {query_id: _first(run[query_id], depth) for query_id in data.queries if query_id in run}
+    chosen = {query_id: first(run[query_id], depth) for query_id in data.queries if query_id in run}
     texts = _texts_of({docid for docids in chosen.values() for docid in docids}, data)
     result: dict[str, dict[str, float]] = {}
     remaining = iter(chosen.items())
@@ -209,7 +209,7 @@ def _kept(docids: Sequence[str], scores: Sequence[float], excluded: frozenset[st
     return dict(pairs[:top_k])
 
 
-def _first(scores: Mapping[str, float], depth: int) -> list[str]:
+def first(scores: Mapping[str, float], depth: int) -> list[str]:
     """The first documents of a ranking, ties as trec_eval breaks them."""
     return sorted(sorted(scores, reverse=True), key=lambda docid: -scores[docid])[:depth]
 

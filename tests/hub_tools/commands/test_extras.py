@@ -43,7 +43,10 @@ NEEDING = {
         "judge-bench": ["judge-bench", ROWS, "--truth", TRUTH, "--judge", "truth"],
     },
     "student": {"student": ["student", ROWS, "--truth", TRUTH, "--out", "trained"]},
-    "evaluate": {"evaluate": ["evaluate", "model", "--eval", "beir"]},
+    "evaluate": {
+        "evaluate": ["evaluate", "model", "--eval", "beir"],
+        "qrels": ["qrels", "beir", "--run", "bm25", "--out", "extended"],
+    },
     "train": {
         "train": ["train", "built", "--out", "model"],
         "compare": ["compare", "built", "--eval", "beir"],
@@ -74,7 +77,7 @@ SECOND = {
 ALL = {extra: {**NEEDING.get(extra, {}), **SECOND.get(extra, {})} for extra in (*NEEDING, "faiss")}
 NOTHING = {"inspect", "jobs", "push", "pull", "diff", "log", "push-model"}
 """Commands that need no extra, whatever their options."""
-SOMETIMES = {"batch", "build", "run", "plan", "suspects", "judge", "report"}
+SOMETIMES = {"batch", "build", "run", "plan", "suspects", "judge", "report", "qrels"}
 """Commands that need an extra for what a judge or a step of them needs, which is tested there."""
 FREE = set(
     "apply build_configs conclude diff draw_audit free_findings inspect judge judged_rows judging_report load_job"  # noqa: SIM905

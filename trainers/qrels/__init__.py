@@ -1,0 +1,1 @@
+"""Test sets with the relevant documents that their judgements miss: pooled from runs, judged, merged and measured."""
