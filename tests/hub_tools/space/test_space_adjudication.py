@@ -139,7 +139,7 @@ def test_the_order_says_nothing_of_the_verdicts(browser: Browser, tmp_path: Path
     """Over many people each verdict comes as often in the first half as in the second."""
     with opened(browser, tmp_path) as adjudication:
         outcomes = {item.id: item.outcome for item in adjudication.to_audit()[0].items}
-        orders = [[item.id for item in adjudication._order(f"person {number}")] for number in range(200)]
+        orders = [[item.id for item in adjudication._sample.order(f"person {number}")] for number in range(200)]
         assert len(set(map(tuple, orders))) == 200
         for outcome in AUDITED:
             first = sum(outcomes[item] is outcome for order in orders for item in order[: SIZE // 2])
