@@ -8,8 +8,9 @@ inside strings. It is the same for lists of any length, since TGI keeps 32 gramm
 milliseconds, so they get the exact ids of each list.
 
 For each state of the automaton outlines tries every token of the vocabulary, and inside a string nearly all of them go
-on. So the expression has few states: JSON as it stands on one line, ids as loops of digits, escapes by their letter
-alone. The parser of the reply checks what is left. The names of members are spelled out: small models misspell them.
+on. So the expression has few states: JSON without white space outside of its texts (each place for a space is a state),
+ids as loops of digits, escapes by their letter alone. The parser of the reply checks what is left. The names of members
+are spelled out: small models misspell them.
 """
 
 from __future__ import annotations
@@ -28,9 +29,6 @@ _MOST_IDS = 99
 
 _STRING = r'"([^"\\\x00-\x1F]|\\["\\/bfnrtu])*"'
 _ID = "[1-9][0-9]*"
-_NEXT = ", ?"
-"""Between members and ids. No line ends, and no more than a space: models under a grammar may write white space without
-end."""
 
 
 def as_sent(schema: dict[str, Any], flavor: str) -> dict[str, Any]:
@@ -92,8 +90,8 @@ def _regex_of(schema: dict[str, Any]) -> str | None:
     values = [_value_of(value) for value in properties.values()]
     if None in values or not all(re.fullmatch(r"\w+", name, re.ASCII) for name in properties):
         return None
-    members = (f'"{name}": ?{value}' for name, value in zip(properties, values, strict=True))
-    return rf"\{{{_NEXT.join(members)}\}}"
+    members = (f'"{name}":{value}' for name, value in zip(properties, values, strict=True))
+    return rf"\{{{','.join(members)}\}}"
 
 
 def _value_of(schema: dict[str, Any]) -> str | None:
@@ -103,7 +101,7 @@ def _value_of(schema: dict[str, Any]) -> str | None:
     if kind == "integer":
         return _id_of(schema)
     if kind == "array" and isinstance(schema.get("items"), dict) and (item := _id_of(schema["items"])):
-        listed = f"{item}({_NEXT}{item})*"
+        listed = f"{item}(,{item})*"
         return rf"\[{listed}\]" if schema.get("minItems", 0) > 0 else rf"\[({listed})?\]"
     return None
 
