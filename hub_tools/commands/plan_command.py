@@ -18,6 +18,7 @@ from hf_relabel.builders.messages.text_table import fitted, text_table
 from hf_relabel.hub_tools.commands.common import NumberIn, json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on, kept_in
 from hf_relabel.hub_tools.commands.judge_options import job_options, job_settings
+from hf_relabel.hub_tools.commands.plan_cascade import Asked, cascade_options, show_cascade
 from hf_relabel.hub_tools.commands.progress import progress_bar
 from hf_relabel.hub_tools.commands.spelling import respelt_here
 from hf_relabel.hub_tools.hub.redaction import safe_url
@@ -34,7 +35,15 @@ Examples:
   hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --price-prompt 0.15 --price-completion 0.6 --within 0.05
   hf relabel plan train.jsonl --endpoint http://127.0.0.1:8080 --tokens-per-second 20000 --rows 10_000_000
   hf relabel plan user/repo --sample 1% --stages rlhn-two-stage --rows 680_000 \\
-    --tokens-per-second cheap=40000 --tokens-per-second accurate=6000 --price-hour cheap=4 --price-hour accurate=16"""
+    --tokens-per-second cheap=40000 --tokens-per-second accurate=6000 --price-hour cheap=4 --price-hour accurate=16
+
+\b
+Stages and thresholds that hold a precision, from a pilot that every stage judges and people label:
+  hf relabel plan train.jsonl --stages cascade.yaml --probe 400 --every-stage --journal pilot.sqlite
+  hf relabel audit sample train.jsonl --journal pilot.sqlite --size 1000 --out audit
+  hf relabel plan train.jsonl --stages cascade.yaml --precision 0.95 --budget 50 --pilot pilot.sqlite \\
+    --audit audit --answers audit/answers.csv --write job.yaml
+  hf relabel run job.yaml"""
 
 FEWEST_PROBED = 30
 """With fewer rows a range would promise too much."""
@@ -69,6 +78,7 @@ FEWEST_PROBED = 30
     help="What your own servers of a stage cost in an hour, to work out their part of the cost. May be repeated.",
 )
 @click.option("--escalated", type=NumberIn(0, 1), help="Share that goes on to the next stage, if you know it.")
+@cascade_options
 @json_option
 def command(
     probe: int | None,
@@ -86,9 +96,20 @@ def command(
     be reached is done without and named. Replies and what goes on to later
     stages are assumed, unless --probe or --within measures them on some rows; what is judged then is kept, and judging
     finds it there.
+
+    With --precision the plan is a cascade: which stages to take and by which thresholds, so that what is relabelled is
+    as precise on rows that nobody labelled (Learn then Test, arXiv 2110.01052), as much as possible is found, and the
+    cost keeps within --budget. It is chosen from a pilot, which --probe with --every-stage makes, and labels of it: of
+    people (--audit, --answers) or of a truth file (--truth). Where they back nothing it says so, and how many more
+    would do; with --write the exit code is then 2.
     """
+    asked = Asked.taken(options)
+    job = job_settings(options)
+    if asked.anything:
+        show_cascade(job, asked, as_json, probe=probe or 0, rows=rows)
+        return
     show_plan(
-        job_settings(options),
+        job,
         as_json,
         probe=probe or 0,
         within=within,
