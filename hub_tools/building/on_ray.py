@@ -80,21 +80,7 @@ def build_on_ray(
     beside = formats_of(settings, source, source.records)
     check_earlier(settings, source, journal)
     used = run_to_build(source, journal, settings, run)
-    stages = stages_of_run(used.settings)
-    layout = Layout(
-        tuple(Technique(name) for name in dict.fromkeys(settings.techniques)),
-        settings.limit,
-        tuple(stage.name for stage in stages),
-        tuple(stage.describe() for stage in stages),
-        "train",
-        settings.max_shard_bytes,
-        ROW_GROUP_BYTES,
-        settings.default,
-        finder_of_suspects(journal, used.settings) is not None,
-        source.scored,
-        views_of_settings(settings, scored=source.scored),
-        settings.min_negatives,
-    )
+    layout = _layout(source, journal, settings, used)
     layout.check()
     calibration = calibration_for(used.settings, settings)
     journal.checkpoint()
@@ -122,6 +108,25 @@ def build_on_ray(
             manifest = write_manifest(building, layout, counts, files, extra)
             report = build_report(building, Path(settings.out), manifest)
     return replace(report, run=used)
+
+
+def _layout(source: Source, journal: Journal, settings: BuildSettings, run: Run) -> Layout:
+    """What `build_configs` would write."""
+    stages = stages_of_run(run.settings)
+    return Layout(
+        tuple(Technique(name) for name in dict.fromkeys(settings.techniques)),
+        settings.limit,
+        tuple(stage.name for stage in stages),
+        tuple(stage.describe() for stage in stages),
+        "train",
+        settings.max_shard_bytes,
+        ROW_GROUP_BYTES,
+        settings.default,
+        finder_of_suspects(journal, run.settings) is not None,
+        source.scored,
+        views_of_settings(settings, scored=source.scored),
+        settings.min_negatives,
+    )
 
 
 class _Steps:

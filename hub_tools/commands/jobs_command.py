@@ -18,6 +18,8 @@ from hf_relabel.hub_tools.jobs.judge_images import DEFAULT as DEFAULT_IMAGE
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+    from hf_relabel.hub_tools.jobs.submission import Submission
+
 
 EPILOG = """\b
 Examples:
@@ -122,7 +124,6 @@ def submit(
     from hf_relabel.hub_tools.jobs.judge_server import JudgeServer
     from hf_relabel.hub_tools.jobs.submission import SubmitOptions
     from hf_relabel.hub_tools.jobs.submit import prepare
-    from hf_relabel.hub_tools.jobs.submit import submit as send
 
     options = SubmitOptions(
         parameters=parse_parameters(parameters),
@@ -143,13 +144,7 @@ def submit(
     if dry_run:
         show_submission(submission, as_json)
         return 0
-    job = send(api, submission)
-    if not as_json:
-        click.echo(f"Job {job.id} was submitted: {job.url}\nIts journal and outputs are kept in {submission.repo_id}.")
-    if detach:
-        show_job(api, job, submission.namespace, as_json, brief=True)
-        return 0
-    return _follow(api, job.id, submission.namespace, as_json)
+    return _send(api, submission, detach, as_json)
 
 
 @command.command("status")
@@ -257,6 +252,18 @@ def _api(namespace: str | None) -> tuple[HfApi, str]:
         return api, namespace
     with job_errors("whoami"):
         return api, str(api.whoami()["name"])
+
+
+def _send(api: HfApi, submission: Submission, detach: bool, as_json: bool) -> int:
+    from hf_relabel.hub_tools.jobs.submit import submit as send
+
+    job = send(api, submission)
+    if not as_json:
+        click.echo(f"Job {job.id} was submitted: {job.url}\nIts journal and outputs are kept in {submission.repo_id}.")
+    if detach:
+        show_job(api, job, submission.namespace, as_json, brief=True)
+        return 0
+    return _follow(api, job.id, submission.namespace, as_json)
 
 
 def _follow(api: HfApi, job_id: str, namespace: str, as_json: bool) -> int:

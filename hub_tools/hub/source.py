@@ -135,21 +135,25 @@ def open_source(
             columns=columns,
             relevant_from=relevant_from,
         )
-    config, revision = config or hub.config, revision or hub.revision
+    config = config or hub.config
     called = name or (f"{hub.repo_id}:{config}" if config else hub.repo_id)
     options = Options.checked(called, subset, sample, skip_bad_rows, limit, mined_negatives, columns, relevant_from)
     if split is None and format != "beir":
         split = "train"
     try:
-        sha, paths = _pinned_files(hub.repo_id, revision, config, split, token)
+        sha, paths = _pinned_files(hub.repo_id, revision or hub.revision, config, split, token)
     except SourceError as error:
-        # `data/train.jsnl` could be a data set of the Hub, and is a file whose name has a mistake.
-        near = did_you_mean_beside(Path(data))
-        raise (SourceError(f"{error}{near} It is in {Path(data).parent} here.") if near else error) from error.__cause__
+        raise _with_name_beside(Path(data), error) from error.__cause__
     files = [_hub_file(hub.repo_id, sha, path, token, cache) for path in paths]
     return source_from_files(
         files, name=called, revision=sha, config=config, split=split, format=format, options=options
     )
+
+
+def _with_name_beside(given: Path, error: SourceError) -> SourceError:
+    """`data/train.jsnl` could be a data set of the Hub, and is a file whose name has a mistake."""
+    near = did_you_mean_beside(given)
+    return SourceError(f"{error}{near} It is in {given.parent} here.") if near else error
 
 
 @expects(repo_id=str)

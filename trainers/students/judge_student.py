@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from hf_relabel.builders.cascade.calibration import Calibration
+
     Values = npt.NDArray[np.float64]
 
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -134,7 +136,7 @@ def train_student(
     given = {"labels": len(labelled), "relevant": sum(example.relevant for example in labelled)}
     _check(labelled, folds)
     out.mkdir(parents=True, exist_ok=True)
-    encoder, name = model, model
+    encoder, name, kept_revision = model, model, revision
     if head == "setfit":
         seen, labelled = _halves(labelled, seed)
         _check(labelled, folds, "for its second half, which SetFit does not see, ")
@@ -142,26 +144,20 @@ def train_student(
         (out / STUDENT_NAME).unlink(missing_ok=True)
         with quiet_libraries():
             _fine_tune(seen, out / BODY_NAME, model, revision, seed, steps, device)
-        encoder, name = str(out / BODY_NAME), BODY_NAME
+        encoder, name, kept_revision = str(out / BODY_NAME), BODY_NAME, None
     truth = np.array([example.relevant for example in labelled])
     groups = np.array([example.row.query_id for example in labelled])
     weights = np.array([example.weight for example in labelled], dtype=np.float64)
-    judge = SimilarityJudge(encoder, revision=revision if head == "scores" else None, device=device)
+    judge = SimilarityJudge(encoder, revision=kept_revision, device=device)
     inputs = np.array(list(_inputs(labelled, head, judge)))
     strength, left_out = _chosen(inputs, truth, groups, weights / weights.mean(), folds, seed)
     fitted = _logistic(inputs, truth, weights / weights.mean(), strength)
-    scores = [
-        LabelledScore(round(float(score), RAW_DIGITS), bool(label), float(weight))
-        for score, label, weight in zip(left_out, truth, weights, strict=True)
-    ]
-    # Of isotonic regression, candidates that the student can tell apart would get equal scores.
-    calibration = fit(scores, method="platt", precision=precision)
     settings = StudentSettings(
         head=head,
         encoder=name,
-        revision=revision if head == "scores" else None,
+        revision=kept_revision,
         features=FEATURES if head == "scores" else (),
-        calibration=calibration,
+        calibration=_calibrated(left_out, truth, weights, precision),
         trained={**given, "seed": seed, "penalty": strength},
         **fitted,
     )
@@ -253,6 +249,15 @@ def _chosen(
             best = loss, strength, scores
     assert best is not None
     return best[1], best[2]
+
+
+def _calibrated(left_out: Values, truth: npt.NDArray[np.bool_], weights: Values, precision: float) -> Calibration:
+    """By Platt's sigmoid: of isotonic regression, candidates that the student can tell apart would get equal scores."""
+    scores = [
+        LabelledScore(round(float(score), RAW_DIGITS), bool(label), float(weight))
+        for score, label, weight in zip(left_out, truth, weights, strict=True)
+    ]
+    return fit(scores, method="platt", precision=precision)
 
 
 def _fine_tune(
