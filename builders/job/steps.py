@@ -138,10 +138,12 @@ class CompareSettings(Settings):
     """A recipe to train them by; a small static model when not given."""
     teacher: str | None = None
     """A cross-encoder for arms with distillation."""
+    guide: str | None = None
+    """A bi-encoder for arms with a guide."""
     metric: str = "ndcg@10"
     """By which techniques are compared."""
     arms: tuple[ConfigName, ...] = ()
-    """Configs, or `config+distillation`; all that were built when not given."""
+    """Configs, or `config+gce:q=0.5` and its like; all that were built when not given."""
     runs: FolderName | None = None
     """Folder that keeps finished runs and their models, so that the same job goes on from there."""
     drop_models: bool = False

@@ -19,6 +19,7 @@ Examples:
   hf relabel compare cleaned --eval beir/scifact
   hf relabel compare cleaned --eval beir/scifact --seeds 5 --runs runs
   hf relabel compare cleaned --eval beir/scifact --arm relabel --arm relabel+distillation --teacher CROSS-ENCODER
+  hf relabel compare cleaned --eval beir/scifact --arm relabel --arm original+gce:q=0.5 --arm original+steps
   hf relabel compare user/train-relabeled --eval nanobeir --push"""
 
 
@@ -29,7 +30,10 @@ Examples:
     "--arm",
     "arms",
     multiple=True,
-    help="Config, or config+distillation, config+perc-pos, beside original and remove-hn. All configs.",
+    metavar="CONFIG[+NAME[:PARAMETER=VALUE,...]]",
+    help="Config, beside original and remove-hn; all configs when not given. Or one trained by what needs no judge:"
+    " +distillation, +perc-pos, +guide, +debiased, +gce, +ccr, +label-weakening, +sieve; +steps trains it as long as"
+    " the arm that encodes most texts.",
 )
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="How many seeds.")
 @click.option(
@@ -39,6 +43,7 @@ Examples:
 )
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Field of the recipe. May be repeated.")
 @click.option("--teacher", help="Cross-encoder for +distillation and +perc-pos.")
+@click.option("--guide", help="Bi-encoder for +guide.")
 @click.option("--metric", default="ndcg@10", show_default=True)
 @click.option("--runs", metavar="FOLDER", help=RUNS_HELP)
 @click.option("--drop-models", is_flag=True, help=DROP_MODELS_HELP)
@@ -87,6 +92,7 @@ def run_comparison(
     recipe: str | None = None,
     changes: tuple[str, ...] = (),
     teacher: str | None = None,
+    guide: str | None = None,
     metric: str = "ndcg@10",
     runs: str | None = None,
     drop_models: bool = False,
@@ -109,6 +115,7 @@ def run_comparison(
             recipe=student,
             arms=arms or None,
             teacher=None if teacher is None else TeacherSettings(use="distillation", model=teacher),
+            guide=guide,
             seeds=range(seeds),
             metric=metric,
             folder=folder,

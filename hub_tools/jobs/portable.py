@@ -30,7 +30,7 @@ from hf_relabel.hub_tools.hub.redaction import safe_url
 _WRITTEN = re.compile(r"journal|(.*\.)?(out|runs)")
 """Fields that name what the run itself writes."""
 _PLAIN_PATHS = re.compile(
-    r"source\.location|build\.calibration|.*\.(judge\.(model|file)|recipe|teacher|weights|truth|answers\[\d+\]|eval\[\d+\])"
+    r"source\.location|build\.calibration|.*\.(judge\.(model|file)|recipe|teacher|guide|weights|truth|answers\[\d+\]|eval\[\d+\])"
 )
 """Fields whose value may be a path however plain it looks."""
 _EVALUATIONS = re.compile(r".*\.(eval|dev)\[\d+\]")

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from hf_relabel.builders.configs.release import Release
-from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.expecting import expects
 from hf_relabel.builders.messages.extras import needs
 from hf_relabel.builders.messages.shown import Shown
-from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.messages.text_table import text_table
 from hf_relabel.builders.techniques import Technique
 from hf_relabel.cards.set_groups import mean_name
 from hf_relabel.hub_tools.calls.progress_bars import running
+from hf_relabel.trainers.comparing.arms import Models, arms_of
 from hf_relabel.trainers.comparing.choosing import (
     SAFE,
     Difference,
@@ -38,13 +37,11 @@ from hf_relabel.trainers.comparing.measurements import (
     Progress,
     measure,
 )
-from hf_relabel.trainers.comparing.trials import Arm
-from hf_relabel.trainers.data.training_data import open_config
 from hf_relabel.trainers.devices import one_process_only
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.evaluation.significance import interval_text
-from hf_relabel.trainers.recipes.recipe import Recipe, TeacherSettings, with_teacher
+from hf_relabel.trainers.recipes.recipe import GuideSettings, Recipe, TeacherSettings
 from hf_relabel.trainers.students.static import default_student
 
 BASELINE = str(Technique.ORIGINAL)
@@ -58,6 +55,7 @@ class CompareReport(Shown):
         means: by arm, the baseline included.
         chosen: the config that the figures speak for, see `choose`.
         student: the recipe's name and model.
+        notes: of arms of which more is to be told, such as the steps of `original+steps`.
     """
 
     measurements: Measurements
@@ -67,6 +65,7 @@ class CompareReport(Shown):
     chosen: str
     reason: str
     student: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def evidence(self) -> dict[str, Any]:
         """What goes into the manifest of a release and onto its card; plain values, the same for the same runs."""
@@ -88,6 +87,7 @@ class CompareReport(Shown):
                 }
                 for name, mean in self.means.items()
             ],
+            **({"notes": dict(self.notes)} if self.notes else {}),
             "chosen": self.chosen,
             "reason": self.reason,
         }
@@ -113,7 +113,8 @@ class CompareReport(Shown):
             head += f"; means of {mean_name(list(measured.values))}"
         for name, count in measured.left_out.items():
             head += f"\n{name}: {count} more {'query is' if count == 1 else 'queries are'} trained on, and left out"
-        return f"{head}\n{table}\n{self._sets_text()}{self.chosen}: {self.reason}"
+        notes = "".join(f"{name}: {note}\n" for name, note in self.notes.items())
+        return f"{head}\n{table}\n{notes}{self._sets_text()}{self.chosen}: {self.reason}"
 
     def _sets_text(self) -> str:
         """A table of each set; nothing for one set, whose differences are those of the mean."""
@@ -137,6 +138,7 @@ def compare(
     recipe: Recipe | None = None,
     arms: Sequence[str] | None = None,
     teacher: TeacherSettings | None = None,
+    guide: GuideSettings | str | None = None,
     seeds: Sequence[int] = SEEDS,
     metric: str = METRIC,
     folder: str | Path | None = None,
@@ -155,9 +157,12 @@ def compare(
         sets: judged by people. Queries that are trained on are left out and counted; a set that has no others is
             refused.
         recipe: of the student; None for the static one, whose teacher comes from a package or the Hub.
-        arms: configs, or `config+distillation` and `config+perc-pos`; None for all techniques of the release.
-            `original` and, where it was built, `remove-hn` are always among them.
-        teacher: for these two.
+        arms: configs, or what needs no judge: `config+distillation`, `+perc-pos`, `+guide`, `+debiased`, `+gce`,
+            `+ccr`, `+label-weakening`, `+sieve`, with parameters as in `original+gce:q=0.5`, see `arms.ADDITIONS`, and
+            `+steps`, see `matched_steps`; None for all techniques of the release. `original` and, where it was built,
+            `remove-hn` are always among them.
+        teacher: for the first two. It scores the rows of a config once for all their runs.
+        guide: for `+guide`; None for the teacher, where that is a bi-encoder.
         seeds: of the runs of each. Few say little of how far the next would be off.
         folder: where runs and their models are kept; None keeps nothing.
         depth: documents of a ranking; for a reranker, those of BM25 that it orders.
@@ -173,12 +178,17 @@ def compare(
     student = default_student() if recipe is None else recipe
     built = list(release.manifest["settings"]["techniques"])
     names = [BASELINE, *([SAFE] if SAFE in built else []), *arms] if arms is not None else [BASELINE, *built]
-    made = [_arm(release, name, student, teacher) for name in dict.fromkeys(names)]
+    asked = Models(teacher, GuideSettings(model=guide) if isinstance(guide, str) else guide)
+    made = arms_of(release, names, student, asked)
     with running(progress, "comparing") as tell:
         measured = measure(made, sets, Measuring(seeds, metric, folder, depth, device, keep_models, tell))
     report = report_on(measured, baseline=BASELINE)
     described = {"recipe": student.name, "model": _public_name(student.model), "steps": student.max_steps}
-    return replace(report, student={name: value for name, value in described.items() if value is not None})
+    return replace(
+        report,
+        student={name: value for name, value in described.items() if value is not None},
+        notes={arm.name: arm.note for arm in made if arm.note},
+    )
 
 
 def report_on(measured: Measurements, *, baseline: str = BASELINE) -> CompareReport:
@@ -187,19 +197,6 @@ def report_on(measured: Measurements, *, baseline: str = BASELINE) -> CompareRep
     chosen, reason = choose(differences, baseline)
     means = {name: measured.mean(name) for name in measured.rows}
     return CompareReport(measured, baseline, means, differences, chosen, reason)
-
-
-def _arm(release: Release, name: str, recipe: Recipe, teacher: TeacherSettings | None) -> Arm:
-    config, _, use = name.partition("+")
-    release.files(config)  # says so now if there is none
-    if use:
-        if teacher is None:
-            raise ConfigError(f"{name} needs a teacher, a cross-encoder: {argument('teacher', ...)}.")
-        try:
-            recipe = with_teacher(recipe, teacher.for_use(use))
-        except ValueError:
-            raise ConfigError(f"{name}: a teacher is for `+distillation` or `+perc-pos`, not {use!r}.") from None
-    return Arm(name, config, recipe, lambda: open_config(release, config))
 
 
 def _public_name(model: str) -> str:

@@ -44,12 +44,14 @@ class Arm:
     Attributes:
         name: such as `relabel`, or `relabel+distillation`.
         data: gives the rows it trains on.
+        note: what else is told of it.
     """
 
     name: str
     config: str
     recipe: Recipe
     data: Callable[[], TrainingData]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ def _trained(trial: Trial, place: Path, device: str | None) -> TrainingReport:
         evaluate_every=trial.schedule.evaluate_every,
         # A student is trained again in less time than its checkpoints take.
         checkpoints=trial.arm.recipe.kind != "static" or bool(trial.schedule.dev),
+        teacher_scores=place.parent,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hf_relabel.builders.disk.one_process import one_process
 from hf_relabel.trainers.devices import all_devices
 
 _ROWS_AT_ONCE = 256
@@ -32,15 +33,18 @@ def table_of(records: Callable[[], Iterator[dict[str, Any]]], schema: Any) -> An
 
 
 def kept_table(path: Path, records: Callable[[], Iterator[dict[str, Any]]], schema: Any) -> Any:
-    """The same in a file that stays; where it is there already, it is opened and `records` is not called."""
+    """The same in a file that stays; where it is there already, it is opened and `records` is not called. Of several
+    processes that want it one makes it, and the others wait."""
     from datasets import Dataset
 
     def make() -> None:
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f"{path.name}.unfinished")
-            _write(str(unfinished), records(), schema)
-            unfinished.rename(path)
+        if path.is_file():
+            return
+        with one_process(path.with_name(f".{path.name}.lock"), lambda: None):
+            if not path.is_file():
+                unfinished = path.with_name(f"{path.name}.unfinished")
+                _write(str(unfinished), records(), schema)
+                unfinished.rename(path)
 
     devices = all_devices()
     devices.by_first(make)

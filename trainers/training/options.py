@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.errors import ConfigError
@@ -29,6 +30,7 @@ class TrainOptions:
     evaluate_untrained: bool = True
     checkpoints: bool = True
     callbacks: Sequence[Any] = ()
+    teacher_scores: Path | None = None
 
     def check(self) -> None:
         """Raises: ConfigError, options that make no sense, or a logger that is not installed."""

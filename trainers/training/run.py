@@ -72,6 +72,7 @@ def train(
     evaluate_untrained: bool = True,
     checkpoints: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
+    teacher_scores: str | Path | None = None,
 ) -> TrainingReport:
     """Train a model.
 
@@ -99,6 +100,8 @@ def train(
         evaluate_untrained: measure the untrained model too.
         checkpoints: write them; a run without any starts over when it was stopped.
         callbacks: more of transformers' callbacks.
+        teacher_scores: a folder that keeps the scores of the recipe's teacher for other runs on the same rows; None
+            keeps them in `out` until the run is over.
 
     Raises:
         ConfigError: the recipe does not fit the data or the model, `out` holds another run, or another process trains
@@ -116,6 +119,7 @@ def train(
         evaluate_untrained=evaluate_untrained,
         checkpoints=checkpoints,
         callbacks=callbacks,
+        teacher_scores=None if teacher_scores is None else Path(teacher_scores),
     )
     chosen.check()
     check_precision(recipe, device)
@@ -235,7 +239,7 @@ class _Run:
             fingerprint=self.data.fingerprint,
             seed=self.seed,
             device=self.options.device,
-            out=self.out,
+            out=self.options.teacher_scores or self.out,
         )
         self.teaching = told or self.teaching
         evaluator = self._evaluator(self.options.dev or self.sets)

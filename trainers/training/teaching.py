@@ -21,7 +21,8 @@ from hf_relabel.trainers.training.kinds import least_negatives
 logger = logging.getLogger(__name__)
 
 SCORES = "teacher-scores-*.arrow"
-"""In a run's folder until it is over: a run that goes on asks its teacher nothing again."""
+"""In a run's folder until it is over: a run that goes on asks its teacher nothing again. Runs of a comparison have one
+folder for all."""
 SAME = 0.99
 """Above this share of the passages the distribution is flat."""
 HARD = 1.1
@@ -36,7 +37,7 @@ def taught(
     Args:
         rows: those that the recipe can train on.
         fingerprint: of the rows' data.
-        out: the run's folder, where the scores are kept.
+        out: where the scores are kept: the run's folder, or one of several runs.
 
     Returns:
         The rows, what is told of them, and what the teacher did.
@@ -112,4 +113,6 @@ def _tell(found: Taught, teacher: TeacherSettings) -> None:
 def _key(teacher: TeacherSettings, fingerprint: str, rows: int) -> str:
     """What changes when the scores would."""
     who = [teacher.model, teacher.revision, teacher.kind, teacher.activation]
+    if teacher.use == "perc-pos":  # whose teacher is asked for probabilities
+        who.append(teacher.use)
     return hashlib.sha256(json.dumps([*who, fingerprint, rows]).encode()).hexdigest()[:16]
