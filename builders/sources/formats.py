@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from hf_relabel.builders.rows import Row
 from hf_relabel.builders.sources import shapes
-from hf_relabel.builders.sources.column_guesses import typical
 from hf_relabel.builders.sources.columns import IGNORE, Bound, Columns, Role, Unbound, bind, check_bound, filled, suits
 from hf_relabel.builders.sources.fields import Context
 from hf_relabel.builders.sources.files import Record
@@ -77,10 +76,6 @@ class Format:
             BadRow: it cannot be one.
         """
         return self.make(record, self.bind(record, {}, context) if bound is None else bound, context)
-
-    def detect(self, records: Sequence[Record]) -> bool:
-        """Whether most of the first records of a file are in this format, by names that are known."""
-        return bool(records) and self.bound_if_fits(typical(records, {}), {}) is not None
 
     def bound_if_fits(self, record: Record, given: Columns, *, named: bool = False) -> Bound | None:
         """The columns of a record that is in this format.

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hf_relabel.builders.readme.markdown import cut
 from hf_relabel.cards.style import BLUE, FAINT, LIGHT_BLUE, MARGIN, SMALL, TRACK, WIDTH, Axis, Sheet
 
-PARETO = "figures/pareto.png"
 MOST_POINTS = 24
 
 _LEFT, _TOP, _PANEL, _SCALE, _LINE, _BOTTOM = 0.78, 0.78, 2.1, 0.62, 0.25, 0.12
@@ -100,16 +98,3 @@ def short_number(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:g}{unit}"
     return f"{value:g}"
-
-
-def pareto_alt(data: Mapping[str, Any]) -> str:
-    """The numbers in words: plain text on one line, not Markdown."""
-    points = list(data["points"])
-    parts = [
-        f"{cut(str(point['name']), 100)}: {point['tokens']:,} tokens, {point['false_negatives']:,} found"
-        f"{' (front)' if point['on_front'] else ''}"
-        for point in points[:MOST_POINTS]
-    ]
-    if len(points) > MOST_POINTS:
-        parts.append(f"{len(points) - MOST_POINTS} more are not shown")
-    return f"Tokens and false negatives of each escalation rule. {'; '.join(parts)}."

@@ -9,7 +9,6 @@ from urllib.parse import quote
 from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, table
 from hf_relabel.cards.figures.forest import ForestLine, forest_alt, forest_png, points_of
 
-PRUNING = "figures/pruning.png"
 PRUNE, KEEP = "Better without", "Keep"
 
 

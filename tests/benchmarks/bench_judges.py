@@ -52,17 +52,11 @@ from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stages import Stage
 from hf_relabel.trainers.data.training_data import open_training_data
 from hf_relabel.trainers.recipes.recipe import load_recipe
-from hf_relabel.trainers.students.judge_bench import (
-    Answers,
-    JudgeFigures,
-    answers_of,
-    auc_gain,
-    figures_of,
-    figures_table,
-)
+from hf_relabel.trainers.students.judge_bench import Answers, JudgeFigures, answers_of, figures_of, figures_table
 from hf_relabel.trainers.students.judge_student import StudentExample, train_student
 from hf_relabel.trainers.students.static import PACKAGED_TEACHER
 from hf_relabel.trainers.training.run import train
+from tests.benchmarks.auc_gain import auc_gain
 from tests.benchmarks.judged_sets import NO_LIMIT, vectors_kept
 
 Truth = Mapping[str, frozenset[str]]

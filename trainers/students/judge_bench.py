@@ -218,7 +218,7 @@ def figures_of(name: str, answers: Answers, *, resamples: int = RESAMPLES, seed:
     chance = np.random.default_rng(seed)
     draws = [chance.multinomial(len(rows), np.full(len(rows), 1 / len(rows))).astype(float) for _ in range(resamples)]
     resampled = [measured(times) for times in draws]
-    figures = {key: _with_interval(value, [each[key] for each in resampled]) for key, value in found.items()}
+    figures = {key: with_interval(value, [each[key] for each in resampled]) for key, value in found.items()}
     return JudgeFigures(
         judge=name,
         rows=len(rows),
@@ -230,51 +230,8 @@ def figures_of(name: str, answers: Answers, *, resamples: int = RESAMPLES, seed:
     )
 
 
-def auc_gain(first: Answers, draws: Sequence[Answers], *, resamples: int = RESAMPLES, seed: int = 0) -> Figure:
-    """By how much the AUC of a judge lies above that of the first, on the candidates that both answered.
-
-    Args:
-        draws: the judge, once for each time it was made (a student of other labels, a model of another seed); the
-            figure is the mean over them.
-
-    The interval is paired: each resample takes the same rows for all, and one of the draws at random.
-    """
-    import numpy as np
-    from sklearn.metrics import roc_auc_score as auc
-
-    paired = [_paired(first, each) for each in draws]
-    rows = sorted(set(first.rows))
-    place = {row: number for number, row in enumerate(rows)}
-    of_row = [np.array([place[row] for row, *_ in pairs]) for pairs in paired]
-    values = [np.array([pair[1:] for pair in pairs], dtype=np.float64) for pairs in paired]
-
-    def gain(draw: int, times: Values) -> float | None:
-        weights = times[of_row[draw]]
-        kept = weights > 0
-        one, other, truth = values[draw][kept].T
-        if not len(truth) or truth.all() or not truth.any():
-            return None
-        return float(auc(truth, other, sample_weight=weights[kept]) - auc(truth, one, sample_weight=weights[kept]))
-
-    found = [gain(draw, np.ones(len(rows))) for draw in range(len(draws))]
-    known = [each for each in found if each is not None]
-    chance = np.random.default_rng(seed)
-    share = np.full(len(rows), 1 / len(rows))
-    resampled = [
-        gain(int(chance.integers(len(draws))), chance.multinomial(len(rows), share).astype(float))
-        for _ in range(resamples)
-    ]
-    return _with_interval(float(np.mean(known)) if known else None, resampled)
-
-
-def _paired(first: Answers, second: Answers) -> list[tuple[int, float, float, bool]]:
-    """(row, score of the first, score of the second, truth) of the candidates that both answered."""
-    scores = dict(zip(zip(second.rows, second.positions, strict=True), second.scores, strict=True))
-    mine = zip(first.rows, first.positions, first.scores, first.truth, strict=True)
-    return [(row, score, scores[row, place], truth) for row, place, score, truth in mine if (row, place) in scores]
-
-
-def _with_interval(value: float | None, resampled: Sequence[float | None]) -> Figure:
+def with_interval(value: float | None, resampled: Sequence[float | None]) -> Figure:
+    """A value with the interval of what it was in resamples."""
     import numpy as np
 
     known = [each for each in resampled if each is not None]
@@ -330,7 +287,7 @@ def _ranked(answers: Answers, rows: npt.NDArray[np.int64], draws: Sequence[Value
     for name, metric in zip(RANKED, ("map@10", "rprec"), strict=True):
         values = np.array([measured[str(row)][metric] if str(row) in measured else 0.0 for row in rows])
         means = [float(times @ values / (times @ counted)) if (times @ counted) else None for times in draws]
-        found[name] = _with_interval(float(values.sum() / counted.sum()), means)
+        found[name] = with_interval(float(values.sum() / counted.sum()), means)
     return found
 
 

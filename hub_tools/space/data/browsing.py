@@ -117,10 +117,6 @@ class Browser:
         """Begin to read the index, unless that has begun."""
         self._index.start()
 
-    def index_state(self) -> IndexState:
-        """How far the index is."""
-        return self._index.state()
-
     def wait_for_index(self, seconds: float | None = None) -> IndexState:
         """Wait until the index is complete, has failed, or the time is over."""
         self._index.start()
@@ -134,7 +130,7 @@ class Browser:
 
         Raises:
             ConfigError: an unknown outcome, label or technique, or a negative offset or size.
-            BuildError: the files cannot be read. What was read before stays searchable, see `index_state`.
+            BuildError: the files cannot be read. What was read before stays searchable.
         """
         return self._index.find(filter, offset, size)
 

@@ -38,10 +38,6 @@ class Answers:
             self._people.setdefault(name_key(event.person), {}).setdefault(event.item, []).append(event)
         return True
 
-    def people(self) -> list[str]:
-        """Who has an answer that stands, by name."""
-        return sorted(self._name(key) for key in self._people if self.of(key))
-
     def of(self, person: str) -> dict[str, Event]:
         """A person's answers that stand, by item."""
         items = self._people.get(name_key(person), {})

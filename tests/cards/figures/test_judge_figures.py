@@ -16,7 +16,7 @@ from PIL import Image
 from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 from hf_relabel.cards.data_card import figures, render_card
 from hf_relabel.cards.figures.agreement import AGREEMENT, MOST_ROWS, agreement_alt, agreement_png, agreement_rows
-from hf_relabel.cards.figures.pareto import MOST_POINTS, pareto_alt, pareto_png
+from hf_relabel.cards.figures.pareto import MOST_POINTS, pareto_png
 from hf_relabel.cards.figures.pruning import pruning_alt, pruning_png, pruning_report
 from hf_relabel.cards.figures.reliability import reliability_alt, reliability_png
 from tests import forked
@@ -202,7 +202,6 @@ def test_points_that_coincide_share_one_label_and_too_many_are_counted() -> None
 
     assert _labels([(1.0, 1.0), (3.0, 1.0), (1.05, 1.02)]) == [("1, 3", (1.0, 1.0)), ("2", (3.0, 1.0))]
     many = {"points": POINTS["points"] * MOST_POINTS}
-    assert "48 more are not shown" in pareto_alt(many)
     assert pareto_png(many) == pareto_png({"points": many["points"][:MOST_POINTS]})
     rows = {"rows": KAPPAS["rows"] * MOST_ROWS}
     assert f"{MOST_ROWS} more are not shown" in agreement_alt(rows)
@@ -258,8 +257,7 @@ def test_prune_writes_the_page_and_the_picture_beside_it(tmp_path: Path) -> None
 
 
 def test_alt_texts_hold_the_numbers_on_one_line() -> None:
-    assert "3,000 tokens, 30 found (front)" in pareto_alt(POINTS)
     assert "b: -0.10" in agreement_alt(KAPPAS)
     assert "Sure zone for precision 0.70: from" in reliability_alt(calibration())
-    for text in (pareto_alt(POINTS), agreement_alt(KAPPAS), reliability_alt(calibration())):
+    for text in (agreement_alt(KAPPAS), reliability_alt(calibration())):
         assert "\n" not in text

@@ -246,7 +246,7 @@ def test_a_row_is_read_before_there_is_an_index(folder: Path) -> None:
     with Browser.open(folder, index=False) as browser:
         for number in (ROWS - 1, 0, 77, 3):  # row 3 has no negatives
             assert browser.row(number).query_id == f"q-{number}"
-        assert browser.index_state().rows == 0
+        assert browser._index.state().rows == 0
         assert browser.find(size=2).lines[1].query_id == "q-1"
 
 

@@ -23,10 +23,10 @@ from hf_relabel.trainers.students.judge_bench import (
     VERDICT,
     Answers,
     JudgeFigures,
-    auc_gain,
     figures_table,
     judge_figures,
 )
+from tests.benchmarks.auc_gain import auc_gain
 
 TRUTH = {"q0": frozenset({"0-0", "0-2"}), "q1": frozenset({"1-1"}), "q2": frozenset[str]()}
 SCORES = {"q0": (0.9, 0.8, 0.3), "q1": (0.2, 0.6, 0.1), "q2": (0.7, 0.4, 0.0)}
