@@ -151,6 +151,10 @@ class StageSettings(Settings):
     """Labels that count as flagged."""
     accepts: tuple[AnswerLabel, ...] = ()
     """Labels that are the final word when this stage says them: what a cheap judge is sure of."""
+    order: Literal["value", "source"] | None = None
+    """Of the rows, for a stage that is not the first: `value` begins where most is likely found, by what the stage
+    before says, `source` takes them as they come. `value` when not given where the run may end early (max_cost,
+    deadline)."""
     limits: LimitSettings = LimitSettings()
     """How hard to work."""
 

@@ -85,6 +85,7 @@ def _stage(settings: StageSettings, name: str) -> Stage:
         model=first.model,
         others=tuple(others),
         combine=_combine(settings, name) if others else None,
+        order=settings.order,
     )
 
 

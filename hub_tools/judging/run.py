@@ -26,6 +26,7 @@ from hf_relabel.hub_tools.judging.stages import (
     Servers,
     Stage,
     as_stages,
+    asks_by_value,
     exempt_subsets,
     is_batch,
 )
@@ -187,6 +188,7 @@ def judge_of_stage(
         "retry_failed": retry_failed,
         "progress": progress,
         "budget": budget,
+        "by_value": asks_by_value(stages[-1], member),
     }
     judge = stages[-1].members[member].judge
     if isinstance(judge, SavedRepliesJudge) or is_batch(judge):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isnan
 
 from hf_relabel.builders.cascade.rules import Findings, StageAnswers
 from hf_relabel.builders.cascade.suspects import Rows
@@ -10,7 +12,7 @@ from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement
-from hf_relabel.builders.rows import Row
+from hf_relabel.builders.rows import NumberedRow, Row
 from hf_relabel.builders.sources.findings import free_findings
 from hf_relabel.builders.sources.subsets import is_exempt
 from hf_relabel.hub_tools.endpoints.scheduling.scheduler import Budget
@@ -18,6 +20,7 @@ from hf_relabel.hub_tools.judging.stage_report import Progress, StageReport
 from hf_relabel.hub_tools.judging.stages import (
     Stage,
 )
+from hf_relabel.hub_tools.judging.value_order import NOTHING, bands, of_band, value_of_row
 
 
 class StageRows:
@@ -27,6 +30,8 @@ class StageRows:
         run_stages: whom the journal knows the judges of these stages as, and of those after them.
         number: which judge of the stage.
         retry_failed: ask again where there was no answer.
+        by_value: rows where most is likely found come first, see `hf_relabel.hub_tools.judging.value_order`; else they
+            come as the source has them.
     """
 
     def __init__(
@@ -41,7 +46,9 @@ class StageRows:
         retry_failed: bool,
         progress: Progress | None,
         budget: Budget | None = None,
+        by_value: bool = False,
     ) -> None:
+        self.by_value = by_value and len(stages) > 1  # nobody has said anything before the first
         self.source, self.journal = source, journal
         self.number, self.all_run_stages, self.last = number, run_stages, len(stages) - 1
         self.member, self.identity = stages[-1].members[number], run_stages[self.last].judges[number]
@@ -63,20 +70,66 @@ class StageRows:
 
         The keys are in flight from then on, until their answers are written down.
         """
+        if not self.by_value:
+            yield from self._needed_of(self.source.rows())
+            return
+        values = array("f")
         for batch in in_batches(self.source.rows()):
-            rows = [numbered.row for numbered in batch if not is_exempt(numbered.row, self.exempt)]
-            self.report.exempt += len(batch) - len(rows)
-            found = [(row, free_findings(row)) for row in rows]
-            views = stage_views(found, self.run_stages, self.journal)
-            self._set_aside([numbered.row for numbered in batch], found, views)
-            # For all rows before the first is given away: what was looked up is out of date after that.
-            missing = [self._missing(of_row[-1].keys[self.number], of_row[-1].said[self.number]) for of_row in views]
-            self.report.rows += len(batch)
-            self._show()
-            for row, keys in zip(rows, missing, strict=True):
+            values.extend(self._valued(batch))
+            yield None
+        for band in bands(values):
+            yield from self._needed_of(of_band(self.source.rows(), values, band))
+
+    def _needed_of(self, rows: Iterable[NumberedRow]) -> Iterator[tuple[Row, dict[int, bytes]] | None]:
+        for batch in in_batches(rows):
+            found, views = self._looked_up(batch)
+            missing = self._taken([numbered.row for numbered in batch], found, views)
+            for (row, _), keys in zip(found, missing, strict=True):
                 if keys:
                     yield row, keys
             yield None
+
+    def _looked_up(self, batch: Sequence[NumberedRow]) -> tuple[list[tuple[Row, Findings]], list[list[StageView]]]:
+        """The rows that are judged, each with its free findings and with what is known of it."""
+        rows = [numbered.row for numbered in batch if not is_exempt(numbered.row, self.exempt)]
+        found: list[tuple[Row, Findings]] = [(row, free_findings(row)) for row in rows]
+        return found, stage_views(found, self.run_stages, self.journal)
+
+    def _taken(
+        self, batch: Sequence[Row], found: Sequence[tuple[Row, Findings]], views: Sequence[Sequence[StageView]]
+    ) -> list[dict[int, bytes]]:
+        """Count some rows, and take the candidates that are left to ask about."""
+        self.report.exempt += len(batch) - len(found)
+        self._set_aside(batch, found, views)
+        # For all rows before the first is given away: what was looked up is out of date after that.
+        missing = [self._missing(of_row[-1].keys[self.number], of_row[-1].said[self.number]) for of_row in views]
+        self.report.rows += len(batch)
+        self._show()
+        return missing
+
+    def _valued(self, batch: Sequence[NumberedRow]) -> list[float]:
+        """The value of each row. Those about which nothing is left to ask are counted here, the others when they are
+        asked about."""
+        found, views = self._looked_up(batch)
+        worth = [value_of_row(self._left(of_row[-1]), of_row[-2].word) for of_row in views]
+        asked = iter(worth)
+        values = [NOTHING if is_exempt(numbered.row, self.exempt) else next(asked) for numbered in batch]
+        settled = [number for number, value in enumerate(worth) if isnan(value)]
+        rows = [numbered.row for numbered, value in zip(batch, values, strict=True) if isnan(value)]
+        self._taken(rows, [found[number] for number in settled], [views[number] for number in settled])
+        return values
+
+    def _left(self, view: StageView) -> list[int]:
+        known = view.said[self.number]
+        return [
+            position
+            for position, key in view.keys[self.number].items()
+            if key not in self.counted_before and not self._stands(known.get(position))
+        ]
+
+    def _stands(self, judgement: Judgement | None) -> bool:
+        """Whether it needs no other answer."""
+        return judgement is not None and (judgement.label.is_answer or not self.retry_failed)
 
     def _set_aside(
         self, batch: Sequence[Row], found: Sequence[tuple[Row, Findings]], views: Sequence[Sequence[StageView]]
@@ -96,7 +149,7 @@ class StageRows:
             judgement = known.get(position)
             if key in self.counted_before:
                 continue  # counted when it was
-            if judgement is not None and (judgement.label.is_answer or not self.retry_failed):
+            if judgement is not None and self._stands(judgement):
                 self.report.known += 1
                 self.report.known_labels[judgement.label] += 1
                 self.report.unknown += judgement.is_unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from typing_extensions import TypeIs
 
@@ -25,6 +25,7 @@ from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
 from hf_relabel.hub_tools.endpoints.sending import share
 from hf_relabel.hub_tools.judging.adapting import sendings
 
+Order: TypeAlias = Literal["value", "source"]
 Judge: TypeAlias = PromptJudge | BatchJudge | SavedRepliesJudge
 """Whoever judges: by asking a server, by computing, or by reading what was said before."""
 
@@ -64,6 +65,9 @@ class Stage:
         model: the model id to journal under when a server does not tell its own.
         others: further judges that are asked about the same candidates.
         combine: how the judges' words become one; needed where there are others.
+        order: of the rows, in a stage that is not the first: "value" begins where most is likely found by what the
+            stage before says, "source" takes them as they come; None for "value" where the run may end early
+            (`max_cost`, `deadline`).
     """
 
     name: str
@@ -75,6 +79,7 @@ class Stage:
     model: str | None = None
     others: tuple[Member, ...] = ()
     combine: Combine | None = None
+    order: Order | None = None
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -292,6 +297,13 @@ def asks_server(member: Member) -> bool:
 def exempt_subsets(stages: Sequence[Stage]) -> frozenset[str]:
     """Keys of the subsets that are not judged, since some judge leaves them alone."""
     return exempt_of(member.judge for stage in stages for member in stage.members)
+
+
+def asks_by_value(stage: Stage, member: int) -> bool:
+    """Whether a judge of a stage begins with the rows where most is likely found."""
+    limits = stage.members[member].limits
+    may_end = limits.max_cost is not None or limits.deadline is not None
+    return may_end if stage.order is None else stage.order == "value"
 
 
 def is_batch(judge_: Judge) -> TypeIs[BatchJudge]:

@@ -43,6 +43,22 @@ def escalation(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:
     ]
 
 
+def cost_to_find(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """Of each set and way through a cascade, beside RLHN's two stages."""
+    return [
+        Figure(
+            f"cost of a false negative, {line['way']}",
+            line.get("times less"),
+            "times less",
+            line["set"],
+            target=">= 10",
+            note=f"recall {line['recall']:.2f}" if "recall" in line else "nothing is backed",
+        )
+        for line in lines
+        if line["way"] != "RLHN"
+    ]
+
+
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[Figure]:
     """The numbers of a report of another form, by their names."""
     for name, value in values.items():
@@ -108,6 +124,7 @@ BENCHMARKS = (
     Benchmark("techniques", "bench_techniques", quick="--quick", on_sets=True),
     Benchmark("offline judge", "bench_techniques", _OFFLINE, full=_OFFLINE, on_sets=True),
     Benchmark("escalation", "bench_escalation", on_sets=True, figures=escalation),
+    Benchmark("plan", "bench_plan", quick="--pilots 1 --rows 400", on_sets=True, figures=cost_to_find),
 )
 
 
