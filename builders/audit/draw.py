@@ -24,7 +24,7 @@ from hf_relabel.builders.sources import Source
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.report import AuditReport
-    from hf_relabel.builders.cascade.calibration import Calibration
+    from hf_relabel.builders.cascade.calibration import Calibration, Drop
     from hf_relabel.builders.cascade.suspects import Rows
 
 
@@ -119,6 +119,7 @@ def calibrate(
     *,
     precision: float = 0.9,
     method: Literal["auto", "isotonic", "platt"] = "auto",
+    drop: Drop = "keep",
 ) -> Calibration:
     """Fit thresholds for a wanted precision on the answers to an audit.
 
@@ -132,6 +133,8 @@ def calibrate(
         report: of the answers.
         precision: wanted of what the thresholds relabel.
         method: how scores become probabilities, see `hf_relabel.builders.cascade.calibration`.
+        drop: from where on candidates are doubtful: "keep" has nine tenths of the labelled false negatives lie there
+            or above, "likely" takes a calibrated probability of .5.
 
     Raises:
         ConfigError: too few answers, answers of one kind only, or a library is missing.
@@ -143,5 +146,5 @@ def calibrate(
         for item in sample.items
         if item.signal is not None and item.id in report.truth
     ]
-    fitted = fit(labelled, method=method, precision=precision)
+    fitted = fit(labelled, method=method, precision=precision, drop=drop)
     return fitted.model_copy(update={"seed": sample.seed, "stages": sample.stages})

@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hf_relabel.builders.cascade.calibration import Bin, Calibration, Method, ShareEstimate, Zones
+from hf_relabel.builders.cascade.calibration import (
+    LEVELS,
+    Bin,
+    Calibration,
+    Curve,
+    Drop,
+    Level,
+    Method,
+    ShareEstimate,
+    Zones,
+)
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.extras import needs
 
@@ -21,6 +31,9 @@ LEAST_LABELS = 20
 ISOTONIC_LABELS = 500
 """Isotonic regression from so many labels on, as scikit-learn's guide has it: with fewer it follows the noise."""
 BINS = 10
+FOLDS = 5
+LIKELY = 0.5
+"""Calibrated probability from which a candidate is rather a false negative than not, for the rule `likely`."""
 _GRID = 60
 _STARTS = (2.0, 5.0)
 """Where sequences of thresholds start, in multiples of the fewest labels that can back a precision."""
@@ -44,14 +57,21 @@ def fit(
     precision: float = 0.9,
     confidence: float = 0.95,
     keep: float = 0.9,
+    drop: Drop = "keep",
 ) -> Calibration:
     """Fit a calibration and its zones.
+
+    Example:
+            labelled = [LabelledScore(0.9, relevant=True), LabelledScore(0.2, relevant=False), …]
+            zones = fit(labelled, precision=0.9).zones
+            print(zones.sure, zones.unsure, zones.backed)
 
     Args:
         method: "auto" takes isotonic regression from 500 labels on.
         precision: wanted of the sure zone.
-        confidence: of the lower bound of that precision.
-        keep: least share of the false negatives that must lie at or above `unsure`.
+        confidence: of the lower bounds of that precision, and of the share of false negatives that are not kept.
+        keep: least share of the labelled false negatives that must lie at or above `unsure`.
+        drop: how `unsure` is chosen: "keep" by that share; "likely" by a calibrated probability of .5.
 
     Raises:
         ConfigError: fewer than 20 labels, labels of one kind only, scores outside [0, 1], weights that are not
@@ -60,26 +80,30 @@ def fit(
     import numpy as np
 
     _check(labelled, precision, confidence, keep)
+    if drop not in get_args(Drop):
+        raise ConfigError(f"drop: expected one of {', '.join(get_args(Drop))}, found {drop!r}.")
     scores = np.array([each.score for each in labelled], dtype=np.float64)
     truth = np.array([each.relevant for each in labelled], dtype=np.float64)
     weights = np.array([each.weight for each in labelled], dtype=np.float64)
     weights /= weights.mean()
     chosen: Method = method if method != "auto" else "isotonic" if len(scores) >= ISOTONIC_LABELS else "platt"
-    curve = _isotonic(scores, truth, weights) if chosen == "isotonic" else _platt(scores, truth, weights)
-    zones = _zones(scores, truth, weights, precision, confidence, keep)
+    curve = _curve(chosen, scores, truth, weights)
+    sure = _sure(scores, truth, weights, precision, confidence)
     fitted = Calibration(
-        method=chosen,
-        **curve,
-        zones=zones,
+        **curve.model_dump(),
+        zones=_sure_zone(scores, truth, weights, sure, precision, confidence),
         bins=(),
         labels=len(scores),
         relevant=int(truth.sum()),
         brier=0,
         brier_before=0,
     )
+    unsure = _unsure(scores[truth > 0], weights[truth > 0], keep) if drop == "keep" else fitted.score_at(LIKELY)
     probabilities = fitted.probabilities(scores)
     return fitted.model_copy(
         update={
+            "zones": fitted.zones.model_copy(update=_lower(scores, truth, weights, fitted.zones, unsure, drop)),
+            "levels": _levels(scores, truth, weights, fitted),
             "bins": _bins(scores, probabilities, truth, weights),
             "brier": _round(np.average((probabilities - truth) ** 2, weights=weights)),
             "brier_before": _round(np.average((scores - truth) ** 2, weights=weights)),
@@ -104,6 +128,11 @@ def _check(labelled: Sequence[LabelledScore], precision: float, confidence: floa
             raise ConfigError(f"{name}: expected a number between 0 and 1, found {value!r}.")
 
 
+def _curve(method: Method, scores: Values, truth: Values, weights: Values) -> Curve:
+    fit_it = _isotonic if method == "isotonic" else _platt
+    return Curve(method=method, **fit_it(scores, truth, weights))
+
+
 def _isotonic(scores: Values, truth: Values, weights: Values) -> dict[str, Any]:
     from sklearn.isotonic import IsotonicRegression
 
@@ -120,28 +149,85 @@ def _platt(scores: Values, truth: Values, weights: Values) -> dict[str, Any]:
     return {"slope": float(fitted.coef_[0, 0]), "intercept": float(fitted.intercept_[0])}
 
 
-def _zones(scores: Values, truth: Values, weights: Values, wanted: float, confidence: float, keep: float) -> Zones:
+def _sure_zone(
+    scores: Values, truth: Values, weights: Values, sure: float | None, wanted: float, confidence: float
+) -> Zones:
+    """The zones with the upper threshold alone."""
     import numpy as np
 
-    unsure, kept = _unsure(scores, truth, weights, keep)
-    sure = _sure(scores, truth, weights, wanted, confidence)
     precision = recall = None
     if sure is not None:
         inside = scores >= sure
         # The labels chose this threshold: what they say of it beyond what the tests back is luck as well.
         precision = _estimate(truth[inside], weights[inside]).model_copy(update={"low": wanted})
         recall = _estimate(inside[truth > 0].astype(np.float64), weights[truth > 0])
-        unsure = min(unsure, sure)
-        kept = float(np.average(scores[truth > 0] >= unsure, weights=weights[truth > 0]))
     return Zones(
-        sure=sure,
-        unsure=unsure,
-        wanted=wanted,
-        confidence=confidence,
-        precision=precision,
-        recall=recall,
-        kept=_round(kept),
+        sure=sure, unsure=sure, wanted=wanted, confidence=confidence, precision=precision, recall=recall, kept=0
     )
+
+
+def _lower(
+    scores: Values, truth: Values, weights: Values, zones: Zones, unsure: float | None, drop: Drop
+) -> dict[str, Any]:
+    """What the zones say of the lower threshold."""
+    import numpy as np
+
+    known = [each for each in (zones.sure, unsure) if each is not None]
+    lowest = min(known, default=None)
+    below = np.ones(len(scores), dtype=bool) if lowest is None else scores < lowest
+    kept = float(np.average(~below[truth > 0], weights=weights[truth > 0]))
+    return {
+        "unsure": lowest,
+        "drop": drop,
+        "kept": _round(kept),
+        "backed": 0.0 if lowest is None else _round(_backed(truth, weights, below, zones.confidence)),
+        "left": _estimate(truth[below], weights[below]) if below.any() else None,
+    }
+
+
+def _backed(truth: Values, weights: Values, below: npt.NDArray[np.bool_], confidence: float) -> float:
+    """Lower confidence bound of the share of all false negatives that is not below. See the calibration's text."""
+    relevant = truth > 0
+    unit = weights[below].max() if below.any() else weights.max()
+    labels = weights[relevant].sum() / unit
+    _, high = _bounds(weights[relevant & below].sum() / weights[relevant].sum(), labels, confidence)
+    return 1 - float(high)
+
+
+def _levels(scores: Values, truth: Values, weights: Values, fitted: Calibration) -> tuple[Level, ...]:
+    """What the labels say of a sure zone that begins at each of some calibrated probabilities.
+
+    Isotonic regression follows its own labels: those that happen to be relevant raise the probability where they lie.
+    So there the labels of each fold are told by the curve of the others. The bounds hold for all levels together, with
+    half of the error kept for what the labels have of a say in the curve all the same.
+    """
+    known = fitted.probabilities(scores)
+    probabilities = known if fitted.method == "platt" else _cross_fitted(scores, truth, weights)
+    each = 1 - (1 - fitted.zones.confidence) / (2 * len(LEVELS))
+    found = []
+    for probability in LEVELS:
+        inside = probabilities >= probability
+        precision = None
+        if inside.any():
+            low, _ = _bounds(*_share(truth[inside], weights[inside]), each)
+            precision = _estimate(truth[inside], weights[inside]).model_copy(update={"low": _round(low)})
+        at = fitted.score_at(probability)
+        found.append(Level(probability=probability, score=at, precision=precision, labels=int(inside.sum())))
+    return tuple(found)
+
+
+def _cross_fitted(scores: Values, truth: Values, weights: Values) -> Values:
+    """The probability of each label by the isotonic curve of the other folds."""
+    import numpy as np
+
+    folds = np.empty(len(scores), dtype=int)
+    folds[np.lexsort((truth, scores))] = np.arange(len(scores)) % FOLDS
+    found = np.zeros(len(scores))
+    for fold in range(FOLDS):
+        others = folds != fold
+        curve = _curve("isotonic", scores[others], truth[others], weights[others])
+        found[~others] = curve.probabilities(scores[~others])
+    return found
 
 
 def _sure(scores: Values, truth: Values, weights: Values, wanted: float, confidence: float) -> float | None:
@@ -165,15 +251,14 @@ def _sure(scores: Values, truth: Values, weights: Values, wanted: float, confide
     return None if backed < 0 else float(scores[order][grid[backed]])
 
 
-def _unsure(scores: Values, truth: Values, weights: Values, keep: float) -> tuple[float, float]:
-    """The highest score that leaves at least `keep` of the false negatives at or above it, and their share."""
+def _unsure(scores: Values, weights: Values, keep: float) -> float:
+    """The highest score that leaves at least `keep` of the false negatives, of whom all are, at or above it."""
     import numpy as np
 
-    order = np.argsort(-scores[truth > 0], kind="stable")
-    found, shares = scores[truth > 0][order], np.cumsum(weights[truth > 0][order]) / weights[truth > 0].sum()
-    place = min(int(np.searchsorted(shares, keep - 1e-9)), len(found) - 1)
-    threshold = float(found[place])
-    return threshold, float(weights[truth > 0][order][found >= threshold].sum() / weights[truth > 0].sum())
+    order = np.argsort(-scores, kind="stable")
+    shares = np.cumsum(weights[order]) / weights.sum()
+    place = min(int(np.searchsorted(shares, keep - 1e-9)), len(scores) - 1)
+    return float(scores[order][place])
 
 
 def _share(values: Values, weights: Values) -> tuple[float, float]:

@@ -37,6 +37,9 @@ class AuditSettings(Settings):
     """Fit thresholds that hold this precision and let them decide what is built."""
     method: Literal["auto", "isotonic", "platt"] = "auto"
     """How scores become probabilities."""
+    drop: Literal["keep", "likely"] = "keep"
+    """What is doubtful: `keep` has nine tenths of the false negatives of the audit at least so, `likely` takes what is
+    rather false than not by the fitted probability."""
 
     @property
     def is_answered(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,17 +38,23 @@ def _percent(share: float) -> str:
 
 def _relabelled(zones: Mapping[str, Any], labels: int, count: int) -> str:
     backed = f"{labels:,} audited labels, {_percent(zones['confidence'])} confidence"
+    at = zones.get("at")
+    if zones["sure"] is None and at is not None:
+        return f"Relabelled: none. No score stands for a calibrated probability of {at:g}."
     if zones["sure"] is None:
         return f"Relabelled: none. No score is backed to have a precision of {_percent(zones['wanted'])} ({backed})."
-    return (
-        f"Relabelled: {count:,} candidates with a score from {zones['sure']:.4f} on. At least"
-        f" {_percent(zones['wanted'])} of such are false negatives ({backed})."
-    )
+    begin = f"Relabelled: {count:,} candidates with a score from {zones['sure']:.4f} on"
+    begin += "." if at is None else f", which stands for a calibrated probability of {at:g}."
+    if not zones["wanted"]:
+        return f"{begin} How precise that is the labels were not asked."
+    return f"{begin} At least {_percent(zones['wanted'])} of such are false negatives ({backed})."
 
 
 def _dropped(zones: Mapping[str, Any], count: int) -> str:
+    if zones["unsure"] is None:
+        return "Dropped from the negatives: none, as no score stands for a calibrated probability of .5."
     if zones["unsure"] == zones["sure"]:
-        return "Dropped: none, as the two thresholds are one."
+        return "Dropped from the negatives: none, as the two thresholds are one."
     below = "" if zones["sure"] is None else " and below that"
     return (
         f"Dropped from the negatives: {count:,} with a score from {zones['unsure']:.4f} on{below}. One that is false"
@@ -56,5 +63,12 @@ def _dropped(zones: Mapping[str, Any], count: int) -> str:
 
 
 def _kept(zones: Mapping[str, Any], count: int) -> str:
-    below = _percent(round(1 - zones["kept"], 2))
-    return f"Kept as negatives: {count:,}, with about {below} of the false negatives among them."
+    left, backed = zones.get("left"), zones.get("backed")
+    among = f"{_percent(round(1 - zones['kept'], 2))} of the false negatives of the audit"
+    if left is not None:
+        # Rounded upwards: at most so many.
+        number = f"{round(left['value'] * count):,} (at most {math.ceil(left['high'] * count):,})"
+        among = f"an estimated {number} false negatives"
+    promise = "" if not backed else f" {_percent(math.floor(100 * backed) / 100)} or more of all lie in the zones above"
+    known = f".{promise} ({_percent(zones['confidence'])} confidence)." if promise else "."
+    return f"Kept as negatives: {count:,}, with {among} among them{known}"

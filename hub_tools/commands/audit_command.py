@@ -128,6 +128,14 @@ def sample_command(
 @click.option(
     "--method", default="auto", show_default=True, type=click.Choice(["auto", "isotonic", "platt"]), help="How to fit."
 )
+@click.option(
+    "--drop",
+    default="keep",
+    show_default=True,
+    type=click.Choice(["keep", "likely"]),
+    help="What is doubtful: keep has nine tenths of the false negatives of the audit at least so, likely takes what is"
+    " rather false than not by the fitted probability.",
+)
 @click.option("--figure", help="Write the reliability diagram to this PNG file. Needs --calibrate.")
 @click.option(
     "--write", "built", metavar="FOLDER", help="Put the outcome into the manifest and card of a built folder."
@@ -146,6 +154,7 @@ def report_command(
     calibrate: str | None,
     precision: float,
     method: str,
+    drop: str,
     figure: str | None,
     built: str | None,
     since: str | None,
@@ -181,7 +190,11 @@ def report_command(
     if built is not None:
         check_built(Path(built), sample, audit)
     found = audit_report(sample, given)
-    fitted = _calibrate(sample, found, Path(calibrate), precision, method, figure) if calibrate else None
+    fitted = (
+        _calibrate(sample, found, Path(calibrate), figure, precision=precision, method=method, drop=drop)
+        if calibrate
+        else None
+    )
     written = None if built is None else write_audit(Path(built), found)
     changed = None if earlier is None else drift(earlier, found.to_dict(), Called.of_sample(audit, sample))
     if as_json:
@@ -253,13 +266,11 @@ def _is_on_hub(name: str) -> bool:
     return HubLocation.parse(name) is not None
 
 
-def _calibrate(
-    sample: AuditSample, found: AuditReport, path: Path, precision: float, method: Any, figure: str | None
-) -> Calibration:
+def _calibrate(sample: AuditSample, found: AuditReport, path: Path, figure: str | None, **how: Any) -> Calibration:
     """Fit thresholds, and write them and the figure."""
     from hf_relabel.builders.audit.draw import calibrate
 
-    calibration = calibrate(sample, found, precision=precision, method=method)
+    calibration = calibrate(sample, found, **how)
     calibration.write(path)
     if figure:
         from hf_relabel.builders.disk.atomic_file import written_whole

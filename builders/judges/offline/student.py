@@ -148,7 +148,7 @@ class StudentJudge:
     def _judged(self, raw: float, score: float) -> Judgement:
         zones, (better, worse) = self._student.calibration.zones, self._given
         sure = zones.zone(raw) == "sure" if better is None else score >= better
-        doubtful = raw >= zones.unsure if worse is None else score >= worse
+        doubtful = zones.zone(raw) != "clear" if worse is None else score >= worse
         return Judgement(Label.BETTER if sure else Label.WORSE if doubtful else Label.IRRELEVANT, score=score)
 
     @cached_property

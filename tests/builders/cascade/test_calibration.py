@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_relabel.builders.cascade.calibration import Calibration
+from hf_relabel.builders.cascade.calibration import Calibration, Drop, Method
 from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 from hf_relabel.builders.cascade.zones import CALIBRATED, signal, zoned
 from hf_relabel.builders.configs.evidence import audited_default
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.techniques import Technique
-from tests.benchmarks.coverage_calibration import held
+from tests.benchmarks.coverage_calibration import below, held
 from tests.examples import drawn
 
 
@@ -144,6 +144,71 @@ def test_unsure_keeps_nine_tenths_of_the_false_negatives() -> None:
     assert zones.kept >= 0.9
     assert zones.zone(zones.unsure) in ("unsure", "sure")
     assert zones.zone(max(0.0, zones.unsure - 0.01)) == "clear"
+
+
+@pytest.mark.parametrize("drop", ["keep", "likely"])
+def test_what_is_promised_of_the_lower_threshold_holds(drop: Drop) -> None:
+    """In a cell of the benchmark of coverage, where the plain bound of so many labels fails in one draw of seven."""
+    found = below("good", 100, drop, 20)
+    assert min(found.held, found.left_held, found.levels_held) >= 0.95
+    assert 0.3 < found.backed < found.reached
+
+
+def test_the_lower_threshold_follows_either_rule() -> None:
+    items = labelled(*synthetic(1500, 3))
+    kept, likely = (fit(items, drop=drop).zones for drop in ("keep", "likely"))  # type: ignore[arg-type]
+    fitted = fit(items, drop="likely")
+    assert kept.unsure is not None
+    assert likely.unsure is not None
+    assert fitted.probability(likely.unsure) == pytest.approx(0.5, abs=1e-6)
+    assert (kept.drop, likely.drop) == ("keep", "likely")
+    for zones in (kept, likely):
+        assert zones.left is not None
+        assert 0 < zones.backed < zones.kept < 1  # type: ignore[operator]
+        below_it = [item.relevant for item in items if item.score < (zones.unsure or 0)]
+        assert zones.left.value == pytest.approx(np.mean(below_it), abs=1e-5)
+
+    with pytest.raises(ConfigError, match="drop: expected one of keep, likely, found 'some'"):
+        fit(items, drop="some")  # type: ignore[arg-type]
+
+
+def test_where_no_score_is_likely_nothing_is_dropped_by_that_rule() -> None:
+    chance = np.random.default_rng(0)
+    fitted = fit(labelled(chance.random(300), chance.random(300) < 0.2), drop="likely")
+    zones = fitted.zones
+    assert (zones.sure, zones.unsure, zones.kept, zones.backed) == (None, None, 0, 0)
+    assert zones.zone(1.0) == "clear"
+    assert "no score is doubtful" in str(fitted.idle_note())
+
+
+def test_few_labels_promise_little() -> None:
+    """Ten false negatives of the audit, none of them below: not all that there are need lie above."""
+    few = fit([LabelledScore(number / 20, number >= 10) for number in range(20)], keep=1)
+    assert few.zones.kept == 1
+    assert few.zones.backed == pytest.approx(0.05 ** (1 / 10), abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["isotonic", "platt"])
+def test_the_sure_zone_may_begin_at_a_probability(method: Method) -> None:
+    fitted = fit(labelled(*synthetic(1500, 4)), method=method)
+    for level in fitted.levels:
+        moved = fitted.at(level.probability)
+        assert moved.zones.at == level.probability
+        if level.score is None:
+            assert moved.zones.sure is None
+            continue
+        assert fitted.probability(level.score) == pytest.approx(level.probability, abs=1e-4)
+        assert fitted.probability(level.score - 0.02) < level.probability
+        assert level.precision is not None
+        assert moved.zones.wanted == level.precision.low < level.precision.value
+        assert moved.zones.zone(level.score) == "sure"
+    assert [level.probability for level in fitted.levels] == [0.5, 0.7, 0.9, 0.95]
+    assert fitted.levels[0].labels > fitted.levels[1].labels > 0
+    assert fitted.at(0.6).zones.wanted == 0  # nobody asked the labels of it
+    low = fitted.at(0.01).zones
+    assert low.sure == low.unsure
+    with pytest.raises(ConfigError, match="zones_at: expected a probability between 0 and 1, found 1"):
+        fitted.at(1)
 
 
 def test_weights_stand_for_candidates_that_were_not_drawn() -> None:

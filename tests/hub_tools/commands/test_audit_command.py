@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,7 @@ def test_an_audit_from_the_sample_to_the_card(folder: Path, tmp_path: Path, capf
     assert "holds 50 answers: give it behind" in capfd.readouterr().err
     card = render_card(CardFacts("user/set", "v1.0.0", manifest), None)
     assert "drawn blind" in card
+    assert re.search(r"an estimated \d+ \(at most \d+\) false negatives among them\. \d+ % or more of all lie", card)
     assert "At least 70 % of such are false negatives (900 audited labels, 95 % confidence)" in card
     assert "`relabel-filter` loads when no config is named (backed by the evidence below)" in card
     shown = overview_of(release_from_folder(Path(built)))
