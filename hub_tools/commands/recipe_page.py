@@ -43,7 +43,9 @@ def _of(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
     for name, field in model.model_fields.items():
         below = models_in(field.annotation)
         for each in below:
-            found |= dict(_of(each, f"{above}{name}."))
+            for place, default in _of(each, f"{above}{name}."):
+                others = found.get(place, default)
+                found[place] = others if default in others else f"{others} or {default}"  # of another of the union
         if not below or field.get_default() is None:
             default = "" if field.is_required() else f"`{json.dumps(field.get_default())}`"
             found[f"{above}{name}"] = default or "must be given"
