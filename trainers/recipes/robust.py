@@ -1,7 +1,9 @@
 """Losses that expect some negatives to be positives, each of its paper, and the sieve. None needs a judge.
 
-The formulas are in `trainers.robust`. What is written here of a paper was read there or in its authors' code; where it
-could not be, that is said.
+The formulas are in `trainers.robust`, established from code: that of the authors of `Debiased` (chingyaoc/DCL), of
+`ConfidenceRegularised` and the sieve (wangskyGit/passage-sieve, with the paper's equation), and of data ambiguation
+(julilien/MitigatingLabelNoiseDataAmbiguation), which has generalised cross-entropy as well. The papers' full texts were
+not at hand.
 """
 
 from __future__ import annotations
@@ -14,17 +16,17 @@ from hf_relabel.trainers.recipes.settings import Settings
 
 
 class Debiased(Settings):
-    """Debiased contrastive loss (Chuang et al., arXiv 2007.00224, equations 7 and 8): what positives that are sampled
-    as negatives add to the sum of the negatives is taken off again.
+    """Debiased contrastive loss (Chuang et al., arXiv 2007.00224): what positives that are sampled as negatives add to
+    the sum of the negatives is taken off again.
 
     -log exp(s₊) / (exp(s₊) + N·g), where of N negatives and M positives, s = similarity / t,
     g = max{(mean over negatives of exp(s) - τ⁺ · mean over positives of exp(s)) / (1 - τ⁺), e^(-1/t)}: the paper's
     estimator with its floor, the least that exp(s) of a cosine can be. The M positives are those of the row in this
-    step. The paper draws negatives from all texts; ours are mostly hard ones, so that τ⁺ is the share of positives
-    among *them*. `tau_plus: 0` is InfoNCE.
+    step (M = 1 in the authors' code). The paper draws negatives from all texts; ours are mostly hard ones, so that τ⁺ is
+    the share of positives among *them*. `tau_plus: 0` is InfoNCE.
 
     Attributes:
-        tau_plus: the class prior τ⁺; .1 is that of the authors' experiments.
+        tau_plus: the class prior τ⁺; .1 is the default of the authors' code, and their best on STL10.
     """
 
     name: Literal["debiased"] = "debiased"
@@ -32,12 +34,12 @@ class Debiased(Settings):
 
 
 class GeneralisedCrossEntropy(Settings):
-    """Generalised cross-entropy (Zhang and Sabuncu, arXiv 1805.07836, equation 6): (1 - P^q) / q, with P the softmax
-    probability of the positive among itself and the negatives. For q towards 0 it is InfoNCE, at 1 it is 1 - P: half
+    """Generalised cross-entropy (Zhang and Sabuncu, arXiv 1805.07836): (1 - P^q) / q, with P the softmax probability of
+    the positive among itself and the negatives. For q towards 0 it is InfoNCE, at 1 it is 1 - P: half
     the mean absolute error. A row that the model finds unlikely weighs P^q of what it does in InfoNCE.
 
     Attributes:
-        q: in (0, 1]; .7 is that of all of the paper's experiments. Its truncated form is left out.
+        q: in (0, 1]; .7 is what other papers take it at. The paper's truncated form is left out.
     """
 
     name: Literal["gce"] = "gce"
@@ -51,7 +53,7 @@ class ConfidenceRegularised(Settings):
     The passages are the positive and all its negatives of the step, and P is the softmax over them. By its gradient,
     β = 0 weighs negatives by their probabilities (InfoNCE), and β = 1 all alike; above, the hardest would be drawn
     nearer. The authors' code (wangskyGit/passage-sieve) softmaxes cosines as they are, at a temperature of 1; here it
-    is the recipe's. They add the term after some plain training, we from the first step.
+    is the recipe's. They advise to add the term after some plain training; here it is there from the first step.
 
     Attributes:
         beta: the weight; the authors try .1 to 1 with cosines, and advise .5.
