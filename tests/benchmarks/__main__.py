@@ -123,6 +123,7 @@ BENCHMARKS = (
     ),
     Benchmark("techniques", "bench_techniques", quick="--quick", on_sets=True),
     Benchmark("offline judge", "bench_techniques", _OFFLINE, full=_OFFLINE, on_sets=True),
+    Benchmark("test sets", "bench_qrels", quick="--seeds 1", on_sets=True),
     Benchmark("escalation", "bench_escalation", on_sets=True, figures=escalation),
     Benchmark("plan", "bench_plan", quick="--pilots 1 --rows 400", on_sets=True, figures=cost_to_find),
 )
