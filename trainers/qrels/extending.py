@@ -305,7 +305,7 @@ def _write(work: Pooled, report: QrelsReport, after: Any, judged: Sequence[Judge
         out / JUDGED_NAME,
         (record(each, grade if (each.query_id, each.candidate.docid) in new else None) for each in judged),
     )
-    write_readme(report, work.collection)
+    write_readme(report)
 
 
 def _carried(work: Pooled) -> list[str]:

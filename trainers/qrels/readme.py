@@ -8,24 +8,24 @@ from typing import Any
 
 from hf_relabel.builders.disk.atomic_file import write_whole
 from hf_relabel.builders.errors import CardError
-from hf_relabel.builders.qrels.collection import Collection
 from hf_relabel.builders.readme.markdown import as_code, as_text, table
 from hf_relabel.builders.readme.merging import merge_readme
 from hf_relabel.builders.sources.files import file_digest, local_file
 from hf_relabel.trainers.qrels.report import QrelsReport
 
 README_NAME = "README.md"
-OURS = ("qrels", "judged", "corpus", "queries")
+OURS = ("qrels", "judged")
+"""Corpus and queries are no configs: `datasets` reads all configs of a folder as files of one kind."""
 
 _COLUMNS = """\
 `qrels` has a line for each judgement: `query-id`, `corpus-id`, `score` (the grade), and who judged it: `judge` is
 `human`, or the judge, or `same-text` for a copy of a relevant document; then `label`, `judge_score` and, by a
 calibration, `probability` of being relevant; and the `runs` that found it, at which `ranks`. `judged` has all documents
 that were pooled, with the `outcome`; those without a `score` are no judgements of `qrels`. The same judgements without
-provenance are in qrels/, as BEIR has them. pool.jsonl is what the judges were asked."""
+provenance are in qrels/, as BEIR has them, beside corpus and queries. pool.jsonl is what the judges were asked."""
 
 
-def write_readme(report: QrelsReport, collection: Collection) -> None:
+def write_readme(report: QrelsReport) -> None:
     """Write it into the folder of the report, or merge with the one that is there.
 
     Raises:
@@ -38,8 +38,6 @@ def write_readme(report: QrelsReport, collection: Collection) -> None:
     files = {
         "qrels": (report.split, "qrels.parquet"),
         "judged": (report.split, "judged.parquet"),
-        "corpus": ("corpus", collection.files.corpus.name),
-        "queries": ("queries", collection.files.queries.name),
     }
     text = merge_readme(
         earlier,

@@ -67,6 +67,7 @@ def test_what_is_judged_relevant_joins_the_judgements_and_nothing_else(
     assert (found["q3", "c-copy"]["judge"], found["q3", "c-copy"]["label"]) == ("same-text", None)
     judged = lines(tmp_path, "judged", monkeypatch)
     assert {line["score"] for line in judged if line["outcome"] == "negative"} == {None}
+    assert datasets.get_dataset_config_names(str(tmp_path / "out")) == ["qrels", "judged"], "all of them load"
     assert sum(line["score"] == 1 for line in judged) == 3
 
 
