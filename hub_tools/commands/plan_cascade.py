@@ -91,6 +91,13 @@ class Asked:
                     raise ConfigError(f"--{name} is for --precision: give that too.")
         return asked
 
+    def check_alone(self, **others: Any) -> None:
+        """Raises: ConfigError, where an option of the other plans is given."""
+        for name, value in others.items():
+            if value not in (None, ()):
+                mine = "--every-stage" if self.precision is None else "--precision"
+                raise ConfigError(f"--{name.replace('_', '-')} has no part in a plan with {mine}: leave one out.")
+
     @property
     def anything(self) -> bool:
         return self.every_stage or self.precision is not None

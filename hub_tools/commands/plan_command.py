@@ -106,6 +106,9 @@ def command(
     asked = Asked.taken(options)
     job = job_settings(options)
     if asked.anything:
+        asked.check_alone(
+            within=within, tokens_per_second=tokens_per_second, price_hour=price_hour, escalated=escalated
+        )
         show_cascade(job, asked, as_json, probe=probe or 0, rows=rows)
         return
     show_plan(

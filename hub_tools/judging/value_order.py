@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, pairwise
-from math import inf, isnan, nan
+from math import inf, nan
 from typing import TypeVar
 
 from hf_relabel.builders.cascade.combining import level
@@ -39,10 +39,14 @@ def value_of_row(left: Sequence[int], before: StageAnswers) -> float:
 
 def bands(values: array[float]) -> list[tuple[float, float]]:
     """Ranges of values, from and below, the highest first, that hold about equally many rows each."""
-    ordered = sorted(value for value in values if not isnan(value))
-    if not ordered:
+    import numpy as np
+
+    found = np.frombuffer(values, dtype=np.float32) if values else np.empty(0, dtype=np.float32)
+    ordered = np.sort(found[~np.isnan(found)])
+    if not len(ordered):
         return []
-    cuts = sorted({ordered[len(ordered) * number // BANDS] for number in range(1, BANDS)} - {ordered[0]})
+    places = [len(ordered) * number // BANDS for number in range(1, BANDS)]
+    cuts = sorted(set(ordered[places].tolist()) - {float(ordered[0])})
     return list(pairwise([-inf, *cuts, inf]))[::-1]
 
 

@@ -230,6 +230,8 @@ def test_a_pilot_is_made_at_the_command_line(
         assert pilot_run(journal, ["near", "words"])["source"]["sample"]["total"] == 40
     assert run(asked) == 2
     assert run([*asked[:-1], "--budget", "3"]) == 2
+    assert run([*asked, "--probe", "40", "--within", "0.1"]) == 2
+    assert "--within has no part in a plan with --every-stage" in capsys.readouterr().err
 
 
 def test_stages_of_a_plan_as_a_job_file_has_them() -> None:
