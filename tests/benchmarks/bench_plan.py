@@ -19,7 +19,9 @@ A pilot, all labelled, is to back the precision that RLHN's way has in the whole
 way backs none). Of the cascades that are backed the one that is chosen without a budget, and the one that finds most at
 a tenth of what RLHN's way pays for each; means over the pilots. The pilot's own cost is not in that of the cascade: it
 is paid once, however large the set is. "In hindsight" is the cascade of this form that is as precise as RLHN's way in
-the whole set, finds so much of what that finds, and costs least for each: what a pilot could back at best.
+the whole set, finds so much of what that finds, and costs least for each: what a pilot could back at best. "Today" is
+the same with another model for GPT-4o, as good and at 38 dollars per million judgements (what DeepSeek V4.1 Flash takes
+for lists as JSON, see hub_tools/pages/judge.md; how good it is on these sets nobody has measured).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,8 @@ def rlhn(found: Pilot) -> Measured:
     return Measured(found.sums(kept & found.truth), found.sums(kept), cost, (len(found.row),))
 
 
+TODAY = 38e-6
+"""US dollars for a judgement, in full lists."""
 SHARES = (1.0, 0.9, 0.75, 0.5)
 """Of what RLHN's way finds, in hindsight."""
 
@@ -143,23 +148,38 @@ def compared(folder: Path, pilots: int, sizes: Sequence[int]) -> list[dict[str, 
     found = population(folder)
     theirs = rlhn(found)
     wanted = np.floor(100 * (theirs.precision or 0.0)) / 100
-    each = float(theirs.cost.sum() / theirs.hits.sum())
     lines = [_line(folder.name, "RLHN", found, [theirs], theirs, 1)]
     for share, best in in_hindsight(found, theirs):
         name = f"in hindsight, {share:.0%} of what RLHN finds"
         lines.append(_line(folder.name, name, found, [] if best is None else [best], theirs, 1))
     for rows in sizes:
-        chance, any_cost, a_tenth = np.random.default_rng(0), [], []
-        for number in range(pilots):
-            pilot = found.of_rows(chance.choice(found.rows, rows, replace=False))
-            chosen = choose(pilot, Wanted(float(wanted), candidates=len(found.row), seed=number))
-            cheap = [option for option in chosen.frontier if (option.cost_each or 0.0) <= 0.1 * each]
-            any_cost += [chosen.option] if chosen.option else []
-            a_tenth += [max(cheap, key=lambda option: option.recall)] if cheap else []
-        for name, options in (("any cost", any_cost), ("a tenth for each", a_tenth)):
-            ways = [measured(option.policy, found, LIMIT) for option in options]
-            lines.append(_line(folder.name, f"plan, {rows} rows, {name}", found, ways, theirs, pilots))
-    return lines
+        lines += _planned(found, theirs, float(wanted), f"plan, {rows} rows", folder.name, pilots, rows)
+    name = f"plan today, {sizes[-1]} rows"
+    return [*lines, *_planned(today(found), theirs, float(wanted), name, folder.name, pilots, sizes[-1])]
+
+
+def today(found: Pilot) -> Pilot:
+    """The same with an accurate judge of another price."""
+    whole = float((found.request_cost[:, 3] + found.sums(found.candidate_cost[found.row, 3])).sum())
+    factor = np.array([1, 1, 1, TODAY * len(found.row) / whole])
+    costs = {name: getattr(found, name) * factor for name in ("request_cost", "candidate_cost")}
+    return replace(found, **costs)
+
+
+def _planned(
+    found: Pilot, theirs: Measured, wanted: float, way: str, name: str, pilots: int, rows: int
+) -> Iterator[dict[str, Any]]:
+    each = float(theirs.cost.sum() / theirs.hits.sum())
+    chance, any_cost, a_tenth = np.random.default_rng(0), [], []
+    for number in range(pilots):
+        pilot = found.of_rows(chance.choice(found.rows, rows, replace=False))
+        chosen = choose(pilot, Wanted(wanted, candidates=len(found.row), seed=number))
+        cheap = [option for option in chosen.frontier if (option.cost_each or 0.0) <= 0.1 * each]
+        any_cost += [chosen.option] if chosen.option else []
+        a_tenth += [max(cheap, key=lambda option: option.recall)] if cheap else []
+    for which, options in (("any cost", any_cost), ("a tenth for each", a_tenth)):
+        ways = [measured(option.policy, found, LIMIT) for option in options]
+        yield _line(name, f"{way}, {which}", found, ways, theirs, pilots)
 
 
 def _line(name: str, way: str, found: Pilot, ways: Sequence[Measured], theirs: Measured, pilots: int) -> dict[str, Any]:
