@@ -22,8 +22,8 @@ class Debiased(Settings):
     -log exp(s₊) / (exp(s₊) + N·g), where of N negatives and M positives, s = similarity / t,
     g = max{(mean over negatives of exp(s) - τ⁺ · mean over positives of exp(s)) / (1 - τ⁺), e^(-1/t)}: the paper's
     estimator with its floor, the least that exp(s) of a cosine can be. The M positives are those of the row in this
-    step (M = 1 in the authors' code). The paper draws negatives from all texts; ours are mostly hard ones, so that τ⁺ is
-    the share of positives among *them*. `tau_plus: 0` is InfoNCE.
+    step (M = 1 in the authors' code). The paper draws negatives from all texts; ours are mostly hard ones, so that τ⁺
+    is the share of positives among *them*. `tau_plus: 0` is InfoNCE.
 
     Attributes:
         tau_plus: the class prior τ⁺; .1 is the default of the authors' code, and their best on STL10.
