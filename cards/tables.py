@@ -11,6 +11,7 @@ from hf_relabel.builders.messages.counted import percent as share_told
 from hf_relabel.builders.readme.configs_readme import totals
 from hf_relabel.builders.readme.markdown import NOTHING, Markdown, as_code, as_text, table
 from hf_relabel.cards.figures.of_data_card import ALL, BINS, MOST_SUBSETS, Spread, spreads
+from hf_relabel.cards.kappa import cohens_kappa
 
 Manifest = Mapping[str, Any]
 
@@ -176,18 +177,6 @@ def agreement_table(manifest: Manifest) -> Markdown | None:
             ]
         )
     return table(["stages", "candidates", "both", "only first", "only second", "neither", "agree", "kappa"], rows)
-
-
-def cohens_kappa(both: int, only_first: int, only_second: int, neither: int) -> float | None:
-    """Cohen's kappa of two yes/no raters (Cohen 1960); None where chance alone would make them agree always."""
-    total = both + only_first + only_second + neither
-    if not total:
-        return None
-    first, second = (both + only_first) / total, (both + only_second) / total
-    by_chance = first * second + (1 - first) * (1 - second)
-    if by_chance == 1:
-        return None
-    return ((both + neither) / total - by_chance) / (1 - by_chance)
 
 
 def cost_table(manifest: Manifest, prices: Mapping[str, Mapping[str, float]]) -> Markdown | None:

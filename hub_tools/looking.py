@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.audit import draw as drawing
 from hf_relabel.builders.cascade import verdicts as runs
+from hf_relabel.builders.cascade.judged_in_run import JudgedRow
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.sources import inspection
@@ -79,7 +80,7 @@ def judged_rows(
     run: Mapping[str, Any] | None = None,
     *,
     calibration: Calibration | None = None,
-) -> Iterator[runs.JudgedRow]:
+) -> Iterator[JudgedRow]:
     """Every row of a source with all that the journal says of it: verdicts, and each judge's own words. Calls no judge.
 
     Example:

@@ -11,7 +11,8 @@ from hf_relabel.builders.audit.selection import draw
 from hf_relabel.builders.audit.strata import JudgedCandidate
 from hf_relabel.builders.cascade.report import member_names
 from hf_relabel.builders.cascade.run_choice import run_of
-from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
+from hf_relabel.builders.cascade.run_stages import stages_of_run
+from hf_relabel.builders.cascade.verdicts import judged_rows
 from hf_relabel.builders.cascade.zones import signal
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal

@@ -20,8 +20,9 @@ from itertools import combinations
 from typing import Any
 
 from hf_relabel.builders.cascade.judge_weights import MEMBER_MARK
+from hf_relabel.builders.cascade.judged_in_run import JudgedRow
 from hf_relabel.builders.cascade.positions import PlaceCounts, PositionBias
-from hf_relabel.builders.cascade.verdicts import JudgedRow, RunStage
+from hf_relabel.builders.cascade.run_stages import RunStage
 from hf_relabel.builders.cascade.ways import Escalation, compared, ways_of
 from hf_relabel.builders.errors import MissingExtra
 from hf_relabel.builders.judgements import Judgement, Label
@@ -141,7 +142,7 @@ def judging_report(judged: Iterable[JudgedRow], stages: Sequence[RunStage]) -> J
     need the extra `audit`; without it `lacking` says so.
 
     Example:
-            from hf_relabel.builders.cascade.verdicts import stages_of_run
+            from hf_relabel.builders.cascade.run_stages import stages_of_run
 
             with Journal("journal.sqlite", write=False) as journal:
                 stages = stages_of_run(journal.last_run())

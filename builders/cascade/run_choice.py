@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from hf_relabel.builders.cascade.judged_in_run import judged_in_run
 from hf_relabel.builders.cascade.judged_share import ENOUGH, share_of
+from hf_relabel.builders.cascade.run_stages import RunStage, stages_of_run
 from hf_relabel.builders.cascade.suspects import Rows
-from hf_relabel.builders.cascade.verdicts import RunStage, stages_of_run, verdicts
 from hf_relabel.builders.errors import JournalError, NotJudged
 from hf_relabel.builders.journal.runs import Run
 from hf_relabel.builders.journal.store import Journal
@@ -163,7 +164,7 @@ def _measured(source: Rows, journal: Journal, runs: Sequence[Run]) -> list[Cover
     found = []
     for run in runs:
         outcomes: Counter[tuple[str, str]] = Counter()
-        for _, said in verdicts(held, journal, run.settings):
-            outcomes.update((str(verdict.outcome), verdict.reason) for verdict in said)
+        for judged in judged_in_run(held, journal, run.settings):
+            outcomes.update((str(verdict.outcome), verdict.reason) for verdict in judged.verdicts)
         found.append(Covering(run, share_of(outcomes).share))
     return found

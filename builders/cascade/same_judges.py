@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hf_relabel.builders.cascade.verdicts import RunStage, stages_of_run
+from hf_relabel.builders.cascade.run_stages import RunStage, stages_of_run
 from hf_relabel.builders.errors import ConfigError
 
 _logger = logging.getLogger(__name__)

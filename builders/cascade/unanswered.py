@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hf_relabel.builders.cascade.judged_in_run import JudgedRow
 from hf_relabel.builders.cascade.suspects import Rows
-from hf_relabel.builders.cascade.verdicts import JudgedRow, judged_rows
+from hf_relabel.builders.cascade.verdicts import judged_rows
 from hf_relabel.builders.journal.answers import Failure
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label

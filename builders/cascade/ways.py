@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hf_relabel.builders.cascade.rules import RELEVANT, Escalate, Rule, candidates_of_stage, conclude
-from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.cascade.run_stages import RunStage
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
 from hf_relabel.builders.rows import Row
 

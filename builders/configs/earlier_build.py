@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.cascade.verdicts import stages_of_run
+from hf_relabel.builders.cascade.run_stages import stages_of_run
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME, read_manifest
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.messages.spelling import argument

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hf_relabel.builders.cascade.judged_in_run import JudgedRow, StageView
 from hf_relabel.builders.cascade.rules import Rule
-from hf_relabel.builders.cascade.verdicts import JudgedRow, RunStage, StageView, judged_rows, stages_of_run
+from hf_relabel.builders.cascade.run_stages import RunStage, stages_of_run
+from hf_relabel.builders.cascade.verdicts import judged_rows
 from hf_relabel.builders.errors import ConfigError, JournalError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label

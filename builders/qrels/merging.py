@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare, share_of
-from hf_relabel.builders.cascade.verdicts import stages_of_run
+from hf_relabel.builders.cascade.run_stages import stages_of_run
 from hf_relabel.builders.cascade.zones import signal
 from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.judgements import Outcome, Verdict

@@ -8,8 +8,8 @@ from typing import Any
 
 from hf_relabel.builders.audit.answers import TRUTH
 from hf_relabel.builders.readme.markdown import cut
+from hf_relabel.cards.kappa import cohens_kappa
 from hf_relabel.cards.style import BLUE, FAINT, MARGIN, RED, SMALL, TRACK, WIDTH, Axis, Sheet
-from hf_relabel.cards.tables import cohens_kappa
 
 AGREEMENT = "figures/agreement.png"
 PAPER = {"GPT-4o-mini": 0.320, "GPT-4o": 0.390}

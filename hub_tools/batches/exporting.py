@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
+from hf_relabel.builders.cascade.run_stages import RunStage, run_settings
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.messages.counted import counted

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from hf_relabel.builders.cascade.judged_share import JudgedShare
 from hf_relabel.builders.cascade.run_choice import telling_of_others, told
+from hf_relabel.builders.cascade.run_stages import stages_of_run
 from hf_relabel.builders.cascade.unanswered import first_failure
-from hf_relabel.builders.cascade.verdicts import stages_of_run
 from hf_relabel.builders.configs.counts import Counts
 from hf_relabel.builders.configs.layout import Layout
 from hf_relabel.builders.configs.manifest import FileEntry, VerdictCounts

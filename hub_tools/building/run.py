@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.cascade.judged_share import ENOUGH, judged_enough
 from hf_relabel.builders.cascade.run_choice import run_of, telling_of_others
 from hf_relabel.builders.cascade.run_choice import told as told_run
+from hf_relabel.builders.cascade.run_stages import stages_of_run
 from hf_relabel.builders.cascade.suspects import Suspect, suspect_finder
-from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
+from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.config_names import SUSPECTS
 from hf_relabel.builders.configs.config_writer import Shard
 from hf_relabel.builders.configs.earlier_build import refuse_other_build

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hf_relabel.builders.cascade.verdicts import JudgedRow
+from hf_relabel.builders.cascade.judged_in_run import JudgedRow
 from hf_relabel.builders.messages.text_table import WIDTH
 from hf_relabel.builders.rows import joined_text
 from hf_relabel.cards.example import examples_of_row

@@ -43,7 +43,8 @@ def command(
     with a 95 % interval over rows.
     """
     command_needs("audit")
-    from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
+    from hf_relabel.builders.cascade.run_stages import stages_of_run
+    from hf_relabel.builders.cascade.verdicts import judged_rows
     from hf_relabel.builders.job.job_file import Job
     from hf_relabel.builders.judges.offline.truth import TruthJudge
     from hf_relabel.hub_tools.judging.assemble import source_of, stages_of

@@ -192,7 +192,7 @@ def show_reports(reports: list[StageReport], source: Source, journal: Journal, a
 
 def show_thresholds(reports: Sequence[StageReport], journal: Journal) -> None:
     """What the judges that score call better and worse, and what to try where that is next to nothing."""
-    from hf_relabel.builders.cascade.verdicts import stages_of_run
+    from hf_relabel.builders.cascade.run_stages import stages_of_run
 
     settings = {
         stage.name if len(stage.judges) == 1 else f"{stage.name} #{number}": judge.settings

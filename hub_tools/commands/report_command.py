@@ -20,7 +20,7 @@ from hf_relabel.hub_tools.commands.common import (
 from hf_relabel.hub_tools.commands.progress import progress_bar
 
 if TYPE_CHECKING:
-    from hf_relabel.builders.cascade.verdicts import JudgedRow
+    from hf_relabel.builders.cascade.judged_in_run import JudgedRow
 
 EPILOG = """\b
 Examples:
@@ -53,7 +53,8 @@ def command(
     """
     from hf_relabel.builders.cascade.report import judging_report
     from hf_relabel.builders.cascade.run_choice import run_of
-    from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
+    from hf_relabel.builders.cascade.run_stages import stages_of_run
+    from hf_relabel.builders.cascade.verdicts import judged_rows
     from hf_relabel.builders.journal.store import Journal
     from hf_relabel.hub_tools.commands.examples import examples_text, relabelled_in
     from hf_relabel.hub_tools.judging.assemble import source_of

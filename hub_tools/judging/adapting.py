@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.cascade.run_stages import RunStage
 from hf_relabel.builders.endpoint import Endpoint, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.keys import JudgeIdentity

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
+from hf_relabel.builders.cascade.run_stages import RunStage, run_settings
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, EndpointInfo
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.keys import JudgeIdentity

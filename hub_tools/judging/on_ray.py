@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
+from hf_relabel.builders.cascade.run_stages import RunStage, run_settings
 from hf_relabel.builders.errors import JudgingStopped, RelabelError
 from hf_relabel.builders.job.job_file import Job
 from hf_relabel.builders.journal.merging import merge_journals

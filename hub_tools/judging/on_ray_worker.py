@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.cascade.run_stages import RunStage
 from hf_relabel.builders.errors import JournalError, JudgingStopped
 from hf_relabel.builders.journal.merging import PartJournal
 from hf_relabel.builders.journal.store import Journal

@@ -7,7 +7,9 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from hf_relabel.builders.cascade.verdicts import JudgedRow, judged_rows, run_settings
+from hf_relabel.builders.cascade.judged_in_run import JudgedRow
+from hf_relabel.builders.cascade.run_stages import run_settings
+from hf_relabel.builders.cascade.verdicts import judged_rows
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal

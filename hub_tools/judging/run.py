@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hf_relabel.builders.cascade.run_stages import RunStage, run_settings
 from hf_relabel.builders.cascade.suspects import Rows
-from hf_relabel.builders.cascade.verdicts import RunStage, run_settings
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judges.prompted.saved_replies import SavedRepliesJudge
 from hf_relabel.builders.sources import Source

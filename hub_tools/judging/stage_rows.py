@@ -6,9 +6,10 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 
+from hf_relabel.builders.cascade.judged_in_run import StageView, in_batches, stage_views
 from hf_relabel.builders.cascade.rules import Findings, StageAnswers
+from hf_relabel.builders.cascade.run_stages import RunStage
 from hf_relabel.builders.cascade.suspects import Rows
-from hf_relabel.builders.cascade.verdicts import RunStage, StageView, in_batches, stage_views
 from hf_relabel.builders.endpoint import Reply
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement

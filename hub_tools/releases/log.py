@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.cascade.run_stages import RunStage
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Outcome

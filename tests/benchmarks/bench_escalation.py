@@ -28,7 +28,8 @@ from tabulate import tabulate
 from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 from hf_relabel.builders.cascade.report import judging_report
 from hf_relabel.builders.cascade.rules import Rule
-from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
+from hf_relabel.builders.cascade.run_stages import stages_of_run
+from hf_relabel.builders.cascade.verdicts import judged_rows
 from hf_relabel.builders.cascade.ways import Escalation
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Label

@@ -32,7 +32,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
+from hf_relabel.builders.cascade.run_stages import stages_of_run
+from hf_relabel.builders.cascade.verdicts import judged_rows
 from hf_relabel.builders.errors import JudgingStopped
 from hf_relabel.builders.job.steps import BuildSettings
 from hf_relabel.builders.journal.store import Journal

@@ -22,7 +22,8 @@ from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.cards.card_facts import CardFacts
 from hf_relabel.cards.data_card import example_of, figures, render_card, size_category
-from hf_relabel.cards.tables import cohens_kappa, judged_share
+from hf_relabel.cards.kappa import cohens_kappa
+from hf_relabel.cards.tables import judged_share
 from tests.cards.card_data import Page, facts, manifest, without_false_negatives
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.cascade.verdicts import stages_of_run
+from hf_relabel.builders.cascade.run_stages import stages_of_run
 from hf_relabel.builders.configs.manifest import MANIFEST_NAME
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import ConfigError

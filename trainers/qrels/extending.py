@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.audit.figures import Estimate
 from hf_relabel.builders.cascade.run_choice import run_of
-from hf_relabel.builders.cascade.verdicts import stages_of_run, verdicts
+from hf_relabel.builders.cascade.run_stages import stages_of_run
+from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.disk.atomic_folder import check_place, link_or_copy
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.qrels.collection import Collection, Findings, find, read_collection, read_grades

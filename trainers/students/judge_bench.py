@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hf_relabel.builders.cascade.combining import level
+from hf_relabel.builders.cascade.judged_in_run import JudgedRow
 from hf_relabel.builders.cascade.report import member_names
-from hf_relabel.builders.cascade.verdicts import JudgedRow, RunStage
+from hf_relabel.builders.cascade.run_stages import RunStage
 from hf_relabel.builders.cascade.zones import signal
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome
@@ -140,7 +141,7 @@ def judge_figures(
     """Measure every judge of a run, the stages that combine several, and the verdict of a cascade.
 
     Example:
-            from hf_relabel.builders.cascade.verdicts import stages_of_run
+            from hf_relabel.builders.cascade.run_stages import stages_of_run
 
             with Journal("journal.sqlite", write=False) as journal:
                 stages = stages_of_run(journal.last_run())

@@ -12,7 +12,8 @@ from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import BuildError
 from hf_relabel.builders.readme.zone_lines import zone_lines
 from hf_relabel.builders.techniques import Technique
-from hf_relabel.cards.tables import cohens_kappa, judges_of
+from hf_relabel.cards.kappa import cohens_kappa
+from hf_relabel.cards.tables import judges_of
 
 WHAT_IT_DOES = {
     Technique.ORIGINAL: "The rows as they were.",

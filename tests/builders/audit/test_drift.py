@@ -14,7 +14,7 @@ from hf_relabel.builders.audit.drift import difference, earlier_audit
 from hf_relabel.builders.audit.expected import Called, corrected, expected_share
 from hf_relabel.builders.audit.figures import Estimate
 from hf_relabel.builders.cascade.rules import Rule
-from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.cascade.run_stages import RunStage
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.keys import JudgeIdentity
 from tests.benchmarks.coverage_audit import Cell

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hf_relabel.builders.cascade.combining import COMBINE_RULES, Combine
 from hf_relabel.builders.cascade.judge_weights import audited_weights
 from hf_relabel.builders.cascade.rules import Rule
-from hf_relabel.builders.cascade.verdicts import RunStage
+from hf_relabel.builders.cascade.run_stages import RunStage
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.judgements import Judgement, Label

@@ -12,7 +12,8 @@ import pytest
 from hf_relabel.builders.cascade import run_choice
 from hf_relabel.builders.cascade.rules import Rule
 from hf_relabel.builders.cascade.run_choice import run_of, told
-from hf_relabel.builders.cascade.verdicts import RunStage, run_settings, verdicts
+from hf_relabel.builders.cascade.run_stages import RunStage, run_settings
+from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.errors import BuildError, JournalError, NotJudged
 from hf_relabel.builders.journal.keys import JudgeIdentity
 from hf_relabel.builders.journal.store import Journal

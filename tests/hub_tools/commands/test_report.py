@@ -19,7 +19,8 @@ from scipy.stats import chi2_contingency
 from hf_relabel.builders.cascade.combining import Combine
 from hf_relabel.builders.cascade.report import JudgingReport, judging_report
 from hf_relabel.builders.cascade.rules import Rule
-from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run, verdicts
+from hf_relabel.builders.cascade.run_stages import stages_of_run
+from hf_relabel.builders.cascade.verdicts import judged_rows, verdicts
 from hf_relabel.builders.endpoint import EndpointInfo, Reply, Request
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.job_file import Job

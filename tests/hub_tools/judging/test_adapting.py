@@ -10,7 +10,7 @@ import click
 import orjson
 import pytest
 
-from hf_relabel.builders.cascade.verdicts import stages_of_run
+from hf_relabel.builders.cascade.run_stages import stages_of_run
 from hf_relabel.builders.errors import ConfigError, JudgingStopped
 from hf_relabel.builders.job.reading import parse_job
 from hf_relabel.builders.job.stages import EndpointSettings

@@ -25,7 +25,8 @@ from typing import Any
 import psutil
 import pytest
 
-from hf_relabel.builders.cascade.verdicts import run_settings, verdicts
+from hf_relabel.builders.cascade.run_stages import run_settings
+from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.endpoint import EndpointError
 from hf_relabel.builders.errors import BadRow, ConfigError, JournalError, JudgingStopped, RelabelError
 from hf_relabel.builders.job.reading import load_job

@@ -11,7 +11,8 @@ import pytest
 from sklearn.metrics import average_precision_score, cohen_kappa_score, roc_auc_score
 
 from hf_relabel.builders.cascade.rules import Rule
-from hf_relabel.builders.cascade.verdicts import judged_rows, stages_of_run
+from hf_relabel.builders.cascade.run_stages import stages_of_run
+from hf_relabel.builders.cascade.verdicts import judged_rows
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Judgement, Label
