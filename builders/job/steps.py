@@ -78,6 +78,8 @@ class BuildSettings(Settings):
     """Rows that relabel-filter would leave with fewer negatives keep their doubtful ones."""
     calibration: str | None = None
     """A file that `hf relabel audit report --calibrate` wrote: its thresholds decide instead of the judges' labels."""
+    zones_at: float | None = Field(default=None, gt=0, lt=1)
+    """Relabel from this calibrated probability on, in place of the threshold that holds the wanted precision."""
     default: ConfigName = Field(default_factory=_default)
     """The config that `load_dataset` takes when none is named, unless an audit or a comparison backs another:
     `relabel-filter` with a calibration (also that of the job's own audit), else `remove-hn`; where that is not built,

@@ -24,7 +24,17 @@ def compare_section(evidence: Mapping[str, Any]) -> str:
         f" on each config, {seeds} {'seed' if seeds == 1 else 'seeds'}, and measured on {sets}{left_out}. Differences"
         f" to {baseline} are in points of {as_text(evidence['metric'])} × 100, with 95 % intervals over queries and"
         f" seeds; p has Holm's correction for the number of configs.\n\n{compare_table(evidence)}\n\n"
-        f"{as_code(evidence['chosen'])} is what this speaks for: {as_text(evidence['reason'])}.\n"
+        f"{as_code(evidence['chosen'])} is what this speaks for: {as_text(evidence['reason'])}.{_at(evidence)}\n"
+    )
+
+
+def _at(evidence: Mapping[str, Any]) -> str:
+    """Whether the thresholds moved because of it."""
+    if "zones_at" not in evidence:
+        return ""
+    return (
+        f" That is of `zones@{evidence['zones_at']:g}`, as which it is built now; the other configs but `original` were"
+        " measured by the thresholds before."
     )
 
 

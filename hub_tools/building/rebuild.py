@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hf_relabel.builders.cascade.zones import zoned
 from hf_relabel.builders.configs.config_writer import Shard
 from hf_relabel.builders.configs.earlier_build import refuse_other_build
 from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.configs.writing import BuildReport, write_configs
+from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.job.steps import BuildSettings
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.techniques import Technique, default_of
 from hf_relabel.hub_tools.building.run import as_settings, counted_rows, formats_of, views_of_settings
 from hf_relabel.hub_tools.calls import progress_bars as bars
+
+if TYPE_CHECKING:
+    from hf_relabel.builders.cascade.calibration import Calibration
 
 
 def rebuild_configs(
@@ -39,7 +45,7 @@ def rebuild_configs(
         overwrite, progress, on_shard: as for `build_configs`.
 
     Raises:
-        ConfigError: an unknown technique or default config.
+        ConfigError: an unknown technique or default config, or `zones_at` of a release without zones.
         BuildError: the release is not whole, or the folder cannot be written.
     """
     wanted = as_settings(settings, overwrite=overwrite)
@@ -63,9 +69,14 @@ def _rebuild(
     # What says how the release came to be; its own name and version are not those of what is built now.
     kept = ("source", "run")
     zones = (release.manifest.get("evidence") or {}).get("zones")
+    rows = release.judged_rows()
+    if settings.zones_at is not None:
+        moved = _moved(release.name, zones, settings.zones_at)
+        rows = ((numbered, zoned(said, moved.zones.zone)) for numbered, said in rows)
+        zones = moved.to_dict()
     built_from = {"name": release.name if release.revision else Path(release.name).name, "revision": release.revision}
     return write_configs(
-        counted_rows(release.judged_rows(), progress),
+        counted_rows(rows, progress),
         Path(settings.out),
         techniques=[Technique(name) for name in settings.techniques],
         limit=settings.limit,
@@ -87,6 +98,17 @@ def _rebuild(
         views=views_of_settings(settings, scored=scored),
         beside=formats_of(settings, None, lambda: ((numbered, ()) for numbered in release.rows())),
     )
+
+
+def _moved(name: str, zones: Any, at: float) -> Calibration:
+    """The calibration of a release, with a sure zone that begins at another probability."""
+    from hf_relabel.builders.cascade.calibration import Calibration
+
+    if zones is None:
+        raise ConfigError(
+            f"{argument('zones_at', at)}: {name} was not built by a calibration, so it has no zones. Audit it first."
+        )
+    return Calibration.from_dict(zones, f"What {name} says of its zones").at(at)
 
 
 def settings_of(release: Release, out: str, **changes: Any) -> BuildSettings:

@@ -25,6 +25,7 @@ from hf_relabel.builders.journal.runs import Run
 from hf_relabel.builders.journal.store import Journal
 from hf_relabel.builders.judgements import Verdict
 from hf_relabel.builders.messages.expecting import told
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.outputs import OutputFormat, write_formats
 from hf_relabel.builders.outputs.writing import Originals
 from hf_relabel.builders.rows import NumberedRow
@@ -193,7 +194,8 @@ def calibration_of(settings: BuildSettings) -> Calibration | None:
         return None
     from hf_relabel.builders.cascade.calibration import Calibration
 
-    return Calibration.read(Path(settings.calibration))
+    found = Calibration.read(Path(settings.calibration))
+    return found if settings.zones_at is None else found.at(settings.zones_at)
 
 
 def calibration_for(run: Mapping[str, Any], settings: BuildSettings) -> Calibration | None:
@@ -205,6 +207,8 @@ def calibration_for(run: Mapping[str, Any], settings: BuildSettings) -> Calibrat
     from hf_relabel.builders.cascade.same_judges import tell_unknown
 
     calibration = calibration_of(settings)
+    if calibration is None and settings.zones_at is not None:
+        raise ConfigError(f"{argument('zones_at', settings.zones_at)} needs a calibration: name one, or audit first.")
     if calibration is not None and not calibration.check_judges(run):
         tell_unknown(str(settings.calibration), "its audit", "this build")
     return calibration

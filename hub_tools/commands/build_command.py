@@ -113,6 +113,12 @@ def view_settings(options: dict[str, Any]) -> dict[str, Any]:
     "--calibration", metavar="FILE", help="Let the thresholds of an audit decide instead of the judges' labels."
 )
 @click.option(
+    "--zones-at",
+    type=NumberIn(0, 1, min_open=True, max_open=True),
+    metavar="P",
+    help="Relabel from this calibrated probability on, in place of the threshold of --calibration, or of the release.",
+)
+@click.option(
     "--default",
     "default_config",
     help="The config that loads when none is named: relabel-filter with a --calibration, else remove-hn (the first"
@@ -144,6 +150,7 @@ def command(
     max_false_negatives: int | None,
     min_negatives: int | None,
     calibration: str | None,
+    zones_at: float | None,
     default_config: str | None,
     output_format: str | None,
     run_number: int | None,
@@ -160,7 +167,8 @@ def command(
     if allow_unjudged and min_judged is not None:
         raise ConfigError("Give either --allow-unjudged or --min-judged, not both.")
     given |= {"output_format": output_format, "overwrite": overwrite or None, "min_negatives": min_negatives}
-    chosen = {name: value for name, value in given.items() if value is not None} | view_settings(options)
+    numbers = {} if zones_at is None else {"zones_at": zones_at}
+    chosen = {name: value for name, value in given.items() if value is not None} | numbers | view_settings(options)
     engine = engine_of(options)
     if release is not None:
         if engine is not None:

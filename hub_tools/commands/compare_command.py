@@ -12,6 +12,7 @@ from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.kept_runs import DROP_MODELS_HELP, RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
+    from hf_relabel.trainers.comparing.adopting import Adopted
     from hf_relabel.trainers.comparing.compare import CompareReport
 
 EPILOG = """\b
@@ -20,6 +21,7 @@ Examples:
   hf relabel compare cleaned --eval beir/scifact --seeds 5 --runs runs
   hf relabel compare cleaned --eval beir/scifact --arm relabel --arm relabel+distillation --teacher CROSS-ENCODER
   hf relabel compare cleaned --eval beir/scifact --arm relabel --arm original+gce:q=0.5 --arm original+steps
+  hf relabel compare cleaned --eval beir/scifact --arm relabel-filter --arm zones@0.7 --arm zones@0.95
   hf relabel compare user/train-relabeled --eval nanobeir --push"""
 
 
@@ -31,7 +33,8 @@ Examples:
     "arms",
     multiple=True,
     metavar="CONFIG[+NAME[:PARAMETER=VALUE,...]]",
-    help="Config, beside original and remove-hn; all configs when not given. Or one trained by what needs no judge:"
+    help="Config, beside original and remove-hn, or zones@0.7, which relabels from that calibrated probability on; all"
+    " configs and the zones that labels back when not given. Or one trained by what needs no judge:"
     " +distillation, +perc-pos, +guide, +debiased, +gce, +ccr, +label-weakening, +sieve; +steps trains it as long as"
     " the arm that encodes most texts.",
 )
@@ -64,7 +67,8 @@ def command(
     """Train the same student on every config of RELEASE and say which technique is best on this data.
 
     Of a folder that `build` wrote, the outcome goes into its manifest and README.md, and the best config becomes the
-    default; `push` releases that.
+    default; `push` releases that. Of a release by thresholds (build --calibration) zones that begin at other calibrated
+    probabilities are compared too, as far as its labels back them; where one wins, the configs are built anew with it.
     """
     command_needs("train")
     report, kept = run_comparison(release, sets, **options), runs_folder(options["runs"])
@@ -76,11 +80,13 @@ def command(
             file.write(compare_png(report.evidence()))
     written = None if no_write else _write(release, report, push_it)
     if as_json:
-        print_json({**report.evidence(), "written_to": written, "runs": str(kept)})
+        told = {} if written is None or not written.note else {"note": written.note}
+        place = None if written is None else written.place
+        print_json({**report.evidence(), **told, "written_to": place, "runs": str(kept)})
         return
     click.echo(f"{report.to_text()}\n\n{kept_note(kept)}")
-    if written:
-        click.echo(f"Written to {written}; its default config is {report.chosen}.")
+    if written and (told_of := written.to_text(report.config)):
+        click.echo(told_of)
 
 
 def run_comparison(
@@ -125,21 +131,11 @@ def run_comparison(
         )
 
 
-def _write(release: str, report: CompareReport, push_it: bool) -> str | None:
-    """Put the outcome where the release is. Returns the place, None where nothing was to be written."""
-    from dataclasses import replace
-
-    from hf_relabel.builders.configs.evidence import with_evidence, write_evidence
+def _write(release: str, report: CompareReport, push_it: bool) -> Adopted:
+    """Put the outcome where the release is."""
     from hf_relabel.hub_tools.releases.opening import open_release
-    from hf_relabel.hub_tools.releases.push import push
+    from hf_relabel.trainers.comparing.adopting import adopt_in_folder, adopt_on_hub
 
-    folder = Path(release)
-    if folder.is_dir():
-        write_evidence(folder, "compare", report.evidence(), default=report.chosen)
-        return str(folder)
-    if not push_it:
-        return None
-    opened = open_release(release)
-    manifest = with_evidence(opened.manifest, "compare", report.evidence(), default=report.chosen)
-    pushed = push(replace(opened, manifest=manifest), release.partition("@")[0])
-    return f"{pushed.repo_id}@{pushed.version}"
+    if Path(release).is_dir():
+        return adopt_in_folder(Path(release), report)
+    return adopt_on_hub(open_release(release), release, report, push_it=push_it)

@@ -149,12 +149,13 @@ def _build(job: Any, source: Any, journal: Any, audited: AuditStep | None, engin
 def _compare(job: Any) -> CompareReport:
     from pathlib import Path
 
-    from hf_relabel.builders.configs.evidence import write_evidence
     from hf_relabel.hub_tools.commands.compare_command import run_comparison
+    from hf_relabel.trainers.comparing.adopting import adopt_in_folder
 
     options = job.compare.model_dump(exclude={"eval"})
     report = run_comparison(job.build.out, job.compare.eval, **options)
-    write_evidence(Path(job.build.out), "compare", report.evidence(), default=report.chosen)
+    if note := adopt_in_folder(Path(job.build.out), report).note:
+        click.echo(note, err=True)
     return report
 
 

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from hf_relabel.builders.configs.release import Release
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.messages.problems import problems
 from hf_relabel.builders.messages.spelling import argument
-from hf_relabel.builders.techniques import canonical
 from hf_relabel.trainers.comparing.matched_steps import with_matched_steps
 from hf_relabel.trainers.comparing.trials import Arm
-from hf_relabel.trainers.data.training_data import TrainingData, open_config
+from hf_relabel.trainers.comparing.zone_arms import ZoneArms, config_of
+from hf_relabel.trainers.data.training_data import TrainingData
 from hf_relabel.trainers.recipes.parts import GuideSettings, TeacherSettings
 from hf_relabel.trainers.recipes.recipe import Recipe, load_recipe, with_teacher
 from hf_relabel.trainers.recipes.robust import (
@@ -112,28 +111,29 @@ ADDITIONS: Mapping[str, Addition] = {
 """By name; `steps` beside them."""
 
 
-def arms_of(release: Release, names: Sequence[str], recipe: Recipe, models: Models | None = None) -> list[Arm]:
+def arms_of(zones: ZoneArms, names: Sequence[str], recipe: Recipe, models: Models | None = None) -> list[Arm]:
     """The arms of these names, each once, in their order.
 
     Args:
+        zones: opens the configs.
         recipe: of all of them; an addition changes it.
 
     Raises:
         ConfigError: a config does not exist, or an addition, or a parameter of it, or what it needs.
     """
-    opened = cache(partial(open_config, release))
-    made = (arm_of(release, name, recipe, models or Models(), opened) for name in names)
+    opened = cache(zones.opened)
+    made = (arm_of(zones, name, recipe, models or Models(), opened) for name in names)
     wanted = {arm.name: arm for arm in made}
     others = [arm for arm in wanted.values() if not _is_matched(arm)]
     return [with_matched_steps(arm, others) if _is_matched(arm) else arm for arm in wanted.values()]
 
 
-def arm_of(release: Release, name: str, recipe: Recipe, models: Models, opened: Callable[[str], TrainingData]) -> Arm:
+def arm_of(zones: ZoneArms, name: str, recipe: Recipe, models: Models, opened: Callable[[str], TrainingData]) -> Arm:
     """One arm; of `config+steps`, before its steps are matched."""
     config, plus, addition = name.partition("+")
-    config = canonical(config)
+    config = config_of(config)
     name = f"{config}{plus}{addition}"
-    release.files(config)  # says so now if there is none
+    zones.check(config)  # says so now if there is none
     if plus:
         recipe = _added(name, addition, recipe, models)
     return Arm(name, config, recipe, lambda: opened(config))

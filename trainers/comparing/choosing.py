@@ -18,6 +18,7 @@ from hf_relabel.trainers.evaluation.significance import (
 
 ALPHA = 0.05
 """Below this chance, after Holm's correction over the arms, a difference is called significant."""
+ZONES = str(Technique.RELABEL_FILTER)
 SAFE = str(Technique.REMOVE_HN)
 """The config that a wrong judge harms least."""
 
@@ -81,13 +82,19 @@ def differences_to(baseline: str, measured: Measurements) -> dict[str, Differenc
     return {name: replace(each, p_holm=corrected[name]) for name, each in found.items()}
 
 
-def choose(differences: Mapping[str, Difference], baseline: str = str(Technique.ORIGINAL)) -> tuple[str, str]:
+def choose(
+    differences: Mapping[str, Difference], baseline: str = str(Technique.ORIGINAL), *, calibrated: bool = False
+) -> tuple[str, str]:
     """The config to load by default, and why.
 
     The one with the greatest gain among those that are significantly better than the baseline; other techniques than
     `remove-hn` must be shown to be better than that too: the lower bound of the difference is above 0. Where there is
     none, `remove-hn`, which a wrong judge harms least, unless it measured lower; then the baseline. Arms with a teacher
     (`config+distillation`) are no configs, and are not chosen.
+
+    Args:
+        calibrated: thresholds of an audit made the configs. What shows nothing does not speak against them, so
+            `relabel-filter` comes before `remove-hn` there, unless it measured lower than the baseline.
     """
     configs = {name: each for name, each in differences.items() if "+" not in name}
     better = sorted((each for each in configs.values() if each.is_better), key=lambda each: -each.difference)
@@ -102,6 +109,8 @@ def choose(differences: Mapping[str, Difference], baseline: str = str(Technique.
         why += f" ({in_points(first.over_safe)}{_for_more(first.over_safe, ALPHA)})"
     else:
         why = f"no technique is significantly better than {baseline}{undecided(configs)}"
+    if calibrated and ZONES in configs and configs[ZONES].difference >= 0:
+        return ZONES, f"{why}; the labels of the audit back {ZONES}, and it is not lower"
     if SAFE in configs and configs[SAFE].difference >= 0:
         return SAFE, f"{why}; {SAFE} is the safe one, and not lower"
     return baseline, why

@@ -37,6 +37,7 @@ from hf_relabel.trainers.comparing.measurements import (
     Progress,
     measure,
 )
+from hf_relabel.trainers.comparing.zone_arms import ZONES, zone_arms, zones_at
 from hf_relabel.trainers.devices import one_process_only
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
@@ -67,6 +68,16 @@ class CompareReport(Shown):
     student: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def zones_at(self) -> float | None:
+        """Of an arm `zones@0.7` that was chosen, its probability; None of any other."""
+        return zones_at(self.chosen)
+
+    @property
+    def config(self) -> str:
+        """The config of the arm that was chosen."""
+        return self.chosen if self.zones_at is None else ZONES
+
     def evidence(self) -> dict[str, Any]:
         """What goes into the manifest of a release and onto its card; plain values, the same for the same runs."""
         measured = self.measurements
@@ -88,7 +99,8 @@ class CompareReport(Shown):
                 for name, mean in self.means.items()
             ],
             **({"notes": dict(self.notes)} if self.notes else {}),
-            "chosen": self.chosen,
+            "chosen": self.config,
+            **({} if self.zones_at is None else {"zones_at": self.zones_at}),
             "reason": self.reason,
         }
 
@@ -159,8 +171,9 @@ def compare(
         recipe: of the student; None for the static one, whose teacher comes from a package or the Hub.
         arms: configs, or what needs no judge: `config+distillation`, `+perc-pos`, `+guide`, `+debiased`, `+gce`,
             `+ccr`, `+label-weakening`, `+sieve`, with parameters as in `original+gce:q=0.5`, see `arms.ADDITIONS`, and
-            `+steps`, see `matched_steps`; None for all techniques of the release. `original` and, where it was built,
-            `remove-hn` are always among them.
+            `+steps`, see `matched_steps`; None for all techniques of the release, and of one by thresholds for
+            those of `zones@0.5`, `zones@0.7`, `zones@0.9` and `zones@0.95` that its labels back, see `zone_arms`.
+            `original` and, where it was built, `remove-hn` are always among them.
         teacher: for the first two. It scores the rows of a config once for all their runs.
         guide: for `+guide`; None for the teacher, where that is a bi-encoder.
         seeds: of the runs of each. Few say little of how far the next would be off.
@@ -179,10 +192,11 @@ def compare(
     built = list(release.manifest["settings"]["techniques"])
     names = [BASELINE, *([SAFE] if SAFE in built else []), *arms] if arms is not None else [BASELINE, *built]
     asked = Models(teacher, GuideSettings(model=guide) if isinstance(guide, str) else guide)
-    made = arms_of(release, names, student, asked)
-    with running(progress, "comparing") as tell:
+    with zone_arms(release) as zones, running(progress, "comparing") as tell:
+        names += [] if arms is not None else zones.backed()
+        made = arms_of(zones, names, student, asked)
         measured = measure(made, sets, Measuring(seeds, metric, folder, depth, device, keep_models, tell))
-    report = report_on(measured, baseline=BASELINE)
+    report = report_on(measured, baseline=BASELINE, calibrated=zones.calibration is not None)
     described = {"recipe": student.name, "model": _public_name(student.model), "steps": student.max_steps}
     return replace(
         report,
@@ -191,10 +205,14 @@ def compare(
     )
 
 
-def report_on(measured: Measurements, *, baseline: str = BASELINE) -> CompareReport:
-    """Compare the arms with the baseline, query by query and seed by seed, and choose."""
+def report_on(measured: Measurements, *, baseline: str = BASELINE, calibrated: bool = False) -> CompareReport:
+    """Compare the arms with the baseline, query by query and seed by seed, and choose.
+
+    Args:
+        calibrated: whether the configs follow thresholds of an audit, see `choose`.
+    """
     differences = differences_to(baseline, measured)
-    chosen, reason = choose(differences, baseline)
+    chosen, reason = choose(differences, baseline, calibrated=calibrated)
     means = {name: measured.mean(name) for name in measured.rows}
     return CompareReport(measured, baseline, means, differences, chosen, reason)
 

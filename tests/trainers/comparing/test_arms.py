@@ -16,6 +16,7 @@ from hf_relabel.trainers.comparing.compare import compare
 from hf_relabel.trainers.comparing.matched_steps import with_matched_steps, work_of
 from hf_relabel.trainers.comparing.measurements import Measuring, measure
 from hf_relabel.trainers.comparing.trials import Arm, Trial
+from hf_relabel.trainers.comparing.zone_arms import ZoneArms
 from hf_relabel.trainers.data.training_data import open_training_data
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.losses import MultiPositiveLoss
@@ -47,7 +48,7 @@ def tiny_student(folder: Path, **changes: Any) -> Recipe:
 
 
 def added(release: Release, name: str, models: Models | None = None) -> dict[str, Any]:
-    [arm] = arms_of(release, [name], load_recipe("static"), models or Models(teacher()))
+    [arm] = arms_of(ZoneArms(release, Path(release.name)), [name], load_recipe("static"), models or Models(teacher()))
     return arm.recipe.model_dump()
 
 
@@ -86,7 +87,7 @@ def test_other_additions(release: Release) -> None:
 
 def test_an_addition_takes_the_place_of_the_recipes_own(release: Release) -> None:
     recipe = load_recipe("static", loss={"robust": {"name": "gce", "q": 0.2}})
-    [arm] = arms_of(release, ["original+ccr"], recipe)
+    [arm] = arms_of(ZoneArms(release, Path(release.name)), ["original+ccr"], recipe)
     assert arm.recipe.model_dump()["loss"]["robust"] == {"name": "ccr", "beta": 0.5}
 
 
@@ -118,15 +119,15 @@ def test_a_config_that_is_not_there_is_refused(release: Release) -> None:
 
 def test_what_an_addition_needs_is_said(release: Release, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs a teacher, a cross-encoder"):
-        arms_of(release, ["original+perc-pos"], load_recipe("static"))
+        arms_of(ZoneArms(release, Path(release.name)), ["original+perc-pos"], load_recipe("static"))
     for models in (Models(), Models(teacher(kind="cross-encoder"))):
         with pytest.raises(ConfigError, match=r"original\+guide needs a guide, a bi-encoder: `guide=…`"):
-            arms_of(release, ["original+guide"], load_recipe("static"), models)
+            arms_of(ZoneArms(release, Path(release.name)), ["original+guide"], load_recipe("static"), models)
     for name in ("original+gce", "original+sieve"):
         with pytest.raises(
             ConfigError, match=r"original\+.*: reranker-small: .*Kinds that have it: bi-encoder, static"
         ):
-            arms_of(release, [name], load_recipe("reranker-small"))
+            arms_of(ZoneArms(release, Path(release.name)), [name], load_recipe("reranker-small"))
 
 
 def counted_texts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
