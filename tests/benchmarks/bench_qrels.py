@@ -94,14 +94,15 @@ def _ranked(name: str, folder: Path, data: RetrievalSet, work: Path, made: Mappi
         recipe = load_recipe(default_student().model_dump(), max_steps=STEPS.get(folder.name, 60))
         train(recipe, open_training_data(folder / "rows.jsonl"), work / "trained", progress=False, overwrite=True)
         return search(load_model(str(work / "trained")), data, top_k=TOP_K)
-    return _fused(made["bm25"], made["minilm"]) if name == "fused" else _minilm(data, first_documents(made))
+    return _fused(made["bm25"], made["minilm"]) if name == "fused" else _minilm(data, first_documents(made, data))
 
 
-def first_documents(made: Mapping[str, Run]) -> dict[str, list[str]]:
+def first_documents(made: Mapping[str, Run], data: RetrievalSet) -> dict[str, list[str]]:
     """Of each query the first documents of BM25 and of the untrained student together."""
     short = rankings({name: made[name] for name in ("bm25", "static")}, REORDERED)
     return {
-        query_id: list(dict.fromkeys([*short["bm25"][query_id], *found])) for query_id, found in short["static"].items()
+        query_id: list(dict.fromkeys(docid for ranking in short.values() for docid in ranking.get(query_id, ())))
+        for query_id in data.queries
     }
 
 
@@ -302,9 +303,17 @@ def line(name: str, outcomes: Sequence[Outcome], seed: int = 0) -> dict[str, Any
     }
 
 
-def measured(folder: Path, work: Path, seeds: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """The lines of a folder, and nDCG@10 of its systems by all judgements."""
+def measured(
+    folder: Path, work: Path, seeds: int, prefixes: tuple[str, ...] = ("",)
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """The lines of a folder, and nDCG@10 of its systems by all judgements.
+
+    Args:
+        prefixes: of the ids of the queries that are taken.
+    """
     whole = read_collection(folder / "beir")
+    grades = {query_id: judged for query_id, judged in whole.grades.items() if query_id.startswith(prefixes)}
+    whole = replace(whole, grades=grades, queries={query_id: whole.queries[query_id] for query_id in grades})
     data = retrieval_set(whole)
     files = systems(folder, data, work)
     outcomes: dict[str, list[Outcome]] = {}
@@ -376,6 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Hide half of the judgements and find them again.")
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--queries", nargs="+", default=[""], metavar="PREFIX", help="only queries with such ids")
     parser.add_argument("--work", type=Path, help="keep vectors, runs and the trained student here")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
@@ -386,7 +396,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory())) if given is None else given / folder.name
             work.mkdir(parents=True, exist_ok=True)
             stack.enter_context(vectors_kept(work / "vectors.npz"))
-            lines, means = measured(folder, work, options.seeds)
+            lines, means = measured(folder, work, options.seeds, tuple(options.queries))
         found[folder.name] = {"lines": lines, "systems": means}
         if not options.json:
             print(f"{folder.name}, {options.seeds} seeds\n\n{text(lines, means)}\n")
