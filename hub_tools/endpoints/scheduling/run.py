@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from hf_relabel.builders.endpoint import Endpoint, EndpointError, Reply
-from hf_relabel.hub_tools.endpoints.scheduling.answers import Answers, unforeseen
 from hf_relabel.hub_tools.endpoints.scheduling.breaker import RetryBudget
 from hf_relabel.hub_tools.endpoints.scheduling.budget import Budget, Spending
 from hf_relabel.hub_tools.endpoints.scheduling.ending import Ending
 from hf_relabel.hub_tools.endpoints.scheduling.feeds import Feed, Requests, feed_of
 from hf_relabel.hub_tools.endpoints.scheduling.lane import Patience
 from hf_relabel.hub_tools.endpoints.scheduling.limits import Limits
+from hf_relabel.hub_tools.endpoints.scheduling.outcomes import Outcomes, unforeseen
 from hf_relabel.hub_tools.endpoints.scheduling.pending import Entry, Pending
 from hf_relabel.hub_tools.endpoints.scheduling.reasons import Reasons
 from hf_relabel.hub_tools.endpoints.scheduling.servers import MakeLane, Server, asked, freest, opened
@@ -62,7 +62,7 @@ class Run:
         self._servers: list[Server] = []
         retries = RetryBudget(limits.retry_budget, now)
         self._pending = Pending(retries, self._servers)
-        self._answers = Answers(
+        self._outcomes = Outcomes(
             limits=limits,
             rng=rng,
             on_done=on_done,
@@ -300,7 +300,7 @@ class Run:
                 gone = EndpointError(f"{server.endpoint.name}: the request was cancelled.", kind="unreachable")
                 self._failed(entry, server, gone, now)
         elif (error := task.exception()) is None:
-            self._answers.succeeded(entry, server, task.result(), now)
+            self._outcomes.succeeded(entry, server, task.result(), now)
         elif isinstance(error, Exception):
             self._failed(entry, server, error if isinstance(error, EndpointError) else unforeseen(server, error), now)
         else:
@@ -310,6 +310,6 @@ class Run:
             self._ending.finish()
 
     def _failed(self, entry: Entry, server: Server, error: EndpointError, now: float) -> None:
-        self._answers.failed(entry, server, error, now)
+        self._outcomes.failed(entry, server, error, now)
         if error.retryable and self._ending.is_running:
             self._give_up_if_hopeless(now)

@@ -24,11 +24,11 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.agreement import Agreement, AgreementByNow
 from hf_relabel.hub_tools.space.people.allowed import local_person
+from hf_relabel.hub_tools.space.people.answer_events import ANSWER, UNDO, Event, events_in
 from hf_relabel.hub_tools.space.people.answers import Answers
 from hf_relabel.hub_tools.space.people.blind_sample import BlindSample
 from hf_relabel.hub_tools.space.people.config_on_hub import HumanConfig, Unread
 from hf_relabel.hub_tools.space.people.event_log import EventLog
-from hf_relabel.hub_tools.space.people.events import ANSWER, UNDO, Event, events_in
 from hf_relabel.hub_tools.space.people.questions import Progress, Question, SampleState, shown_passage
 from hf_relabel.hub_tools.space.people.sending import DELAY, Sender, SyncState
 

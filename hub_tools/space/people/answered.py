@@ -13,10 +13,10 @@ from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.hub_tools.space.data.browsing import Browser
+from hf_relabel.hub_tools.space.people.answer_events import ANSWER, Event
 from hf_relabel.hub_tools.space.people.answers import Answers
 from hf_relabel.hub_tools.space.people.config_on_hub import HumanConfig
 from hf_relabel.hub_tools.space.people.drawing import draw_blind
-from hf_relabel.hub_tools.space.people.events import ANSWER, Event
 
 _logger = logging.getLogger(__name__)
 

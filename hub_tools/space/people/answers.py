@@ -10,7 +10,7 @@ from hf_relabel.builders.audit.answers import Answer
 from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.audit.names import name_key
 from hf_relabel.builders.judgements import Label
-from hf_relabel.hub_tools.space.people.events import UNDO, Event
+from hf_relabel.hub_tools.space.people.answer_events import UNDO, Event
 
 
 class Answers:

@@ -15,8 +15,8 @@ from hf_relabel.builders.errors import CardError, ReleaseError
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.hub_tools.hub.commit import Repository
 from hf_relabel.hub_tools.releases.repository import README_NAME
+from hf_relabel.hub_tools.space.people.answer_events import HUMAN, Event
 from hf_relabel.hub_tools.space.people.event_files import events_in_parquet, parquet_of
-from hf_relabel.hub_tools.space.people.events import HUMAN, Event
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

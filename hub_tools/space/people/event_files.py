@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from hf_relabel.hub_tools.space.people.events import Event, event_of
+from hf_relabel.hub_tools.space.people.answer_events import Event, event_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,7 +14,7 @@ from typing import Any
 
 from hf_relabel.builders.disk.atomic_file import sync_folder
 from hf_relabel.builders.errors import BuildError, ConfigError
-from hf_relabel.hub_tools.space.people.events import Event, line_of
+from hf_relabel.hub_tools.space.people.answer_events import Event, line_of
 
 MOST_BYTES = 1_000_000
 """A file that is larger is followed by another, so that a commit never sends much again."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from hf_relabel.builders.errors import RelabelError
 from hf_relabel.hub_tools.hub.limits import retry_after
+from hf_relabel.hub_tools.space.people.answer_events import events_in
 from hf_relabel.hub_tools.space.people.config_on_hub import Busy, HumanConfig
 from hf_relabel.hub_tools.space.people.event_log import EventLog
-from hf_relabel.hub_tools.space.people.events import events_in
 
 DELAY = 5.0
 """Seconds from an answer to its commit, so that a commit holds several."""

@@ -18,11 +18,11 @@ from hf_relabel.builders.audit.exports import CHOICES
 from hf_relabel.builders.errors import BuildError, CardError, ConfigError
 from hf_relabel.builders.readme.front_matter import Readme
 from hf_relabel.hub_tools.space.people import event_log as human
+from hf_relabel.hub_tools.space.people.answer_events import ANSWER, UNDO, Event, event_of, events_in, line_of
 from hf_relabel.hub_tools.space.people.answers import Answers
 from hf_relabel.hub_tools.space.people.config_on_hub import human_config, with_human
 from hf_relabel.hub_tools.space.people.event_files import events_in_parquet, parquet_of
 from hf_relabel.hub_tools.space.people.event_log import EventLog
-from hf_relabel.hub_tools.space.people.events import ANSWER, UNDO, Event, event_of, events_in, line_of
 from tests.examples import drawn
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)

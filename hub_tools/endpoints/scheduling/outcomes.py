@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Answers:
+class Outcomes:
     """Takes what came back in one run, whose parts these are.
 
     Attributes:
