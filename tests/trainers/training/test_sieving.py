@@ -25,6 +25,12 @@ from tests.trainers.training_rows import row
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
 
 
+@pytest.fixture(autouse=True)
+def _no_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of garbage, at the end of each training: it takes longer than these runs."""
+    monkeypatch.setattr("gc.collect", lambda *_: 0)
+
+
 def scored(positives: dict[str, float], negatives: dict[str, float]) -> ScoredRow:
     made = row_of(row(0, list(positives), list(negatives)))
     return ScoredRow(made, tuple(positives.values()), tuple(negatives.values()))
