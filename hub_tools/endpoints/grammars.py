@@ -8,9 +8,9 @@ inside strings. It is the same for lists of any length, since TGI keeps 32 gramm
 milliseconds, so they get the exact ids of each list.
 
 For each state of the automaton outlines tries every token of the vocabulary, and inside a string nearly all of them go
-on. So the expression has few states: JSON without white space outside of its texts (each place for a space is a state),
-ids as loops of digits, escapes by their letter alone. The parser of the reply checks what is left. The names of members
-are spelled out: small models misspell them.
+on. So the expression has few states: a space, which is one, after colons only, where small models want it; ids as loops
+of digits, escapes by their letter alone. The parser of the reply checks what is left. The names of members are spelled
+out: small models misspell them.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _regex_of(schema: dict[str, Any]) -> str | None:
     values = [_value_of(value) for value in properties.values()]
     if None in values or not all(re.fullmatch(r"\w+", name, re.ASCII) for name in properties):
         return None
-    members = (f'"{name}":{value}' for name, value in zip(properties, values, strict=True))
+    members = (f'"{name}": ?{value}' for name, value in zip(properties, values, strict=True))
     return rf"\{{{','.join(members)}\}}"
 
 

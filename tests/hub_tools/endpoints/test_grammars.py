@@ -27,7 +27,7 @@ from tests.hub_tools.endpoints import compilers
 from tests.hub_tools.endpoints.compilers import JUDGES, refused, replies, schemas
 
 every_judge = pytest.mark.parametrize("judge", JUDGES)
-MOST_STATES = {"listwise": 47, "listwise, no reasoning": 29, "ranking": 14, "ranking, reasoning": 32, "span": 16}
+MOST_STATES = {"listwise": 50, "listwise, no reasoning": 31, "ranking": 15, "ranking, reasoning": 34, "span": 17}
 """outlines walks the whole vocabulary once for each, which takes .012 s of a core for 100,000 tokens, and .018 s of a
 crowded one; schemas with 25 ids took 13 s and more. tests/benchmarks/bench_grammars.py measures it."""
 
@@ -117,24 +117,30 @@ def test_tgi_takes_every_reply_that_is_one_and_nothing_else(judge: str) -> None:
 
 
 def on_one_line(judge: str) -> list[str]:
-    """Each reply as JSON is written without white space: as it stands where it does; with and without escapes."""
-    written = [reply for reply in replies(judge) if '":"' in reply or '":[' in reply]
+    """Each reply as JSON is written without white space but after colons, where it may be; with and without escapes."""
+    written = [reply for reply in replies(judge) if "\n" not in reply and '", "' not in reply and "], " not in reply]
+    written = [reply for reply in written if not re.search(r"\d, \d", reply)]
     for value in map(json.loads, replies(judge)):
-        written += [json.dumps(value, separators=(",", ":"), ensure_ascii=escaped) for escaped in (True, False)]
+        for colon in (": ", ":"):
+            separators = (",", colon)
+            written += [json.dumps(value, separators=separators, ensure_ascii=escaped) for escaped in (True, False)]
     return list(dict.fromkeys(written))
 
 
 @every_judge
-def test_no_white_space_stands_outside_of_strings(judge: str) -> None:
-    """Models under a grammar may write it without end, and each place for it is a state to compile."""
+def test_no_more_than_a_space_after_colons_stands_outside_of_strings(judge: str) -> None:
+    """Models under a grammar may write white space without end, and each place for it is a state to compile."""
     states = compilers.outlines_states(tgi_grammar(schemas(judge)[-1])["value"])
     for reply in on_one_line(judge):
-        if "\\" in reply:
+        if "\\" in reply or ": " in reply:
             continue
         assert states.accepts(reply)
         outside = [place for place in range(len(reply) + 1) if reply.count('"', 0, place) % 2 == 0]
-        for space in (" ", "\n", "\t"):
-            assert not any(states.accepts(reply[:place] + space + reply[place:]) for place in outside)
+        for place in outside:
+            taken = [
+                space for space in (" ", "  ", "\n", "\t") if states.accepts(reply[:place] + space + reply[place:])
+            ]
+            assert taken == ([" "] if reply[:place].endswith('":') else [])
 
 
 def test_names_are_spelled_out_and_the_parser_checks_the_ids_that_the_grammar_leaves_open() -> None:
