@@ -18,7 +18,7 @@ from hf_relabel.hub_tools.jobs.judge_images import DEFAULT as DEFAULT_IMAGE
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-    from hf_relabel.hub_tools.jobs.submission import Submission
+    from hf_relabel.hub_tools.jobs.submission import KeepBy, Submission
 
 
 EPILOG = """\b
@@ -52,8 +52,8 @@ _namespace = click.option("--namespace", help="User or organization of the Job; 
 def command() -> None:
     """Run whole job files on HF Jobs. Jobs are paid for by the minute.
 
-    A Job's journal and outputs are kept in a private data set of yours (NAMESPACE/relabel-job-NAME): a job that was
-    stopped goes on where it was when it is submitted again.
+    A Job's journal and outputs are kept in a private bucket of yours (hf://buckets/NAMESPACE/relabel-job-NAME): a job
+    that was stopped goes on where it was when it is submitted again. `hf buckets sync` fetches them.
     """
 
 
@@ -63,7 +63,14 @@ def command() -> None:
 @click.option("--flavor", default="cpu-basic", show_default=True, help="Machine; see `hf jobs hardware`.")
 @click.option("--timeout", default="6h", show_default=True, help="The Job is stopped after this: 90m, 6h, 1d.")
 @_namespace
-@click.option("--keep-in", metavar="REPO", help="Private data set that keeps journal and outputs.")
+@click.option("--keep-in", metavar="REPO", help="Private data set and bucket of this name.")
+@click.option(
+    "--keep-by",
+    type=click.Choice(["bucket", "commits"]),
+    default="bucket",
+    show_default=True,
+    help="Keep journal and outputs in a private bucket, or, where the Hub has none, in commits of the data set.",
+)
 @click.option("--carry", multiple=True, metavar="PATH", help="File or folder to take along. May be repeated.")
 @click.option("--judge-server", metavar="MODEL", help="Start a judge server of this model with the Job.")
 @click.option("--judge-flavor", default="a10g-large", show_default=True, help="Machine of the judge server.")
@@ -96,6 +103,7 @@ def submit(
     timeout: str,
     namespace: str | None,
     keep_in: str | None,
+    keep_by: KeepBy,
     carry: tuple[str, ...],
     judge_server: str | None,
     judge_flavor: str,
@@ -131,6 +139,7 @@ def submit(
         timeout=timeout,
         namespace=namespace,
         keep_in=keep_in,
+        keep_by=keep_by,
         carry=carry,
         judge=JudgeServer(judge_server, judge_flavor, judge_image, judge_token_env, judge_flags)
         if judge_server
@@ -259,7 +268,7 @@ def _send(api: HfApi, submission: Submission, detach: bool, as_json: bool) -> in
 
     job = send(api, submission)
     if not as_json:
-        click.echo(f"Job {job.id} was submitted: {job.url}\nIts journal and outputs are kept in {submission.repo_id}.")
+        click.echo(f"Job {job.id} was submitted: {job.url}\nIts journal and outputs are kept in {submission.place}.")
     if detach:
         show_job(api, job, submission.namespace, as_json, brief=True)
         return 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WHAT = {"dataset": "data set", "model": "model", "space": "Space"}
+WHAT = {"dataset": "data set", "model": "model", "space": "Space", "bucket": "bucket"}
 """Kinds of repositories as messages call them."""
 ATTEMPTS = 50
 """Commits of others that one of ours may run into. Somebody gets through each time, so that many writers all do."""

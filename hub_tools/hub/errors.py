@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from hf_relabel.builders.errors import RelabelError, ReleaseError
 from hf_relabel.hub_tools.hub.limits import TOO_MANY, Refusal, span
+from hf_relabel.hub_tools.hub.redaction import short
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -94,7 +95,7 @@ def _told(cause: Exception, at: str, token: str | bool | None, what: str, writer
             return f"{at}: access to this {what} has to be asked for on its page ({_said(token)})."
         case errors.RepositoryNotFoundError() if writer is not None:
             return why_not_written(writer, at, status, what)
-        case errors.RepositoryNotFoundError():
+        case errors.RepositoryNotFoundError() | errors.BucketNotFoundError():
             return (
                 f"{at}: there is no such {what}, or it is private and may not be read ({_said(token)}). Check the name,"
                 " and log in with `hf auth login` or set HF_TOKEN."
@@ -107,6 +108,8 @@ def _told(cause: Exception, at: str, token: str | bool | None, what: str, writer
             return f"{at}: not a name a {what} on the Hub can have (user/repo)."
         case errors.OfflineModeIsEnabled():
             return f"{at}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it, or give a folder."
+        case errors.HfHubHTTPError() if failed := getattr(cause, "failures", None):
+            return f"{at}: the Hub did not take {failed[0].get('path')} ({short(str(failed[0].get('error')))})."
         case errors.HfHubHTTPError() if writer is not None and status in (401, 403, 404):
             return why_not_written(writer, at, status, what)
         case errors.HfHubHTTPError() if status != TOO_MANY:

@@ -29,9 +29,11 @@ from hf_relabel.builders.errors import JobError, RelabelError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.hub.redaction import redact
+from hf_relabel.hub_tools.jobs.bucket_keeping import KeptInBucket
 from hf_relabel.hub_tools.jobs.judge_server import JUDGED_VARIABLE, PREFIX_VARIABLE, WATCHED_PORT
 from hf_relabel.hub_tools.jobs.keeping import Kept
 from hf_relabel.hub_tools.jobs.service import OVER, JobSpec, inspect, job_errors, stage_of
+from hf_relabel.hub_tools.jobs.submission import KeepBy
 from hf_relabel.hub_tools.jobs.watched_port import watched_port
 
 if TYPE_CHECKING:
@@ -75,9 +77,11 @@ class RunSettings:
     """How to run one submitted job; `settings.json`.
 
     Attributes:
-        repo_id: the private data set that keeps journal and outputs.
+        repo_id: the private data set that the job was submitted with, and the bucket that keeps journal and outputs.
         namespace: of the Jobs.
         save_every: seconds between two savings of the journal.
+        keep_by: `bucket`, or `commits` of the data set, as settings of before that do not say it mean.
+        carried: paths of what was carried along.
         timeout: seconds after its start at which the service kills the Job; None where it does not.
     """
 
@@ -90,6 +94,8 @@ class RunSettings:
     save_every: float = 600.0
     timeout: float | None = None
     judge: JudgeAddress | None = None
+    keep_by: KeepBy = "commits"
+    carried: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -98,7 +104,7 @@ class RunSettings:
     def from_json(cls, text: str) -> RunSettings:
         values = json.loads(text)
         judge = values.pop("judge")
-        values["outputs"] = tuple(values["outputs"])
+        values |= {name: tuple(values.get(name, ())) for name in ("outputs", "carried")}
         return cls(**values, judge=JudgeAddress(**judge) if judge else None)
 
 
@@ -117,11 +123,17 @@ def main(folder: Path) -> int:
         return error.exit_code
 
 
+def _kept(api: HfApi, settings: RunSettings, work: Path) -> Kept | KeptInBucket:
+    if settings.keep_by == "commits":
+        return Kept(api, settings.repo_id, work, settings.journal, settings.outputs)
+    return KeptInBucket(api, settings.repo_id, work, settings.journal, settings.outputs, settings.carried)
+
+
 class _Run:
     def __init__(self, api: HfApi, settings: RunSettings, folder: Path) -> None:
         self.api, self.settings, self.job_file = api, settings, folder / JOB_NAME
         self.work = Path(tempfile.mkdtemp(prefix="relabel-work-"))
-        self.kept = Kept(api, settings.repo_id, self.work, settings.journal, settings.outputs)
+        self.kept = _kept(api, settings, self.work)
         self.child: subprocess.Popen[bytes] | None = None
         self.judge_id: str | None = None
         self.stopping = False  # not an event, which a handler of signals may not set while it is waited for
@@ -137,8 +149,7 @@ class _Run:
                 stack.enter_context(watched_port(judge.watched))
                 stack.callback(self._stop_judge)
                 self._start_judge(judge)
-            files = self.kept.restore()
-            _say(f"{files} kept files were fetched from {self.settings.repo_id}." if files else "Nothing is kept yet.")
+            self._restore()
             if judge is not None:
                 url = self._judge_url(judge)
                 parameters[judge.parameter] = url
@@ -147,6 +158,12 @@ class _Run:
             code = self._run_job(parameters)
             saved = self._save_all()
             return code or saved
+
+    def _restore(self) -> None:
+        files, kept = self.kept.restore(), self.kept
+        _say(f"{files} kept files were fetched from {kept.place}." if files else "Nothing is kept yet.")
+        if isinstance(kept, KeptInBucket) and kept.from_history:
+            _say(f"The journal is that of the commits of {kept.repo_id}, and is kept in {kept.place} from now on.")
 
     @contextlib.contextmanager
     def _within_its_time(self) -> Iterator[None]:
@@ -231,7 +248,7 @@ class _Run:
                 _say(f"Error: the {name} could not be saved. {error}")
                 code = error.exit_code
         if not code:
-            _say(f"Journal and outputs are kept in {self.settings.repo_id}.")
+            _say(f"Journal and outputs are kept in {self.kept.place}.")
         return code
 
     def _judge_url(self, judge: JudgeAddress) -> str:

@@ -1,18 +1,16 @@
-"""Where a Job's journal and outputs are kept: a private data set of the user, below `work/`.
+"""A Job's journal and outputs kept in commits of a private data set of the user, below `work/`.
 
 A Job's own disk is gone when it ends. So the journal is saved at intervals and everything at the end, and the next Job
-over the same repository starts from what is there: what was judged is not judged again.
+over the same repository starts from what is there: what was judged is not judged again. Every journal that was saved
+stays in the history. `bucket_keeping` keeps the newest only, and is what is done unless a Hub has no buckets.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.errors import JobError
 from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.hub.commit import Repository
+from hf_relabel.hub_tools.jobs.journal_snapshot import digest_of, snapshot
 from hf_relabel.hub_tools.jobs.service import ServiceAway
 from hf_relabel.hub_tools.releases.repository import RemoteFile
 
@@ -57,6 +56,11 @@ class Kept:
     wait: Callable[[float], None] = field(default=time.sleep)
 
     @property
+    def place(self) -> str:
+        """What is kept where, for people."""
+        return self.repo_id
+
+    @property
     def _repository(self) -> Repository:
         return Repository(self.api, self.repo_id, error=JobError, busy=ServiceAway, names_account=False)
 
@@ -83,7 +87,7 @@ class Kept:
         journal = self.folder / self.journal
         journal.parent.mkdir(parents=True, exist_ok=True)  # the machine is new: nobody else makes it
         if journal.is_file():
-            self._saved = _digest(journal)
+            self._saved = digest_of(journal)
         return len(files)
 
     def save_journal(self) -> int | None:
@@ -98,8 +102,8 @@ class Kept:
             return None
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder, "journal.sqlite")
-            judgements = _snapshot(path, copy)
-            digest = _digest(copy)
+            judgements = snapshot(path, copy)
+            digest = digest_of(copy)
             if digest == self._saved:
                 return None
             self._sending = copy
@@ -182,32 +186,3 @@ class Kept:
             if isinstance(entry, RepoFile):
                 return RemoteFile(entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
         return None
-
-
-def _snapshot(journal: Path, copy: Path) -> int:
-    """A consistent copy of a journal that may be written to, and how many judgements it holds.
-
-    Raises:
-        JobError: it is no journal.
-    """
-    try:
-        with (
-            closing(sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True, timeout=60)) as source,
-            closing(sqlite3.connect(copy)) as target,
-        ):
-            source.backup(target)
-            target.execute("PRAGMA journal_mode=DELETE")
-            tables = {name for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not {"answers", "failures"} <= tables:
-                return 0
-            (count,) = target.execute(
-                "SELECT (SELECT COUNT(*) FROM answers) + (SELECT COUNT(*) FROM failures)"
-            ).fetchone()
-            return int(count)
-    except sqlite3.Error as error:
-        raise JobError(f"{journal.name}: the journal cannot be copied ({error}).") from error
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -30,6 +30,7 @@ from hf_relabel.hub_tools.jobs.in_job import JOB_NAME, JUDGE_SECRET, SETTINGS_NA
 from hf_relabel.hub_tools.jobs.judge_server import JUDGE, WATCHED_PORT
 from hf_relabel.hub_tools.jobs.judge_token import judge_secrets
 from hf_relabel.hub_tools.jobs.keeping import WORK
+from hf_relabel.hub_tools.jobs.kept_place import ready_to_keep
 from hf_relabel.hub_tools.jobs.script import PACKAGE_NAME, SCRIPT_NAME, script_text
 from hf_relabel.hub_tools.jobs.service import KEPT_LABEL, job_errors, ours
 from hf_relabel.hub_tools.jobs.specs import SUBMITTED, judge_spec, label, main_spec, new_group, slug, volume
@@ -89,7 +90,7 @@ def prepare(api: HfApi, job_file: str | Path, options: SubmitOptions) -> Submiss
         secrets |= {f"{JUDGE_SECRET}{key}": value for key, value in judge.secrets.items()}
     settings = RunSettings(
         repo_id, namespace, journal, tuple(outputs), dict(options.parameters), options.retry_failed, options.save_every,
-        seconds_of(options.timeout), address,
+        seconds_of(options.timeout), address, options.keep_by, tuple(carried),
     )  # fmt: skip
     files: dict[str, bytes | Path] = {
         f"{SUBMITTED}/{JOB_NAME}": text.encode(),
@@ -99,7 +100,9 @@ def prepare(api: HfApi, job_file: str | Path, options: SubmitOptions) -> Submiss
         **{f"{WORK}/{path}": source for path, source in carried.items()},
     }
     main = main_spec(name, repo_id, options, secrets, group)
-    submission = Submission(namespace, repo_id, files, lines, main, judge, _price(machines))
+    submission = Submission(
+        namespace, repo_id, files, lines, main, judge, options.keep_by, journal, _price(machines)
+    )  # fmt: skip
     _refuse_second(api, submission)
     return submission
 
@@ -109,8 +112,9 @@ def submit(api: HfApi, submission: Submission) -> JobInfo:
     while the Job waits for its machine, nor after one that never ran.
 
     Raises:
-        JobError: the Hub would not take something, or the data set is public.
+        JobError: the Hub would not take something, has no buckets, or the data set or the bucket is public.
     """
+    ready_to_keep(api, submission)
     commit = _send_files(api, submission)
     main = replace(submission.main, volumes=(volume(submission.repo_id, commit),))
     return main.start(api, submission.namespace)

@@ -131,6 +131,13 @@ def kept_bytes(running: JobsService, path: str) -> bytes:
     return Path(api_of(running).hf_hub_download(REPO, path, repo_type="dataset")).read_bytes()
 
 
+def bucket_bytes(running: JobsService, folder: Path) -> dict[str, bytes]:
+    """What is in the bucket, by path."""
+    paths = [entry.path for entry in api_of(running).list_bucket_tree(REPO)]
+    api_of(running).download_bucket_files(REPO, [(path, folder / path) for path in paths])
+    return {path: (folder / path).read_bytes() for path in paths}
+
+
 # --- what is sent ---------------------------------------------------------------------------------------------------
 
 
@@ -462,21 +469,22 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobsSer
 
 
 @pytest.mark.soak
-def test_a_job_runs_to_its_end_and_keeps_journal_and_outputs(running: JobsService) -> None:
+def test_a_job_runs_to_its_end_and_keeps_journal_and_outputs(running: JobsService, tmp_path: Path) -> None:
     rows_on_hub(running)
     api, options = api_of(running), SubmitOptions(carry=("known",))
     job = submit(api, prepare(api, job_file(OFFLINE), options))
     ended = running.wait_for(job.id)
     assert ended.stage == "COMPLETED", "\n".join(ended.lines)
-    assert f"[hf-relabel] Journal and outputs are kept in {REPO}." in ended.lines
-    assert {"work/journal.sqlite", "work/out/manifest.json"} <= kept_files(running)
-    first = json.loads(kept_bytes(running, "work/out/manifest.json"))
+    assert f"[hf-relabel] Journal and outputs are kept in hf://buckets/{REPO}." in ended.lines
+    kept = bucket_bytes(running, tmp_path / "first")
+    assert {"work/journal.sqlite", "work/out/manifest.json"} <= kept.keys()
+    first = json.loads(kept["work/out/manifest.json"])
     assert first["configs"]["original"]["total"]["rows_out"] == 12
 
     again = running.wait_for(submit(api, prepare(api, job_file(OFFLINE), options)).id)
     assert again.stage == "COMPLETED"
     assert [line for line in again.lines if "kept files were fetched" in line]
-    assert json.loads(kept_bytes(running, "work/out/manifest.json")) == first
+    assert json.loads(bucket_bytes(running, tmp_path / "again")["work/out/manifest.json"]) == first
     assert not [line for line in [*ended.lines, *again.lines] if TOKEN in line]
 
 
@@ -544,7 +552,7 @@ def with_judge(running: JobsService, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.soak
-def test_the_job_asks_its_judge_server_which_ends_with_it(with_judge: JobsService) -> None:
+def test_the_job_asks_its_judge_server_which_ends_with_it(with_judge: JobsService, tmp_path: Path) -> None:
     api = api_of(with_judge)
     job = submit(api, prepare(api, job_file(ASKING), SubmitOptions(judge=JudgeServer("user/judge", image="tgi"))))
     ended = with_judge.wait_for(job.id)
@@ -552,7 +560,8 @@ def test_the_job_asks_its_judge_server_which_ends_with_it(with_judge: JobsServic
     assert "[hf-relabel] The judge server is ready." in ended.lines
     server = with_judge.wait_for("job2")
     assert server.message == "cancelled"
-    with sqlite3.connect(Path(api.hf_hub_download(REPO, "work/journal.sqlite", repo_type="dataset"))) as journal:
+    bucket_bytes(with_judge, tmp_path / "kept")
+    with sqlite3.connect(tmp_path / "kept" / "work" / "journal.sqlite") as journal:
         ((answers,),) = journal.execute("SELECT COUNT(*) FROM answers")
     journal.close()
     assert answers > 30
@@ -574,7 +583,7 @@ def test_a_job_that_is_cancelled_keeps_what_was_judged_and_goes_on_from_it(
     ended = with_judge.wait_for(job.id)
     with_judge.wait_for("job2")
     assert ended.stage == "CANCELED"
-    assert f"[hf-relabel] Journal and outputs are kept in {REPO}." in ended.lines, "\n".join(ended.lines)
+    assert f"[hf-relabel] Journal and outputs are kept in hf://buckets/{REPO}." in ended.lines, "\n".join(ended.lines)
 
     (tmp_path / "bin" / "latency").write_text("0.0")
     again = with_judge.wait_for(submit(api, prepare(api, job_file(settings), options)).id)
