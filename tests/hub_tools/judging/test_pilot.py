@@ -194,7 +194,7 @@ def test_people_label_a_sample_of_the_pilot(
     monkeypatch.setattr("hf_relabel.hub_tools.judging.assemble.stages_of", stages_of)
     monkeypatch.chdir(folder)
     audit = tmp_path / "audit"
-    drawn = ["audit", "sample", "rows.jsonl", "--journal", "pilot.sqlite", "--size", "400", "--out", str(audit)]
+    drawn = ["audit", "sample", "rows.jsonl", "--journal", "pilot.sqlite", "--size", "200", "--out", str(audit)]
     assert run(drawn) == 0
     known = Path("truth.jsonl").read_text().splitlines()
     truth = {docid for line in known for docid in json.loads(line)["false_negatives"]}
