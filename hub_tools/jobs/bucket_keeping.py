@@ -1,8 +1,8 @@
 """A Job's journal and outputs kept in a private bucket of the user, below `work/`.
 
 A bucket has no history: the newest journal takes the place of the one before, in one step, so that a reader has the one
-or the other whole. Only what is new of it is sent (Xet). What was carried along stands in the data set that the Job was
-submitted with, and so does what was kept there before there were buckets, which is read once.
+or the other whole. Only its chunks that changed are sent (Xet). What was carried along stands in the data set that the
+Job was submitted with, and so does what was kept there before there were buckets, which is read once.
 """
 
 from __future__ import annotations

@@ -102,6 +102,7 @@ BENCHMARKS = (
     Benchmark(
         "journal", "bench_journal", quick="--judgements 16000 --chunks 4", full="--judgements 10000000 --chunks 40"
     ),
+    Benchmark("keeping", "bench_keeping", quick="--judgements 2000 --new 200"),
     Benchmark("build", "bench_build", quick="--rows 200 --straightforward-rows 200 --rounds 1"),
     Benchmark("memory", "bench_memory", quick="--rows 300", full="--full"),
     Benchmark(
