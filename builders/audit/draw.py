@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from hf_relabel.builders.cascade.calibration import Calibration, Drop
     from hf_relabel.builders.cascade.suspects import Rows
 
+PRECISION, PROBABILITY = 0.8, 0.9
+"""What 400 labels can back of a good judge, and from where on relabelling gained on every set it was measured on
+(`bench_zones_training`)."""
+
 
 def draw_audit(
     source: Source,
@@ -118,7 +122,8 @@ def calibrate(
     sample: AuditSample,
     report: AuditReport,
     *,
-    precision: float = 0.9,
+    precision: float = PRECISION,
+    probability: float | None = PROBABILITY,
     method: Literal["auto", "isotonic", "platt"] = "auto",
     drop: Drop = "keep",
 ) -> Calibration:
@@ -132,7 +137,9 @@ def calibrate(
     Args:
         sample: that was answered.
         report: of the answers.
-        precision: wanted of what the thresholds relabel.
+        precision: of what the thresholds relabel, which the answers have to back (95 % confidence).
+        probability: the least of a candidate that is relabelled, by the fitted curve; None for none. At a precision
+            alone most of what is relabelled is better, and the last of it far worse: that training pays for.
         method: how scores become probabilities, see `hf_relabel.builders.cascade.calibration`.
         drop: from where on candidates are doubtful: "keep" has nine tenths of the labelled false negatives lie there
             or above, "likely" takes a calibrated probability of .5.
@@ -147,5 +154,5 @@ def calibrate(
         for item in sample.items
         if item.signal is not None and item.id in report.truth
     ]
-    fitted = fit(labelled, method=method, precision=precision, drop=drop)
+    fitted = fit(labelled, method=method, precision=precision, probability=probability, drop=drop)
     return fitted.model_copy(update={"seed": sample.seed, "stages": sample.stages})

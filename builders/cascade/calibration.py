@@ -9,7 +9,8 @@ confidence bound is, by Clopper and Pearson with the effective number of labels 
 squared weights). Trying many scores and keeping the luckiest would believe too much, so they are tried in fixed
 sequences (Learn then Test, arXiv 2110.01052): from each of two numbers of labels on that are set beforehand, downwards
 over a grid until the bound fails for the first time, with half of the error each. Where no score holds it there is no
-`sure` zone, and nothing is relabelled.
+`sure` zone, and nothing is relabelled. A precision is that of the zone as a whole; so that its lower end is worth
+relabelling too, `sure` may be held above a calibrated probability as well.
 
 `unsure` follows one of two rules. `keep`: it is the highest score that leaves a wanted share of the labelled false
 negatives at or above it. `likely`: the lowest whose calibrated probability is .5. Neither promises that share of the
@@ -73,6 +74,7 @@ class Zones(_Stored):
         left: share of false negatives among the candidates below, likewise.
         at: the calibrated probability from which on candidates are relabelled, where that was said instead of a
             precision. `wanted` is then what the labels back of it, 0 where that is not known.
+        least: the least calibrated probability of a candidate in the sure zone, where one was wanted too.
     """
 
     sure: float | None
@@ -86,6 +88,7 @@ class Zones(_Stored):
     backed: float | None = None
     left: ShareEstimate | None = None
     at: float | None = None
+    least: float | None = None
 
     def zone(self, score: float) -> Literal["sure", "unsure", "clear"]:
         """Where a score lies."""
@@ -250,9 +253,10 @@ class Calibration(Curve):
             return None
         unsure = self.zones.unsure
         doubtful = "no score is doubtful" if unsure is None else f"scores from {unsure:.4f} on are doubtful"
+        each = "" if self.zones.least is None else f" and of each candidate a probability of {self.zones.least:g}"
         return (
-            f"No score holds a precision of {self.zones.wanted:g}: nothing will be relabelled by these thresholds, and"
-            f" {doubtful}. Ask for a lower precision, or use a better judge."
+            f"No score holds a precision of {self.zones.wanted:g}{each}: nothing will be relabelled by these"
+            f" thresholds, and {doubtful}. Audit more, ask for less, or use a better judge."
         )
 
     @classmethod

@@ -55,6 +55,7 @@ def fit(
     *,
     method: Literal["auto", "isotonic", "platt"] = "auto",
     precision: float = 0.9,
+    probability: float | None = None,
     confidence: float = 0.95,
     keep: float = 0.9,
     drop: Drop = "keep",
@@ -69,6 +70,8 @@ def fit(
     Args:
         method: "auto" takes isotonic regression from 500 labels on.
         precision: wanted of the sure zone.
+        probability: least calibrated probability of a candidate in it; None for none. A zone of that precision reaches
+            down to candidates that are false negatives half of the time or less, where most of it is better than that.
         confidence: of the lower bounds of that precision, and of the share of false negatives that are not kept.
         keep: least share of the labelled false negatives that must lie at or above `unsure`.
         drop: how `unsure` is chosen: "keep" by that share; "likely" by a calibrated probability of .5.
@@ -79,7 +82,7 @@ def fit(
     """
     import numpy as np
 
-    _check(labelled, precision, confidence, keep)
+    _check(labelled, precision, probability, confidence, keep)
     if drop not in get_args(Drop):
         raise ConfigError(f"drop: expected one of {', '.join(get_args(Drop))}, found {drop!r}.")
     scores = np.array([each.score for each in labelled], dtype=np.float64)
@@ -88,10 +91,11 @@ def fit(
     weights /= weights.mean()
     chosen: Method = method if method != "auto" else "isotonic" if len(scores) >= ISOTONIC_LABELS else "platt"
     curve = _curve(chosen, scores, truth, weights)
-    sure = _sure(scores, truth, weights, precision, confidence)
+    least = -math.inf if probability is None else curve.score_at(probability)
+    sure = None if least is None else _sure(scores, truth, weights, precision, confidence, least)
     fitted = Calibration(
         **curve.model_dump(),
-        zones=_sure_zone(scores, truth, weights, sure, precision, confidence),
+        zones=_sure_zone(scores, truth, weights, sure, precision, confidence).model_copy(update={"least": probability}),
         bins=(),
         labels=len(scores),
         relevant=int(truth.sum()),
@@ -111,7 +115,9 @@ def fit(
     )
 
 
-def _check(labelled: Sequence[LabelledScore], precision: float, confidence: float, keep: float) -> None:
+def _check(
+    labelled: Sequence[LabelledScore], precision: float, probability: float | None, confidence: float, keep: float
+) -> None:
     if len(labelled) < LEAST_LABELS:
         raise ConfigError(f"Calibrating needs at least {LEAST_LABELS} labels, there are {len(labelled)}. Audit more.")
     relevant = sum(each.relevant for each in labelled)
@@ -123,7 +129,10 @@ def _check(labelled: Sequence[LabelledScore], precision: float, confidence: floa
             raise ConfigError(f"Scores must lie in [0, 1], found {each.score!r}.")
         if not (each.weight > 0 and math.isfinite(each.weight)):
             raise ConfigError(f"Weights must be positive, found {each.weight!r}.")
-    for name, value in (("precision", precision), ("confidence", confidence), ("keep", keep)):
+    shares = {"precision": precision, "probability": probability, "confidence": confidence, "keep": keep}
+    for name, value in shares.items():
+        if value is None:
+            continue
         if not 0 < value < 1 and not (name == "keep" and value == 1):
             raise ConfigError(f"{name}: expected a number between 0 and 1, found {value!r}.")
 
@@ -230,8 +239,10 @@ def _cross_fitted(scores: Values, truth: Values, weights: Values) -> Values:
     return found
 
 
-def _sure(scores: Values, truth: Values, weights: Values, wanted: float, confidence: float) -> float | None:
-    """The lowest threshold whose precision is backed. See the module's text."""
+def _sure(
+    scores: Values, truth: Values, weights: Values, wanted: float, confidence: float, least: float
+) -> float | None:
+    """The lowest threshold, of `least` or more, whose precision is backed. See the module's text."""
     import numpy as np
 
     order = np.argsort(-scores, kind="stable")
@@ -242,13 +253,14 @@ def _sure(scores: Values, truth: Values, weights: Values, wanted: float, confide
     each = 1 - (1 - confidence) / len(_STARTS)
     lows, _ = _bounds(hits / sums, sums**2 / squares, each)
     # With fewer labels than these the bound fails though all of them are hits.
-    least = math.log(1 - each) / math.log(wanted)
-    backed = -1
+    labels = math.log(1 - each) / math.log(wanted)
+    thresholds = scores[order][grid]
+    backed: list[float] = []
     for factor in _STARTS:
-        start = int(np.searchsorted(grid + 1, factor * least))
+        start = int(np.searchsorted(grid + 1, factor * labels))
         run = int(np.argmin(np.append(lows[start:] >= wanted, False)))  # so many hold before the first that fails
-        backed = max(backed, start + run - 1) if run else backed
-    return None if backed < 0 else float(scores[order][grid[backed]])
+        backed += thresholds[start : start + run].tolist()
+    return min((each for each in backed if each >= least), default=None)
 
 
 def _unsure(scores: Values, weights: Values, keep: float) -> float:

@@ -35,6 +35,8 @@ class AuditSettings(Settings):
     """Known false negatives in place of people."""
     precision: float | None = Field(default=None, gt=0, lt=1)
     """Fit thresholds that hold this precision and let them decide what is built."""
+    probability: float | None = Field(default=0.9, gt=0, lt=1)
+    """The least probability of a candidate that these thresholds relabel; null for none."""
     method: Literal["auto", "isotonic", "platt"] = "auto"
     """How scores become probabilities."""
     drop: Literal["keep", "likely"] = "keep"

@@ -44,6 +44,7 @@ def _relabelled(zones: Mapping[str, Any], labels: int, count: int) -> str:
     if zones["sure"] is None:
         return f"Relabelled: none. No score is backed to have a precision of {_percent(zones['wanted'])} ({backed})."
     begin = f"Relabelled: {count:,} candidates with a score from {zones['sure']:.4f} on"
+    begin += f", each with a calibrated probability of {zones['least']:g} or more" if zones.get("least") else ""
     begin += "." if at is None else f", which stands for a calibrated probability of {at:g}."
     if not zones["wanted"]:
         return f"{begin} How precise that is the labels were not asked."

@@ -120,10 +120,17 @@ def sample_command(
 @click.option("--calibrate", metavar="FILE", help="Fit thresholds on the answers and write them for `build`.")
 @click.option(
     "--precision",
-    default=0.9,
+    default=0.8,
     show_default=True,
     type=NumberIn(0, 1, min_open=True),
-    help="Wanted of what the thresholds relabel.",
+    help="Of what the thresholds relabel, backed by the answers with 95 % confidence.",
+)
+@click.option(
+    "--probability",
+    default=0.9,
+    show_default=True,
+    type=NumberIn(0, 1),
+    help="Least of each candidate that they relabel, by the fitted curve; 0 for none.",
 )
 @click.option(
     "--method", default="auto", show_default=True, type=click.Choice(["auto", "isotonic", "platt"]), help="How to fit."
@@ -153,6 +160,7 @@ def report_command(
     truth: str | None,
     calibrate: str | None,
     precision: float,
+    probability: float,
     method: str,
     drop: str,
     figure: str | None,
@@ -190,11 +198,8 @@ def report_command(
     if built is not None:
         check_built(Path(built), sample, audit)
     found = audit_report(sample, given)
-    fitted = (
-        _calibrate(sample, found, Path(calibrate), figure, precision=precision, method=method, drop=drop)
-        if calibrate
-        else None
-    )
+    how = {"precision": precision, "probability": probability or None, "method": method, "drop": drop}
+    fitted = _calibrate(sample, found, Path(calibrate), figure, **how) if calibrate else None
     written = None if built is None else write_audit(Path(built), found)
     changed = None if earlier is None else drift(earlier, found.to_dict(), Called.of_sample(audit, sample))
     if as_json:

@@ -145,7 +145,8 @@ def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by
     report = audit_report(sample, read_all_answers(sample, settings.answers, settings.truth))
     if settings.precision is None:
         return AuditStep(sample, files, report)
-    calibration = calibrate(sample, report, precision=settings.precision, method=settings.method, drop=settings.drop)
+    how = settings.model_dump(include={"precision", "probability", "method", "drop"})
+    calibration = calibrate(sample, report, **how)
     calibration.write(folder / CALIBRATION_NAME)
     return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME), calibration.idle_note())
 

@@ -73,12 +73,14 @@ def precision(found: Population, calibration: Calibration) -> float | None:
     return None if sure is None else float(found.truth[found.scores >= sure].mean())
 
 
-def held(judge: str, labels: int, wanted: float, repetitions: int, seed: int = 0) -> tuple[float, float, float]:
+def held(
+    judge: str, labels: int, wanted: float, repetitions: int, seed: int = 0, probability: float | None = None
+) -> tuple[float, float, float]:
     """How often the wanted precision is held, how often anything is sure, and what share of the false negatives is."""
     found, chance = population(judge, wanted), np.random.default_rng(seed)
     precisions, recalls = [], []
     for _ in range(repetitions):
-        fitted = fit(audited(found, labels, chance), precision=wanted, method="platt")
+        fitted = fit(audited(found, labels, chance), precision=wanted, probability=probability, method="platt")
         if (reached := precision(found, fitted)) is not None:
             precisions.append(reached)
             sure = found.truth[found.scores >= (fitted.zones.sure or 0)].sum()

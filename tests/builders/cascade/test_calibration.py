@@ -47,6 +47,25 @@ def test_the_method_follows_the_number_of_labels() -> None:
     assert fit(labelled(*synthetic(600, 1))).method == "isotonic"
 
 
+def test_a_zone_can_be_held_above_a_probability_too() -> None:
+    items = labelled(*synthetic(1500, 2))
+    whole, held_above = fit(items, precision=0.6), fit(items, precision=0.6, probability=0.8)
+    assert whole.zones.sure is not None
+    assert held_above.zones.sure is not None
+    assert whole.probability(whole.zones.sure) < 0.7
+    assert held_above.probability(held_above.zones.sure) >= 0.8
+    assert (held_above.zones.least, held_above.zones.wanted) == (0.8, 0.6)
+    assert fit(items, precision=0.6, probability=0.9999, method="platt").zones.sure is None
+    with pytest.raises(ConfigError, match="probability: expected a number between 0 and 1, found 1"):
+        fit(items, probability=1)
+
+
+@pytest.mark.parametrize("judge", ["good", "too sure", "useless"])
+def test_the_default_of_an_audit_holds_its_precision(judge: str) -> None:
+    holds, _, _ = held(judge, 400, 0.8, 60, probability=0.9)
+    assert holds >= 0.95
+
+
 @pytest.mark.parametrize("wanted", [0.5, 0.7, 0.8])
 def test_a_wanted_precision_holds_on_unseen_rows(wanted: float) -> None:
     """In at least 9 of 10 seeds, and the sure zone is not empty for fear of failing."""
