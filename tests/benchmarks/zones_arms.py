@@ -135,8 +135,9 @@ def cells(only: Sequence[str] | None = None) -> Iterator[Cell]:
     """In the order in which they are run."""
     found = [Cell("without", None, way, 10) for way in WITHOUT_JUDGE]
     for judge in JUDGES:
-        seeds = 5 if judge.simulated else 10
-        found += [Cell("zones", judge, way, seeds) for way in (REMOVE_HN, RELABEL, *ZONES)]
+        few = 5 if judge.simulated else 10
+        found += [Cell("zones", judge, way, 10) for way in (REMOVE_HN, ZONES[1])]
+        found += [Cell("zones", judge, way, few) for way in (RELABEL, ZONES[0], ZONES[2])]
     found += [Cell("rivals", None, way, 5) for way in RIVALS]
     for judge in (PROTOTYPE, SIMULATED[4], REAL[0], REAL[2]):
         found += [Cell("wider", judge, way, 3) for way in WIDER]
@@ -146,10 +147,10 @@ def cells(only: Sequence[str] | None = None) -> Iterator[Cell]:
         found += [Cell("controls", judge, way, 5) for way in (REMOVE_HN, RELABEL, ZONES[1])]
     found += [Cell("minilm", None, by_minilm(ORIGINAL), 3, ("banking77",))]
     found += [Cell("minilm", PROTOTYPE, by_minilm(way), 3, ("banking77",)) for way in (REMOVE_HN, RELABEL, ZONES[1])]
-    few = ("banking77-284",)
-    found += [Cell("few", None, ORIGINAL, 5, few)]
+    first_rows = ("banking77-284",)
+    found += [Cell("few", None, ORIGINAL, 5, first_rows)]
     for judge in SIMULATED:
-        found += [Cell("few", judge, way, 5, few) for way in (REMOVE_HN, RELABEL, ZONES[1])]
+        found += [Cell("few", judge, way, 5, first_rows) for way in (REMOVE_HN, RELABEL, ZONES[1])]
     found += [Cell("regret", None, ORIGINAL, AUDITS)]
     for judge in (*SIMULATED, *REAL):
         found += [Cell("regret", by_audit(judge, LABELS, DEFAULT), ZONES[1], AUDITS)]

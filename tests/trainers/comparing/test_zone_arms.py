@@ -26,7 +26,7 @@ from hf_relabel.trainers.comparing.adopting import adopt_in_folder, adopt_on_hub
 from hf_relabel.trainers.comparing.arms import arms_of
 from hf_relabel.trainers.comparing.choosing import choose, differences_to
 from hf_relabel.trainers.comparing.compare import CompareReport, compare, report_on
-from hf_relabel.trainers.comparing.zone_arms import ZoneArms, config_of, zones_at
+from hf_relabel.trainers.comparing.zone_arms import LEAST_PRECISION, ZoneArms, config_of, zones_at
 from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.recipes.recipe import load_recipe
@@ -96,7 +96,7 @@ def test_an_arm_relabels_from_its_probability_on_drops_what_is_doubtful_and_asks
 def test_arms_that_labels_back_are_compared_by_default(
     release: Release, calibration: Calibration, tmp_path: Path, data: RetrievalSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backed = [level for level in calibration.levels if level.precision and level.precision.low >= 0.5]
+    backed = [level for level in calibration.levels if level.precision and level.precision.low >= LEAST_PRECISION]
     arms = ZoneArms(release, tmp_path / "scratch")
     assert arms.backed() == [f"zones@{level.probability:g}" for level in backed] != []
     assert len(backed) < len(calibration.levels), "some level is not backed, and is not compared unless it is named"
