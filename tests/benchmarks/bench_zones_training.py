@@ -32,7 +32,7 @@ from pathlib import Path
 
 from tests.benchmarks.zones_arms import Cell, cells
 from tests.benchmarks.zones_judges import KnownSet
-from tests.benchmarks.zones_report import report
+from tests.benchmarks.zones_report import figure, report
 from tests.benchmarks.zones_runs import run
 
 
@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", help="part of what is compared; see zones_arms")
     parser.add_argument("--device", default="cpu", help="static students are as fast on a CPU; MiniLM is not")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--figure", type=Path, help="write a forest plot of relabelling and zones to this PNG file")
     parser.add_argument("--kept", action="store_true", help="train nothing: the table of what is kept")
     options = parser.parse_args(arguments)
     (options.work / "runs").mkdir(parents=True, exist_ok=True)
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for number, _ in enumerate(workers.map(done, wanted), 1):
                 if number % 20 == 0:
                     print(f"{number} of {len(wanted)}, {time.time() - began:.0f} s", flush=True)
+    if options.figure is not None:
+        options.figure.write_bytes(figure(options.folders, options.work))
     print(report(options.folders, options.work, options.only))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from hf_relabel.builders.cascade.fitting import _bounds
+from hf_relabel.cards.figures.forest import ForestLine, forest_png, points_of
 from hf_relabel.trainers.comparing.compare import CompareReport, report_on
 from hf_relabel.trainers.comparing.measurements import Measurements
 from hf_relabel.trainers.evaluation.significance import MeanDifference, holm, interval_text, mean_difference
@@ -76,6 +77,20 @@ def report(folders: Sequence[Path], work: Path, only: Sequence[str] | None) -> s
     parts += ["## Rivals that need no judge", _rivals(sets), "## Soft labels over zones .9", _soft(sets)]
     parts += [_claims(sets), "## The tool's default from an audit, and its regret", _regrets(sets)]
     return "\n\n".join(parts)
+
+
+def figure(folders: Sequence[Path], work: Path) -> bytes:
+    """Relabelling and zones over `original`, by set and judge."""
+    lines = []
+    for folder in folders:
+        found = read(KnownSet(folder, work), work / "runs", ["without", "zones"]).half(1)
+        for arm, name in (("relabel", "relabel"), (ZONES[1].name, "zones")):
+            for judge in (each.name for each in JUDGES):
+                each = found.difference(judge, arm, "original")
+                if each is not None:
+                    points = points_of(each.difference, each.low, each.high)
+                    lines.append(ForestLine(judge, *points, group=f"{found.known.name}: {name}"))
+    return forest_png(lines, title="Over the set as it is, by judge")
 
 
 def _means(found: Found) -> str:
