@@ -74,9 +74,24 @@ def report(folders: Sequence[Path], work: Path, only: Sequence[str] | None) -> s
     for found in sets:
         shown = Found(found.known, {judge: of for judge, of in found.tables.items() if f"{LABELS} labels" not in judge})
         parts += [f"## {found.known.name}", _means(shown.half(1)), _differences(shown.half(1))]
+    parts = ["## Over original", _over_original(sets), *parts]
     parts += ["## Rivals that need no judge", _rivals(sets), "## Soft labels over zones .9", _soft(sets)]
     parts += [_claims(sets), "## The tool's default from an audit, and its regret", _regrets(sets)]
     return "\n\n".join(parts)
+
+
+def _over_original(sets: Sequence[Found]) -> str:
+    """A line per set and judge: points over `original`, with their 95 % intervals."""
+    arms = ("remove-hn", "relabel", *(way.name for way in ZONES))
+    lines = []
+    for found in sets:
+        second = found.half(1)
+        for judge in (each.name for each in JUDGES):
+            differences = [second.difference(judge, arm, "original") for arm in arms]
+            if any(differences):
+                cells_of = [f"{_points(each)} {_interval(each)}" if each else "" for each in differences]
+                lines.append([found.known.name, judge, *cells_of])
+    return tabulate(lines, ["set", "judge", *arms], disable_numparse=True, tablefmt="pipe")
 
 
 def figure(folders: Sequence[Path], work: Path) -> bytes:
