@@ -45,20 +45,35 @@ def written_whole(path: Path, *, replaces: bool = True) -> Iterator[BinaryIO]:
         BuildError: the folder is missing or not writable, or the disk is full. What was there before stays.
         FileExistsError: a file is there, and `replaces` is False.
     """
+    if replaces and path.is_dir():
+        raise BuildError(f"{path} is a folder. Give a file.")
     try:
         with written_beside(path, replaces=replaces) as file:
             yield file
     except FileExistsError:
         raise
     except OSError as error:
-        raise BuildError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise _not_written(path, error) from error
+
+
+@contextmanager
+def writes(path: Path) -> Iterator[None]:
+    """Whatever else is done to write a file or folder. Raises: BuildError, in place of the system's own errors."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> BuildError:
+    return BuildError(f"{path} cannot be written: {error.strerror or error}.")
 
 
 @contextmanager
 def written_beside(path: Path, *, replaces: bool = True) -> Iterator[BinaryIO]:
     """As `written_whole`, with the system's own errors."""
     # With a name of its own: threads and processes may write to one place.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         with temporary.open("xb") as file:
             yield file

@@ -155,7 +155,7 @@ def judgements(file: SourceFile) -> Iterator[tuple[str, str, int]]:
             if number == 1:  # the header
                 continue
             raise
-        if grade != int(grade):
+        if not grade.is_integer():  # nor is an infinite one
             raise context.bad("score", f"the grade {grade}", "Grades are whole numbers.")
         yield query_id, docid, int(grade)
 

@@ -45,6 +45,9 @@ def pooled(rankings: Rankings, collection: Collection, depth: int) -> dict[str, 
 
     Returns:
         By query id, in the order of the judgements; candidates by their best rank. Queries with none are left out.
+
+    Raises:
+        ConfigError: a file of judgements could not hold the id of a candidate.
     """
     pool = {}
     for query_id in collection.grades:
@@ -56,9 +59,20 @@ def pooled(rankings: Rankings, collection: Collection, depth: int) -> dict[str, 
                 if docid not in judged and docid != query_id:
                     found.setdefault(docid, []).append((run, rank))
         candidates = [Candidate(docid, tuple(places)) for docid, places in found.items()]
+        for each in candidates:
+            _check_holds(each.docid)
         if candidates:
             pool[query_id] = tuple(sorted(candidates, key=lambda each: (each.rank, each.docid)))
     return pool
+
+
+def _check_holds(docid: str) -> None:
+    """What is judged relevant becomes a line `query-id<TAB>corpus-id<TAB>score`."""
+    if any(separator in docid for separator in "\t\r\n"):
+        raise ConfigError(
+            f"Judgements cannot hold the document id {docid[:80]!r}: it has a tab or a line break. Give the document"
+            " another in the corpus."
+        )
 
 
 class Texts:

@@ -8,6 +8,7 @@ with Journal("journal.sqlite", write=False) as journal:
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from hf_relabel.builders.audit.figures import Estimate
 from hf_relabel.builders.cascade.run_choice import run_of
 from hf_relabel.builders.cascade.run_stages import stages_of_run
 from hf_relabel.builders.cascade.verdicts import verdicts
+from hf_relabel.builders.disk.atomic_file import writes
 from hf_relabel.builders.disk.atomic_folder import check_place, link_or_copy
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.qrels.collection import Collection, Findings, find, read_collection, read_grades
@@ -105,7 +107,7 @@ def pool_documents(
 
     Raises:
         SourceError, BadRow: the folder or a run cannot be read.
-        ConfigError: a run is none of this set, or `out` is the folder itself.
+        ConfigError: a run is none of this set, `out` is the folder itself, or has judgements of another split or set.
         BuildError: `out` is somebody else's, or cannot be written.
     """
     folder, out = Path(folder), Path(out)
@@ -113,14 +115,27 @@ def pool_documents(
         raise ConfigError(f"{out} is the BEIR folder itself: write elsewhere, it stays as it is.")
     check_place(out, lambda there: (there / POOL_NAME).exists() or not any(there.iterdir()), mark=POOL_NAME)
     collection = read_collection(folder, split=split)
+    _check_other_splits(folder, out, split)
     systems = read_systems(runs, retrieval_set(collection), depth=depth, watched=watched)
     pool = pooled(rankings(systems, depth), collection, depth)
     texts = texts_of(collection, pool)
     findings = find(collection, texts)
     pool = {query_id: found for query_id, found in pool.items() if query_id not in findings.without_relevant}
-    out.mkdir(parents=True, exist_ok=True)
+    with writes(out):
+        out.mkdir(parents=True, exist_ok=True)
     rows = write_pool(out / POOL_NAME, pool_rows(collection, pool, texts))
     return Pooled(folder, out, depth, collection, systems, pool, texts, findings, rows)
+
+
+def _check_other_splits(folder: Path, out: Path, split: str) -> None:
+    """What was added to another split would be lost, and that of another set be taken for one of this."""
+    for path in sorted((out / "qrels").glob("*")):
+        source = folder / "qrels" / path.name
+        if path.name != f"{split}.tsv" and not (source.exists() and filecmp.cmp(source, path, shallow=False)):
+            raise ConfigError(
+                f"{path} holds other judgements than {folder}, such as those that were added to that split."
+                f" Write elsewhere; to extend a second split, extend {out}."
+            )
 
 
 def extend(
@@ -295,10 +310,11 @@ def _notes(work: Pooled, settings: Mapping[str, Any] | None) -> Iterator[str]:
 def _write(work: Pooled, report: QrelsReport, after: Any, judged: Sequence[Judged], grade: int) -> None:
     """The folder; README.md, by which it loads, comes last."""
     out, split = work.out, work.collection.files.split
-    (out / "qrels").mkdir(exist_ok=True)
-    for name in _carried(work):
-        (out / name).unlink(missing_ok=True)
-        link_or_copy(work.folder / name, out / name)
+    with writes(out):
+        (out / "qrels").mkdir(exist_ok=True)
+        for name in _carried(work):
+            (out / name).unlink(missing_ok=True)
+            link_or_copy(work.folder / name, out / name)
     write_tsv(out / "qrels" / f"{split}.tsv", after)
     new = {(each.query_id, each.candidate.docid) for each in judged if each.is_relevant}
     write_records(out / QRELS_NAME, qrels_records(after, judged))

@@ -37,6 +37,15 @@ def test_writing_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
         write_whole(tmp_path / "missing" / "file", b"")
 
 
+@pytest.mark.parametrize("name", ["", ".", "folder"])
+def test_a_folder_is_no_file_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BuildError, match="is a folder"):
+        write_whole(Path(name), b"text")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
 def test_two_that_write_one_file_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with written_whole(path) as one, written_whole(path) as other:

@@ -91,5 +91,15 @@ def test_judgements_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     path.write_text("q1\ta\t1\nq1 b 1\n")
     with pytest.raises(BadRow, match="row 2"):
         read_grades(path)
+    for endless in ("inf", "-inf"):
+        path.write_text(f"q1\ta\t1\nq1\tb\t{endless}\n")
+        with pytest.raises(BadRow, match="Grades are whole numbers"):
+            read_grades(path)
     path.write_text("q1\ta\t1\n")
     assert read_grades(path) == {"q1": {"a": 1}}
+
+
+@pytest.mark.parametrize("docid", ["a\tb", "a\nq9\tb\t1", "a\rb"])
+def test_an_id_that_would_become_another_judgement_is_refused(tmp_path: Path, docid: str) -> None:
+    with pytest.raises(ConfigError, match="has a tab or a line break"):
+        pooled({"run": {"q1": [docid]}}, read_collection(tiny_set(tmp_path)), depth=10)

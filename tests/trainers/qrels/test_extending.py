@@ -261,6 +261,31 @@ def test_folders_of_others_runs_of_others_and_two_of_one_name_are_refused(tmp_pa
         pool_documents(folder, [str(tmp_path / "foreign.trec")], tmp_path / "out")
 
 
+def test_what_was_added_to_another_split_stays(tmp_path: Path) -> None:
+    extended(tmp_path)
+    added = (tmp_path / "out" / "qrels" / "test.tsv").read_bytes()
+    write_grades(tmp_path / "tiny" / "qrels" / "dev.tsv", {"q5": {"a": 1}, "q1": {"a": 1}})
+    first = [str(tmp_path / "first.trec")]
+    with pytest.raises(ConfigError, match=r"test\.tsv holds other judgements than .*tiny"):
+        pool_documents(tmp_path / "tiny", first, tmp_path / "out", split="dev")
+    assert (tmp_path / "out" / "qrels" / "test.tsv").read_bytes() == added
+    extended(tmp_path)  # the same split again, with dev beside it
+    (tmp_path / "tiny" / "qrels" / "dev.tsv").unlink()
+    with pytest.raises(ConfigError, match=r"dev\.tsv holds other judgements"):
+        pool_documents(tmp_path / "tiny", first, tmp_path / "out")
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    folder, first = tiny_set(tmp_path), [str(tmp_path / "first.trec")]
+    with pytest.raises(BuildError, match=r"first\.trec/out cannot be written"):
+        pool_documents(folder, first, tmp_path / "first.trec" / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "pool.jsonl").write_text("")
+    (tmp_path / "out" / "qrels").write_text("a file")
+    with pytest.raises(BuildError, match=r"out cannot be written"):
+        extended(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "tau"),
     [([1, 2, 3], [4, 5, 6], 1), ([1, 2, 3], [6, 5, 4], -1), ([1, 2], [1, 1], None), ([1], [2], None)],
