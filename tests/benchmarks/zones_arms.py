@@ -95,6 +95,12 @@ RIVALS = [
     robust("label-weakening", alpha=0.1, beta=0.6),
     robust("label-weakening", alpha=0.1, beta=0.3),
 ]
+MENDS = [
+    replace(ZONES[1], name="zones 0.9, guide", around=guided(0.0), changes={"loss": {"guide": GUIDE}}),
+    replace(ZONES[1], name="zones 0.9, ccr", changes={"loss": {"robust": {"name": "ccr", "beta": 0.1}}}),
+    zones(0.95, 0.15),
+]
+"""What might make zones worth more, tried after the first table."""
 WITHOUT_JUDGE = [ORIGINAL, Way("original, 1.5 times the steps", steps=1.5)]
 
 
@@ -147,6 +153,7 @@ def cells(only: Sequence[str] | None = None) -> Iterator[Cell]:
         found += [Cell("controls", judge, way, 5) for way in (REMOVE_HN, RELABEL, ZONES[1])]
     found += [Cell("minilm", None, by_minilm(ORIGINAL), 3, ("banking77",))]
     found += [Cell("minilm", PROTOTYPE, by_minilm(way), 3, ("banking77",)) for way in (REMOVE_HN, RELABEL, ZONES[1])]
+    found += [Cell("mends", PROTOTYPE, way, 5) for way in MENDS]
     first_rows = ("banking77-284",)
     found += [Cell("few", None, ORIGINAL, 5, first_rows)]
     for judge in SIMULATED:
