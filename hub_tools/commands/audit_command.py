@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.commands.audit_step import drawn_sample, export, read_all_answers, show_sample, tell_idle
@@ -184,13 +185,12 @@ def report_command(
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.errors import ConfigError
 
-    if figure and not calibrate:
-        raise ConfigError("--figure shows a calibration: give --calibrate too.")
+    _check_calibrated(calibrate, figure)
     earlier = None if since is None else _earlier(since)
     audited = _audited(audit, answers, truth, may_lack_answers=earlier is not None)
     if isinstance(audited, Called):
-        if calibrate or built:
-            raise ConfigError(f"{'--calibrate' if calibrate else '--write'} needs answers to {audit} itself.")
+        if calibrate is not None or built:
+            raise ConfigError(f"{'--write' if calibrate is None else '--calibrate'} needs answers to {audit} itself.")
         expected = expected_share(earlier or {}, audited)
         print_json(expected.to_dict()) if as_json else click.echo(expected.to_text())
         return
@@ -199,7 +199,7 @@ def report_command(
         check_built(Path(built), sample, audit)
     found = audit_report(sample, given)
     how = {"precision": precision, "probability": probability or None, "method": method, "drop": drop}
-    fitted = _calibrate(sample, found, Path(calibrate), figure, **how) if calibrate else None
+    fitted = None if calibrate is None else _calibrate(sample, found, Path(calibrate), figure, **how)
     written = None if built is None else write_audit(Path(built), found)
     changed = None if earlier is None else drift(earlier, found.to_dict(), Called.of_sample(audit, sample))
     if as_json:
@@ -217,6 +217,28 @@ def report_command(
     if written:
         default, why = written
         click.echo(f"\nWritten to {built}; its default config is {default}: {why}.")
+
+
+def _check_calibrated(calibrate: str | None, figure: str | None) -> None:
+    """Raises: ConfigError, where what is for a calibration has none, or it would take the place of another file."""
+    from hf_relabel.builders.cascade.calibration import Calibration
+    from hf_relabel.builders.errors import ConfigError
+
+    if calibrate is None:
+        if figure is not None:
+            raise ConfigError("--figure shows a calibration: give --calibrate too.")
+        context = click.get_current_context()
+        for name in ("precision", "probability", "method", "drop"):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise ConfigError(f"--{name} is for --calibrate: give that too.")
+        return
+    if figure is not None and Path(figure).absolute() == Path(calibrate).absolute():
+        raise ConfigError(f"--figure and --calibrate are both {figure}: give each a file of its own.")
+    if Path(calibrate).is_file():
+        try:
+            Calibration.read(Path(calibrate))
+        except ConfigError as error:
+            raise ConfigError(f"{error} --calibrate writes no other file over: choose another name.") from None
 
 
 def _audited(

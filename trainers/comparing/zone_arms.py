@@ -51,7 +51,7 @@ def zones_at(name: str) -> float | None:
 def config_of(name: str) -> str:
     """The config of an arm without additions by its one name, which for these is `zones@0.7`."""
     at = zones_at(name)
-    return canonical(name) if at is None else f"zones@{at:g}"
+    return canonical(name) if at is None else f"zones@{at}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ZoneArms:
         return names
 
     def _built(self, at: float) -> Release:
-        place = self.folder / f"zones-{at:g}"
+        place = self.folder / f"zones-{at}"
         if not place.is_dir():
             only = {"techniques": (ZONES,), "default": ZONES, "views": (), "view_of": ()}
             rebuild_configs(self.release, settings_of(self.release, str(place), zones_at=at, **only), progress=False)

@@ -574,6 +574,29 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, capfd: pytest.Captu
     assert "There is no calibration at none.json" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--precision", "0.9"], "--precision is for --calibrate"),
+        (["--drop", "likely"], "--drop is for --calibrate"),
+        (["--calibrate", "audit/sample.jsonl"], "writes no other file over"),
+        (["--calibrate", "c.json", "--figure", "./c.json"], "give each a file of its own"),
+        (["--calibrate", ""], "is a folder"),
+    ],
+)
+def test_what_a_report_writes_is_written_or_refused(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    given: list[str], said: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(["audit", "sample", *arguments(folder, "--size", "60", "--out", "audit")]) == 0
+    before = (tmp_path / "audit" / "sample.jsonl").read_bytes()
+    capfd.readouterr()
+    assert run(["audit", "report", "audit", "--truth", str(folder / "truth.jsonl"), *given]) in (2, 6)
+    assert said in capfd.readouterr().err
+    assert (tmp_path / "audit" / "sample.jsonl").read_bytes() == before
+
+
 @pytest.mark.soak
 def test_a_student_learns_from_an_audit_and_judges(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -241,3 +241,9 @@ def test_a_release_is_built_again_at_another_probability(
     capsys.readouterr()
     assert run(["build", "--from", release.name, "--out", out, "--zones-at", "0.5"]) == 2
     assert "was not built by a calibration, so it has no zones" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["zones@0.7000001", "zones@0.9999999"])
+def test_an_arm_is_called_by_the_probability_that_it_takes(name: str) -> None:
+    assert config_of(name) == name
+    assert zones_at(config_of(name)) == zones_at(name)
