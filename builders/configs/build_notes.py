@@ -43,8 +43,9 @@ def build_notes(manifest: Mapping[str, Any], gone: Sequence[str]) -> Iterator[st
     if zones and zones["sure"] is None:
         doubtful = totals.get(Technique.RELABEL_FILTER, {"dropped": {}})["dropped"].get(Dropped.DOUBTFUL, 0)
         filtered = f"; relabel-filter left out {counted(doubtful, 'doubtful negative')}" if doubtful else ""
+        each = f" and of each candidate a probability of {zones['least']:g}" if zones.get("least") else ""
         yield (
-            f"By the calibration no score holds a precision of {zones['wanted']:g}: nothing was relabelled by it"
+            f"By the calibration no score holds a precision of {zones['wanted']:g}{each}: nothing was relabelled by it"
             f"{filtered}."
         )
 

@@ -90,7 +90,7 @@ def audited_default(manifest: Mapping[str, Any], audit: Mapping[str, Any]) -> tu
     low = precision["low"]
     is_backed = low is not None and low >= LEAST_PRECISION
     backed = str(Technique.RELABEL if is_backed else Technique.REMOVE_HN)
-    found = "is not known" if low is None else f"is backed up to {low:.3f}"
+    found = "is not known" if low is None else f"is {low:.3f} or more by its interval"
     why = f"the precision of what is relabelled {found}, relabelling needs {LEAST_PRECISION:g}"
     return (backed, why) if backed in built else (now, f"{why}; {backed} is not built")
 

@@ -42,7 +42,10 @@ def _relabelled(zones: Mapping[str, Any], labels: int, count: int) -> str:
     if zones["sure"] is None and at is not None:
         return f"Relabelled: none. No score stands for a calibrated probability of {at:g}."
     if zones["sure"] is None:
-        return f"Relabelled: none. No score is backed to have a precision of {_percent(zones['wanted'])} ({backed})."
+        each = f", and of each candidate a calibrated probability of {zones['least']:g}" if zones.get("least") else ""
+        return (
+            f"Relabelled: none. No score is backed to have a precision of {_percent(zones['wanted'])} ({backed}){each}."
+        )
     begin = f"Relabelled: {count:,} candidates with a score from {zones['sure']:.4f} on"
     begin += f", each with a calibrated probability of {zones['least']:g} or more" if zones.get("least") else ""
     begin += "." if at is None else f", which stands for a calibrated probability of {at:g}."

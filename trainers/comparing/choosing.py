@@ -110,7 +110,7 @@ def choose(
     else:
         why = f"no technique is significantly better than {baseline}{undecided(configs)}"
     if calibrated and ZONES in configs and configs[ZONES].difference >= 0:
-        return ZONES, f"{why}; the labels of the audit back {ZONES}, and it is not lower"
+        return ZONES, f"{why}; {ZONES}, made by the thresholds of an audit, is not lower"
     if SAFE in configs and configs[SAFE].difference >= 0:
         return SAFE, f"{why}; {SAFE} is the safe one, and not lower"
     return baseline, why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,8 +166,9 @@ _LEFT_OUT = "judges compare with one, so nothing is asked for them"
 
 
 def _shown(estimate: Estimate) -> str:
-    """Without an interval where all were looked up."""
-    if estimate.value is not None and estimate.low == estimate.high:
+    """Without an interval where all were looked up: both ends are then one, but for what rounding leaves."""
+    low, high = estimate.low, estimate.high
+    if low is not None and high is not None and math.isclose(low, high, abs_tol=1e-9):
         return f"{estimate.value:.3f}"
     return str(estimate)
 

@@ -116,7 +116,9 @@ def test_labels_that_chose_a_threshold_back_no_more_than_was_wanted() -> None:
     for wanted, default in ((0.9, "remove-hn"), (0.95, "relabel")):
         zones = {"wanted": wanted, "precision": {"value": 0.99, "low": 0.97, "high": 1.0}}
         evidence = {"zones": {"zones": zones}}
-        assert audited_default({**manifest, "evidence": evidence}, audit)[0] == default
+        found, why = audited_default({**manifest, "evidence": evidence}, audit)
+        assert found == default
+        assert f"what is relabelled is {wanted:.3f} or more by its interval" in why
 
 
 @pytest.mark.parametrize(

@@ -296,9 +296,11 @@ def test_answers_that_back_no_score_are_said_and_shown_by_the_build(
     assert run(["build", *arguments(folder, *some)]) == 0
     text = capfd.readouterr().out
     assert (
-        "By the calibration no score holds a precision of 0.9: nothing was relabelled by it; relabel-filter left"
-        in text
+        "By the calibration no score holds a precision of 0.9 and of each candidate a probability of 0.9: nothing was"
+        " relabelled by it; relabel-filter left" in text
     )
+    card = (tmp_path / "built" / "README.md").read_text()
+    assert "confidence), and of each candidate a calibrated probability of 0.9." in card
     assert relabelled(tmp_path / "built") == []
 
 

@@ -175,6 +175,13 @@ def test_a_folder_is_built_anew_with_the_zones_that_won(
     assert "zones@0.7" not in ZoneArms(again, folder.parent / "scratch").backed(), "that is relabel-filter by now"
 
 
+def test_nothing_shown_is_not_said_to_be_backed_by_labels(data: RetrievalSet) -> None:
+    means = {"original": 0.5, "remove-hn": 0.5, "relabel-filter": 0.55}
+    report = report_on(measurements(data, means, noisy="relabel-filter"), calibrated=True)
+    assert report.chosen == "relabel-filter"
+    assert report.reason.endswith("; relabel-filter, made by the thresholds of an audit, is not lower")
+
+
 AUDIT = {
     "people": {"people": ["truth"], "fleiss": None},
     "drawn": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import datasets
 import pytest
 
 from hf_relabel.builders.audit.draw import draw_audit
+from hf_relabel.builders.audit.figures import Estimate
 from hf_relabel.builders.cascade.calibration import Bin, Calibration, Zones
 from hf_relabel.builders.errors import BuildError, ConfigError, NotJudged
 from hf_relabel.builders.journal.store import Journal
@@ -121,6 +123,13 @@ def test_truth_says_how_many_are_right(tmp_path: Path) -> None:
     assert found.precision is not None
     assert found.recall is not None
     assert (found.precision.value, found.recall.value, found.measured_by) == (0.5, 1.0, "all.tsv")
+
+
+def test_where_all_were_looked_up_there_is_no_interval(tmp_path: Path) -> None:
+    report = extended(tmp_path)
+    one, two = Estimate(0.441, 0.1 + 0.2, 0.3), Estimate(0.3, 0.2, 0.4)
+    told = replace(report, found=replace(report.found, precision=two, recall=one, measured_by="all.tsv")).found_line()
+    assert told.endswith("Precision 0.300 [0.200, 0.400] by all.tsv, recall in the pool 0.441.")
 
 
 def test_an_audit_of_the_pool_is_told_and_one_of_other_judges_refused(tmp_path: Path) -> None:
