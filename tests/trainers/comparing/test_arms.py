@@ -200,6 +200,20 @@ def test_arms_are_compared_by_their_names(tmp_path: Path, release: Release, monk
     assert "notes" not in report.evidence()
 
 
+@pytest.mark.soak
+def test_every_arm_trains_and_is_measured(tmp_path: Path, release: Release) -> None:
+    """On tiny models, one step each."""
+    arms = [f"original+{name}" for name in (*ADDITIONS, "steps")]
+    model = tiny_bert(tmp_path / "teacher")
+    how: dict[str, Any] = {"seeds": (0,), "device": "cpu", "keep_models": False, "progress": False}
+    data = read_beir(beir_folder(tmp_path))
+    report = compare(
+        release, [data], recipe=tiny_student(tmp_path), arms=arms, teacher=teacher(model), guide=model, **how
+    )
+    assert set(report.means) == {"original", "remove-hn", *arms}
+    assert all(0 <= mean <= 1 for mean in report.means.values())
+
+
 def test_what_is_matched_is_told(tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     made = made_up_outcomes(monkeypatch)
     names = [f"original+{name}" for name in (*ADDITIONS, "steps")]

@@ -32,6 +32,7 @@ from hf_relabel.trainers.evaluation.sets import RetrievalSet
 from hf_relabel.trainers.recipes.recipe import load_recipe
 from tests.trainers.comparing.test_compare import measurements
 from tests.trainers.runs import beir_folder
+from tests.trainers.tiny_models import tiny_bert
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,21 @@ def test_arms_that_labels_back_are_compared_by_default(
     seen.clear()
     compare(release, [data], recipe=load_recipe("static"), arms=["relabel-filter@0.90", "zones"], progress=False)
     assert seen == ["original", "remove-hn", "zones@0.9", "relabel-filter"]
+
+
+@pytest.mark.soak
+def test_zones_at_several_probabilities_train_and_are_measured(
+    release: Release, data: RetrievalSet, tmp_path: Path
+) -> None:
+    student = load_recipe(
+        "static", model=tiny_bert(tmp_path / "student"), dimensions=8, batch_size=4, loss={"negatives": 2}, max_steps=1
+    )
+    arms = ["relabel-filter", "zones@0.5", "zones@0.9", "zones@0.7+gce"]
+    report = compare(
+        release, [data], recipe=student, arms=arms, seeds=(0,), device="cpu", keep_models=False, progress=False
+    )
+    assert {*arms} <= set(report.means)
+    assert report.measurements.rows["zones@0.5"] == 30
 
 
 def test_names_of_arms(release: Release, tmp_path: Path) -> None:
