@@ -19,7 +19,7 @@ from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.releases.licensing import front_matter
-from hf_relabel.hub_tools.releases.plan import PlannedFile, action_on
+from hf_relabel.hub_tools.releases.next_release import PlannedFile, action_on
 from hf_relabel.hub_tools.releases.pusher import Bump, Progress, Pusher, PushOptions, PushReport
 from hf_relabel.hub_tools.releases.repository import README_NAME, size_of
 from hf_relabel.hub_tools.releases.versions import FIRST, Version, highest

@@ -30,7 +30,7 @@ from hf_relabel.cards.licenses import check_license
 from hf_relabel.hub_tools.calls import progress_bars as bars
 from hf_relabel.hub_tools.calls.given import AnyJournal, AnySource, as_journal, as_source
 from hf_relabel.hub_tools.releases.licensing import Legal, find_legal
-from hf_relabel.hub_tools.releases.plan import Plan, make_plan
+from hf_relabel.hub_tools.releases.next_release import Plan, make_plan
 from hf_relabel.hub_tools.releases.pusher import Bump, Progress, Pusher, PushOptions, PushReport
 from hf_relabel.hub_tools.releases.shown import shown
 

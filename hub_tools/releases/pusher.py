@@ -22,7 +22,7 @@ from hf_relabel.hub_tools.hub.commit import WHAT, Repository
 from hf_relabel.hub_tools.hub.errors import missing_to_write, refuse_missing
 from hf_relabel.hub_tools.hub.memory import give_back_large_blocks
 from hf_relabel.hub_tools.hub.uploads import Outgoing, quiet_xet
-from hf_relabel.hub_tools.releases.plan import PlannedFile
+from hf_relabel.hub_tools.releases.next_release import PlannedFile
 from hf_relabel.hub_tools.releases.proposals import open_proposal
 from hf_relabel.hub_tools.releases.repository import Head, read_head
 from hf_relabel.hub_tools.releases.versions import BUMPS, Version

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.readme.markdown import as_code, as_text, one_line
 from hf_relabel.builders.readme.merging import merge_readme
 from hf_relabel.hub_tools.package_files import PACKAGE, package_files, python_version, requirements
-from hf_relabel.hub_tools.releases.plan import PlannedFile, action_on
+from hf_relabel.hub_tools.releases.next_release import PlannedFile, action_on
 from hf_relabel.hub_tools.releases.repository import RemoteFile
 
 if TYPE_CHECKING:

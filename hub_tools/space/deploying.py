@@ -21,7 +21,7 @@ from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.hub_tools.hub.commit import Repository
 from hf_relabel.hub_tools.hub.errors import hub_errors
 from hf_relabel.hub_tools.hub.source import HubLocation
-from hf_relabel.hub_tools.releases.plan import PlannedFile
+from hf_relabel.hub_tools.releases.next_release import PlannedFile
 from hf_relabel.hub_tools.releases.repository import README_NAME, Head, read_head
 from hf_relabel.hub_tools.space.deployed_files import changes, operations_of, space_files, space_readme
 from hf_relabel.hub_tools.space.settings import PREFIX, SAMPLE_SIZE, prices_of

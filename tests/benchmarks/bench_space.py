@@ -38,7 +38,7 @@ def browse(rows: int) -> dict[str, Any]:
     from hf_relabel.hub_tools.space.data import files
     from hf_relabel.hub_tools.space.data.browsing import Browser
     from hf_relabel.hub_tools.space.data.filters import Filter
-    from hf_relabel.hub_tools.space.people.drawing import draw_blind
+    from hf_relabel.hub_tools.space.people.sample_drawing import draw_blind
 
     figures: dict[str, Any] = {}
     fetched = _counted(files)

@@ -16,7 +16,7 @@ from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.answer_events import ANSWER, Event
 from hf_relabel.hub_tools.space.people.answers import Answers
 from hf_relabel.hub_tools.space.people.config_on_hub import HumanConfig
-from hf_relabel.hub_tools.space.people.drawing import draw_blind
+from hf_relabel.hub_tools.space.people.sample_drawing import draw_blind
 
 _logger = logging.getLogger(__name__)
 

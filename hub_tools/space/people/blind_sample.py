@@ -10,8 +10,8 @@ from hf_relabel.builders.audit.names import name_key
 from hf_relabel.builders.audit.sample import AuditSample, Item
 from hf_relabel.builders.errors import ConfigError, RelabelError
 from hf_relabel.hub_tools.space.data.browsing import Browser
-from hf_relabel.hub_tools.space.people.drawing import draw_blind
 from hf_relabel.hub_tools.space.people.questions import SampleState
+from hf_relabel.hub_tools.space.people.sample_drawing import draw_blind
 
 
 class BlindSample:

@@ -26,8 +26,8 @@ from hf_relabel.hub_tools.releases.diff import diff
 from hf_relabel.hub_tools.space.data.browsing import Browser
 from hf_relabel.hub_tools.space.people.adjudication import Adjudication
 from hf_relabel.hub_tools.space.people.allowed import Permission
-from hf_relabel.hub_tools.space.people.drawing import draw_blind
 from hf_relabel.hub_tools.space.people.event_files import events_in_parquet
+from hf_relabel.hub_tools.space.people.sample_drawing import draw_blind
 from hf_relabel.hub_tools.space.web.views import progress_html
 from tests import forked
 from tests.hub_tools.space_data import HOSTILE, REPO, Here, built, hub_here, judged_rows
