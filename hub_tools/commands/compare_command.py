@@ -12,7 +12,7 @@ from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.kept_runs import DROP_MODELS_HELP, RUNS_HELP, kept_note, runs_folder, runs_shown
 
 if TYPE_CHECKING:
-    from hf_relabel.trainers.comparing.adopting import Adopted
+    from hf_relabel.hub_tools.commands.adopting import Adopted
     from hf_relabel.trainers.comparing.compare import CompareReport
 
 EPILOG = """\b
@@ -133,8 +133,8 @@ def run_comparison(
 
 def _write(release: str, report: CompareReport, push_it: bool) -> Adopted:
     """Put the outcome where the release is."""
+    from hf_relabel.hub_tools.commands.adopting import adopt_in_folder, adopt_on_hub
     from hf_relabel.hub_tools.releases.opening import open_release
-    from hf_relabel.trainers.comparing.adopting import adopt_in_folder, adopt_on_hub
 
     if Path(release).is_dir():
         return adopt_in_folder(Path(release), report)

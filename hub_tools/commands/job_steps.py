@@ -149,8 +149,8 @@ def _build(job: Any, source: Any, journal: Any, audited: AuditStep | None, engin
 def _compare(job: Any) -> CompareReport:
     from pathlib import Path
 
+    from hf_relabel.hub_tools.commands.adopting import adopt_in_folder
     from hf_relabel.hub_tools.commands.compare_command import run_comparison
-    from hf_relabel.trainers.comparing.adopting import adopt_in_folder
 
     options = job.compare.model_dump(exclude={"eval"})
     report = run_comparison(job.build.out, job.compare.eval, **options)

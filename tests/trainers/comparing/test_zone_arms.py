@@ -20,9 +20,8 @@ from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
-from hf_relabel.hub_tools.commands import run
-from hf_relabel.trainers.comparing import adopting
-from hf_relabel.trainers.comparing.adopting import adopt_in_folder, adopt_on_hub
+from hf_relabel.hub_tools.commands import adopting, run
+from hf_relabel.hub_tools.commands.adopting import adopt_in_folder, adopt_on_hub
 from hf_relabel.trainers.comparing.arms import arms_of
 from hf_relabel.trainers.comparing.choosing import choose, differences_to
 from hf_relabel.trainers.comparing.compare import CompareReport, compare, report_on
