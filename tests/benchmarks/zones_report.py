@@ -245,7 +245,7 @@ def _regrets(sets: Sequence[Found]) -> str:
 def picked(found: Found, judge: str) -> list[str] | None:
     """Chosen on the first half, measured on the second."""
     arms = [arm for arm in ("original", "remove-hn", *backed(found.known, judge)) if found.arm(judge, arm) is not None]
-    if len(arms) < 2:
+    if len(arms) < 2 or found.arm(judge, "original") is None:
         return None
     seeds = min(len(found.arm(judge, arm)) for arm in arms)  # type: ignore[arg-type]
     tables = {arm: found.arm(judge, arm)[:seeds] for arm in arms}  # type: ignore[index]
