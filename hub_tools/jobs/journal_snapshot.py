@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -38,3 +40,25 @@ def digest_of(file: Path) -> str:
     """The SHA-256 of a file."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def send_changed(path: Path, saved: str | None, send: Callable[[Path], None]) -> tuple[int, str] | None:
+    """Send a copy of a journal as it is now, written to or not.
+
+    Args:
+        saved: digest of what was sent last; None where nothing was.
+        send: is given the copy, which is gone afterwards.
+
+    Returns:
+        How many judgements it holds, and its digest; None where nothing is new, or there is no journal.
+    """
+    if not path.is_file():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "journal.sqlite")
+        judgements = snapshot(path, copy)
+        digest = digest_of(copy)
+        if digest == saved:
+            return None
+        send(copy)
+    return judgements, digest

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.errors import JobError
 from hf_relabel.builders.messages.program import program
 from hf_relabel.hub_tools.hub.commit import Repository
-from hf_relabel.hub_tools.jobs.journal_snapshot import digest_of, snapshot
+from hf_relabel.hub_tools.jobs.journal_snapshot import digest_of, send_changed
 from hf_relabel.hub_tools.jobs.service import ServiceAway
 from hf_relabel.hub_tools.releases.repository import RemoteFile
 
@@ -97,21 +97,18 @@ class Kept:
         Raises:
             JobError: the Hub would not take it, or another run saves into the same repository.
         """
-        path = self.folder / self.journal
-        if not path.is_file():
-            return None
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder, "journal.sqlite")
-            judgements = snapshot(path, copy)
-            digest = digest_of(copy)
-            if digest == self._saved:
-                return None
+
+        def send(copy: Path) -> None:
             self._sending = copy
             try:
                 self._send(lambda: self._send_journal(copy))
             finally:
                 self._sending = None
-            self._saved = digest
+
+        sent = send_changed(self.folder / self.journal, self._saved, send)
+        if sent is None:
+            return None
+        judgements, self._saved = sent
         return judgements
 
     def save_outputs(self) -> list[str]:
