@@ -51,7 +51,14 @@ from hf_relabel.builders.messages.counted import counted, percent
 from hf_relabel.builders.messages.expecting import PATH, expects
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
-from hf_relabel.builders.readme.configs_readme import EMPTY_NOTE, format_lines, readme_text, totals, view_lines
+from hf_relabel.builders.readme.configs_readme import (
+    EMPTY_NOTE,
+    SHORTER,
+    format_lines,
+    readme_text,
+    totals,
+    view_lines,
+)
 from hf_relabel.builders.rows import NumberedRow
 from hf_relabel.builders.techniques import DEFAULT_LIMIT, Technique, canonical, default_of
 
@@ -91,9 +98,8 @@ class BuildReport(Shown):
     def to_text(self) -> str:
         """The counts as a plain table, with a line on what was not judged."""
         default = self.manifest["settings"]["default_config"]
-        shorter = {"negatives relabelled": "relabelled", "negatives dropped": "left out"}
         lines = [
-            {shorter.get(name, name): f"{value} *" if value == default else value for name, value in line.items()}
+            {SHORTER.get(name, name): f"{value} *" if value == default else value for name, value in line.items()}
             for line in totals(self.manifest)
         ]
         table = text_table(lines)

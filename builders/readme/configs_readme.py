@@ -16,6 +16,8 @@ from hf_relabel.builders.readme.merging import config_values, merge_readme
 
 EMPTY_NOTE = "Without rows: {}. load_dataset reads these only with streaming=True (a limit of datasets)."
 """Seen in datasets 5.2, `Instruction "train" corresponds to no data!`; huggingface/datasets pull request 8401."""
+SHORTER = {"negatives relabelled": "relabelled", "negatives dropped": "left out"}
+"""What a table on a terminal calls them."""
 
 
 def readme_text(manifest: Mapping[str, Any], earlier: str | None) -> str:
@@ -37,23 +39,28 @@ def readme_text(manifest: Mapping[str, Any], earlier: str | None) -> str:
 
 def totals(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A line of counts for each config."""
-    lines = []
-    for name in manifest["settings"]["techniques"]:
-        counts = manifest["configs"][name]["total"]
-        reasons = {reason: number for reason, number in counts["dropped"].items() if reason != "row"}
-        lines.append(
-            {
-                "config": name,
-                "rows": counts["rows_out"],
-                "rows changed": counts["rows_changed"],
-                "rows dropped": sum(counts["rows_dropped"].values()),
-                "positives": counts["positives"],
-                "negatives": counts["negatives"],
-                "negatives relabelled": counts["moved"],
-                "negatives dropped": sum(reasons.values()),
-            }
-        )
-    return lines
+    return [
+        {"config": name, **config_totals(manifest["configs"][name]["total"])}
+        for name in manifest["settings"]["techniques"]
+    ]
+
+
+def config_totals(counts: Mapping[str, Any]) -> dict[str, int]:
+    """The counts of one config, by what a table calls them.
+
+    Args:
+        counts: as `ConfigCounts.to_dict` gives them.
+    """
+    reasons = {reason: number for reason, number in counts["dropped"].items() if reason != "row"}
+    return {
+        "rows": counts["rows_out"],
+        "rows changed": counts["rows_changed"],
+        "rows dropped": sum(counts["rows_dropped"].values()),
+        "positives": counts["positives"],
+        "negatives": counts["negatives"],
+        "negatives relabelled": counts["moved"],
+        "negatives dropped": sum(reasons.values()),
+    }
 
 
 def view_lines(manifest: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,9 @@ from typing import Any
 from hf_relabel.builders.readme.markdown import Markdown, as_code, as_text, table
 from hf_relabel.builders.readme.zone_lines import zone_lines
 
+_CHANGES = {"rows_changed": "rows changed", "relabelled": "relabelled", "left_out": "left out"}
+"""What a config did, of the negatives how many, by what the table calls it."""
+
 
 def compare_section(evidence: Mapping[str, Any]) -> str:
     """The outcome of `compare`: how it was measured, a table, and what follows."""
@@ -39,11 +42,13 @@ def _at(evidence: Mapping[str, Any]) -> str:
 
 
 def compare_table(evidence: Mapping[str, Any]) -> Markdown:
-    """A line per config."""
+    """A line per config. Comparisons of earlier releases do not say what a config did to the rows."""
+    told = _CHANGES if any("changes" in arm for arm in evidence["arms"]) else {}
     rows = []
     for arm in evidence["arms"]:
-        rows.append([as_code(arm["name"]), arm["rows"], Markdown(f"{arm['mean']:.4f}"), *_difference(arm)])
-    return table(["config", "rows", evidence["metric"], "difference", "95 % interval", "p"], rows)
+        changes = [arm.get("changes", {}).get(key) for key in told]
+        rows.append([as_code(arm["name"]), arm["rows"], *changes, Markdown(f"{arm['mean']:.4f}"), *_difference(arm)])
+    return table(["config", "rows", *told.values(), evidence["metric"], "difference", "95 % interval", "p"], rows)
 
 
 def _difference(arm: Mapping[str, Any]) -> list[Any]:

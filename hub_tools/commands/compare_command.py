@@ -10,6 +10,7 @@ import click
 from hf_relabel.hub_tools.commands.common import EVAL_HELP, command_needs, json_option, print_json
 from hf_relabel.hub_tools.commands.completion import one_of, recipes
 from hf_relabel.hub_tools.commands.kept_runs import DROP_MODELS_HELP, RUNS_HELP, kept_note, runs_folder, runs_shown
+from hf_relabel.hub_tools.commands.progress import say_above
 
 if TYPE_CHECKING:
     from hf_relabel.hub_tools.commands.adopting import Adopted
@@ -65,6 +66,8 @@ def command(
     **options: Any,
 ) -> None:
     """Train the same student on every config of RELEASE and say which technique is best on this data.
+
+    Before it trains it says how many rows each config changes, and how many negatives it relabels and leaves out.
 
     Of a folder that `build` wrote, the outcome goes into its manifest and README.md, and the best config becomes the
     default; `push` releases that. Of a release by thresholds (build --calibration) zones that begin at other calibrated
@@ -128,6 +131,7 @@ def run_comparison(
             device=device,
             keep_models=not drop_models,
             progress=show,
+            before=say_above,
         )
 
 

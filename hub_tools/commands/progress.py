@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, Any
 
+from hf_relabel.hub_tools.commands.spelling import printable
+
 LINE_SECONDS = 30.0
 """How often a line is written where standard error is no terminal: a log of a night has a thousand of them."""
 
@@ -36,6 +38,13 @@ def progress_bar(description: str, unit: str = " rows", total: int | None = None
         return
     with progress_lines(description, unit, total) as lines:
         yield lines
+
+
+def say_above(text: str) -> None:
+    """Print a text to standard error, above the bar where one is drawn there."""
+    from tqdm import tqdm
+
+    tqdm.write(printable(text), file=sys.stderr)
 
 
 @contextmanager

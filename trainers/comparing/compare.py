@@ -6,7 +6,7 @@ one with more seeds or configs trains only those, and one with another set train
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hf_relabel.builders.techniques import Technique
 from hf_relabel.cards.set_groups import mean_name
 from hf_relabel.hub_tools.calls.progress_bars import running
 from hf_relabel.trainers.comparing.arms import Models, arms_of
+from hf_relabel.trainers.comparing.beforehand import Changes, changes_of, told_beforehand
 from hf_relabel.trainers.comparing.choosing import (
     SAFE,
     Difference,
@@ -57,6 +58,7 @@ class CompareReport(Shown):
         chosen: the config that the figures speak for, see `choose`.
         student: the recipe's name and model.
         notes: of arms of which more is to be told, such as the steps of `original+steps`.
+        changes: by arm, what its config does to the rows, as far as the release tells.
     """
 
     measurements: Measurements
@@ -67,6 +69,7 @@ class CompareReport(Shown):
     reason: str
     student: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, Changes] = field(default_factory=dict)
 
     @property
     def zones_at(self) -> float | None:
@@ -94,6 +97,7 @@ class CompareReport(Shown):
                     "rows": measured.rows[name],
                     "mean": rounded(mean),
                     "by_set": {each: rounded(float(arms[name].mean())) for each, arms in measured.values.items()},
+                    **({"changes": dict(self.changes[name])} if name in self.changes else {}),
                     **(self.differences[name].record() if name in self.differences else {}),
                 }
                 for name, mean in self.means.items()
@@ -158,6 +162,7 @@ def compare(
     device: str | None = None,
     keep_models: bool = True,
     progress: Progress | bool | None = True,
+    before: Callable[[str], None] | None = None,
 ) -> CompareReport:
     """Train a student on the configs of a release and say which technique is best.
 
@@ -183,6 +188,7 @@ def compare(
         keep_models: keep the models too; without them, more sets or another metric train anew.
         progress: a bar at a terminal and in a notebook; False for none; or what is called before each run with its
             name, the runs done and their number.
+        before: called once before anything is trained, with a table of what each config does to the rows.
 
     Raises:
         ConfigError: a config does not exist or cannot be trained on, or there is nothing to compare with.
@@ -195,6 +201,9 @@ def compare(
     with zone_arms(release) as zones, running(progress, "comparing") as tell:
         names += [] if arms is not None else zones.backed()
         made = arms_of(zones, names, student, asked)
+        changes = changes_of(zones, made)
+        if before is not None:
+            before(told_beforehand(made, changes))
         measured = measure(made, sets, Measuring(seeds, metric, folder, depth, device, keep_models, tell))
     report = report_on(measured, baseline=BASELINE, calibrated=zones.calibration is not None)
     described = {"recipe": student.name, "model": _public_name(student.model), "steps": student.max_steps}
@@ -202,6 +211,7 @@ def compare(
         report,
         student={name: value for name, value in described.items() if value is not None},
         notes={arm.name: arm.note for arm in made if arm.note},
+        changes=changes,
     )
 
 

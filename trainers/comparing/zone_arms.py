@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hf_relabel.builders.cascade.calibration import Calibration
 from hf_relabel.builders.config_names import VERDICTS
@@ -82,10 +83,13 @@ class ZoneArms:
 
     def opened(self, config: str) -> TrainingData:
         """The rows of a config or an arm."""
-        at = zones_at(config)
-        if at is None:
-            return open_config(self.release, config)
-        return open_config(self._built(at), ZONES, location=self.release.name)
+        return open_config(*self._place(config), location=self.release.name)
+
+    def counts(self, config: str) -> Mapping[str, Any] | None:
+        """Where the rows and candidates of a config or an arm went, see `ConfigCounts`; None if it is no technique."""
+        release, name = self._place(config)
+        found = release.manifest["configs"].get(name)
+        return None if found is None else found["total"]
 
     def backed(self) -> list[str]:
         """The arms that the labels back, see `LEAST_PRECISION`, without those that are built or listed already."""
@@ -102,6 +106,11 @@ class ZoneArms:
                 seen.add(digests)
                 names.append(f"zones@{level.probability:g}")
         return names
+
+    def _place(self, config: str) -> tuple[Release, str]:
+        """The release that holds the rows, and what they are called there."""
+        at = zones_at(config)
+        return (self.release, config) if at is None else (self._built(at), ZONES)
 
     def _built(self, at: float) -> Release:
         place = self.folder / f"zones-{at}"

@@ -380,6 +380,20 @@ def test_a_call_draws_a_bar_of_its_runs_unless_it_is_not_wanted(
     assert told == [(run, place, len(expected)) for place, run in enumerate(expected)]
 
 
+def test_the_command_says_what_the_configs_did_before_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], release: Release
+) -> None:
+    made_up_outcomes(monkeypatch)
+    given = ["compare", release.name, "--eval", str(beir_folder(tmp_path)), "--arm", "relabel", "--no-write", "--json"]
+    assert run([*given, "--runs", str(tmp_path / "runs")]) == 0
+    out, error = capsys.readouterr()
+    changes = {arm["name"]: arm["changes"] for arm in json.loads(out)["arms"]}
+    counts = release.manifest["configs"]["relabel"]["total"]
+    told = [counts["rows_out"], counts["rows_changed"], 0, counts["moved"], 0]
+    assert sorted(changes["relabel"].values()) == sorted(told)
+    assert ["relabel", *map(str, told)] in [line.split() for line in error.splitlines()]
+
+
 def interrupted(name: str, runs_done: int) -> Any:
     """Stands in for `compare` or `prune`: so many of 6 runs are finished when Ctrl-C comes."""
 

@@ -19,6 +19,7 @@ from hf_relabel.builders.configs.release import Release, release_from_folder
 from hf_relabel.builders.configs.writing import write_configs
 from hf_relabel.builders.errors import BuildError, ConfigError
 from hf_relabel.builders.judgements import Judgement, Label, Outcome, Verdict
+from hf_relabel.builders.readme.evidence_tables import compare_section
 from hf_relabel.builders.rows import NumberedRow, Passage, Row
 from hf_relabel.hub_tools.commands import adopting, run
 from hf_relabel.hub_tools.commands.adopting import adopt_in_folder, adopt_on_hub
@@ -119,6 +120,44 @@ def test_arms_that_labels_back_are_compared_by_default(
     seen.clear()
     compare(release, [data], recipe=load_recipe("static"), arms=["relabel-filter@0.90", "zones"], progress=False)
     assert seen == ["original", "remove-hn", "zones@0.9", "relabel-filter"]
+
+
+def rows_touched(calibration: Calibration, at: float) -> int:
+    """How many rows an arm changes, from the definition: by what it relabels and what it drops."""
+    least = min(calibration.zones.unsure or 1, at)
+    values = [[signal(verdict) or 0.0 for verdict in said] for _, said in judged(calibration)]
+    return sum(any(value >= least or calibration.probability(value) >= at for value in row) for row in values)
+
+
+def test_what_each_arm_relabels_and_drops_and_in_how_many_rows_is_told_before_anything_is_trained(
+    release: Release, calibration: Calibration, data: RetrievalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def measured(made: list[object], *_: object) -> object:
+        assert len(told) == 1
+        return measurements(data, {arm.name: 0.5 for arm in made})  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("hf_relabel.trainers.comparing.compare.measure", measured)
+    arms = ["zones@0.7", "relabel", "relabel+gce"]
+    report = compare(release, [data], recipe=load_recipe("static"), arms=arms, progress=False, before=told.append)
+    relabelled, dropped = moved_by_hand(calibration, 0.7)
+    touched = rows_touched(calibration, 0.7)
+    assert 0 < relabelled < dropped
+    assert 0 < touched <= 30
+    known = {"rows": 30, "rows_changed": touched, "rows_dropped": 0, "relabelled": relabelled, "left_out": dropped}
+    assert report.changes["zones@0.7"] == known
+    assert report.changes["relabel+gce"] == report.changes["relabel"]
+    lines = [line.split() for line in told[0].splitlines()]
+    assert lines[1] == ["config", "rows", "rows", "changed", "rows", "dropped", "relabelled", "left", "out"]
+    assert ["zones@0.7", *map(str, known.values())] in lines
+    assert [line[0] for line in lines[3:]] == ["original", "remove-hn", "zones@0.7", "relabel"]  # each config once
+    by_name = {arm["name"]: arm for arm in report.evidence()["arms"]}
+    assert by_name["zones@0.7"]["changes"] == known
+    card = compare_section(report.evidence())
+    assert "| config | rows | rows changed | relabelled | left out |" in card
+    assert f" | 10 | {touched} | {relabelled} | {dropped} |" in card
+    assert compare_section(report_on(measurements(data, {"original": 0.5})).evidence())  # which does not tell
 
 
 @pytest.mark.soak
