@@ -51,7 +51,11 @@ class NewFolder:
             ) from error
 
     def keep_others(self, ours: Iterable[str]) -> None:
-        """Take over the files of the folder to be replaced, except those in `ours` and those written anew."""
+        """Take over the files of the folder to be replaced, except those in `ours` and those written anew.
+
+        Raises:
+            BuildError: a file of others has the name of a new folder.
+        """
         if not self.target.is_dir():
             return
         left_out = set(ours)
@@ -60,6 +64,8 @@ class NewFolder:
             for name in [*files, *links]:
                 earlier = Path(root) / name
                 relative = earlier.relative_to(self.target)
+                if (self.path / relative).is_dir():
+                    raise BuildError(f"{self.target} cannot be written: {earlier} is no folder. Move it elsewhere.")
                 if relative.as_posix() not in left_out and not os.path.lexists(self.path / relative):
                     link_or_copy(earlier, self.path / relative)
 
@@ -150,6 +156,8 @@ def check_place(target: Path, is_ours: Callable[[Path], bool], *, mark: str = "m
         return
     if not target.is_dir():
         raise BuildError(f"{target} is a file. Give a folder.")
+    if os.path.ismount(target):
+        raise BuildError(f"{target} is a mount point, which is not replaced in one step. Give a folder in it.")
     if not is_ours(target):
         raise BuildError(
             f"{target} is not empty and hf-relabel did not write it (it has no {mark}). Give another folder."

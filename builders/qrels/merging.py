@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.cascade.judged_share import JudgedShare, share_of
 from hf_relabel.builders.cascade.run_stages import stages_of_run
 from hf_relabel.builders.cascade.zones import signal
-from hf_relabel.builders.disk.atomic_file import written_whole
 from hf_relabel.builders.judgements import Outcome, Verdict
 from hf_relabel.builders.qrels.collection import Collection, Grades
 from hf_relabel.builders.qrels.pooling import Candidate, Pool
@@ -110,7 +109,7 @@ def without_dangling(collection: Collection, documents: Any) -> dict[str, dict[s
 
 def write_tsv(path: Path, grades: Grades) -> None:
     """Write judgements as BEIR has them."""
-    with written_whole(path) as file:
+    with path.open("wb") as file:
         file.write(HEADER.encode())
         for query_id, judged in grades.items():
             file.writelines(f"{query_id}\t{docid}\t{grade}\n".encode() for docid, grade in judged.items())
@@ -172,7 +171,7 @@ def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     import pyarrow.parquet as pq
 
     columns, left = schema(), iter(records)
-    with written_whole(path) as file, pq.ParquetWriter(file, columns, compression="zstd") as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, columns, compression="zstd") as writer:
         while some := list(islice(left, _ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(some, schema=columns))
 

@@ -20,7 +20,7 @@ from hf_relabel.builders.cascade.run_choice import run_of
 from hf_relabel.builders.cascade.run_stages import stages_of_run
 from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.disk.atomic_file import writes
-from hf_relabel.builders.disk.atomic_folder import check_place, link_or_copy
+from hf_relabel.builders.disk.atomic_folder import check_place, link_or_copy, new_folder
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.qrels.collection import Collection, Findings, find, read_collection, read_grades
 from hf_relabel.builders.qrels.merging import (
@@ -38,7 +38,7 @@ from hf_relabel.builders.qrels.pooling import Pool, Texts, pool_rows, pooled, te
 from hf_relabel.builders.sources import Source, open_source
 from hf_relabel.trainers.evaluation.search import Progress
 from hf_relabel.trainers.evaluation.sets import Run
-from hf_relabel.trainers.qrels.readme import write_readme
+from hf_relabel.trainers.qrels.readme import README_NAME, readme
 from hf_relabel.trainers.qrels.report import Found, QrelsReport
 from hf_relabel.trainers.qrels.systems import rankings, read_systems, retrieval_set
 from hf_relabel.trainers.qrels.systems_measured import DEPTH as MEASURED_DEPTH
@@ -113,7 +113,7 @@ def pool_documents(
     folder, out = Path(folder), Path(out)
     if out.exists() and folder.exists() and out.samefile(folder):
         raise ConfigError(f"{out} is the BEIR folder itself: write elsewhere, it stays as it is.")
-    check_place(out, lambda there: (there / POOL_NAME).exists() or not any(there.iterdir()), mark=POOL_NAME)
+    check_place(out, _is_ours, mark=POOL_NAME)
     collection = read_collection(folder, split=split)
     _check_other_splits(folder, out, split)
     systems = read_systems(runs, retrieval_set(collection), depth=depth, watched=watched)
@@ -308,21 +308,26 @@ def _notes(work: Pooled, settings: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _write(work: Pooled, report: QrelsReport, after: Any, judged: Sequence[Judged], grade: int) -> None:
-    """The folder; README.md, by which it loads, comes last."""
+    """The folder, whole or not at all: what was there stays until all that is new is written."""
     out, split = work.out, work.collection.files.split
-    with writes(out):
-        (out / "qrels").mkdir(exist_ok=True)
+    with writes(out), new_folder(out, is_ours=_is_ours) as building:
+        folder = building.path
         for name in _carried(work):
-            (out / name).unlink(missing_ok=True)
-            link_or_copy(work.folder / name, out / name)
-    write_tsv(out / "qrels" / f"{split}.tsv", after)
-    new = {(each.query_id, each.candidate.docid) for each in judged if each.is_relevant}
-    write_records(out / QRELS_NAME, qrels_records(after, judged))
-    write_records(
-        out / JUDGED_NAME,
-        (record(each, grade if (each.query_id, each.candidate.docid) in new else None) for each in judged),
-    )
-    write_readme(report)
+            link_or_copy((work.folder / name).resolve(), folder / name)
+        (folder / "qrels").mkdir(exist_ok=True)
+        write_tsv(folder / "qrels" / f"{split}.tsv", after)
+        new = {(each.query_id, each.candidate.docid) for each in judged if each.is_relevant}
+        write_records(folder / QRELS_NAME, qrels_records(after, judged))
+        write_records(
+            folder / JUDGED_NAME,
+            (record(each, grade if (each.query_id, each.candidate.docid) in new else None) for each in judged),
+        )
+        building.write(README_NAME, readme(report, folder, building.earlier_text(README_NAME)).encode())
+        building.keep_others(ours=())
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / POOL_NAME).exists() or not any(folder.iterdir())
 
 
 def _carried(work: Pooled) -> list[str]:

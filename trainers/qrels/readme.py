@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_relabel.builders.disk.atomic_file import write_whole
 from hf_relabel.builders.errors import CardError
 from hf_relabel.builders.readme.markdown import as_code, as_text, table
 from hf_relabel.builders.readme.merging import merge_readme
@@ -25,27 +24,22 @@ that were pooled, with the `outcome`; those without a `score` are no judgements 
 provenance are in qrels/, as BEIR has them, beside corpus and queries. pool.jsonl is what the judges were asked."""
 
 
-def write_readme(report: QrelsReport) -> None:
-    """Write it into the folder of the report, or merge with the one that is there.
+def readme(report: QrelsReport, folder: Path, earlier: str | None) -> str:
+    """The text for a folder whose judgements are written, merged with the one that was there.
 
     Raises:
-        CardError: the one that is there cannot be merged with.
-        BuildError: it cannot be written.
+        CardError: the one that was there cannot be merged with.
     """
-    folder = Path(report.out)
-    path = folder / README_NAME
-    earlier = path.read_bytes().decode("utf-8") if path.exists() else None
     files = {
         "qrels": (report.split, "qrels.parquet"),
         "judged": (report.split, "judged.parquet"),
     }
-    text = merge_readme(
+    return merge_readme(
         earlier,
         title=f"{as_text(report.name)}, with more judgements",
         values=lambda metadata: {"configs": [*_configs(folder, files), *_others(metadata)]},
         content=lambda _: _content(report),
     )
-    write_whole(path, text.encode())
 
 
 def _configs(folder: Path, files: Mapping[str, tuple[str, str]]) -> list[dict[str, Any]]:

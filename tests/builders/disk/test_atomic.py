@@ -104,3 +104,19 @@ def test_a_folder_is_the_earlier_or_the_new_one_whatever_fails(tmp_path: Path, m
         found = {path.read_text() for path in target.rglob("*") if path.is_file()}
         assert found in ({"first"}, {"second"})
     assert found == {"second"}
+
+
+def test_a_file_of_others_stays_where_a_folder_is_to_be(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "inner").write_text("the user's")
+    with pytest.raises(BuildError, match=r"inner is no folder\. Move it elsewhere\."):
+        _write(target, "second")
+    assert (target / "inner").read_text() == "the user's"
+
+
+def test_a_mount_point_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "out")
+    with pytest.raises(BuildError, match=r"out is a mount point.* Give a folder in it\."):
+        _write(tmp_path / "out", "text")
