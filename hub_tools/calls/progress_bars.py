@@ -76,7 +76,7 @@ def sending(wanted: Wanted, description: str = "pushing") -> Iterator[Callable[[
 
 @contextmanager
 def running(wanted: Wanted, description: str) -> Iterator[Callable[[str, int, int], None] | None]:
-    """What is called before each of several runs with its name, the runs done so far, and how many there are."""
+    """What is called before each of several runs, and as it goes, with its name, the runs done and their number."""
     if wanted is not True:
         yield wanted or None
         return
@@ -86,11 +86,16 @@ def running(wanted: Wanted, description: str) -> Iterator[Callable[[str, int, in
 
 def runs_on(drawn: Any) -> Callable[[str, int, int], None]:
     """What shows on a bar which run is made, and how many are done."""
+    redrawn = float("-inf")
 
     def show(name: str, done: int, total: int) -> None:
+        nonlocal redrawn
         drawn.total = total
-        drawn.set_description(name, refresh=False)
         drawn.update(done - drawn.n)
+        now = time.monotonic()
+        is_due = now - redrawn >= REDRAWN_SECONDS
+        redrawn = now if is_due else redrawn
+        drawn.set_description(name, refresh=is_due)
 
     return show
 

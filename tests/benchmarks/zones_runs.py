@@ -107,7 +107,7 @@ def run(known: KnownSet, way: Way, p: Values | None, seed: int, runs: Path, devi
         rows = _table(records, way.scored is not None)
         with training(known, way):
             trial = replace(trial, data=replace(trial.data, rows=rows))
-            outcome(trial, replace(measure_of(known), device=device), runs, busy=lambda: None)
+            outcome(trial, replace(measure_of(known), device=device), runs, tell=lambda _: None)
     _index(known, way, p, seed, runs).write_text(_file(known, trial, runs).name)
 
 

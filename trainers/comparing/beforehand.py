@@ -1,11 +1,14 @@
-"""What is told of a comparison before it trains anything: what the config of each arm does to the rows."""
+"""What is told of a comparison before it trains anything: what the config of each arm did to the rows, and which arms
+will take long."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from hf_relabel.builders.messages.text_table import text_table
+from hf_relabel.builders.messages.counted import counted
+from hf_relabel.builders.messages.text_table import fitted, text_table
 from hf_relabel.builders.readme.configs_readme import SHORTER, config_totals
+from hf_relabel.trainers.comparing.matched_steps import work_of
 from hf_relabel.trainers.comparing.trials import Arm
 from hf_relabel.trainers.comparing.zone_arms import ZoneArms
 
@@ -28,10 +31,23 @@ def changes_of(zones: ZoneArms, arms: Sequence[Arm]) -> dict[str, Changes]:
 
 
 def told_beforehand(arms: Sequence[Arm], changes: Mapping[str, Changes]) -> str:
-    """A table with a line per config."""
+    """A table with a line per config, and a sentence for each arm with a guide."""
     by_config = {arm.config: changes[arm.name] for arm in arms if arm.name in changes}
     lines = [
         {"config": name, **{key.replace("_", " "): number for key, number in found.items()}}
         for name, found in by_config.items()
     ]
-    return f"What the configs to compare did to the rows and their negatives:\n{text_table(lines)}"
+    table = f"What the configs to compare did to the rows and their negatives:\n{text_table(lines)}"
+    return "\n".join([table, *_guides_told(arms)])
+
+
+def _guides_told(arms: Sequence[Arm]) -> Iterator[str]:
+    """How much each guide encodes: its vectors are kept neither for other batches nor for other runs."""
+    for arm in arms:
+        guide = getattr(arm.recipe.loss, "guide", None)
+        if guide is not None:
+            texts = counted(round(work_of(arm).texts), "text")
+            yield fitted(
+                f"{arm.name}: the guide {guide.model} encodes each batch beside the student, up to {texts} a run. On a"
+                " CPU that may take far longer than the student's training."
+            )

@@ -186,9 +186,10 @@ def compare(
         depth: documents of a ranking; for a reranker, those of BM25 that it orders.
         device: torch device; None for the library's choice.
         keep_models: keep the models too; without them, more sets or another metric train anew.
-        progress: a bar at a terminal and in a notebook; False for none; or what is called before each run with its
-            name, the runs done and their number.
-        before: called once before anything is trained, with a table of what each config does to the rows.
+        progress: a bar at a terminal and in a notebook; False for none; or what is called before each run and
+            at each of its steps, with its name, the runs done and their number.
+        before: called once before anything is trained, with a table of what each config did to the rows, and with what
+            guides will encode.
 
     Raises:
         ConfigError: a config does not exist or cannot be trained on, or there is nothing to compare with.

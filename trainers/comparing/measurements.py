@@ -32,7 +32,8 @@ LEAST_QUERIES = 2
 """Of a set: one query says nothing of others."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a run, its number and how many there are, before it starts."""
+"""Called with the name of a run, its number and how many there are, before it starts; and again at each of its steps,
+with the step behind the name."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,8 @@ def measure(arms: Sequence[Arm], sets: Sequence[RetrievalSet], how: Measuring | 
                 data = arm.data()
             if place == 0:
                 shared = queries_left_out(data.rows["query"], sets)
-            busy = partial(_told_busy, progress, f"{arm.name}, seed {seed}", place, len(arms) * len(seeds))
-            found = outcome(Trial(arm, data, seed, how.schedule), by, runs, busy=busy)
+            tell = partial(_tell, progress, f"{arm.name}, seed {seed}", place, len(arms) * len(seeds))
+            found = outcome(Trial(arm, data, seed, how.schedule), by, runs, tell=tell)
             rows[arm.name] = found.rows
             for name, values in found.values.items():
                 lines[name].setdefault(arm.name, []).append(values)
@@ -169,9 +170,9 @@ def _tables(
     return tables
 
 
-def _told_busy(progress: Progress | None, name: str, done: int, total: int) -> None:
+def _tell(progress: Progress | None, name: str, done: int, total: int, what: str) -> None:
     if progress is not None:
-        progress(f"{name} (waiting for the process that makes this run)", done, total)
+        progress(f"{name} ({what})", done, total)
 
 
 def queries_left_out(queries: Iterable[str], sets: Sequence[RetrievalSet]) -> Shared:

@@ -23,6 +23,8 @@ from hf_relabel.trainers.recipes.recipe import Recipe
 ANY_CONFIG = "compared"
 """Stands for the config in what is kept of a run: it is known by its recipe, rows and seed, whoever has these rows."""
 
+WAITING = "waiting for the process that makes this run"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -118,11 +120,12 @@ def kept_in(folder: str | Path | None) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def outcome(trial: Trial, measure: Measure, runs: Path, *, busy: Callable[[], None]) -> Outcome:
+def outcome(trial: Trial, measure: Measure, runs: Path, *, tell: Callable[[str], None]) -> Outcome:
     """What a run measured: as it was kept, else by the model that was kept, else by training it.
 
     Args:
-        busy: called where another process makes this very run; what it finds is waited for.
+        tell: called with what is done: each step of a training, or that another process makes this very run, whose
+            outcome is waited for.
     """
     files, devices = _files(trial, measure, runs), all_devices(measure.device)
 
@@ -132,8 +135,8 @@ def outcome(trial: Trial, measure: Measure, runs: Path, *, busy: Callable[[], No
     if devices.by_first(missing):
         lock = runs / f"{trial.key()}.lock"
         with ExitStack() as held:
-            devices.by_first(lambda: held.enter_context(one_process(lock, busy)))
-            _run(trial, measure, runs / trial.key(), devices.by_first(missing))
+            devices.by_first(lambda: held.enter_context(one_process(lock, lambda: tell(WAITING))))
+            _run(trial, measure, runs / trial.key(), devices.by_first(missing), tell)
     found = devices.by_first(lambda: {name: json.loads(file.read_text("utf-8")) for name, file in files.items()})
     return Outcome(next(iter(found.values()))["rows"], {name: each["values"] for name, each in found.items()})
 
@@ -162,11 +165,11 @@ def _keep(file: Path, trial: Trial, rows: int | None, values: Sequence[float]) -
         opened.write(json.dumps(result).encode())
 
 
-def _run(trial: Trial, measure: Measure, place: Path, files: Mapping[str, Path]) -> None:
+def _run(trial: Trial, measure: Measure, place: Path, files: Mapping[str, Path], tell: Callable[[str], None]) -> None:
     """Measure on the sets that have no file yet; the model is trained if it is not there."""
     if not files:
         return
-    report = _trained(trial, place, measure.device)
+    report = _trained(trial, place, measure.device, tell)
     all_devices(measure.device).by_first(lambda: _measure(trial, measure, place, files, report))
 
 
@@ -185,8 +188,9 @@ def _measure(trial: Trial, measure: Measure, place: Path, files: Mapping[str, Pa
         shutil.rmtree(place)
 
 
-def _trained(trial: Trial, place: Path, device: str | None) -> TrainingReport:
+def _trained(trial: Trial, place: Path, device: str | None, tell: Callable[[str], None]) -> TrainingReport:
     """The report of the run, whose model is in its folder from now on."""
+    from hf_relabel.trainers.training.callbacks import StepsCallback
     from hf_relabel.trainers.training.run import train
 
     used = DataUsed(location=f"{trial.data.used.location} ({trial.arm.name})", config=ANY_CONFIG)
@@ -201,6 +205,7 @@ def _trained(trial: Trial, place: Path, device: str | None) -> TrainingReport:
         evaluate_every=trial.schedule.evaluate_every,
         # A student is trained again in less time than its checkpoints take.
         checkpoints=trial.arm.recipe.kind != "static" or bool(trial.schedule.dev),
+        callbacks=(StepsCallback(lambda done, steps: tell(f"step {done:,} of {steps:,}")),),
         teacher_scores=place.parent,
     )
 

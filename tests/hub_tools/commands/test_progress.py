@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from hf_relabel.hub_tools.calls import progress_bars
 from hf_relabel.hub_tools.commands import progress
 from hf_relabel.hub_tools.commands.progress import ProgressLines, progress_bar
 
@@ -88,6 +89,26 @@ def test_training_tells_its_steps() -> None:
     callback.on_train_begin(None, SimpleNamespace(global_step=20, max_steps=100), None)
     callback.on_step_end(None, SimpleNamespace(global_step=21, max_steps=100), None)
     assert told == [(20, 100), (21, 100)]
+
+
+def test_a_bar_of_runs_is_drawn_anew_as_a_run_goes_on_and_not_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of minutes looked as if it stood still: tqdm draws by what is counted, which are whole runs."""
+    clock, drawn = Clock(), []
+
+    class Bar(ProgressLines):
+        def set_description(self, text: str, refresh: bool = True) -> None:
+            super().set_description(text)
+            if refresh:
+                drawn.append(text)
+
+    monkeypatch.setattr(progress_bars.time, "monotonic", clock)
+    bar = Bar("comparing", " runs", clock=clock)
+    show = progress_bars.runs_on(bar)
+    for step in range(40):
+        show(f"relabel, seed 0 (step {step})", 2, 9)
+        clock.now += 0.03
+    assert drawn == [f"relabel, seed 0 (step {step})" for step in range(0, 40, 4)]
+    assert bar.line().startswith("relabel, seed 0 (step 39): 2 of 9 runs, ")
 
 
 def test_the_time_left_of_a_training_is_that_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,10 +191,23 @@ def test_arms_are_compared_by_their_names(tmp_path: Path, release: Release, monk
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # which takes longer than these runs
     arms = ["zones+gce:q=0.5", "original+guide"]
     data = read_beir(beir_folder(tmp_path))
-    how: dict[str, Any] = {"seeds": (0,), "device": "cpu", "keep_models": False, "progress": False}
+    shown: list[tuple[str, int, int]] = []
+    said: list[str] = []
+    how: dict[str, Any] = {"seeds": (0,), "device": "cpu", "keep_models": False, "before": said.append}
+    student, guide = tiny_student(tmp_path, max_steps=2), tiny_bert(tmp_path / "guide")
     report = compare(
-        release, [data], recipe=tiny_student(tmp_path), arms=arms, guide=tiny_bert(tmp_path / "guide"), **how
+        release, [data], recipe=student, arms=arms, guide=guide, progress=lambda *run: shown.append(run), **how
     )
+    steps = ["", " (step 0 of 2)", " (step 1 of 2)", " (step 2 of 2)"]
+    names = ["original", "remove-hn", "relabel-filter+gce:q=0.5", "original+guide"]
+    assert shown == [(f"{name}, seed 0{step}", place, 4) for place, name in enumerate(names) for step in steps]
+    told = " ".join(said.pop().split())
+    assert said == []
+    [original] = arms_of(ZoneArms(release, tmp_path), ["original"], student)
+    texts = f"up to {work_of(original).texts:.0f} texts a run."
+    assert f"original+guide: the guide {guide} encodes each batch" in told
+    assert texts in told
+    assert told.count("encodes each batch") == 1
     assert set(report.means) == {"original", "remove-hn", "relabel-filter+gce:q=0.5", "original+guide"}
     assert report.chosen in ("original", "remove-hn")
     assert "notes" not in report.evidence()

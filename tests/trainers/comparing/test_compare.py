@@ -179,7 +179,7 @@ def made_up_outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs are made up: each query has the value of its place. Returns what is run."""
     made: list[str] = []
 
-    def outcome(trial: Any, measure: Any, runs: Any, busy: Any) -> Outcome:
+    def outcome(trial: Any, measure: Any, runs: Any, tell: Any) -> Outcome:
         made.append(trial.arm.name)
         return Outcome(9, {each.about.name: [place / 100 for place in range(len(each.qrels))] for each in measure.sets})
 
@@ -287,7 +287,7 @@ def test_a_subset_that_harms_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     means = {"all": 0.5, "without wrong": 0.6, "without right": 0.3, "kept": 0.6}
     noise = 0.01
 
-    def outcome(trial: Any, measure: Any, runs: Any, busy: Any) -> Outcome:
+    def outcome(trial: Any, measure: Any, runs: Any, tell: Any) -> Outcome:
         chance = np.random.default_rng([trial.seed, *trial.arm.name.encode()])
         values = means[trial.arm.name] + chance.normal(0, noise / 5, 24) + chance.normal(0, noise)
         return Outcome(len(trial.data.rows), {data.about.name: values.tolist()})

@@ -48,7 +48,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """Runs are not trained but noted: `relabel` reaches .6, `original` .5, each seed and query a little off."""
     done: Trained = []
 
-    def run(trial: Any, measure: Any, place: Any, files: dict[str, Path]) -> None:
+    def run(trial: Any, measure: Any, place: Any, files: dict[str, Path], tell: Any) -> None:
         done.append((trial.arm.name, trial.seed))
         for data in measure.sets:
             if data.about.name in files:
