@@ -53,6 +53,7 @@ class KeptInBucket:
     wait: Callable[[float], None] = field(default=time.sleep)
     _there: BucketFile | None = None
     _saved: str | None = None
+    _tried: set[str] = field(default_factory=set)
 
     @property
     def place(self) -> str:
@@ -117,15 +118,15 @@ class KeptInBucket:
         return there
 
     def _send(self, send: Callable[[], None]) -> None:
-        """Send, and again while the Hub cannot be reached."""
+        """Send, and again while the Hub cannot be reached or somebody else writes to the bucket."""
 
-        def attempt() -> bool:
-            with self._bucket.errors(), _quiet():
+        def sent() -> bool:
+            with _quiet():
                 send()
             return True
 
         self._bucket.until_first(
-            attempt,
+            lambda: self._bucket.unless_moved(sent),
             then="Submit the job again.",
             attempts=MOST_ATTEMPTS,
             wait=lambda number: self.wait(FIRST_WAIT * 2 ** (number - 1)),
@@ -133,28 +134,30 @@ class KeptInBucket:
         )
 
     def _send_journal(self, copy: Path) -> None:
-        self._refuse_another_run(copy)
+        self._refuse_another_run()
+        self._tried.add(digest_of(copy))
         self.api.batch_bucket_files(self.repo_id, add=[(str(copy), f"{WORK}/{self.journal}")])
         self._there = self._journal_there()
+        self._tried.clear()
 
-    def _refuse_another_run(self, copy: Path) -> None:
+    def _refuse_another_run(self) -> None:
         """Two runs would overwrite each other's judgements. A bucket takes what comes last, so the one that saves next
         is told."""
         there = self._journal_there()
-        # Ours may have arrived though its answer did not.
-        if _hash(there) != _hash(self._there) and not (there is not None and self._is_copy(there, copy)):
+        # One of ours may have arrived though its answer did not.
+        if _hash(there) != _hash(self._there) and not (there is not None and self._is_ours(there)):
             raise JobError(
                 f"{self.place}: another run saves its journal there. Stop one of the two; "
                 f"`{program()} jobs list` shows them."
             )
 
-    def _is_copy(self, there: BucketFile, copy: Path) -> bool:
-        if there.size != copy.stat().st_size:
+    def _is_ours(self, there: BucketFile) -> bool:
+        if not self._tried:
             return False
         with tempfile.TemporaryDirectory() as folder:
             fetched = Path(folder, "there")
             self.api.download_bucket_files(self.repo_id, [(there, fetched)])
-            return digest_of(fetched) == digest_of(copy)
+            return digest_of(fetched) in self._tried
 
     def _send_output(self, path: str) -> None:
         source = self.folder / path

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from hf_relabel.builders.errors import JobError, RelabelError
 from hf_relabel.builders.messages.counted import counted
 from hf_relabel.builders.messages.program import program
-from hf_relabel.hub_tools.hub.redaction import redact
+from hf_relabel.hub_tools.hub.redaction import redact, short
 from hf_relabel.hub_tools.jobs.bucket_keeping import KeptInBucket
 from hf_relabel.hub_tools.jobs.judge_server import JUDGED_VARIABLE, PREFIX_VARIABLE, WATCHED_PORT
 from hf_relabel.hub_tools.jobs.keeping import Kept
@@ -230,8 +230,8 @@ class _Run:
         """Between times a save that fails is no reason to stop: the next one has all of it."""
         try:
             judgements = self.kept.save_journal()
-        except JobError as error:
-            _say(f"Warning: not saved this time. {error}")
+        except Exception as error:
+            _say(f"Warning: not saved this time. {_told(error)}")
             return
         if judgements is not None:
             _say(f"Saved the journal: {counted(judgements, 'judgement')}.")
@@ -244,9 +244,9 @@ class _Run:
             try:
                 save()
                 self._stop_judge()
-            except JobError as error:
-                _say(f"Error: the {name} could not be saved. {error}")
-                code = error.exit_code
+            except Exception as error:
+                _say(f"Error: the {name} could not be saved. {_told(error)}")
+                code = error.exit_code if isinstance(error, RelabelError) else JobError.exit_code
         if not code:
             _say(f"Journal and outputs are kept in {self.kept.place}.")
         return code
@@ -326,6 +326,11 @@ class _Run:
 def _kill(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
         child.kill()
+
+
+def _told(error: Exception) -> str:
+    """What is said of a save that failed: by the Hub, or by this machine, such as a full disk."""
+    return str(error) if isinstance(error, RelabelError) else f"{type(error).__name__}: {short(str(error))}"
 
 
 def _answers(url: str) -> bool:

@@ -52,7 +52,7 @@ class Kept:
     _head: str | None = None
     _remote_journal: RemoteFile | None = None
     _saved: str | None = None
-    _sending: Path | None = None
+    _tried: set[str] = field(default_factory=set)
     wait: Callable[[float], None] = field(default=time.sleep)
 
     @property
@@ -99,11 +99,9 @@ class Kept:
         """
 
         def send(copy: Path) -> None:
-            self._sending = copy
-            try:
-                self._send(lambda: self._send_journal(copy))
-            finally:
-                self._sending = None
+            self._tried.add(digest_of(copy))
+            self._send(lambda: self._send_journal(copy))
+            self._tried.clear()
 
         sent = send_changed(self.folder / self.journal, self._saved, send)
         if sent is None:
@@ -167,13 +165,24 @@ class Kept:
         with self._repository.errors():
             self._head = str(self.api.dataset_info(self.repo_id).sha)
             there = self._journal_at(self._head)
-        # Ours may have arrived though its answer did not.
-        arrived = there is not None and self._sending is not None and there.holds(self._sending)
-        if there != self._remote_journal and not arrived:
+            # One of ours may have arrived though its answer did not.
+            is_ours = there == self._remote_journal or (there is not None and self._is_ours())
+        if not is_ours:
             raise JobError(
                 f"{self.repo_id}: another run saves its journal there. Stop one of the two; "
                 f"`{program()} jobs list` shows them."
             )
+
+    def _is_ours(self) -> bool:
+        """Whether the journal at the head is one that was sent."""
+        if not self._tried:
+            return False
+        name = f"{WORK}/{self.journal}"
+        with tempfile.TemporaryDirectory() as folder:
+            fetched = self.api.hf_hub_download(
+                self.repo_id, name, repo_type="dataset", revision=self._head, local_dir=folder
+            )
+            return digest_of(Path(fetched)) in self._tried
 
     def _journal_at(self, revision: str | None) -> RemoteFile | None:
         from huggingface_hub.hf_api import RepoFile

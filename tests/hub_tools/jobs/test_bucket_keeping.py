@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -188,6 +189,78 @@ def test_a_hub_that_cannot_be_reached_is_asked_again(
         with pytest.raises(kind, match="cannot be reached"):
             run.save_journal()
     assert len(tried) == asked
+
+
+def is_dead(*_: Any, **__: Any) -> None:
+    raise ConnectionError("the Hub died")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sends", "asks"),
+    [(KeptInBucket, "batch_bucket_files", "get_bucket_paths_info"), (Kept, "create_commit", "dataset_info")],
+)
+def test_what_arrived_and_was_never_answered_is_no_other_run_when_more_was_judged(
+    kind: Any, sends: str, asks: str, api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = kind(api, REPO, tmp_path, "journal.sqlite", [], wait=lambda seconds: None)
+    run.restore()
+    judged(run, 1)
+    real = getattr(type(api), sends)
+    with monkeypatch.context() as patch:
+
+        def dies(self: HfApi, *arguments: Any, **options: Any) -> Any:
+            real(self, *arguments, **options)
+            for name in (sends, asks):
+                patch.setattr(type(api), name, is_dead)
+            is_dead()
+
+        patch.setattr(type(api), sends, dies)
+        with pytest.raises(ServiceAway):
+            run.save_journal()
+    judged(run, 2)
+    assert run.save_journal() == 2
+    other = kind(api, REPO, tmp_path / "other", "journal.sqlite", [])
+    other.restore()
+    assert answers_in(other.folder / "journal.sqlite") == [1, 2]
+
+
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_bucket_that_somebody_else_writes_to_just_now_is_asked_again(
+    status: int, kept: Callable[..., KeptInBucket], refusing: Refusing
+) -> None:
+    run = kept(outputs=["out"])
+    run.restore()
+    judged(run, 1)
+    (run.folder / "out").write_text("told", encoding="utf-8")
+    refusing.left["/batch"] = [status] * 2
+    assert run.save_journal() == 1
+    refusing.left["/batch"] = [status] * 2
+    assert run.save_outputs() == ["out"]
+    refusing.left["/batch"] = [status] * 5
+    judged(run, 2)
+    with pytest.raises(ServiceAway, match="5 times somebody else was first"):
+        run.save_journal()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("hf_secretsecret of Xet")])
+def test_a_save_that_fails_on_this_machine_stops_no_run(
+    error: Exception, api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    run = in_job._Run(api, RunSettings(REPO, "user", "journal.sqlite", keep_by="bucket", save_every=0), tmp_path)
+    monkeypatch.setattr(KeptInBucket, "save_journal", fails)
+    ran = tmp_path / "ran"
+    child = f"import pathlib, time; time.sleep(.6); pathlib.Path({str(ran)!r}).touch()"
+    monkeypatch.setattr(run, "_command", lambda parameters: [sys.executable, "-c", child])
+    assert run._run_job({}) == 0
+    assert ran.exists()
+    assert run._save_all() == JobError.exit_code
+    out = capsys.readouterr().out
+    assert f"Warning: not saved this time. {type(error).__name__}: " in out
+    assert "Error: the journal could not be saved." in out
+    assert "secret" not in out
 
 
 def test_a_refusal_is_told_at_once(kept: Callable[..., KeptInBucket], refusing: Refusing) -> None:
