@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_relabel.builders.errors import BadRow, SourceError
 from hf_relabel.builders.rows import folded
-from hf_relabel.builders.sources.beir import BeirFiles, beir_files, document, document_id, judgement
+from hf_relabel.builders.sources.beir import BeirFiles, OneGrade, beir_files, document, document_id, judgement
 from hf_relabel.builders.sources.fields import Context, query_text
 from hf_relabel.builders.sources.files import Record, SourceFile, local_file, read_lines
 from hf_relabel.builders.sources.folders import beir_folder
@@ -95,7 +95,7 @@ def read_collection(folder: str | Path, *, split: str = "test") -> Collection:
     files = beir_files(found, str(folder), split)
     others = tuple(file for file in found if file.name.startswith("qrels/") and file.name != files.qrels.name)
     grades = read_grades(files.qrels)
-    elsewhere = {query_id for file in others for query_id, _, _ in judgements(file)}
+    elsewhere = {query_id for file in others for _, query_id, _, _ in judgements(file)}
     queries: dict[str, str] = {}
     never: list[str] = []
     for query_id, text in read_queries(files.queries, grades):
@@ -134,19 +134,21 @@ def read_grades(file: SourceFile | str | Path) -> dict[str, dict[str, int]]:
 
     Raises:
         SourceError: it cannot be read, or has no judgement above 0.
-        BadRow: a line cannot be used, or a grade is no whole number.
+        BadRow: a line cannot be used, a grade is no whole number, or a document has two of a query.
     """
     file = file if isinstance(file, SourceFile) else local_file(Path(file), str(file))
     grades: dict[str, dict[str, int]] = {}
-    for query_id, docid, grade in judgements(file):
+    once = OneGrade()
+    for number, query_id, docid, grade in judgements(file):
+        once.check(query_id, docid, grade, Context(file.name, number))
         grades.setdefault(query_id, {})[docid] = grade
     if not any(grade > 0 for judged in grades.values() for grade in judged.values()):
         raise SourceError(f"{file.name}: no judgement above 0, so there is nothing to find.")
     return grades
 
 
-def judgements(file: SourceFile) -> Iterator[tuple[str, str, int]]:
-    """Its lines: query id, docid and grade. Raises: as `read_grades`."""
+def judgements(file: SourceFile) -> Iterator[tuple[int, str, str, int]]:
+    """Its lines: number, query id, docid and grade. Raises: BadRow, as `read_grades`."""
     for number, line in read_lines(file):
         context = Context(file.name, number)
         try:
@@ -157,7 +159,7 @@ def judgements(file: SourceFile) -> Iterator[tuple[str, str, int]]:
             raise
         if not grade.is_integer():  # nor is an infinite one
             raise context.bad("score", f"the grade {grade}", "Grades are whole numbers.")
-        yield query_id, docid, int(grade)
+        yield number, query_id, docid, int(grade)
 
 
 def read_queries(file: SourceFile, wanted: Container[str]) -> Iterator[tuple[str, str | None]]:

@@ -137,9 +137,12 @@ class BeirReader:
     def _read_judgements(self) -> dict[str, _Judged]:
         file = self._files.qrels
         judged: dict[str, _Judged] = {}
+        grades = OneGrade()
         for number, line in read_lines(file):
+            context = Context(file.name, number)
             try:
-                query_id, docid, score = judgement(line, Context(file.name, number))
+                query_id, docid, score = judgement(line, context)
+                grades.check(query_id, docid, score, context)
             except BadRow as bad:
                 if number > 1:  # The first line is the header.
                     self._bad.append((file, bad))
@@ -224,6 +227,22 @@ def document(docid: str, record: Record, context: Context) -> Record:
     title = record.get("title")
     title = "" if title is None else check_text(title, "title", context)
     return {"docid": docid, "title": title, "text": check_text(field(record, "text", context), "text", context)}
+
+
+class OneGrade:
+    """Sees to it that no judgement of a file has two grades: which of them counts nobody could tell."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, dict[str, tuple[float, int]]] = {}
+
+    def check(self, query_id: str, docid: str, grade: float, context: Context) -> None:
+        """Raises: BadRow, an earlier line has another grade. The same grade again says nothing new."""
+        earlier, number = self._seen.setdefault(query_id, {}).setdefault(docid, (grade, context.number))
+        if earlier != grade:
+            found = (
+                f"{grade:g} for the document {docid[:80]!r} of query {query_id[:80]!r}, which has {earlier:g} in row"
+            )
+            raise context.bad("score", f"{found} {number}", "Leave one of the two lines.")
 
 
 def judgement(line: bytes, context: Context) -> tuple[str, str, float]:

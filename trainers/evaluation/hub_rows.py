@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,10 +10,13 @@ from itertools import islice
 from typing import Any, cast
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.messages.counted import counted
 from hf_relabel.cards.training_report import EvaluationSet
 from hf_relabel.hub_tools.hub.errors import hub_errors
 from hf_relabel.trainers.evaluation.beir import without_itself
 from hf_relabel.trainers.evaluation.sets import Document, RetrievalSet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,17 +126,29 @@ class HubRows:
 
 
 def read_qrels(rows: HubRows, fields: tuple[str, str, str | None]) -> dict[str, dict[str, int]]:
+    """The judgements. Of a document that has two grades of a query the last one counts, as whoever measures on a set of
+    others cannot mend it; that is told."""
     query_field, docid_field, grade_field = fields
     qrels: dict[str, dict[str, int]] = {}
+    twice: list[str] = []
     for row in rows:
         docids = rows.value(row, docid_field)
         grade = 1 if grade_field is None else rows.value(row, grade_field)
         if not isinstance(grade, int | float) or grade != int(grade):
             raise ConfigError(f"{rows.name}: the grade {str(grade)[:80]!r} is no whole number.")
         judged = qrels.setdefault(rows.text(row, query_field), {})
-        judged |= dict.fromkeys(docids if isinstance(docids, list) else [rows.text(row, docid_field)], int(grade))
+        found = dict.fromkeys(docids if isinstance(docids, list) else [rows.text(row, docid_field)], int(grade))
+        twice += [docid for docid in found if judged.get(docid, grade) != grade]
+        judged |= found
     if not any(grade > 0 for grades in qrels.values() for grade in grades.values()):
         raise ConfigError(f"{rows.name}: no judgement above 0, so there is nothing to find.")
+    if twice:
+        logger.warning(
+            "%s: %s a second, other grade, such as that of the document %r; the last one counts.",
+            rows.name,
+            counted(len(twice), "judgement has", "judgements have"),
+            twice[0][:80],
+        )
     return qrels
 
 

@@ -99,6 +99,18 @@ def test_judgements_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     assert read_grades(path) == {"q1": {"a": 1}}
 
 
+def test_a_judgement_with_two_grades_is_refused_with_both_lines(tmp_path: Path) -> None:
+    """The last one was taken, without a word."""
+    path = tmp_path / "test.tsv"
+    path.write_text("query-id\tcorpus-id\tscore\nq1\ta\t2\nq1\tb\t1\nq1\ta\t0\n")
+    with pytest.raises(
+        BadRow, match=r"test\.tsv, row 4.*: 0 for the document 'a' of query 'q1', which has 2 in row 2\."
+    ):
+        read_grades(path)
+    path.write_text("q1\ta\t2\nq2\ta\t0\nq1\ta\t2.0\n")
+    assert read_grades(path) == {"q1": {"a": 2}, "q2": {"a": 0}}
+
+
 @pytest.mark.parametrize("docid", ["a\tb", "a\nq9\tb\t1", "a\rb"])
 def test_an_id_that_would_become_another_judgement_is_refused(tmp_path: Path, docid: str) -> None:
     with pytest.raises(ConfigError, match="has a tab or a line break"):

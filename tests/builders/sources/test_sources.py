@@ -179,6 +179,18 @@ def test_beir_negatives_are_mined(tmp_path: Path) -> None:
     assert rows_of(source) == [first, second, third]
 
 
+def test_a_judgement_of_a_beir_folder_with_two_grades_is_refused_or_skipped(tmp_path: Path) -> None:
+    folder = beir_folder(tmp_path / "skies")
+    with (folder / "qrels" / "test.tsv").open("a", encoding="utf-8") as file:
+        file.write("q1\td1\t1\n")
+    with pytest.raises(
+        BadRow, match=r"row 6.*: 1 for the document 'd1' of query 'q1', which has 0 in row 4\. Leave one"
+    ):
+        rows_of(open_source(folder, split="test"))
+    source = open_source(folder, split="test", skip_bad_rows=True)
+    assert [passage.docid for passage in rows_of(source)[0].positive_passages] == ["d0"]
+
+
 def test_the_first_split_of_a_beir_folder_is_train_dev_or_test(tmp_path: Path) -> None:
     folder = beir_folder(tmp_path / "skies")
     assert open_source(folder).split == "dev"

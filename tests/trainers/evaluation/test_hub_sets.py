@@ -12,6 +12,7 @@ import pytest
 
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.cards.set_groups import GROUPS
+from hf_relabel.trainers.evaluation.hub_rows import HubRows, HubSource, read_qrels
 from hf_relabel.trainers.evaluation.hub_sets import air_bench, air_bench_names, nano_beir, nano_beir_names
 from tests.hub_tools.release_clients import Client, hub_and_client
 from tests.trainers.runs import write_lines
@@ -359,3 +360,17 @@ def test_the_names_are_those_of_sentence_transformers() -> None:
 
     assert tuple(f"Nano{name}" for name in DATASET_NAME_TO_HUMAN_READABLE.values()) == nano_beir_names()
     assert {name.lower() for name in nano_beir_names()} == {f"nano{name}" for name in DATASET_NAME_TO_HUMAN_READABLE}
+
+
+def test_judgements_of_others_with_two_grades_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    lines = [("q1", "a", 2), ("q1", "b", 1), ("q1", "b", 1), ("q1", "a", 0)]
+    rows = [{"query-id": query_id, "corpus-id": docid, "score": grade} for query_id, docid, grade in lines]
+    fields = ("query-id", "corpus-id", "score")
+    found = HubRows(HubSource("user/set", "0" * 40, None), "user/set, config qrels", rows)
+    assert read_qrels(found, fields) == {"q1": {"a": 0, "b": 1}}
+    assert (
+        "user/set, config qrels: 1 judgement has a second, other grade, such as that of the document 'a'" in caplog.text
+    )
+    caplog.clear()
+    assert read_qrels(replace(found, stream=rows[:3]), fields) == {"q1": {"a": 2, "b": 1}}
+    assert caplog.text == ""
