@@ -13,6 +13,7 @@ import click
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.extras import require
 from hf_relabel.hub_tools.commands.completion import formats, one_of
+from hf_relabel.hub_tools.commands.text_values import AnyText
 
 if TYPE_CHECKING:
     from hf_relabel.builders.job.job_file import SourceSettings
@@ -89,7 +90,7 @@ _SOURCE_OPTIONS = [
         help="Split of a Hub dataset or a folder's files (train unless given), or of the judgements of a BEIR folder.",
     ),
     click.option("--revision", help="Branch, tag or commit of a Hub dataset."),
-    click.option("--subset", multiple=True, help="Keep only rows of this subset. May be repeated."),
+    click.option("--subset", multiple=True, type=AnyText(), help="Keep only rows of this subset. May be repeated."),
     click.option("--sample", help="Stratified sample: a number of rows, a share (5%), or a preset (rlhn-100k …)."),
     click.option("--sample-seed", default=0, show_default=True, help="Seed of the sample."),
     click.option("--limit", type=click.IntRange(min=1), help="Stop after this many rows."),

@@ -12,6 +12,7 @@ from hf_relabel.builders.errors import MissingExtra
 from hf_relabel.builders.messages.extras import EXTRAS, missing
 from hf_relabel.builders.messages.nearest import did_you_mean
 from hf_relabel.builders.messages.program import spoken
+from hf_relabel.hub_tools.commands.text_values import refuse_empty
 
 
 class _Formatter(click.HelpFormatter):
@@ -51,6 +52,7 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"{__package__}.{self.lazy[cmd_name][0]}_command")
         command: click.Command = module.command
         _use_our_context(command)
+        refuse_empty(command)
         return command
 
     def resolve_command(

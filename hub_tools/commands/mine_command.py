@@ -11,6 +11,7 @@ from hf_relabel.hub_tools.commands.common import Number, json_option, print_json
 from hf_relabel.hub_tools.commands.interrupting import goes_on
 from hf_relabel.hub_tools.commands.progress import progress_bar
 from hf_relabel.hub_tools.commands.spelling import say
+from hf_relabel.hub_tools.commands.text_values import AnyText
 
 EPILOG = """\b
 Examples:
@@ -43,8 +44,10 @@ Examples:
 @click.option("--cross-encoder", metavar="MODEL", help="dense: gives the scores that those limits see.")
 @click.option("--faiss", is_flag=True, help="dense: search with FAISS (the extra faiss).")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1), help="Texts encoded at once.")
-@click.option("--query-prompt", help="Put before queries, such as 'query: '; the model's own when not given.")
-@click.option("--passage-prompt", help="Put before passages.")
+@click.option(
+    "--query-prompt", type=AnyText(), help="Put before queries, such as 'query: '; the model's own when not given."
+)
+@click.option("--passage-prompt", type=AnyText(), help="Put before passages.")
 @click.option("--device", help="torch device, such as cpu; found out when not given.")
 @json_option
 def command(out: Path, as_json: bool, model_revision: str | None, **options: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from hf_relabel.hub_tools.commands.common import command_needs, json_option, print_json
+from hf_relabel.hub_tools.commands.text_values import AnyText
 
 EPILOG = """\b
 Examples:
@@ -34,7 +35,11 @@ _sample = click.option(
 )
 _seed = click.option("--seed", default=0, show_default=True, help="Seed of that sample.")
 _people = click.option(
-    "--people", default="", metavar="NAMES", help="Who may answer besides those who may write, with commas between."
+    "--people",
+    default="",
+    type=AnyText(),
+    metavar="NAMES",
+    help="Who may answer besides those who may write, with commas between.",
 )
 _price = click.option(
     "--price",

@@ -390,9 +390,9 @@ def test_a_sample_goes_into_no_folder_of_other_things(
         (["audit", "sample", "ROWS", "--out", "ROWS"], "ROWS is a file. Give a folder."),
         (["audit", "sample", "ROWS", "--out", ""], "the name is empty"),
         (["build", "ROWS", "--out", ""], "the name is empty"),
-        (["build", "ROWS", "--out", "new", "--journal", ""], "The name of the journal is empty"),
+        (["build", "ROWS", "--out", "new", "--journal", ""], "'--journal': it is empty"),
         (["build", "ROWS", "--out", "new", "--min-judged", "nan"], "'nan' is not a number"),
-        (["judge", "ROWS", "--truth", "TRUTH", "--journal", ""], "The name of the journal is empty"),
+        (["judge", "ROWS", "--truth", "TRUTH", "--journal", ""], "'--journal': it is empty"),
         (
             ["judge", "ROWS", "--truth", "TRUTH", "--journal", "."],
             ". is a folder, and a journal is a file: choose another --journal",
@@ -583,7 +583,7 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, capfd: pytest.Captu
         (["--drop", "likely"], "--drop is for --calibrate"),
         (["--calibrate", "audit/sample.jsonl"], "writes no other file over"),
         (["--calibrate", "c.json", "--figure", "./c.json"], "give each a file of its own"),
-        (["--calibrate", ""], "is a folder"),
+        (["--calibrate", ""], "'--calibrate': it is empty"),
     ],
 )
 def test_what_a_report_writes_is_written_or_refused(

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from hf_relabel.builders.quickstart import rows_path, truth_path
 from hf_relabel.hub_tools.commands import COMMANDS, cli, run
+from hf_relabel.hub_tools.commands.text_values import AnyText
 from tests import forked
 from tests.facade import Facade, ScriptedBackend
 from tests.hub_tools.release_clients import COMMAND_LINE
@@ -44,6 +47,54 @@ def test_every_command_explains_itself_with_examples(name: str) -> None:
     assert result.exit_code == 0
     assert f"hf-relabel {name}" in result.output
     assert "Examples:" in result.output
+
+
+def of_texts(command: click.Command, path: str) -> Iterator[tuple[str, click.Parameter, str]]:
+    """Each parameter of a command, and of those below it, that takes a text or a path."""
+    for param in command.params:
+        if param.type.name in ("text", "path", "file", "directory") and param.type is not click.UNPROCESSED:
+            yield path, param, param.opts[0]
+    for name, below in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from of_texts(below, f"{path} {name}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_text_is_refused_by_the_options_name(name: str) -> None:
+    """It counted as not given, or as the folder one was in."""
+    context = click.Context(cli)
+    command = cli.get_command(context, name)
+    assert command is not None
+    for path, param, spelt in of_texts(command, name):
+        if isinstance(param.type, AnyText):
+            assert param.type.convert("", param, context) == ""
+            continue
+        for empty in ("", "  "):
+            with pytest.raises(click.BadParameter, match="empty") as refused:
+                param.type.convert(empty, param, context)
+            called = spelt if isinstance(param, click.Option) else param.make_metavar(context)
+            assert f"Invalid value for '{called}': it is empty" in refused.value.format_message().replace(
+                "the name", "it"
+            ), path
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["plan", "ROWS", "--pilot", ""],
+        ["plan", "ROWS", "--audit", "", "--precision", "0.9"],
+        ["judge", "ROWS", "--judge", "similarity", "--journal", ""],
+        ["mine", "ROWS", "--out", ""],
+        ["build", "ROWS", "--out", ""],
+        ["run", ""],
+    ],
+)
+def test_an_empty_option_is_an_error_of_one_line(
+    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = str(rows_file(tmp_path))
+    assert run([rows if each == "ROWS" else each for each in given]) == 2
+    name = "[JOB_FILE]" if given[0] == "run" else given[given.index("") - 1]
+    assert f"Error: Invalid value for '{name}': " in capsys.readouterr().err
 
 
 def test_it_runs_as_a_plugin_of_the_real_hf_command(tmp_path: Path) -> None:
