@@ -22,6 +22,7 @@ from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.messages.shown import Shown
 from hf_relabel.builders.messages.text_table import text_table
+from hf_relabel.builders.sources.paths import did_you_mean_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +133,19 @@ def earlier_audit(path: str | Path) -> Mapping[str, Any]:
         BuildError: the folder cannot be read.
     """
     path = Path(path)
+    if not path.exists():
+        raise ConfigError(f"There is no file or folder {path}.{did_you_mean_beside(path)} {_expected()}")
     try:
         audit = audit_in(read_manifest(path)) if path.is_dir() else json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as the report of an audit: {' '.join(str(error).split())}") from None
     if not isinstance(audit, Mapping) or "false_alarms" not in audit.get("verdict", {}):
-        raise ConfigError(
-            f"{path} holds no audit to compare with. Give what `{program()} audit report --json` printed, or a folder"
-            " that `audit report --write` wrote to."
-        )
+        raise ConfigError(f"{path} holds no audit to compare with. {_expected()}")
     return audit
+
+
+def _expected() -> str:
+    return f"Give what `{program()} audit report --json` printed, or a folder that `audit report --write` wrote to."
 
 
 def audit_in(manifest: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from hf_relabel.builders.judgements import Outcome
 from hf_relabel.builders.messages.problems import first_line, first_problem, path
 from hf_relabel.builders.messages.program import program
 from hf_relabel.builders.rows import joined_text
+from hf_relabel.builders.sources.paths import did_you_mean_beside
 
 SAMPLE_NAME = "sample.jsonl"
 STRATA_NAME = "sample.json"
@@ -116,9 +117,13 @@ class AuditSample:
         """Read what `write` wrote.
 
         Raises:
-            ConfigError: the folder holds no sample.
+            ConfigError: there is no such folder, or it holds no sample.
             BadRow: a line of it cannot be read.
         """
+        if not folder.is_dir():
+            there = f"{folder} is a file." if folder.exists() else f"There is no folder {folder}."
+            near = "" if folder.exists() else did_you_mean_beside(folder)
+            raise ConfigError(f"{there}{near} An audit is the folder that `{program()} audit sample` wrote.")
         try:
             about = json.loads((folder / STRATA_NAME).read_text(encoding="utf-8"))
             lines = (folder / SAMPLE_NAME).read_text(encoding="utf-8").split("\n")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_relabel.builders.cascade.judged_in_run import JudgedRow, StageView
@@ -58,17 +57,15 @@ def truth_labels(file: str) -> Labels:
     return labels
 
 
-def audit_labels(folder: Path, files: Sequence[str]) -> tuple[Labels, AuditSample]:
-    """Those of people who answered a sample that was drawn from a pilot, and the sample.
+def audit_labels(sample: AuditSample, files: Sequence[str]) -> Labels:
+    """Those of people who answered a sample that was drawn from a pilot.
 
     Raises:
-        ConfigError, BadRow: the folder holds no sample, or a file no answers to it.
+        ConfigError, BadRow: a file holds no answers to it.
     """
     from hf_relabel.builders.audit.answers import read_all_answers
     from hf_relabel.builders.audit.report import audit_report
-    from hf_relabel.builders.audit.sample import AuditSample
 
-    sample = AuditSample.read(folder)
     report = audit_report(sample, read_all_answers(files, sample))
     told = {
         (item.query_id, item.query, item.position): (report.truth[item.id], report.weights[item.id])
@@ -80,7 +77,7 @@ def audit_labels(folder: Path, files: Sequence[str]) -> tuple[Labels, AuditSampl
         found = {position: told.get((row.query_id, row.query, position)) for position in positions}
         return {position: label for position, label in found.items() if label is not None}
 
-    return labels, sample
+    return labels
 
 
 def pilot_run(journal: Journal, names: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.cascade.same_judges import check_same_judges
 from hf_relabel.builders.errors import ConfigError
 from hf_relabel.builders.journal.store import Journal
@@ -83,16 +84,17 @@ def plan_cascade(
         ConfigError: there are no labels, they are not of this pilot, or are too few or of one kind.
         JournalError: the journal holds no pilot.
     """
+    sample = None if audit is None else AuditSample.read(Path(audit))
     run = pilot_run(journal, [stage.name for stage in stages])
-    if bool(truth) == bool(audit and answers):
+    if bool(truth) == (sample is not None and bool(answers)):
         raise ConfigError(
             "A precision needs labels of the pilot: give --truth FILE, or --audit FOLDER and --answers FILE for what"
             f" people said of a sample of it (`{program()} audit sample … --journal {journal.path}`)."
         )
     if truth:
         labels = truth_labels(truth)
-    else:
-        labels, sample = audit_labels(Path(audit or ""), answers)
+    elif sample is not None:
+        labels = audit_labels(sample, answers)
         check_same_judges(
             sample.stages,
             run["stages"],

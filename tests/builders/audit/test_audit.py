@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from hf_relabel.builders.audit import selection
 from hf_relabel.builders.audit.answers import Answer, read_all_answers, read_answers
+from hf_relabel.builders.audit.drift import earlier_audit
 from hf_relabel.builders.audit.exports import (
     ANSWER_COLUMN,
     COLUMNS,
@@ -185,8 +187,25 @@ def test_a_damaged_sample_is_refused_with_its_line(tmp_path: Path) -> None:
 
     with pytest.raises(BadRow, match=r"sample.jsonl, row 3, field 'weight'"):
         AuditSample.read(tmp_path)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="holds no sample"):
-        AuditSample.read(tmp_path / "elsewhere")
+        AuditSample.read(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("read", [AuditSample.read, earlier_audit])
+def test_an_audit_that_is_not_there_is_said_so_with_what_is_expected(tmp_path: Path, read: Any) -> None:
+    (tmp_path / "audits").mkdir()
+    expected = (
+        "An audit is the folder that `.* audit sample` wrote" if read is not earlier_audit else "Give what `.* audit"
+    )
+    with pytest.raises(ConfigError, match=rf"There is no .*folder .*audit\. Did you mean 'audits'\? {expected}"):
+        read(tmp_path / "audit")
+
+
+def test_a_file_is_no_audit(tmp_path: Path) -> None:
+    (tmp_path / "audit").write_text("{}")
+    with pytest.raises(ConfigError, match=r"is a file\. An audit is the folder"):
+        AuditSample.read(tmp_path / "audit")
 
 
 def exported(sample: AuditSample, folder: Path) -> Iterator[Path]:

@@ -209,6 +209,9 @@ def test_people_label_a_sample_of_the_pilot(
     assert told["option"]["precision"] > 0.9
     assert run(asked) == 2
     assert "A precision needs labels" in capsys.readouterr().err
+    for answers in ([], ["--answers", "anna.csv"]):  # without them the folder was not looked for
+        assert run([*asked, "--audit", "nosuch", *answers]) == 2
+        assert "There is no folder nosuch. An audit is the folder that" in capsys.readouterr().err
 
 
 def test_a_journal_without_a_pilot_and_a_pilot_of_other_stages_are_told(folder: Path, tmp_path: Path) -> None:
