@@ -15,7 +15,7 @@ from hf_relabel.trainers.comparing.trials import LAST_STEP, Arm, Measure, Schedu
 from hf_relabel.trainers.evaluation.leaks import Shared, shared_queries, warn_of, without_queries
 from hf_relabel.trainers.evaluation.search import TOP_K
 from hf_relabel.trainers.evaluation.sets import RetrievalSet
-from hf_relabel.trainers.evaluation.significance import MeanDifference, interval_text, mean_difference
+from hf_relabel.trainers.evaluation.significance import DIFFERENCES, MeanDifference, interval_text, mean_difference
 from hf_relabel.trainers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -106,12 +106,13 @@ class Measurements:
         """Of the means over all sets."""
         tables = list(self.values.values())
         shares = weights(list(self.values))
-        return mean_difference([arms[arm] for arms in tables], [arms[baseline] for arms in tables], weights=shares)
+        ours, theirs = ([arms[each] for arms in tables] for each in (arm, baseline))
+        return mean_difference(ours, theirs, weights=shares, within=DIFFERENCES)
 
     def difference_on(self, name: str, arm: str, baseline: str, *, confidence: float = 0.95) -> MeanDifference:
         """Of the means on one set."""
         arms = self.values[name]
-        return mean_difference([arms[arm]], [arms[baseline]], confidence=confidence)
+        return mean_difference([arms[arm]], [arms[baseline]], confidence=confidence, within=DIFFERENCES)
 
     def by_set(self, arm: str, baseline: str) -> dict[str, OnSet]:
         """On each set, with intervals that hold together."""

@@ -23,6 +23,10 @@ _ROUNDING = 1e-12
 _LEAST_P = 1e-12
 _MOST_SEEDS = 100
 
+Range = tuple[float, float]
+MEANS, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)
+"""Within what the means of measures lie that each query has in [0, 1], and differences of two of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeanDifference:
@@ -62,6 +66,7 @@ def mean_difference(
     *,
     confidence: float = 0.95,
     weights: Sequence[float] | None = None,
+    within: Range | None = None,
 ) -> MeanDifference:
     """Compare two systems measured with the same seeds on the same sets.
 
@@ -78,6 +83,8 @@ def mean_difference(
         system, baseline: a table of each set, of shape (seeds, queries), the same seed and query at the same place.
         confidence: of the bounds.
         weights: of each set in the mean, adding up to 1, see `cards.set_groups.weights`; None for equal ones.
+        within: what no difference can exceed, `DIFFERENCES` for measures in [0, 1]: bounds, which of few queries reach
+            beyond it, end there; None to leave them. Nothing else changes by it.
 
     Raises:
         ConfigError: the shapes differ, there is no set, seed or query, a value is no number, the confidence is out of
@@ -96,10 +103,11 @@ def mean_difference(
     known = None not in (runs, *queries)
     parts = [each for each in (runs, *queries) if each is not None and each.variance]
     reach = _reach(1 - confidence, parts) if known and (parts or not mean) else None
+    low, high = (None, None) if reach is None else _bounds(mean, reach, within)
     return MeanDifference(
         difference=mean,
-        low=None if reach is None else mean - reach,
-        high=None if reach is None else mean + reach,
+        low=low,
+        high=high,
         p=1.0 if reach is None else _chance(abs(mean), parts),
         seeds=len(by_seed),
         queries=tuple(table.shape[1] for table in tables),
@@ -167,7 +175,11 @@ def holm(p_values: Mapping[str, float] | Sequence[float]) -> dict[str, float] | 
 
 
 def mean_interval(
-    tables: Sequence[Any], *, confidence: float = 0.95, weights: Sequence[float] | None = None
+    tables: Sequence[Any],
+    *,
+    confidence: float = 0.95,
+    weights: Sequence[float] | None = None,
+    within: Range | None = None,
 ) -> tuple[float, float] | None:
     """Bounds of one model's mean over sets: how far other queries would be off, not other runs of the training.
 
@@ -176,6 +188,8 @@ def mean_interval(
 
     Args:
         tables: of each set, of shape (1, queries).
+        within: what no mean can exceed, `MEANS` for measures in [0, 1]: bounds, which of few queries reach beyond it,
+            end there; None to leave them.
 
     Returns:
         None where a set has one query, or all values are the same: they say nothing of others.
@@ -188,7 +202,12 @@ def mean_interval(
         return None
     mean = sum(share * float(each.mean()) for each, share in zip(values, shares, strict=True))
     reach = _reach(1 - confidence, [each for each in known if each.variance])
-    return mean - reach, mean + reach
+    return _bounds(mean, reach, within)
+
+
+def _bounds(mean: float, reach: float, within: Range | None) -> tuple[float, float]:
+    low, high = within or (float("-inf"), float("inf"))
+    return max(low, mean - reach), min(high, mean + reach)
 
 
 def _shares(weights: Sequence[float] | None, sets: int) -> list[float]:

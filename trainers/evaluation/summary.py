@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_relabel.cards.set_groups import complete_groups, counted_as, mean_name, mean_over, weights
 from hf_relabel.trainers.evaluation.evaluator import Evaluation
-from hf_relabel.trainers.evaluation.significance import mean_interval
+from hf_relabel.trainers.evaluation.significance import MEANS, mean_interval
 
 CONFIDENCE = 0.95
 
@@ -67,5 +67,5 @@ def _line(name: str, some: Sequence[Evaluation], confidence: float, sets: int | 
         for metric in metrics
     }
     tables = [[[values[metrics[0]] for values in each.per_query.values()]] for each in some]
-    interval = mean_interval(tables, confidence=confidence, weights=weights(names))
+    interval = mean_interval(tables, confidence=confidence, weights=weights(names), within=MEANS)
     return SummaryLine(name, sum(len(each.per_query) for each in some), means, interval, sets)

@@ -11,7 +11,7 @@ from hf_relabel.builders.qrels.collection import Grades
 from hf_relabel.builders.qrels.pooling import Rankings
 from hf_relabel.trainers.evaluation.metrics.ranking import ranking_metrics
 from hf_relabel.trainers.evaluation.sets import Run
-from hf_relabel.trainers.evaluation.significance import mean_interval
+from hf_relabel.trainers.evaluation.significance import DIFFERENCES, MEANS, Range, mean_interval
 
 METRIC, DEPTH = "ndcg@10", 10
 Interval = tuple[float, float] | None
@@ -72,9 +72,9 @@ def measure(
     systems = [
         System(
             name=name,
-            before=_value(old),
-            after=_value(new),
-            change=_value([late - early for early, late in zip(old, new, strict=True)]),
+            before=_value(old, MEANS),
+            after=_value(new, MEANS),
+            change=_value([late - early for early, late in zip(old, new, strict=True)], DIFFERENCES),
             judged_before=_judged_share(rankings[name], before),
             judged_after=_judged_share(rankings[name], judged),
             place_before=places[0][name],
@@ -101,8 +101,8 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _value(values: Sequence[float]) -> Value:
-    return Value(_mean(values), mean_interval([[values]]))
+def _value(values: Sequence[float], within: Range) -> Value:
+    return Value(_mean(values), mean_interval([[values]], within=within))
 
 
 def _places(means: Mapping[str, float]) -> dict[str, int]:

@@ -227,13 +227,13 @@ def test_the_lines_of_an_evaluation_are_its_sets_and_the_groups_that_are_whole()
         means = {"ndcg@10": sum(values) / len(values), "mrr@10": 1.0}
         return Evaluation(Measured(set=EvaluationSet(name=name), metrics=means), per_query, {})
 
-    done = [on(name, 0.1, 0.3) for name in GROUPS["cqadupstack"]] + [on("nq", 0.4, 0.8), on("mine", 1.0, 1.0)]
+    done = [on(name, 0.1, 0.3) for name in GROUPS["cqadupstack"]] + [on("nq", 0.5, 0.6, 0.6, 0.7), on("mine", 1, 1)]
     lines = {line.name: line for line in summary(done)}
     assert list(lines)[-2:] == ["cqadupstack", "3 sets (cqadupstack: 12 forums)"]
     assert lines["cqadupstack"].metrics["ndcg@10"] == pytest.approx(0.2)
     total = lines["3 sets (cqadupstack: 12 forums)"]
     assert total.metrics["ndcg@10"] == pytest.approx((0.2 + 0.6 + 1) / 3)
-    assert (total.sets, total.queries) == (3, 28)
+    assert (total.sets, total.queries) == (3, 30)
     low, high = total.interval or (0, 0)
     assert low < total.metrics["ndcg@10"] < high
     assert lines["mine"].interval is None  # nothing to judge by
@@ -244,3 +244,5 @@ def test_the_lines_of_an_evaluation_are_its_sets_and_the_groups_that_are_whole()
     assert narrow is not None
     assert wide[0] < narrow[0] < narrow[1] < wide[1]  # of one set among 14, and of one alone
     assert [line.name for line in summary(done[:-2])][-1:] == ["cqadupstack"]  # no mean of twelve beside it
+    [tiny] = summary([on("tiny", 0.0, 1.0)])
+    assert tiny.interval == (0, 1)  # its bounds were -5.9 and 6.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.trainers.comparing.measurements import Measurements
+from hf_relabel.trainers.evaluation.beir import read_beir
 from hf_relabel.trainers.evaluation.significance import (
+    DIFFERENCES,
+    MEANS,
     MeanDifference,
     effect_size,
     holm,
@@ -20,7 +25,9 @@ from hf_relabel.trainers.evaluation.significance import (
     mean_interval,
     seeds_needed,
 )
+from hf_relabel.trainers.qrels.systems_measured import measure
 from tests.benchmarks.coverage_comparisons import ALPHA, Cell, drawn, false_positives, power, welch
+from tests.trainers.runs import beir_folder
 
 
 def table(seeds: int, queries: int, *, gain: float = 0.0, run_sd: float = 0.0, number: int = 0) -> Any:
@@ -203,6 +210,39 @@ def test_sets_that_share_a_weight_count_as_one() -> None:
     for wrong in ([0.5, 0.5], [0.5, 0.25, 0.5], [1.5, -0.25, -0.25]):
         with pytest.raises(ConfigError, match="not one for each of 3 sets, adding up to 1"):
             mean_difference([nq, tex, gis], zeros, weights=wrong)
+
+
+def test_bounds_end_where_no_mean_and_no_difference_can_be() -> None:
+    """Of two queries they reached far beyond. What lies within is as it was."""
+    few = [[0.0, 1.0]]
+    low, high = mean_interval([few]) or (0, 0)
+    assert low < 0 < 1 < high
+    assert mean_interval([few], within=MEANS) == (0, 1)
+    high_up = [[0.9, 1.0, 1.0, 0.95]]
+    low, high = mean_interval([high_up]) or (0, 0)
+    assert high > 1
+    assert mean_interval([high_up], within=MEANS) == (low, 1)
+    tables, baseline = [np.array([[0.0, 1.0], [0.2, 1.0]])], [np.array([[1.0, 0.0], [0.9, 0.2]])]
+    free, cut = mean_difference(tables, baseline), mean_difference(tables, baseline, within=DIFFERENCES)
+    assert free.low is not None
+    assert free.low < -1
+    assert cut == replace(free, low=-1, high=1)
+    found = mean_difference([table(3, 50)], [np.zeros((3, 50))])
+    assert mean_difference([table(3, 50)], [np.zeros((3, 50))], within=DIFFERENCES) == found
+
+
+def test_what_is_reported_of_tiny_sets_lies_within_what_can_be(tmp_path: Path) -> None:
+    data = read_beir(beir_folder(tmp_path))
+    values = {
+        data.about.name: {"original": np.array([[0.0, 1.0], [0.1, 1.0]]), "b": np.array([[1.0, 0.0], [0.8, 0.1]])}
+    }
+    found = Measurements("ndcg@10", (0, 1), (data,), values, {"original": 1, "b": 1})
+    for difference in (found.difference("b", "original"), found.difference_on(data.about.name, "b", "original")):
+        assert (difference.low, difference.high) == (-1, 1)
+    runs = {"bm25": {"q1": {"a": 1.0}, "q2": {"b": 1.0}}}
+    before, after = {"q1": {"a": 1}, "q2": {"a": 1}}, {"q1": {"a": 1}, "q2": {"a": 1, "b": 1}}
+    [system] = measure(runs, {"bm25": {"q1": ["a"], "q2": ["b"]}}, before, after, after)
+    assert (system.before.interval, system.change.interval) == ((0, 1), (-1, 1))
 
 
 def test_the_interval_of_a_mean_holds_what_it_promises() -> None:
