@@ -75,6 +75,17 @@ def test_links_lead_somewhere() -> None:
             assert link.startswith(("https://", "#")) or target.exists(), f"{page.name}: {link}"
 
 
+def test_a_page_with_a_folder_that_does_not_ship_says_what_it_is_at_its_first_use() -> None:
+    """`beir/dev` stood there as if it came with the quickstart."""
+    data = (PAGES[0].parent / "hub_tools" / "pages" / "data.md").read_text(encoding="utf-8")
+    assert "\n### BEIR folders\n\n`beir/dev`" in data
+    assert all(name in data for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "beir:scifact"))
+    for page in PAGES:
+        paragraphs = page.read_text(encoding="utf-8").split("\n\n")
+        first = next((each for each in paragraphs if "beir/dev" in each), "data.md#beir-folders")
+        assert "data.md#beir-folders" in first or page.name == "data.md", page.name
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
 
