@@ -41,13 +41,23 @@ def build_notes(manifest: Mapping[str, Any], gone: Sequence[str]) -> Iterator[st
         yield f"Without any negative: {', '.join(bare)}.{keep if emptied > 0 else ''}"
     zones = ((manifest.get("evidence") or {}).get("zones") or {}).get("zones") or {}
     if zones and zones["sure"] is None:
-        doubtful = totals.get(Technique.RELABEL_FILTER, {"dropped": {}})["dropped"].get(Dropped.DOUBTFUL, 0)
-        filtered = f"; relabel-filter left out {counted(doubtful, 'doubtful negative')}" if doubtful else ""
         each = f" and of each candidate a probability of {zones['least']:g}" if zones.get("least") else ""
         yield (
-            f"By the calibration no score holds a precision of {zones['wanted']:g}{each}: nothing was relabelled by it"
-            f"{filtered}."
+            f"By the calibration no score holds a precision of {zones['wanted']:g}{each}: nothing was relabelled by it."
+            f"{_without_sure(totals)}"
         )
+
+
+def _without_sure(totals: Mapping[str, Mapping[str, Any]]) -> str:
+    """What is left out where no candidate is surely a false negative; nothing of configs that were not built."""
+    told = []
+    if Technique.REMOVE_HN in totals:
+        copies = totals[Technique.REMOVE_HN]["dropped"].get(Dropped.DUPLICATE, 0)
+        told.append(f"by remove-hn only {counted(copies, 'copy', 'copies')} of positives")
+    if Technique.RELABEL_FILTER in totals:
+        doubtful = totals[Technique.RELABEL_FILTER]["dropped"].get(Dropped.DOUBTFUL, 0)
+        told.append(f"by relabel-filter {counted(doubtful, 'doubtful negative')} besides")
+    return f" Left out: {', '.join(told)}." if told else ""
 
 
 def _parts(manifest: Mapping[str, Any]) -> list[str]:

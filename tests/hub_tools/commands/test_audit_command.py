@@ -293,12 +293,20 @@ def test_answers_that_back_no_score_are_said_and_shown_by_the_build(
     text = capfd.readouterr().out
     assert "No score holds a precision of 0.9 and of each candidate a probability of 0.9: nothing will be" in text
     some = ["--technique", "relabel-filter", "--calibration", thresholds, "--out", str(tmp_path / "built")]
-    assert run(["build", *arguments(folder, *some)]) == 0
+    assert run(["build", *arguments(folder, "--technique", "remove-hn", *some)]) == 0
     text = capfd.readouterr().out
     assert (
         "By the calibration no score holds a precision of 0.9 and of each candidate a probability of 0.9: nothing was"
-        " relabelled by it; relabel-filter left" in text
+        " relabelled by it. Left out: by remove-hn only " in text
     )
+    dropped = {
+        name: {reason: count for reason, count in counts["total"]["dropped"].items() if count}
+        for name, counts in json.loads((tmp_path / "built" / "manifest.json").read_text())["configs"].items()
+    }
+    copies, doubtful = (dropped["relabel-filter"].get(reason, 0) for reason in ("duplicate", "doubtful"))
+    assert doubtful > 0
+    assert dropped["remove-hn"] == ({"duplicate": copies} if copies else {})
+    assert re.search(rf"by remove-hn only {copies:,} cop.* of positives, by relabel-filter {doubtful:,} doubtful", text)
     card = (tmp_path / "built" / "README.md").read_text()
     assert "confidence), and of each candidate a calibrated probability of 0.9." in card
     assert relabelled(tmp_path / "built") == []
