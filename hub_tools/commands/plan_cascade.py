@@ -297,7 +297,7 @@ def _figures(plan: CascadePlan, option: Option) -> list[str]:
         f" ({option.precision:.3f} on the rows that tested it)",
         f"  recall         {option.recall:.2f} [{option.recall_range[0]:.2f} to {option.recall_range[1]:.2f}] is"
         f" relabelled; rows with more than {wanted.limit} are left out",
-        f"  found          {option.found:,.0f} of {counted(wanted.candidates or 0, 'candidate')}",
+        f"  found          about {option.found:,.0f} of {counted(wanted.candidates or 0, 'candidate')} (estimated)",
         f"  USD            {dollars(option.cost)} [{dollars(low)} to {dollars(high)}]",
         f"  USD for each   {each} (RLHN: {RLHN_EACH:g} for each affected row, by the paper's figures)",
     ]

@@ -207,6 +207,9 @@ def test_people_label_a_sample_of_the_pilot(
     told = json.loads(capsys.readouterr().out)
     assert told["pilot"]["labels"] == len(sample)
     assert told["option"]["precision"] > 0.9
+    assert run([*asked, "--audit", str(audit), "--answers", str(audit / "anna.csv")]) == 0
+    found, of = told["option"]["found"], told["candidates"]
+    assert f"  found          about {found:,.0f} of {of:,} candidates (estimated)\n" in capsys.readouterr().out
     assert run(asked) == 2
     assert "A precision needs labels" in capsys.readouterr().err
     for answers in ([], ["--answers", "anna.csv"]):  # without them the folder was not looked for
