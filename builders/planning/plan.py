@@ -158,12 +158,6 @@ def plan(
     return list(planned.stages)
 
 
-# Counting
-
-
-# Estimating
-
-
 def _of_stage(values: PerStage, stage: StageToPlan) -> float | None:
     """What was given for a judge's stage; the judges of a stage that has several share it."""
     return values.get(stage.name.partition(" #")[0]) if isinstance(values, Mapping) else values

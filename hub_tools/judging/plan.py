@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -111,10 +111,7 @@ def plan(
     ready, opened = as_stages(stages, endpoint=endpoint, model=model, limits=limits), as_source(source)
     most = probe or (0 if within is None else MOST_PROBED)
     _check_probe(most, within, journal, escalated)
-    _check_stages(ready, tokens_per_second, "tokens per second")
-    _check_stages(ready, price_hour, "price of an hour")
-    if price_hour is not None and tokens_per_second is None:
-        raise ConfigError("The price of an hour says nothing without the speed: give the tokens per second too.")
+    _check_speeds(ready, tokens_per_second, price_hour)
     unreached = run_coroutine(_unreached(ready))
     to_plan = stages_to_plan(ready)
     survey = survey_source(opened, to_plan, keep=max(most, prompts), seed=seed, escalated=escalated)
@@ -138,13 +135,7 @@ def plan(
         )
         return replace(found, unreached=tuple(missing.values()), fitted=tuple(_fitted_notes(survey, to_plan)))
 
-    if within is None:
-        return planned(most)
-    most = min(most, survey.rows)
-    found = planned(min(FIRST_PROBED, most))
-    while found.probed < (wanted := min(most, found.rows_to_probe(within))):
-        found = planned(wanted)
-    return found
+    return planned(most) if within is None else _until_known(planned, min(most, survey.rows), within)
 
 
 plan_job = plan
@@ -158,6 +149,13 @@ def _check_probe(most: int, within: float | None, journal: AnyJournal | None, es
         raise ConfigError("A probe judges rows for real and needs a journal to keep what they say.")
     if most and escalated is not None:
         raise ConfigError("A probe measures what goes on to the next stage: leave out either the probe or the share.")
+
+
+def _check_speeds(stages: Sequence[Stage], tokens_per_second: PerStage, price_hour: PerStage) -> None:
+    _check_stages(stages, tokens_per_second, "tokens per second")
+    _check_stages(stages, price_hour, "price of an hour")
+    if price_hour is not None and tokens_per_second is None:
+        raise ConfigError("The price of an hour says nothing without the speed: give the tokens per second too.")
 
 
 def _check_stages(stages: Sequence[Stage], values: PerStage, what: str) -> None:
@@ -213,6 +211,19 @@ def _fitted_notes(survey: Survey, to_plan: Sequence[StageToPlan]) -> Iterator[st
 
 
 # Probing
+
+
+def _until_known(planned: Callable[[int], JobPlan], most: int, within: float) -> JobPlan:
+    """The plan after as many rows as it takes to know the cost to a share.
+
+    Args:
+        planned: the plan after so many rows; those probed before are in the journal.
+        most: rows.
+    """
+    found = planned(min(FIRST_PROBED, most))
+    while found.probed < (wanted := min(most, found.rows_to_probe(within))):
+        found = planned(wanted)
+    return found
 
 
 @dataclass
