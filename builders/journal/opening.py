@@ -80,6 +80,8 @@ def migrate(database: sqlite3.Connection, path: Path, *, write: bool) -> None:
             f"{path} was written by a newer hf-relabel (schema {version}, this one knows {len(MIGRATIONS)})."
             " Upgrade hf-relabel."
         )
+    if version == 0 and not write and _is_new(database):
+        raise JournalError(f"{path} holds nothing yet. Run `{program()} judge` first.")
     if version < len(MIGRATIONS) and not write:
         raise JournalError(f"{path} has an older schema ({version}). Run `{program()} judge` on it once.")
     for number in range(version, len(MIGRATIONS)):
@@ -137,7 +139,12 @@ def _tables(database: sqlite3.Connection) -> set[str]:
 
 
 def explain(error: sqlite3.Error) -> str:
-    text = str(error)
+    text, name = str(error), getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_IOERR"):  # quotas and limits of size too, and no room for what SQLite keeps beside it
+        return (
+            f"the disk would not read or write it ({name}): it may be full, over a quota, or failing. Free some space"
+            " and run the same command again: what was judged so far is kept."
+        )
     if "full" in text:
         return "the disk is full. Free some space and run the same command again: what was judged so far is kept."
     if "readonly" in text or "unable to open" in text:

@@ -112,7 +112,7 @@ ADDITIONS: Mapping[str, Addition] = {
 
 
 def arms_of(zones: ZoneArms, names: Sequence[str], recipe: Recipe, models: Models | None = None) -> list[Arm]:
-    """The arms of these names, each once, in their order.
+    """The arms of these names, each once, in their order; of two that are trained alike the first.
 
     Args:
         zones: opens the configs.
@@ -123,9 +123,12 @@ def arms_of(zones: ZoneArms, names: Sequence[str], recipe: Recipe, models: Model
     """
     opened = cache(zones.opened)
     made = (arm_of(zones, name, recipe, models or Models(), opened) for name in names)
-    wanted = {arm.name: arm for arm in made}
-    others = [arm for arm in wanted.values() if not _is_matched(arm)]
-    return [with_matched_steps(arm, others) if _is_matched(arm) else arm for arm in wanted.values()]
+    wanted = list[Arm]()
+    for arm in made:  # by what is done: one arm may be written in several ways
+        if not any(_is_same(arm, other) for other in wanted):
+            wanted.append(arm)
+    others = [arm for arm in wanted if not _is_matched(arm)]
+    return [with_matched_steps(arm, others) if _is_matched(arm) else arm for arm in wanted]
 
 
 def arm_of(zones: ZoneArms, name: str, recipe: Recipe, models: Models, opened: Callable[[str], TrainingData]) -> Arm:
@@ -137,6 +140,15 @@ def arm_of(zones: ZoneArms, name: str, recipe: Recipe, models: Models, opened: C
     if plus:
         recipe = _added(name, addition, recipe, models)
     return Arm(name, config, recipe, lambda: opened(config))
+
+
+def _is_same(one: Arm, other: Arm) -> bool:
+    return (one.config, _kind(one), one.recipe) == (other.config, _kind(other), other.recipe)
+
+
+def _kind(arm: Arm) -> str:
+    """The name of its addition."""
+    return arm.name.partition("+")[2].partition(":")[0]
 
 
 def _is_matched(arm: Arm) -> bool:
@@ -183,5 +195,7 @@ def _check_known(name: str, kind: str, given: Mapping[str, str], known: Sequence
 
 def _refuse_kind(name: str, kind: str) -> NoReturn:
     known = [*ADDITIONS, STEPS]
+    if "+" in kind:
+        raise ConfigError(f"{name}: an arm has one addition, behind one +. Name each as an arm of its own.")
     there = ", ".join(f"+{each}" for each in known)
     raise ConfigError(f"{name}: there is no arm with +{kind}.{did_you_mean(kind, known)} There are {there}.")

@@ -93,7 +93,7 @@ def load_recipe(recipe: str | Path | Mapping[str, Any], **changes: Any) -> AnyRe
     name = str(recipe.get("name", "recipe") if isinstance(recipe, Mapping) else recipe)
     values = _merged(as_of_today(values), changes)
     kind = values.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         near = nearest_or_all(str(kind), get_args(Kind), "Kinds are")
         raise ConfigError(f"{name}: " + (f"there is no `kind: {kind}`.{near}" if kind else f"`kind` is missing.{near}"))
     try:

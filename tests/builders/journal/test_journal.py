@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -155,6 +156,33 @@ def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match="disk is full"):
             journal.record(JUDGE, row, keys, {0: Judgement(Label.BETTER)}, long_reply)
         assert journal.look_up([keys[0]])[keys[0]].label is Label.BETTER
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="limits of file sizes are of Unix")
+def test_a_limit_of_file_sizes_or_a_quota_is_said_plainly_and_what_was_kept_can_be_read(tmp_path: Path) -> None:
+    import resource
+
+    row = row_of("Comets are icy.")
+    keys = keys_of(row)
+    path = tmp_path / "journal.sqlite"
+    before, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with Journal(path) as journal:
+            journal.record(JUDGE, row, keys, {0: Judgement(Label.BETTER)})
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+            with pytest.raises(JournalError, match=r"SQLITE_IOERR_WRITE.* over a quota.* so far is kept\.$"):
+                journal.record(JUDGE, row, keys, {0: Judgement(Label.WORSE)}, Reply(os.urandom(200_000).hex()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, heard)
+    with Journal(path, write=False) as journal:
+        assert journal.look_up([keys[0]])[keys[0]].label is Label.BETTER
+
+
+def test_a_journal_that_was_only_begun_is_told_as_empty(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").touch()
+    with pytest.raises(JournalError, match=r"journal\.sqlite holds nothing yet\. Run `.* judge` first\.$"):
+        Journal(tmp_path / "journal.sqlite", write=False)
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs a read-only place")

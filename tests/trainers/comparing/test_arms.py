@@ -96,7 +96,7 @@ def test_an_addition_takes_the_place_of_the_recipes_own(release: Release) -> Non
     [
         ("original+gse", r"no arm with \+gse. Did you mean 'gce'\? There are \+distillation, .*\+sieve, \+steps\."),
         ("original+", r"no arm with \+\. There are"),
-        ("original+gce+sieve", r"no arm with \+gce\+sieve"),
+        ("original+gce+sieve", r"original\+gce\+sieve: an arm has one addition"),
         ("original+gce:p=1", r"no parameter 'p'.* \+gce has q\."),
         ("original+label-weakening:tau=1", r"no parameter 'tau'.* \+label-weakening has alpha and beta\."),
         ("original+gce:name=ccr", "no parameter 'name'"),
@@ -110,6 +110,14 @@ def test_an_addition_takes_the_place_of_the_recipes_own(release: Release) -> Non
 def test_what_there_is_not_is_refused_with_what_there_is(release: Release, name: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         added(release, name)
+
+
+def test_an_arm_that_is_written_in_two_ways_is_trained_once(release: Release) -> None:
+    names = ["original", "original+gce", "original+gce:", "original+gce:q=0.7", "original+gce: q = .70", "original+ccr"]
+    zones = ZoneArms(release, Path(release.name))
+    assert [arm.name for arm in arms_of(zones, names, load_recipe("static"))] == [*names[:2], "original+ccr"]
+    with_gce = load_recipe("static", loss={"robust": {"name": "gce"}})
+    assert [arm.name for arm in arms_of(zones, names[:4], with_gce)] == names[:2], "each that is named by another name"
 
 
 def test_a_config_that_is_not_there_is_refused(release: Release) -> None:

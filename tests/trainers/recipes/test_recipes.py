@@ -146,6 +146,7 @@ def test_fields_can_be_changed_without_losing_their_neighbours() -> None:
         ("e5-base", {"seed": 2**32}, "`seed`: input should be less than"),
         ("e5-base", {"kind": "bi-encode"}, "e5-base: there is no `kind: bi-encode`. Did you mean 'bi-encoder'?"),
         ("e5-base", {"kind": None}, "`kind` is missing"),
+        ("e5-base", {"kind": ["static"]}, "there is no `kind: .'static'.`. Did you mean 'static'"),
         ("e5-base", {"teacher": {"use": "distil", "model": "x"}}, "`teacher.use`: there is no 'distil'. Did you mean"),
         ("e5-base", {"teacher": {"model": "x"}}, "`teacher.use` is missing"),
         ("e5-base", {"loss": {"guide": {"modl": "x"}}}, "`loss.guide.modl`: there is no such setting. Did you mean"),
