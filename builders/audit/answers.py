@@ -284,10 +284,11 @@ def answers_from_truth(truth: Mapping[str, frozenset[str]], sample: AuditSample)
     """The answers that a truth file gives. Items of rows that it lacks have none.
 
     Args:
-        truth: docids of the known false negatives by query id.
+        truth: docids or exact texts of the known false negatives, by query id or query.
     """
+    named = {item.id: truth.get(item.query_id, truth.get(item.query)) for item in sample.items}
     return [
-        Answer(item.id, TRUTH, Label.BETTER if item.docid in truth[item.query_id] else Label.IRRELEVANT)
+        Answer(item.id, TRUTH, Label.BETTER if {item.docid, item.candidate.text} & known else Label.IRRELEVANT)
         for item in sample.items
-        if item.query_id in truth
+        if (known := named[item.id]) is not None
     ]

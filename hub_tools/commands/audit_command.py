@@ -123,14 +123,14 @@ def sample_command(
     "--precision",
     default=0.8,
     show_default=True,
-    type=NumberIn(0, 1, min_open=True),
+    type=NumberIn(0, 1, min_open=True, max_open=True),
     help="Of what the thresholds relabel, backed by the answers with 95 % confidence.",
 )
 @click.option(
     "--probability",
     default=0.9,
     show_default=True,
-    type=NumberIn(0, 1),
+    type=NumberIn(0, 1, max_open=True),
     help="Least of each candidate that they relabel, by the fitted curve; 0 for none.",
 )
 @click.option(

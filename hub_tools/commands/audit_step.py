@@ -84,7 +84,10 @@ def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | Non
             " tells the share relevant by the errors that an earlier audit found."
         )
     if truth:
-        return answers.answers_from_truth(TruthJudge(truth).known, sample)
+        known = answers.answers_from_truth(TruthJudge(truth).known, sample)
+        if not known:
+            raise ConfigError(f"{truth} has no line for any query of the sample. Is it of another set?")
+        return known
     return answers.read_all_answers(files, sample)
 
 

@@ -36,7 +36,7 @@ _OPTIONS = [
     ),
     click.option(
         "--precision",
-        type=NumberIn(0, 1, min_open=True),
+        type=NumberIn(0, 1, min_open=True, max_open=True),
         help="Choose stages and thresholds from a pilot, so that what is relabelled is so precise (95 % confidence).",
     ),
     click.option(

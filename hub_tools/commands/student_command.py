@@ -45,7 +45,7 @@ Examples:
     "--precision",
     default=0.9,
     show_default=True,
-    type=NumberIn(0, 1, min_open=True),
+    type=NumberIn(0, 1, min_open=True, max_open=True),
     help="Wanted of what the student calls better.",
 )
 @click.option("--seed", default=0, show_default=True)
@@ -116,17 +116,18 @@ def audited_examples(source: Source, audit: str, answers: Iterable[str]) -> Iter
 def known_examples(source: Source, truth: str) -> Iterator[StudentExample]:
     """All candidates of the rows that the truth file has."""
     from hf_relabel.builders.cascade.rules import first_candidates
+    from hf_relabel.builders.judgements import Label
     from hf_relabel.builders.judges.offline.truth import TruthJudge
     from hf_relabel.builders.sources.findings import free_findings
     from hf_relabel.trainers.students.judge_student import StudentExample
 
-    known = TruthJudge(truth).known
+    knowing = TruthJudge(truth)
     for numbered in source.rows():
         row = numbered.row
-        if row.query_id in known:
-            for position in first_candidates(row, free_findings(row)):
-                is_relevant = row.negative_passages[position].docid in known[row.query_id]
-                yield StudentExample(row, position, is_relevant)
+        (said,) = knowing.judge([(row, [*first_candidates(row, free_findings(row))])])
+        for position, judgement in said.items():
+            if judgement.label.is_answer:
+                yield StudentExample(row, position, judgement.label is Label.BETTER)
 
 
 def judged_examples(source: Source, journal_path: str) -> Iterator[StudentExample]:

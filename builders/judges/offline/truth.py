@@ -94,7 +94,7 @@ class TruthJudge:
 
     @cached_property
     def known(self) -> dict[str, frozenset[str]]:
-        """Docids or texts of false negatives, by query id or query."""
+        """Docids or texts of false negatives, by query id or query; of rows that share a query, those of all."""
         file = self._file()
         known: dict[str, frozenset[str]] = {}
         for number, record in read_records(file):
@@ -105,7 +105,7 @@ class TruthJudge:
                 raise BadRow(self.name, number, "query_id", "no text", _REMEDY)
             if not isinstance(docids, list) or not all(isinstance(docid, str) for docid in docids):
                 raise BadRow(self.name, number, "false_negatives", "no list of docids", _REMEDY)
-            known[query_id] = frozenset(docids)
+            known[query_id] = known.get(query_id, frozenset()).union(docids)
         return known
 
     def _file(self) -> SourceFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from sklearn.metrics import cohen_kappa_score
@@ -40,6 +41,25 @@ def test_133_right_answers_of_133_in_20_subsets_back_relabelling() -> None:
     assert precision.low is not None
     assert precision.low >= 0.96
     assert precision.high == 1
+
+
+def test_a_truth_file_may_name_queries_and_candidates_by_their_texts() -> None:
+    candidates, truth = population(400)
+    sample = draw(candidates, 200)
+    items = tuple(
+        item.model_copy(
+            update={
+                "query": f"query of {item.query_id}",
+                "candidate": item.candidate.model_copy(update={"text": f"text of {item.docid}"}),
+            }
+        )
+        for item in sample.items
+    )
+    sample = replace(sample, items=items)
+    by_ids = answers_from_truth(truth, sample)
+    texts = {f"query of {query}": frozenset(f"text of {docid}" for docid in named) for query, named in truth.items()}
+    assert answers_from_truth(texts, sample) == by_ids
+    assert {answer.value for answer in by_ids} == {B, I}
 
 
 def test_an_answer_stands_for_the_candidates_of_its_stratum_that_nobody_answered_for() -> None:

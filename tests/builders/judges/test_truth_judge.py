@@ -17,6 +17,7 @@ from hf_relabel.builders.judges.offline.truth import TruthJudge
 from hf_relabel.builders.judges.registry import make_judge
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.builders.sources import open_source
+from hf_relabel.hub_tools.commands.student_command import known_examples
 from hf_relabel.hub_tools.judging.run import judge
 
 ROW = Row("q", "query", (Passage("p", "", "yes"),), (Passage("a", "", "one"), Passage("b", "", "two")))
@@ -38,6 +39,20 @@ def test_it_says_what_the_file_says(tmp_path: Path) -> None:
         1: Label.BETTER,
     }
     assert knowing.model()[0] == "truth.jsonl"
+
+
+def test_rows_that_share_a_query_have_a_line_each(tmp_path: Path) -> None:
+    lines = ({"query_id": "q", "false_negatives": docids} for docids in (["a"], ["b"], []))
+    (found,) = TruthJudge(truth(tmp_path, *lines)).judge([(ROW, [0, 1])])
+    assert {judgement.label for judgement in found.values()} == {Label.BETTER}
+
+
+def test_a_student_learns_from_texts_as_from_ids(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROW.to_dict()))
+    source = open_source(tmp_path / "rows.jsonl")
+    for line in ({"query_id": "q", "false_negatives": ["b"]}, {"query_id": "query", "false_negatives": ["two"]}):
+        examples = known_examples(source, truth(tmp_path, line))
+        assert [(each.position, each.relevant) for each in examples] == [(0, False), (1, True)]
 
 
 def test_rows_it_does_not_know_are_not_judged(tmp_path: Path) -> None:

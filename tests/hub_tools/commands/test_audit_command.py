@@ -592,6 +592,9 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, capfd: pytest.Captu
         (["--calibrate", "audit/sample.jsonl"], "writes no other file over"),
         (["--calibrate", "c.json", "--figure", "./c.json"], "give each a file of its own"),
         (["--calibrate", ""], "'--calibrate': it is empty"),
+        (["--calibrate", "c.json", "--precision", "1"], "1.0 is not in the range 0<x<1"),
+        (["--calibrate", "c.json", "--probability", "1"], "1.0 is not in the range 0<=x<1"),
+        (["--truth", "other.jsonl"], "other.jsonl has no line for any query of the sample"),
     ],
 )
 def test_what_a_report_writes_is_written_or_refused(
@@ -599,6 +602,7 @@ def test_what_a_report_writes_is_written_or_refused(
     given: list[str], said: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.jsonl").write_text('{"query_id": "of another set", "false_negatives": []}')
     assert run(["audit", "sample", *arguments(folder, "--size", "60", "--out", "audit")]) == 0
     before = (tmp_path / "audit" / "sample.jsonl").read_bytes()
     capfd.readouterr()
