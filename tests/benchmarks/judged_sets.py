@@ -20,7 +20,7 @@ from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stages import Stage
 
-STEPS = {"banking77": 200, "banking77-284": 60, "classic": 60}
+STEPS = {"banking77": 200, "banking77-284": 60, "classic": 60, "wordnet": 200, "wordnet-300": 60}
 """Of the static student: few rows, few steps."""
 NO_LIMIT = 1_000
 

@@ -27,6 +27,8 @@ LABELS, AUDITS = 400, 20
 """Of the tool's default, which is measured over so many draws of labels."""
 DEFAULT = Rule("p .9, .8 backed", 0.8, 0.9, "keep")
 """That of `audit report --calibrate`."""
+FEW_ROWS = Rule("p .7, .6 backed", 0.6, 0.7, "keep")
+"""Of hypothesis (e)."""
 OTHER_RULES = [Rule(".9 backed", 0.9, None, "keep"), Rule(".9 backed, likely dropped", 0.9, None, "likely")]
 """What it was before, and another lower threshold."""
 PROTOTYPE = simulated(0.82, 0.76)
@@ -163,4 +165,5 @@ def cells(only: Sequence[str] | None = None) -> Iterator[Cell]:
     for judge in (*SIMULATED, *REAL):
         found += [Cell("regret", by_audit(judge, LABELS, DEFAULT), ZONES[1], AUDITS)]
         found += [Cell("rules", by_audit(judge, LABELS, rule), ZONES[1], 8) for rule in OTHER_RULES]
+        found += [Cell("few rows", by_audit(judge, LABELS, FEW_ROWS), ZONES[1], AUDITS)]
     return (each for each in found if not only or each.part in only)
