@@ -122,8 +122,11 @@ MINILM = {
 """As E5-base is trained, but short, for a CPU: two thirds of an epoch."""
 
 
+MINILM_NAME = "MiniLM: "
+
+
 def by_minilm(way: Way) -> Way:
-    return replace(way, name=f"MiniLM: {way.name}", student="e5-base", changes=MINILM)
+    return replace(way, name=f"{MINILM_NAME}{way.name}", student="e5-base", changes=MINILM)
 
 
 @dataclass(frozen=True)

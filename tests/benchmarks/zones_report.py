@@ -15,7 +15,7 @@ from hf_relabel.trainers.comparing.compare import CompareReport, report_on
 from hf_relabel.trainers.comparing.measurements import Measurements
 from hf_relabel.trainers.evaluation.significance import MeanDifference, holm, interval_text, mean_difference
 from tests.benchmarks.bench_techniques import part_of
-from tests.benchmarks.zones_arms import JUDGES, LABELS, PROTOTYPE, ZONES, cells
+from tests.benchmarks.zones_arms import JUDGES, LABELS, MINILM_NAME, PROTOTYPE, ZONES, cells
 from tests.benchmarks.zones_judges import KnownSet, Values
 from tests.benchmarks.zones_runs import METRIC, kept
 
@@ -124,7 +124,7 @@ def _means(found: Found) -> str:
 def _differences(found: Found) -> str:
     lines = []
     for judge, arms in found.tables.items():
-        differences = {arm: found.difference(judge, arm, "original") for arm in arms if arm != "original"}
+        differences = {arm: found.difference(judge, arm, of_arm(arm)) for arm in arms if arm != of_arm(arm)}
         known = {arm: each for arm, each in differences.items() if each is not None}
         corrected = holm({arm: each.p for arm, each in known.items()})
         lines += [
@@ -133,6 +133,11 @@ def _differences(found: Found) -> str:
         ]
     header = ["judge", "arm", "points over original", "95 % interval", "p (Holm)"]
     return tabulate(lines, header, disable_numparse=True, tablefmt="pipe")
+
+
+def of_arm(arm: str) -> str:
+    """What an arm is compared with: `original`, by the same student."""
+    return f"{MINILM_NAME}original" if arm.startswith(MINILM_NAME) else "original"
 
 
 def _claims(sets: Sequence[Found]) -> str:
