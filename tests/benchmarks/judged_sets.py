@@ -20,7 +20,16 @@ from hf_relabel.hub_tools.building.run import build_configs
 from hf_relabel.hub_tools.judging.run import judge
 from hf_relabel.hub_tools.judging.stages import Stage
 
-STEPS = {"banking77": 200, "banking77-284": 60, "classic": 60, "wordnet": 200, "wordnet-300": 60}
+STEPS = {
+    "banking77": 200,
+    **dict.fromkeys(("banking77-71", "banking77-142", "banking77-284"), 60),
+    "banking77-568": 100, "banking77-1136": 150,
+    "classic": 60,
+    "wordnet": 200,
+    "wordnet-300": 60,
+    "wordnet-verbs": 60,
+    "wordnet-siblings": 200,
+}
 """Of the static student: few rows, few steps."""
 NO_LIMIT = 1_000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import wordnet_set
-from tests.benchmarks.wordnet_set import below, read_concepts, split, write
+from tests.benchmarks.wordnet_set import below, kinds_of, read_concepts, siblings_of, write
 
 
 def line(offset: int, word: str, meaning: str, kinds: tuple[int, ...] = ()) -> str:
@@ -48,19 +48,25 @@ def test_kinds_of_kinds_are_relevant_and_the_licence_is_no_concept(nouns: Path) 
 
 def test_no_concept_that_trains_lies_above_or_below_one_that_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wordnet_set, "FEWEST", 1)
-    monkeypatch.setattr(wordnet_set, "TESTED", 4)
     kinds = {f"{n}": frozenset({f"{n}-"}) for n in range(20)} | {f"{n}-": frozenset({"leaf"}) for n in range(20)}
-    trained, tested = split(kinds, 100)
-    assert len(tested) == 4
-    assert not {each.rstrip("-") for each in trained} & {each.rstrip("-") for each in tested}
+    asked = kinds_of(kinds, 100, 4)
+    assert len(asked.tested) == 4
+    assert not {each.rstrip("-") for each in asked.trained} & {each.rstrip("-") for each in asked.tested}
 
 
-def test_negatives_that_are_kinds_of_the_query_are_its_false_negatives(
-    nouns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wordnet_set, "TESTED", 1)
+def test_of_siblings_no_concept_asks_tests_and_is_a_passage_and_families_are_apart() -> None:
+    kinds = {f"{n}": frozenset(f"{n}-{m}" for m in range(60)) for n in range(80)} | {"all": frozenset({"0-1", "1-1"})}
+    asked = siblings_of(kinds)
+    assert (len(asked.trained), len(asked.tested)) == (77 * 26, 77 * 8)
+    assert len({*asked.trained, *asked.tested, *asked.passages}) == 77 * (26 + 8 + 20)
+    for concept in asked.trained:
+        assert {each.partition("-")[0] for each in asked.relevant[concept]} == {concept.partition("-")[0]}
+
+
+def test_negatives_that_are_kinds_of_the_query_are_its_false_negatives(nouns: Path, tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    write(read_concepts(nouns), folder, rows=10)
+    concepts = read_concepts(nouns)
+    write(concepts, kinds_of(below(concepts), 10, 1), folder)
     rows = [json.loads(each) for each in (folder / "rows.jsonl").read_text().splitlines()]
     truth = [json.loads(each) for each in (folder / "truth.jsonl").read_text().splitlines()]
     assert len(rows) == len(truth) == 3

@@ -29,6 +29,8 @@ DEFAULT = Rule("p .9, .8 backed", 0.8, 0.9, "keep")
 """That of `audit report --calibrate`."""
 FEW_ROWS = Rule("p .7, .6 backed", 0.6, 0.7, "keep")
 """Of hypothesis (e)."""
+LOW = Rule("p .5, .5 backed", 0.5, 0.5, "keep")
+"""Of hypothesis (f)."""
 OTHER_RULES = [Rule(".9 backed", 0.9, None, "keep"), Rule(".9 backed, likely dropped", 0.9, None, "likely")]
 """What it was before, and another lower threshold."""
 PROTOTYPE = simulated(0.82, 0.76)
@@ -164,9 +166,14 @@ def cells(only: Sequence[str] | None = None) -> Iterator[Cell]:
     found += [Cell("few", None, ORIGINAL, 5, first_rows)]
     for judge in SIMULATED:
         found += [Cell("few", judge, way, 5, first_rows) for way in (REMOVE_HN, RELABEL, ZONES[1])]
+    ladder = ("banking77-71", "banking77-142", "banking77-284", "banking77-568", "banking77-1136")
+    found += [Cell("ladder", None, ORIGINAL, 5, ladder)]
+    for judge in SIMULATED[3:]:
+        found += [Cell("ladder", judge, way, 5, ladder) for way in (REMOVE_HN, RELABEL)]
     found += [Cell("regret", None, ORIGINAL, AUDITS)]
     for judge in (*SIMULATED, *REAL):
         found += [Cell("regret", by_audit(judge, LABELS, DEFAULT), ZONES[1], AUDITS)]
         found += [Cell("rules", by_audit(judge, LABELS, rule), ZONES[1], 8) for rule in OTHER_RULES]
         found += [Cell("few rows", by_audit(judge, LABELS, FEW_ROWS), ZONES[1], AUDITS)]
+        found += [Cell("low", by_audit(judge, LABELS, LOW), ZONES[1], AUDITS)]
     return (each for each in found if not only or each.part in only)

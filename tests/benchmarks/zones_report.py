@@ -221,7 +221,7 @@ def _regrets(sets: Sequence[Found]) -> str:
     lines, totals = [], []
     for found in sets:
         second = found.half(1)
-        for cell in cells(["regret", "rules", "few rows"]):
+        for cell in cells(["regret", "rules", "few rows", "low"]):
             each = None if cell.judge is None else second.difference(cell.judge.name, cell.way.name, "original")
             if cell.judge is None or each is None:
                 continue
