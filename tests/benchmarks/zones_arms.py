@@ -29,7 +29,7 @@ DEFAULT = Rule("p .9, .8 backed", 0.8, 0.9, "keep")
 """That of `audit report --calibrate`."""
 FEW_ROWS = Rule("p .7, .6 backed", 0.6, 0.7, "keep")
 """Of hypothesis (e)."""
-LOW = Rule("p .5, .5 backed", 0.5, 0.5, "keep")
+LOW = [Rule("p .5, .5 backed", 0.5, 0.5, "keep"), Rule("p .5, a third backed", 1 / 3, 0.5, "keep")]
 """Of hypothesis (f)."""
 OTHER_RULES = [Rule(".9 backed", 0.9, None, "keep"), Rule(".9 backed, likely dropped", 0.9, None, "likely")]
 """What it was before, and another lower threshold."""
@@ -175,5 +175,5 @@ def cells(only: Sequence[str] | None = None) -> Iterator[Cell]:
         found += [Cell("regret", by_audit(judge, LABELS, DEFAULT), ZONES[1], AUDITS)]
         found += [Cell("rules", by_audit(judge, LABELS, rule), ZONES[1], 8) for rule in OTHER_RULES]
         found += [Cell("few rows", by_audit(judge, LABELS, FEW_ROWS), ZONES[1], AUDITS)]
-        found += [Cell("low", by_audit(judge, LABELS, LOW), ZONES[1], AUDITS)]
+        found += [Cell("low", by_audit(judge, LABELS, rule), ZONES[1], AUDITS) for rule in LOW]
     return (each for each in found if not only or each.part in only)
