@@ -23,7 +23,8 @@ from hf_relabel.hub_tools.judging.stages import Stage
 STEPS = {
     "banking77": 200,
     **dict.fromkeys(("banking77-71", "banking77-142", "banking77-284"), 60),
-    "banking77-568": 100, "banking77-1136": 150,
+    "banking77-568": 100,
+    "banking77-1136": 150,
     "classic": 60,
     "wordnet": 200,
     "wordnet-300": 60,
