@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from hf_relabel.builders.audit.reuse import Reuse
 from hf_relabel.builders.audit.sample import AuditSample
 from hf_relabel.builders.audit.selection import draw
 from hf_relabel.builders.audit.strata import JudgedCandidate
@@ -28,9 +29,41 @@ if TYPE_CHECKING:
     from hf_relabel.builders.cascade.calibration import Calibration, Drop
     from hf_relabel.builders.cascade.suspects import Rows
 
-PRECISION, PROBABILITY = 0.8, 0.9
-"""What 400 labels can back of a good judge, and from where on relabelling gained on every set it was measured on
-(`bench_zones_training`)."""
+SELDOM = 5.0
+"""Passages that stand in fewer places of the rows, on average, return seldom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Of what thresholds relabel: the precision that labels back, and the least probability of a candidate."""
+
+    precision: float
+    probability: float
+
+
+SURE, LIKELY = Wanted(0.8, 0.9), Wanted(1 / 3, 0.5)
+"""What gained on every set that was measured, and on those whose passages return seldom (`bench_zones_training`)."""
+
+
+def wanted_of(reuse: float | None) -> Wanted:
+    """What thresholds are to hold by default: of a set whose passages return seldom, errors cost little.
+
+    Args:
+        reuse: of the sample; None, where it is not known, is taken for often.
+    """
+    return LIKELY if reuse is not None and reuse < SELDOM else SURE
+
+
+def wanted_note(reuse: float | None) -> str:
+    """Why thresholds are where they are, for those who gave none."""
+    wanted = wanted_of(reuse)
+    then = (
+        f"they begin at a probability of {wanted.probability:g}, and labels back a precision of {wanted.precision:.2g}"
+    )
+    if reuse is None:
+        return f"How often a passage returns in the rows is not known of this sample, so {then}."
+    fewer = f"fewer than {SELDOM:g}, and errors cost little" if wanted is LIKELY else "and errors cost much"
+    return f"A passage stands in {reuse:.2g} places of the rows on average, {fewer}: {then}."
 
 
 def draw_audit(
@@ -65,15 +98,33 @@ def draw_audit(
         )
 
     settings = run_of(source, journal, run).settings
+    reuse = Reuse()
 
     def read(wanted: frozenset[int] | None) -> Iterator[JudgedCandidate]:
-        rows = source if wanted is None else _Only(source, wanted)
+        rows = _Counted(source, reuse) if wanted is None else _Only(source, wanted)
         for number, candidate in enumerate(judged_candidates(rows, journal, calibration, settings), start=1):
             yield candidate
             if progress is not None and wanted is None:
                 progress(number)
 
-    return replace(draw(read, size, seed=seed, calibrated=calibration is not None), stages=tuple(settings["stages"]))
+    sample = draw(read, size, seed=seed, calibrated=calibration is not None)
+    return replace(sample, stages=tuple(settings["stages"]), reuse=reuse.mean)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The rows of a source, whose passages are counted on the way."""
+
+    source: Rows
+    reuse: Reuse
+
+    def rows(self) -> Iterator[NumberedRow]:
+        for numbered in self.source.rows():
+            self.reuse.add(numbered.row)
+            yield numbered
+
+    def record(self) -> dict[str, Any]:
+        return self.source.record()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +173,8 @@ def calibrate(
     sample: AuditSample,
     report: AuditReport,
     *,
-    precision: float = PRECISION,
-    probability: float | None = PROBABILITY,
+    precision: float | None = None,
+    probability: float | None = None,
     method: Literal["auto", "isotonic", "platt"] = "auto",
     drop: Drop = "keep",
 ) -> Calibration:
@@ -137,9 +188,11 @@ def calibrate(
     Args:
         sample: that was answered.
         report: of the answers.
-        precision: of what the thresholds relabel, which the answers have to back (95 % confidence).
-        probability: the least of a candidate that is relabelled, by the fitted curve; None for none. At a precision
-            alone most of what is relabelled is better, and the last of it far worse: that training pays for.
+        precision: of what the thresholds relabel, which the answers have to back (95 % confidence). None for .8, and
+            for a third where passages return seldom in the rows (`wanted_of`).
+        probability: the least of a candidate that is relabelled, by the fitted curve; None for .9, and for .5 where
+            passages return seldom; 0 for none. At a precision alone most of what is relabelled is better, and the last
+            of it far worse: that training pays for.
         method: how scores become probabilities, see `hf_relabel.builders.cascade.calibration`.
         drop: from where on candidates are doubtful: "keep" has nine tenths of the labelled false negatives lie there
             or above, "likely" takes a calibrated probability of .5.
@@ -154,5 +207,12 @@ def calibrate(
         for item in sample.items
         if item.signal is not None and item.id in report.truth
     ]
-    fitted = fit(labelled, method=method, precision=precision, probability=probability, drop=drop)
+    wanted = wanted_of(sample.reuse)
+    fitted = fit(
+        labelled,
+        method=method,
+        precision=wanted.precision if precision is None else precision,
+        probability=(wanted.probability if probability is None else probability) or None,
+        drop=drop,
+    )
     return fitted.model_copy(update={"seed": sample.seed, "stages": sample.stages})

@@ -77,6 +77,8 @@ class AuditSample:
         left_out: candidates that are not audited (duplicates, empty, unjudged), by outcome.
         calibrated: whether the verdicts follow the thresholds of an earlier audit, and not the judges' labels.
         stages: of the run whose verdicts it was drawn from, as the run records them; None in older samples.
+        reuse: how often a passage returns in the rows, see `hf_relabel.builders.audit.reuse`; None in older samples and
+            in those that people answer for in a Space.
     """
 
     items: tuple[Item, ...]
@@ -86,6 +88,7 @@ class AuditSample:
     left_out: Mapping[str, int] = field(default_factory=dict)
     calibrated: bool = False
     stages: tuple[Mapping[str, Any], ...] | None = None
+    reuse: float | None = None
 
     @property
     def judges(self) -> list[str]:
@@ -106,6 +109,7 @@ class AuditSample:
             "calibrated": self.calibrated,
             "left_out": dict(self.left_out),
             **({} if self.stages is None else {"stages": list(self.stages)}),
+            **({} if self.reuse is None else {"reuse": self.reuse}),
             "strata": [stratum.model_dump(mode="json") for stratum in self.strata],
             "cells": [cell.model_dump(mode="json") for cell in self.cells],
         }
@@ -133,6 +137,7 @@ class AuditSample:
             cells = tuple(map(Cell.model_validate, about["cells"]))
             seed, left_out, calibrated = int(about["seed"]), dict(about["left_out"]), bool(about.get("calibrated"))
             stages = None if about.get("stages") is None else tuple(map(dict, about["stages"]))
+            reuse = None if about.get("reuse") is None else float(about["reuse"])
         except OSError as error:
             raise ConfigError(
                 f"{folder} holds no sample of an audit ({error.strerror}). `{program()} audit sample` draws one."
@@ -142,7 +147,7 @@ class AuditSample:
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{folder / STRATA_NAME} cannot be read: {' '.join(str(error).split())[:200]}") from None
         items = tuple(_item(folder, number, line, len(cells)) for number, line in enumerate(lines, start=1) if line)
-        return cls(items, strata, cells, seed, left_out, calibrated, stages)
+        return cls(items, strata, cells, seed, left_out, calibrated, stages, reuse)
 
 
 def _item(folder: Path, number: int, line: str, cells: int) -> Item:

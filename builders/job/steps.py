@@ -35,8 +35,9 @@ class AuditSettings(Settings):
     """Known false negatives in place of people."""
     precision: float | None = Field(default=None, gt=0, lt=1)
     """Fit thresholds that hold this precision and let them decide what is built."""
-    probability: float | None = Field(default=0.9, gt=0, lt=1)
-    """The least probability of a candidate that these thresholds relabel; null for none."""
+    probability: float | None = Field(default=None, ge=0, lt=1)
+    """The least probability of a candidate that these thresholds relabel; 0 for none. By default 0.9, and 0.5 where a
+    passage stands in fewer than 5 places of the rows on average."""
     method: Literal["auto", "isotonic", "platt"] = "auto"
     """How scores become probabilities."""
     drop: Literal["keep", "likely"] = "keep"

@@ -121,17 +121,15 @@ def sample_command(
 @click.option("--calibrate", metavar="FILE", help="Fit thresholds on the answers and write them for `build`.")
 @click.option(
     "--precision",
-    default=0.8,
-    show_default=True,
     type=NumberIn(0, 1, min_open=True, max_open=True),
-    help="Of what the thresholds relabel, backed by the answers with 95 % confidence.",
+    help="Of what the thresholds relabel, backed by the answers with 95 % confidence: 0.8, or 0.33 where a passage"
+    " stands in fewer than 5 places of the rows on average, unless given.",
 )
 @click.option(
     "--probability",
-    default=0.9,
-    show_default=True,
     type=NumberIn(0, 1, max_open=True),
-    help="Least of each candidate that they relabel, by the fitted curve; 0 for none.",
+    help="Least of each candidate that they relabel, by the fitted curve; 0 for none: 0.9, or 0.5 of such rows, unless"
+    " given.",
 )
 @click.option(
     "--method", default="auto", show_default=True, type=click.Choice(["auto", "isotonic", "platt"]), help="How to fit."
@@ -160,8 +158,8 @@ def report_command(
     answers: tuple[str, ...],
     truth: str | None,
     calibrate: str | None,
-    precision: float,
-    probability: float,
+    precision: float | None,
+    probability: float | None,
     method: str,
     drop: str,
     figure: str | None,
@@ -180,6 +178,7 @@ def report_command(
     out from what its judges call better and from the errors that the earlier audit found in them.
     """
     command_needs("audit")
+    from hf_relabel.builders.audit.draw import wanted_note
     from hf_relabel.builders.audit.drift import drift
     from hf_relabel.builders.audit.expected import Called, expected_share
     from hf_relabel.builders.audit.report import audit_report
@@ -198,14 +197,15 @@ def report_command(
     if built is not None:
         check_built(Path(built), sample, audit)
     found = audit_report(sample, given)
-    how = {"precision": precision, "probability": probability or None, "method": method, "drop": drop}
+    how = {"precision": precision, "probability": probability, "method": method, "drop": drop}
     fitted = None if calibrate is None else _calibrate(sample, found, Path(calibrate), figure, **how)
     written = None if built is None else write_audit(Path(built), found)
     changed = None if earlier is None else drift(earlier, found.to_dict(), Called.of_sample(audit, sample))
     if as_json:
         zones = {} if fitted is None else {"zones": fitted.zones.model_dump(mode="json")}
         drifted = {} if changed is None else {"drift": changed.to_dict()}
-        of = {} if sample.stages is None else {"stages": list(sample.stages)}
+        of: dict[str, Any] = {} if sample.stages is None else {"stages": list(sample.stages)}
+        of |= {} if sample.reuse is None else {"reuse": sample.reuse}
         print_json({**found.to_dict(), **of, **zones, **drifted, "written_to": built if written else None})
         return
     click.echo(found.to_text())
@@ -213,6 +213,8 @@ def report_command(
         click.echo(f"\n{changed.to_text()}")
     if fitted is not None:
         click.echo(f"\nThresholds are in {calibrate}: {program()} build … --calibration {calibrate}")
+        if precision is None and probability is None:
+            click.echo(wanted_note(sample.reuse))
         tell_idle(fitted.idle_note())
     if written:
         default, why = written
