@@ -63,7 +63,7 @@ def wanted_note(reuse: float | None) -> str:
     if reuse is None:
         return f"How often a passage returns in the rows is not known of this sample, so {then}."
     fewer = f"fewer than {SELDOM:g}, and errors cost little" if wanted is LIKELY else "and errors cost much"
-    return f"A passage stands in {reuse:.2g} places of the rows on average, {fewer}: {then}."
+    return f"A passage stands {reuse:.1f} times in the rows on average, {fewer}: {then}."
 
 
 def draw_audit(

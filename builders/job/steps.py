@@ -37,7 +37,7 @@ class AuditSettings(Settings):
     """Fit thresholds that hold this precision and let them decide what is built."""
     probability: float | None = Field(default=None, ge=0, lt=1)
     """The least probability of a candidate that these thresholds relabel; 0 for none. By default 0.9, and 0.5 where a
-    passage stands in fewer than 5 places of the rows on average."""
+    passage stands fewer than 5 times in the rows on average."""
     method: Literal["auto", "isotonic", "platt"] = "auto"
     """How scores become probabilities."""
     drop: Literal["keep", "likely"] = "keep"

@@ -123,7 +123,7 @@ def sample_command(
     "--precision",
     type=NumberIn(0, 1, min_open=True, max_open=True),
     help="Of what the thresholds relabel, backed by the answers with 95 % confidence: 0.8, or 0.33 where a passage"
-    " stands in fewer than 5 places of the rows on average, unless given.",
+    " stands fewer than 5 times in the rows on average, unless given.",
 )
 @click.option(
     "--probability",

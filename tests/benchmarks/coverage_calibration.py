@@ -20,6 +20,7 @@ from typing import get_args
 import numpy as np
 from tabulate import tabulate
 
+from hf_relabel.builders.audit.draw import LIKELY, SURE
 from hf_relabel.builders.cascade.calibration import Calibration, Drop, Method
 from hf_relabel.builders.cascade.fitting import LabelledScore, fit
 
@@ -152,11 +153,17 @@ def report(quick: bool) -> Iterator[str]:
 
 
 def _sure_zone(quick: bool) -> Iterator[str]:
-    grid = product(JUDGES, (400,) if quick else (100, 400, 1000), (0.9,) if quick else (0.8, 0.9, 0.95))
+    """By a precision alone, and by the pairs that are the defaults."""
+    pairs = [(wanted.precision, wanted.probability) for wanted in (SURE, LIKELY)]
+    alone = [(wanted, None) for wanted in ((0.9,) if quick else (0.8, 0.9, 0.95))]
     lines = []
-    for judge, labels, wanted in grid:
-        kept, any_sure, recall = held(judge, labels, wanted, 60 if quick else 300)
-        lines.append([judge, labels, wanted, f"{kept:.3f}", f"{any_sure:.2f}", f"{recall:.2f}"])
+    for judge, labels, (wanted, probability) in product(
+        JUDGES, (400,) if quick else (100, 400, 1000), [*alone, *pairs]
+    ):
+        kept, any_sure, recall = held(judge, labels, wanted, 60 if quick else 300, probability=probability)
+        shown = "" if probability is None else f"{probability:g}"
+        lines.append([judge, labels, f"{wanted:.2g}", shown, f"{kept:.3f}", f"{any_sure:.2f}", f"{recall:.2f}"])
     yield "How often the sure zone has the wanted precision in the whole set (confidence .95), and what it finds:"
     yield ""
-    yield tabulate(lines, ["judge", "labels", "wanted", "held", "any sure", "recall then"], tablefmt="github")
+    header = ["judge", "labels", "wanted", "from p", "held", "any sure", "recall then"]
+    yield tabulate(lines, header, tablefmt="github", disable_numparse=True)

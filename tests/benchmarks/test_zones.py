@@ -57,17 +57,18 @@ def test_the_default_relabels_what_labels_back_and_nothing_of_a_judge_that_guess
 
 def test_techniques_move_drop_and_keep_by_probability() -> None:
     row = Row("q", "query", (Passage("p", "", "positive"),), tuple(Passage(f"n{n}", "", f"text {n}") for n in range(3)))
-    of: Any = SimpleNamespace(rows=[row], owner=np.zeros(3, int), cosines=None)
+    bare = Row("bare", "query", (Passage("p", "", "positive"),), ())
+    of: Any = SimpleNamespace(rows=[bare, row, bare], owner=np.ones(3, int), cosines=None)
     p = np.array([0.95, 0.6, 0.1])
 
     def made(way: Any) -> tuple[list[str], list[str]]:
-        (found,) = way.rows(of, p)
+        (found,) = (each for each in way.rows(of, p) if each.query_id == "q")
         return [each.docid for each in found.positive_passages], [each.docid for each in found.negative_passages]
 
     assert made(REMOVE_HN) == (["p"], ["n2"])
     assert made(RELABEL) == (["p", "n0", "n1"], ["n2"])
     assert made(ZONES[1]) == (["p", "n0"], ["n2"])
-    assert list(ORIGINAL.rows(of, None)) == [row]
+    assert list(ORIGINAL.rows(of, None)) == [bare, row, bare]
 
 
 def test_no_two_cells_have_one_name_but_those_of_the_same_run() -> None:

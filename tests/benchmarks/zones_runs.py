@@ -62,7 +62,7 @@ class Way:
         if self.technique is None or p is None:
             yield from known.rows if self.filtered is None else self.filtered(known)
             return
-        cuts = np.flatnonzero(np.diff(known.owner)) + 1
+        cuts = np.searchsorted(known.owner, np.arange(1, len(known.rows)))  # rows may have no negatives
         parts = np.split(p, cuts)
         scores = None if self.scored is None else np.split(self.scored(known.cosines, p), cuts)
         for number, (row, of_row) in enumerate(zip(known.rows, parts, strict=True)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sklearn.metrics import cohen_kappa_score
@@ -106,6 +107,29 @@ def test_thresholds_are_fitted_on_what_answers_stand_for(monkeypatch: pytest.Mon
 
     assert len(given) == 150
     assert sum(each.weight for each in given) == pytest.approx(len(candidates))
+
+
+@pytest.mark.parametrize(
+    ("reuse", "given", "wanted", "least"),
+    [
+        (None, {}, 0.8, 0.9),
+        (27.3, {}, 0.8, 0.9),
+        (5.0, {}, 0.8, 0.9),
+        (1.6, {}, 1 / 3, 0.5),
+        (1.6, {"precision": 0.9}, 0.9, 0.5),
+        (1.6, {"probability": 0.7}, 1 / 3, 0.7),
+        (1.6, {"precision": 0.7, "probability": 0}, 0.7, None),
+    ],
+)
+def test_thresholds_are_lower_where_passages_seldom_return_unless_given(
+    reuse: float | None, given: dict[str, Any], wanted: float, least: float | None
+) -> None:
+    candidates, truth = population(1000)
+    sample = replace(draw(candidates, 300), reuse=reuse)
+
+    zones = calibrate(sample, audit_report(sample, answers_from_truth(truth, sample)), **given).zones
+
+    assert (zones.wanted, zones.least) == (pytest.approx(wanted), least)
 
 
 def test_a_census_is_exact() -> None:

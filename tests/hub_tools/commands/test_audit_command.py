@@ -263,7 +263,10 @@ def test_thresholds_decide_about_the_judges_that_they_were_fitted_on_alone(
     audit, thresholds = str(tmp_path / "audit"), str(tmp_path / "calibration.json")
     assert run(["audit", "sample", *arguments(folder, "--size", "200", "--out", audit)]) == 0
     assert run(["audit", "report", audit, "--truth", str(folder / "truth.jsonl"), "--calibrate", thresholds]) == 0
-    capfd.readouterr()
+    assert (
+        "A passage stands 1.0 times in the rows on average, fewer than 5, and errors cost little: they begin at a"
+        " probability of 0.5, and labels back a precision of 0.33." in capfd.readouterr().out
+    )
     by_them = ["--calibration", thresholds, "--out", str(tmp_path / "built")]
     told = (
         "The thresholds of the calibration were fitted on the scores of noisy noisy@1, while the verdicts are of"
@@ -289,8 +292,9 @@ def test_answers_that_back_no_score_are_said_and_shown_by_the_build(
     assert run(["audit", "sample", *arguments(folder, "--size", "200", "--out", str(tmp_path / "audit"))]) == 0
     report = ["audit", "report", str(tmp_path / "audit"), "--truth", str(tmp_path / "poor.jsonl")]
     capfd.readouterr()
-    assert run([*report, "--calibrate", thresholds, "--precision", "0.9"]) == 0
+    assert run([*report, "--calibrate", thresholds, "--precision", "0.9", "--probability", "0.9"]) == 0
     text = capfd.readouterr().out
+    assert "times in the rows" not in text
     assert "No score holds a precision of 0.9 and of each candidate a probability of 0.9: nothing will be" in text
     some = ["--technique", "relabel-filter", "--calibration", thresholds, "--out", str(tmp_path / "built")]
     assert run(["build", *arguments(folder, "--technique", "remove-hn", *some)]) == 0
