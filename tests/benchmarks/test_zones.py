@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from hf_relabel.builders.audit.draw import LIKELY, SURE
 from hf_relabel.builders.rows import Passage, Row
 from hf_relabel.trainers.losses import MultiPositiveLoss
 from hf_relabel.trainers.passage_pool import Pool, Structure
-from tests.benchmarks.zones_arms import DEFAULT, ORIGINAL, RELABEL, REMOVE_HN, ZONES, cells
+from tests.benchmarks.zones_arms import DEFAULT, LOW, ORIGINAL, RELABEL, REMOVE_HN, ZONES, cells
 from tests.benchmarks.zones_judges import by_audit, shuffled, simulated, too_sure
+from tests.benchmarks.zones_report import default_rule
 from tests.benchmarks.zones_soft import expected, inside, outside, soft_negatives
 
 
@@ -53,6 +55,15 @@ def test_the_default_relabels_what_labels_back_and_nothing_of_a_judge_that_guess
     good = by_audit(simulated(1, 0.7), 400, DEFAULT).scores(of, 0)
     assert of.truth[good == 1].mean() > 0.9
     assert not (by_audit(shuffled(simulated(0.9, 0.7)), 400, DEFAULT).scores(of, 0) == 1).any()
+
+
+def test_the_thresholds_that_are_measured_are_those_of_the_tool() -> None:
+    for rule, wanted in ((DEFAULT, SURE), (LOW[1], LIKELY)):
+        assert (rule.precision, rule.probability) == (wanted.precision, wanted.probability)
+    passage = Passage("p", "", "text")
+    once: Any = SimpleNamespace(rows=[Row("q", "query", (passage,), ())])
+    often: Any = SimpleNamespace(rows=[Row("q", "query", (passage,), (passage,) * 9)])
+    assert (default_rule(once), default_rule(often)) == (LOW[1], DEFAULT)
 
 
 def test_techniques_move_drop_and_keep_by_probability() -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from hf_relabel.builders.audit.draw import LIKELY, wanted_of
+from hf_relabel.builders.audit.reuse import Reuse
 from hf_relabel.builders.cascade.fitting import _bounds
 from hf_relabel.cards.figures.forest import ForestLine, forest_png, points_of
 from hf_relabel.trainers.comparing.compare import CompareReport, report_on
 from hf_relabel.trainers.comparing.measurements import Measurements
 from hf_relabel.trainers.evaluation.significance import MeanDifference, holm, interval_text, mean_difference
 from tests.benchmarks.bench_techniques import part_of
-from tests.benchmarks.zones_arms import JUDGES, LABELS, MINILM_NAME, PROTOTYPE, ZONES, cells
-from tests.benchmarks.zones_judges import KnownSet, Values
+from tests.benchmarks.zones_arms import DEFAULT, JUDGES, LABELS, LOW, MINILM_NAME, PROTOTYPE, ZONES, cells
+from tests.benchmarks.zones_judges import KnownSet, Rule, Values
 from tests.benchmarks.zones_runs import METRIC, kept
 
 LEAST_BACKED = 1 / 3
@@ -220,7 +222,7 @@ def _regrets(sets: Sequence[Found]) -> str:
     """Of what is picked without training: gains over the draws of labels, and what the best arm gains beyond that."""
     lines, totals = [], []
     for found in sets:
-        second = found.half(1)
+        second, default = found.half(1), default_rule(found.known)
         for cell in cells(["regret", "rules", "few rows", "low"]):
             each = None if cell.judge is None else second.difference(cell.judge.name, cell.way.name, "original")
             if cell.judge is None or each is None:
@@ -235,6 +237,8 @@ def _regrets(sets: Sequence[Found]) -> str:
             sure = np.mean([(cell.judge.scores(found.known, seed) == 1).any() for seed in range(each.seeds)])
             regret = 100 * (gains[best] - each.difference)
             totals.append((rule, regret))
+            if rule == default.name:
+                totals.append(("the default", regret))
             interval = interval_text(each.low, each.high)
             audits = f"{each.seeds}, {sure:.0%} with a sure zone"
             lines.append([found.known.name, judge, rule, audits, _points(each), interval, best, f"{regret:.2f}"])
@@ -245,6 +249,14 @@ def _regrets(sets: Sequence[Found]) -> str:
         for rule in dict.fromkeys(of for of, _ in totals)
     ]
     return "\n\n".join([table, *means])
+
+
+def default_rule(known: KnownSet) -> Rule:
+    """What `audit report --calibrate` takes, by how often a passage returns in the rows."""
+    reuse = Reuse()
+    for row in known.rows:
+        reuse.add(row)
+    return LOW[1] if wanted_of(reuse.mean) is LIKELY else DEFAULT
 
 
 def picked(found: Found, judge: str) -> list[str] | None:
