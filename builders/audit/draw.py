@@ -58,7 +58,7 @@ def wanted_note(reuse: float | None) -> str:
     """Why thresholds are where they are, for those who gave none."""
     wanted = wanted_of(reuse)
     then = (
-        f"they begin at a probability of {wanted.probability:g}, and labels back a precision of {wanted.precision:.2g}"
+        f"they begin at a probability of {wanted.probability:g}, and labels back a precision of {wanted.precision:.3g}"
     )
     if reuse is None:
         return f"How often a passage returns in the rows is not known of this sample, so {then}."

@@ -255,7 +255,7 @@ class Calibration(Curve):
         doubtful = "no score is doubtful" if unsure is None else f"scores from {unsure:.4f} on are doubtful"
         each = "" if self.zones.least is None else f" and of each candidate a probability of {self.zones.least:g}"
         return (
-            f"No score holds a precision of {self.zones.wanted:g}{each}: nothing will be relabelled by these"
+            f"No score holds a precision of {self.zones.wanted:.3g}{each}: nothing will be relabelled by these"
             f" thresholds, and {doubtful}. Audit more, ask for less, or use a better judge."
         )
 

@@ -105,7 +105,7 @@ def _zoned_default(
         safe = next((str(name) for name in (Technique.REMOVE_HN, Technique.ORIGINAL) if name in built), now)
         return safe, (
             f"what the thresholds relabel has a precision of {precision['value']:.3f} [{precision['low']:.3f},"
-            f" {high:.3f}], below the {wanted:g} that was wanted. Fit them again"
+            f" {high:.3f}], below the {wanted:.3g} that was wanted. Fit them again"
         )
     return now, "its thresholds decide, and nothing in this audit speaks against them"
 

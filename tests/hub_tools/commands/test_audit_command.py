@@ -265,7 +265,7 @@ def test_thresholds_decide_about_the_judges_that_they_were_fitted_on_alone(
     assert run(["audit", "report", audit, "--truth", str(folder / "truth.jsonl"), "--calibrate", thresholds]) == 0
     assert (
         "A passage stands 1.0 times in the rows on average, fewer than 5, and errors cost little: they begin at a"
-        " probability of 0.5, and labels back a precision of 0.33." in capfd.readouterr().out
+        " probability of 0.5, and labels back a precision of 0.333." in capfd.readouterr().out
     )
     by_them = ["--calibration", thresholds, "--out", str(tmp_path / "built")]
     told = (
