@@ -68,7 +68,7 @@ def test_what_is_no_audit_is_refused(tmp_path: Path) -> None:
         report.write_text(content)
         with pytest.raises(ConfigError, match=r"report.json (holds no audit|cannot be read)"):
             earlier_audit(report)
-    with pytest.raises(ConfigError, match="There is no file or folder .*none.json"):
+    with pytest.raises(ConfigError, match=r"There is no file or folder .*none\.json"):
         earlier_audit(tmp_path / "none.json")
 
 
