@@ -26,7 +26,7 @@ from hf_relabel.builders.sources import Source
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.report import AuditReport
-    from hf_relabel.builders.cascade.calibration import Calibration, Drop
+    from hf_relabel.builders.cascade.calibration import Calibration, Drop, Zones
     from hf_relabel.builders.cascade.suspects import Rows
 
 SELDOM = 5.0
@@ -54,16 +54,15 @@ def wanted_of(reuse: float | None) -> Wanted:
     return LIKELY if reuse is not None and reuse < SELDOM else SURE
 
 
-def wanted_note(reuse: float | None) -> str:
-    """Why thresholds are where they are, for those who gave none."""
-    wanted = wanted_of(reuse)
+def wanted_note(reuse: float | None, zones: Zones) -> str:
+    """What thresholds are to hold, and why, for those who did not give both."""
     then = (
-        f"they begin at a probability of {wanted.probability:g}, and labels back a precision of {wanted.precision:.3g}"
+        f"thresholds are to begin at a probability of {zones.least or 0:g} and hold a precision of {zones.wanted:.3g}"
     )
     if reuse is None:
-        return f"How often a passage returns in the rows is not known of this sample, so {then}."
-    fewer = f"fewer than {SELDOM:g}, and errors cost little" if wanted is LIKELY else "and errors cost much"
-    return f"A passage stands {reuse:.1f} times in the rows on average, {fewer}: {then}."
+        return f"How often a passage returns in the rows is not known of this sample: {then}."
+    why = f"fewer than {SELDOM:g}, so errors cost little" if reuse < SELDOM else "so errors cost much"
+    return f"A passage stands {reuse:.1f} times in the rows on average, {why}: {then}."
 
 
 def draw_audit(

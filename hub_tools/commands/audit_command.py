@@ -213,8 +213,8 @@ def report_command(
         click.echo(f"\n{changed.to_text()}")
     if fitted is not None:
         click.echo(f"\nThresholds are in {calibrate}: {program()} build … --calibration {calibrate}")
-        if precision is None and probability is None:
-            click.echo(wanted_note(sample.reuse))
+        if precision is None or probability is None:
+            click.echo(wanted_note(sample.reuse, fitted.zones))
         tell_idle(fitted.idle_note())
     if written:
         default, why = written

@@ -104,6 +104,7 @@ class AuditStep:
     files: Sequence[str]
     report: AuditReport | None = None
     calibration: str | None = None
+    wanted: str | None = None
     note: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,6 +124,8 @@ class AuditStep:
         click.echo(self.report.to_text())
         if self.calibration is not None:
             click.echo(f"\nThresholds are in {self.calibration}.")
+            if self.wanted is not None:
+                click.echo(self.wanted)
             tell_idle(self.note)
 
 
@@ -136,7 +139,7 @@ def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by
         ConfigError: the answers are to a sample of other judgements, or too few to fit thresholds on.
         BadRow: a file of answers cannot be read.
     """
-    from hf_relabel.builders.audit.draw import calibrate
+    from hf_relabel.builders.audit.draw import calibrate, wanted_note
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.cascade.calibration import Calibration
 
@@ -151,7 +154,8 @@ def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by
     how = settings.model_dump(include={"precision", "probability", "method", "drop"})
     calibration = calibrate(sample, report, **how)
     calibration.write(folder / CALIBRATION_NAME)
-    return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME), calibration.idle_note())
+    wanted = None if settings.probability is not None else wanted_note(sample.reuse, calibration.zones)
+    return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME), wanted, calibration.idle_note())
 
 
 def _sample_of(

@@ -264,8 +264,8 @@ def test_thresholds_decide_about_the_judges_that_they_were_fitted_on_alone(
     assert run(["audit", "sample", *arguments(folder, "--size", "200", "--out", audit)]) == 0
     assert run(["audit", "report", audit, "--truth", str(folder / "truth.jsonl"), "--calibrate", thresholds]) == 0
     assert (
-        "A passage stands 1.0 times in the rows on average, fewer than 5, and errors cost little: they begin at a"
-        " probability of 0.5, and labels back a precision of 0.333." in capfd.readouterr().out
+        "A passage stands 1.0 times in the rows on average, fewer than 5, so errors cost little: thresholds are to"
+        " begin at a probability of 0.5 and hold a precision of 0.333." in capfd.readouterr().out
     )
     by_them = ["--calibration", thresholds, "--out", str(tmp_path / "built")]
     told = (
@@ -498,6 +498,12 @@ def test_a_job_takes_a_truth_file_in_place_of_people(
     assert "400 of 400 candidates answered" in capfd.readouterr().out
     manifest = read_manifest(tmp_path / "built")
     assert set(manifest["evidence"]) == {"audit"}
+
+    for given, told in (({}, True), ({"probability": 0.9}, False)):
+        wanted = {**audit, "out": str(tmp_path / f"audit {told}"), "precision": 0.6, **given}
+        assert run(["run", write_job(folder, tmp_path, audit=wanted, build={"out": str(tmp_path / f"{told}")})]) == 0
+        shown = "errors cost little: thresholds are to begin at a probability of 0.5 and hold a precision of 0.6."
+        assert (shown in capfd.readouterr().out) is told
     assert manifest["settings"]["default_config"] == "remove-hn"
 
 
