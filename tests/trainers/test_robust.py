@@ -215,6 +215,7 @@ def test_the_floor_of_debiased_is_a_cosines() -> None:
     ("robust", "problem"),
     [
         ({"name": "gce", "q": 0}, "`loss.robust.q`"),
+        ({"name": "gce", "q": 1e-300}, "`loss.robust.q`"),
         ({"name": "debiased", "tau_plus": 1}, "`loss.robust.tau_plus`"),
         ({"name": "ccr", "weight": 1}, "there is no such setting. There is name,"),
         ({"name": "gse"}, "'gse'.*debiased, gce, ccr, label-weakening"),

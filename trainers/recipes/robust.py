@@ -39,11 +39,12 @@ class GeneralisedCrossEntropy(Settings):
     the mean absolute error. A row that the model finds unlikely weighs P^q of what it does in InfoNCE.
 
     Attributes:
-        q: in (0, 1]; .7 is what other papers take it at. The paper's truncated form is left out.
+        q: from 1e-9 to 1, as single precision ends nearer to 0; .7 is what other papers take it at. The paper's
+            truncated form is left out.
     """
 
     name: Literal["gce"] = "gce"
-    q: float = Field(default=0.7, gt=0, le=1)
+    q: float = Field(default=0.7, ge=1e-9, le=1)
 
 
 class ConfidenceRegularised(Settings):
