@@ -19,7 +19,8 @@ class Reuse:
     """In how many places of the rows a passage stands, on average; its text counts, not its id.
 
     Exact up to `most` passages; beyond that of a sample of them, those with the smallest hashes (adaptive sampling,
-    Flajolet 1990), so that memory is bounded: with 10,000 or more of them the mean is off by 2 % or so.
+    Flajolet 1990), so that memory is bounded. Of a sample of 10,000 the mean is off by a percent or two, and by more
+    where a few passages stand in thousands of rows.
     """
 
     def __init__(self, most: int = 20_000) -> None:
