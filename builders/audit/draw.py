@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from hf_relabel.builders.audit.report import AuditReport
     from hf_relabel.builders.cascade.calibration import Calibration, Drop, Zones
     from hf_relabel.builders.cascade.suspects import Rows
+
+logger = logging.getLogger(__name__)
 
 SELDOM = 5.0
 """Passages that stand in fewer places of the rows, on average, return seldom."""
@@ -56,13 +59,25 @@ def wanted_of(reuse: float | None) -> Wanted:
 
 def wanted_note(reuse: float | None, zones: Zones) -> str:
     """What thresholds are to hold, and why, for those who did not give both."""
-    then = (
-        f"thresholds are to begin at a probability of {zones.least or 0:g} and hold a precision of {zones.wanted:.3g}"
-    )
+    each = "" if zones.least is None else f"have a probability of {zones.least:g} or more, and "
+    then = f"what is relabelled is to {each}hold a precision of {zones.wanted:.3g} by the labels"
     if reuse is None:
         return f"How often a passage returns in the rows is not known of this sample: {then}."
     why = f"fewer than {SELDOM:g}, so errors cost little" if reuse < SELDOM else "so errors cost much"
     return f"A passage stands {reuse:.1f} times in the rows on average, {why}: {then}."
+
+
+def check_reuse(calibration: Calibration, reuse: float | None) -> None:
+    """Warn where thresholds of rows whose passages seldom return decide about rows whose passages return often."""
+    zones = calibration.zones
+    is_low = zones.at is None and (zones.wanted < SURE.precision or (zones.least or 0) < SURE.probability)
+    if is_low and calibration.reuse is not None and reuse is not None and calibration.reuse < SELDOM <= reuse:
+        logger.warning(
+            "The thresholds were fitted on rows in which a passage stands %.1f times on average, where errors cost"
+            " little. In these rows it stands %.1f times, where they cost much: draw an audit of these.",
+            calibration.reuse,
+            reuse,
+        )
 
 
 def draw_audit(
@@ -214,4 +229,4 @@ def calibrate(
         probability=(wanted.probability if probability is None else probability) or None,
         drop=drop,
     )
-    return fitted.model_copy(update={"seed": sample.seed, "stages": sample.stages})
+    return fitted.model_copy(update={"seed": sample.seed, "stages": sample.stages, "reuse": sample.reuse})

@@ -189,6 +189,8 @@ class Calibration(Curve):
         seed: of the audit's sample that the labels are of; None where they are of none. Another audit, of what the
             thresholds relabel, has to draw by another.
         stages: of the run that the labels are of, as it records them; None where that is not known.
+        reuse: how often a passage returns in the rows that they are of, see `hf_relabel.builders.audit.reuse`; None
+            where that is not known.
     """
 
     version: Literal[1] = 1
@@ -201,6 +203,7 @@ class Calibration(Curve):
     brier_before: float
     seed: int | None = None
     stages: tuple[dict[str, Any], ...] | None = None
+    reuse: float | None = None
 
     def at(self, probability: float) -> Calibration:
         """The same with a sure zone that begins at a calibrated probability, whatever precision was wanted.
@@ -247,16 +250,19 @@ class Calibration(Curve):
             then="Audit these verdicts and fit thresholds of their own, or take the run that was audited.",
         )
 
-    def idle_note(self) -> str | None:
-        """What to say where no score is sure; None where some is."""
+    def note(self) -> str:
+        """Where the thresholds are; where no score is sure, why."""
         if self.zones.sure is not None:
-            return None
+            below = (
+                "" if self.zones.unsure in (None, self.zones.sure) else f", doubtful from {self.zones.unsure:.4f} on"
+            )
+            return f"Candidates with a score from {self.zones.sure:.4f} on are relabelled{below}."
         unsure = self.zones.unsure
         doubtful = "no score is doubtful" if unsure is None else f"scores from {unsure:.4f} on are doubtful"
         each = "" if self.zones.least is None else f" and of each candidate a probability of {self.zones.least:g}"
         return (
-            f"No score holds a precision of {self.zones.wanted:.3g}{each}: nothing will be relabelled by these"
-            f" thresholds, and {doubtful}. Audit more, ask for less, or use a better judge."
+            f"No score is backed to hold a precision of {self.zones.wanted:.3g}{each}: nothing will be relabelled by"
+            f" these thresholds, and {doubtful}. Audit more, ask for less, or use a better judge."
         )
 
     @classmethod

@@ -43,8 +43,8 @@ def build_notes(manifest: Mapping[str, Any], gone: Sequence[str]) -> Iterator[st
     if zones and zones["sure"] is None:
         each = f" and of each candidate a probability of {zones['least']:g}" if zones.get("least") else ""
         yield (
-            f"By the calibration no score holds a precision of {zones['wanted']:.3g}{each}: nothing was relabelled by"
-            f" it.{_without_sure(totals)}"
+            f"By the calibration no score is backed to hold a precision of {zones['wanted']:.3g}{each}: nothing was"
+            f" relabelled by it.{_without_sure(totals)}"
         )
 
 

@@ -54,6 +54,9 @@ class AuditSettings(Settings):
             raise ValueError("give `answers` or `truth`, not both")
         if self.precision is not None and not self.is_answered:
             raise ValueError("`precision` needs `answers` or `truth` to fit thresholds on")
+        alone = sorted({"probability", "method", "drop"} & self.model_fields_set) if self.precision is None else []
+        if alone:
+            raise ValueError(f"`{alone[0]}` is of thresholds: give `precision` too, which fits them")
         return self
 
 

@@ -33,7 +33,7 @@ def _count(manifest: Mapping[str, Any], outcome: Outcome) -> int:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:g} %"
+    return f"{100 * share:.3g} %"
 
 
 def _relabelled(zones: Mapping[str, Any], labels: int, count: int) -> str:
@@ -47,8 +47,10 @@ def _relabelled(zones: Mapping[str, Any], labels: int, count: int) -> str:
             f"Relabelled: none. No score is backed to have a precision of {_percent(zones['wanted'])} ({backed}){each}."
         )
     begin = f"Relabelled: {count:,} candidates with a score from {zones['sure']:.4f} on"
-    begin += f", each with a calibrated probability of {zones['least']:g} or more" if zones.get("least") else ""
-    begin += "." if at is None else f", which stands for a calibrated probability of {at:g}."
+    if at is not None:
+        begin += f", which stands for a calibrated probability of {at:g}."
+    else:
+        begin += f", each with a calibrated probability of {zones['least']:g} or more." if zones.get("least") else "."
     if not zones["wanted"]:
         return f"{begin} How precise that is the labels were not asked."
     return f"{begin} At least {_percent(zones['wanted'])} of such are false negatives ({backed})."

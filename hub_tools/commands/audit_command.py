@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from hf_relabel.builders.messages.program import program
-from hf_relabel.hub_tools.commands.audit_step import drawn_sample, export, read_all_answers, show_sample, tell_idle
+from hf_relabel.hub_tools.commands.audit_step import drawn_sample, export, read_all_answers, show_sample
 from hf_relabel.hub_tools.commands.common import (
     FOLDER,
     NumberIn,
@@ -109,7 +109,7 @@ def sample_command(
         sample = drawn_sample(source, journal, Path(out), **how)
     written = [export(sample, Path(out), name, people) for name in formats or ("csv",)]
     if as_json:
-        print_json({"size": len(sample.items), "strata": len(sample.strata), "files": written})
+        print_json({"size": len(sample.items), "strata": len(sample.strata), "reuse": sample.reuse, "files": written})
         return
     show_sample(sample, written, f"{program()} audit report {out} FILE …")
 
@@ -122,14 +122,14 @@ def sample_command(
 @click.option(
     "--precision",
     type=NumberIn(0, 1, min_open=True, max_open=True),
-    help="Of what the thresholds relabel, backed by the answers with 95 % confidence: 0.8, or 0.33 where a passage"
-    " stands fewer than 5 times in the rows on average, unless given.",
+    help="Of what the thresholds relabel, backed by the answers with 95 % confidence. Unless given 0.8, or a third"
+    " where a passage stands fewer than 5 times in the rows on average.",
 )
 @click.option(
     "--probability",
     type=NumberIn(0, 1, max_open=True),
-    help="Least of each candidate that they relabel, by the fitted curve; 0 for none: 0.9, or 0.5 of such rows, unless"
-    " given.",
+    help="Least of each candidate that they relabel, by the fitted curve; 0 for none. Unless given 0.9, or 0.5 where a"
+    " passage stands fewer than 5 times.",
 )
 @click.option(
     "--method", default="auto", show_default=True, type=click.Choice(["auto", "isotonic", "platt"]), help="How to fit."
@@ -215,7 +215,7 @@ def report_command(
         click.echo(f"\nThresholds are in {calibrate}: {program()} build … --calibration {calibrate}")
         if precision is None or probability is None:
             click.echo(wanted_note(sample.reuse, fitted.zones))
-        tell_idle(fitted.idle_note())
+        click.echo(fitted.note())
     if written:
         default, why = written
         click.echo(f"\nWritten to {built}; its default config is {default}: {why}.")

@@ -57,7 +57,8 @@ def show_sample(sample: AuditSample, written: Sequence[str], then: str) -> None:
     """Print where the files for people are, and how their answers go back."""
     click.echo(
         f"{counted(len(sample.items), 'candidate')} of {counted(len(sample.strata), 'stratum', 'strata')}."
-        " Files for people:"
+        + ("" if sample.reuse is None else f" A passage stands {sample.reuse:.1f} times in the rows on average.")
+        + " Files for people:"
     )
     for path in written:
         click.echo(f"  {path}")
@@ -91,11 +92,6 @@ def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | Non
     return answers.read_all_answers(files, sample)
 
 
-def tell_idle(note: str | None) -> None:
-    if note is not None:
-        click.echo(note)
-
-
 @dataclass(frozen=True)
 class AuditStep:
     """What the step did: `report` and `calibration` (a file, and what to say of it) once there are answers."""
@@ -126,7 +122,7 @@ class AuditStep:
             click.echo(f"\nThresholds are in {self.calibration}.")
             if self.wanted is not None:
                 click.echo(self.wanted)
-            tell_idle(self.note)
+            click.echo(self.note)
 
 
 def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by: str | None) -> AuditStep:
@@ -155,7 +151,7 @@ def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by
     calibration = calibrate(sample, report, **how)
     calibration.write(folder / CALIBRATION_NAME)
     wanted = None if settings.probability is not None else wanted_note(sample.reuse, calibration.zones)
-    return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME), wanted, calibration.idle_note())
+    return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME), wanted, calibration.note())
 
 
 def _sample_of(

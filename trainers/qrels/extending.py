@@ -9,6 +9,7 @@ with Journal("journal.sqlite", write=False) as journal:
 from __future__ import annotations
 
 import filecmp
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -49,6 +50,10 @@ if TYPE_CHECKING:
     from hf_relabel.builders.journal.store import Journal
 
 POOL_NAME, QRELS_NAME, JUDGED_NAME = "pool.jsonl", "qrels.parquet", "judged.parquet"
+logger = logging.getLogger(__name__)
+
+LEAST_WANTED = 0.5
+"""Precision of thresholds below which a warning is due."""
 AUDITED = 2_000
 """Candidates at most that are looked up in a truth file; where the pool has more, a stratified sample of it."""
 
@@ -170,6 +175,12 @@ def extend(
     """
     if truth is not None and audit is not None:
         raise ConfigError("Give either a truth file or an audit, not both.")
+    if calibration is not None and calibration.zones.wanted < LEAST_WANTED:
+        logger.warning(
+            "The thresholds are backed to hold a precision of %.3g only: enough to train on, little for a test set. Fit"
+            " them again with --precision 0.9 --probability 0.9.",
+            calibration.zones.wanted,
+        )
     source = work.source() if work.rows else None
     settings = run_of(source, journal, run).settings if source is not None and journal is not None else None
     judged = _judged(work, source, journal, settings, calibration, min_judged)

@@ -199,7 +199,7 @@ def test_where_no_score_is_likely_nothing_is_dropped_by_that_rule() -> None:
     zones = fitted.zones
     assert (zones.sure, zones.unsure, zones.kept, zones.backed) == (None, None, 0, 0)
     assert zones.zone(1.0) == "clear"
-    assert "no score is doubtful" in str(fitted.idle_note())
+    assert "no score is doubtful" in str(fitted.note())
 
 
 def test_few_labels_promise_little() -> None:

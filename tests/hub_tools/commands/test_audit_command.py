@@ -264,8 +264,9 @@ def test_thresholds_decide_about_the_judges_that_they_were_fitted_on_alone(
     assert run(["audit", "sample", *arguments(folder, "--size", "200", "--out", audit)]) == 0
     assert run(["audit", "report", audit, "--truth", str(folder / "truth.jsonl"), "--calibrate", thresholds]) == 0
     assert (
-        "A passage stands 1.0 times in the rows on average, fewer than 5, so errors cost little: thresholds are to"
-        " begin at a probability of 0.5 and hold a precision of 0.333." in capfd.readouterr().out
+        "A passage stands 1.0 times in the rows on average, fewer than 5, so errors cost little: what is"
+        " relabelled is to have a probability of 0.5 or more, and hold a precision of 0.333 by the labels."
+        in capfd.readouterr().out
     )
     by_them = ["--calibration", thresholds, "--out", str(tmp_path / "built")]
     told = (
@@ -295,13 +296,16 @@ def test_answers_that_back_no_score_are_said_and_shown_by_the_build(
     assert run([*report, "--calibrate", thresholds, "--precision", "0.9", "--probability", "0.9"]) == 0
     text = capfd.readouterr().out
     assert "times in the rows" not in text
-    assert "No score holds a precision of 0.9 and of each candidate a probability of 0.9: nothing will be" in text
+    assert (
+        "No score is backed to hold a precision of 0.9 and of each candidate a probability of 0.9: nothing will be"
+        in text
+    )
     some = ["--technique", "relabel-filter", "--calibration", thresholds, "--out", str(tmp_path / "built")]
     assert run(["build", *arguments(folder, "--technique", "remove-hn", *some)]) == 0
     text = capfd.readouterr().out
     assert (
-        "By the calibration no score holds a precision of 0.9 and of each candidate a probability of 0.9: nothing was"
-        " relabelled by it. Left out: by remove-hn only " in text
+        "By the calibration no score is backed to hold a precision of 0.9 and of each candidate a probability of 0.9:"
+        " nothing was relabelled by it. Left out: by remove-hn only " in text
     )
     dropped = {
         name: {reason: count for reason, count in counts["total"]["dropped"].items() if count}
@@ -502,7 +506,7 @@ def test_a_job_takes_a_truth_file_in_place_of_people(
     for given, told in (({}, True), ({"probability": 0.9}, False)):
         wanted = {**audit, "out": str(tmp_path / f"audit {told}"), "precision": 0.6, **given}
         assert run(["run", write_job(folder, tmp_path, audit=wanted, build={"out": str(tmp_path / f"{told}")})]) == 0
-        shown = "errors cost little: thresholds are to begin at a probability of 0.5 and hold a precision of 0.6."
+        shown = "is relabelled is to have a probability of 0.5 or more, and hold a precision of 0.6 by the labels."
         assert (shown in capfd.readouterr().out) is told
     assert manifest["settings"]["default_config"] == "remove-hn"
 
@@ -569,6 +573,7 @@ def test_judges_weigh_as_much_as_an_audit_found_them_worth(
     [
         ({"audit": {"out": "a", "answers": ["b.csv"], "truth": "t"}}, "give `answers` or `truth`, not both"),
         ({"audit": {"out": "a", "precision": 0.9}}, "`precision` needs `answers` or `truth`"),
+        ({"audit": {"out": "a", "truth": "t", "probability": 0.5}}, "`probability` is of thresholds: give `precision`"),
         ({"audit": {"out": "a", "export": ["word"]}}, "audit.export"),
         ({"audit": {"out": "a", "truth": "t"}, "push": {"repo": "u/r"}}, "needs `build`, so that `push` can show it"),
         (
@@ -638,3 +643,31 @@ def test_a_student_learns_from_an_audit_and_judges(
     assert stage["asked"] == 480
     assert run(["student", *rows, "--out", student]) == 2
     assert "Say what to learn from" in capfd.readouterr().err
+
+
+def test_thresholds_of_rows_whose_passages_seldom_return_do_not_pass_in_silence_on_rows_whose_passages_do(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    audit, thresholds = str(tmp_path / "audit"), tmp_path / "calibration.json"
+    assert run(["audit", "sample", *arguments(folder, "--size", "200", "--out", audit)]) == 0
+    assert "A passage stands 1.0 times in the rows on average." in capfd.readouterr().out
+    fitted = ["audit", "report", audit, "--truth", str(folder / "truth.jsonl"), "--calibrate", str(thresholds)]
+    assert run(fitted) == 0
+    assert "Candidates with a score from 0." in capfd.readouterr().out
+    build = ["build", *arguments(folder, "--calibration", str(thresholds))]
+    assert run([*build, "--out", str(tmp_path / "same")]) == 0
+    assert "draw an audit of these" not in caplog.text
+
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    often = [{**row, "negative_passages": rows[n % 20]["negative_passages"]} for n, row in enumerate(rows)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, often)))
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        judge(open_source(tmp_path / "rows.jsonl"), [Stage("noisy", NoisyScores())], journal)
+    build = ["build", *arguments(tmp_path, "--calibration", str(thresholds))]
+    assert run([*build, "--out", str(tmp_path / "often")]) == 0
+    assert "a passage stands 1.0 times on average, where errors cost little. In these rows it stands 5.9" in caplog.text
+
+    caplog.clear()
+    assert run([*fitted, "--precision", "0.8", "--probability", "0.9"]) == 0
+    assert run([*build, "--out", str(tmp_path / "sure")]) == 0
+    assert not caplog.text

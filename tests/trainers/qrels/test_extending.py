@@ -184,7 +184,9 @@ def thresholds(sure: float | None) -> Calibration:
     return Calibration(zones=zones, bins=bins, brier=0, brier_before=0, **fitted)
 
 
-def test_by_a_calibration_only_what_is_sure_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_a_calibration_only_what_is_sure_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tiny_set(tmp_path)
     work = pool_documents(folder, [str(tmp_path / "first.trec")], tmp_path / "out")
     scores = {"x": 0.9, "a2": 0.8, "b2": 0.7, "y": 0.1}
@@ -193,6 +195,10 @@ def test_by_a_calibration_only_what_is_sure_is_added(tmp_path: Path, monkeypatch
     with Journal(journal, write=False) as kept:
         by_label = extend(work, kept)
         report = extend(work, kept, calibration=thresholds(0.75))
+        assert "little for a test set" not in caplog.text
+        low = thresholds(0.75)
+        extend(work, kept, calibration=low.model_copy(update={"zones": low.zones.model_copy(update={"wanted": 1 / 3})}))
+        assert "a precision of 0.333 only: enough to train on, little for a test set" in caplog.text
         assert extend(work, kept, calibration=thresholds(None)).found.total == 1, "the copy, which needs no judge"
         extend(work, kept, calibration=thresholds(0.75))
     assert (by_label.found.judged, report.found.judged) == (5, 3)
