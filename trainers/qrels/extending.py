@@ -23,6 +23,7 @@ from hf_relabel.builders.cascade.verdicts import verdicts
 from hf_relabel.builders.disk.atomic_file import writes
 from hf_relabel.builders.disk.atomic_folder import check_place, link_or_copy, new_folder
 from hf_relabel.builders.errors import ConfigError
+from hf_relabel.builders.messages.spelling import argument
 from hf_relabel.builders.qrels.collection import Collection, Findings, find, read_collection, read_grades
 from hf_relabel.builders.qrels.merging import (
     Judged,
@@ -178,8 +179,10 @@ def extend(
     if calibration is not None and calibration.zones.wanted < LEAST_WANTED:
         logger.warning(
             "The thresholds are backed to hold a precision of %.3g only: enough to train on, little for a test set. Fit"
-            " them again with --precision 0.9 --probability 0.9.",
+            " them again with %s and %s.",
             calibration.zones.wanted,
+            argument("precision", 0.9),
+            argument("probability", 0.9),
         )
     source = work.source() if work.rows else None
     settings = run_of(source, journal, run).settings if source is not None and journal is not None else None
