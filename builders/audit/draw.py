@@ -27,7 +27,7 @@ from hf_relabel.builders.sources import Source
 
 if TYPE_CHECKING:
     from hf_relabel.builders.audit.report import AuditReport
-    from hf_relabel.builders.cascade.calibration import Calibration, Drop, Zones
+    from hf_relabel.builders.cascade.calibration import Calibration, Drop
     from hf_relabel.builders.cascade.suspects import Rows
 
 logger = logging.getLogger(__name__)
@@ -57,8 +57,9 @@ def wanted_of(reuse: float | None) -> Wanted:
     return LIKELY if reuse is not None and reuse < SELDOM else SURE
 
 
-def wanted_note(reuse: float | None, zones: Zones) -> str:
+def wanted_note(calibration: Calibration) -> str:
     """What thresholds are to hold, and why, for those who did not give both."""
+    reuse, zones = calibration.reuse, calibration.zones
     each = "" if zones.least is None else f"have a probability of {zones.least:g} or more, and "
     then = f"what is relabelled is to {each}hold a precision of {zones.wanted:.3g} by the labels"
     if reuse is None:
@@ -67,11 +68,17 @@ def wanted_note(reuse: float | None, zones: Zones) -> str:
     return f"A passage stands {reuse:.1f} times in the rows on average, {why}: {then}."
 
 
-def check_reuse(calibration: Calibration, reuse: float | None) -> None:
-    """Warn where thresholds of rows whose passages seldom return decide about rows whose passages return often."""
+def of_seldom(calibration: Calibration | None) -> bool:
+    """Whether thresholds are only for rows whose passages seldom return, so that they are to be counted."""
+    if calibration is None or calibration.reuse is None or calibration.reuse >= SELDOM:
+        return False
     zones = calibration.zones
-    is_low = zones.at is None and (zones.wanted < SURE.precision or (zones.least or 0) < SURE.probability)
-    if is_low and calibration.reuse is not None and reuse is not None and calibration.reuse < SELDOM <= reuse:
+    return zones.at is None and (zones.wanted < SURE.precision or (zones.least or 0) < SURE.probability)
+
+
+def check_reuse(calibration: Calibration | None, reuse: float | None) -> None:
+    """Warn where thresholds of rows whose passages seldom return decide about rows whose passages return often."""
+    if calibration is not None and of_seldom(calibration) and reuse is not None and reuse >= SELDOM:
         logger.warning(
             "The thresholds were fitted on rows in which a passage stands %.1f times on average, where errors cost"
             " little. In these rows it stands %.1f times, where they cost much: draw an audit of these.",
@@ -115,7 +122,7 @@ def draw_audit(
     reuse = Reuse()
 
     def read(wanted: frozenset[int] | None) -> Iterator[JudgedCandidate]:
-        rows = _Counted(source, reuse) if wanted is None else _Only(source, wanted)
+        rows = Counted(source, reuse) if wanted is None else _Only(source, wanted)
         for number, candidate in enumerate(judged_candidates(rows, journal, calibration, settings), start=1):
             yield candidate
             if progress is not None and wanted is None:
@@ -126,7 +133,7 @@ def draw_audit(
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
+class Counted:
     """The rows of a source, whose passages are counted on the way."""
 
     source: Rows

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_relabel.builders.audit.draw import check_reuse
+from hf_relabel.builders.audit.draw import Counted, check_reuse, of_seldom
 from hf_relabel.builders.audit.reuse import Reuse
 from hf_relabel.builders.cascade.judged_share import ENOUGH, judged_enough
 from hf_relabel.builders.cascade.run_choice import run_of, telling_of_others
@@ -132,9 +132,9 @@ def _build(
     run = used.settings
     stages = stages_of_run(run)
     calibration = calibration_for(run, settings)
-    decided, reuse = verdicts(source, journal, run, calibration=calibration), Reuse()
-    if calibration is not None:
-        decided = _reuse_counted(decided, reuse)
+    reuse = Reuse()
+    rows = Counted(source, reuse) if of_seldom(calibration) else source
+    decided = verdicts(rows, journal, run, calibration=calibration)
     with telling_of_others(source, journal, used):
         report = write_configs(
             counted_rows(judged_enough(decided, source.name, journal, settings.min_judged, told_run(used)), progress),
@@ -154,17 +154,8 @@ def _build(
             views=views_of_settings(settings, scored=source.scored),
             beside=formats_of(settings, source, source.records),
         )
-    if calibration is not None:
-        check_reuse(calibration, reuse.mean)
+    check_reuse(calibration, reuse.mean)
     return replace(report, run=used)
-
-
-def _reuse_counted(
-    items: Iterable[tuple[NumberedRow, list[Verdict]]], reuse: Reuse
-) -> Iterator[tuple[NumberedRow, list[Verdict]]]:
-    for numbered, of_row in items:
-        reuse.add(numbered.row)
-        yield numbered, of_row
 
 
 def run_to_build(source: Source, journal: Journal, settings: BuildSettings, number: int | None) -> Run:

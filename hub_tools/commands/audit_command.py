@@ -10,7 +10,13 @@ import click
 from click.core import ParameterSource
 
 from hf_relabel.builders.messages.program import program
-from hf_relabel.hub_tools.commands.audit_step import drawn_sample, export, read_all_answers, show_sample
+from hf_relabel.hub_tools.commands.audit_step import (
+    drawn_sample,
+    export,
+    read_all_answers,
+    show_sample,
+    threshold_notes,
+)
 from hf_relabel.hub_tools.commands.common import (
     FOLDER,
     NumberIn,
@@ -178,7 +184,6 @@ def report_command(
     out from what its judges call better and from the errors that the earlier audit found in them.
     """
     command_needs("audit")
-    from hf_relabel.builders.audit.draw import wanted_note
     from hf_relabel.builders.audit.drift import drift
     from hf_relabel.builders.audit.expected import Called, expected_share
     from hf_relabel.builders.audit.report import audit_report
@@ -213,9 +218,7 @@ def report_command(
         click.echo(f"\n{changed.to_text()}")
     if fitted is not None:
         click.echo(f"\nThresholds are in {calibrate}: {program()} build … --calibration {calibrate}")
-        if precision is None or probability is None:
-            click.echo(wanted_note(sample.reuse, fitted.zones))
-        click.echo(fitted.note())
+        click.echo(threshold_notes(fitted, by_default=None in (precision, probability)))
     if written:
         default, why = written
         click.echo(f"\nWritten to {built}; its default config is {default}: {why}.")

@@ -92,6 +92,13 @@ def read_all_answers(sample: AuditSample, files: Sequence[str], truth: str | Non
     return answers.read_all_answers(files, sample)
 
 
+def threshold_notes(calibration: Calibration, *, by_default: bool) -> str:
+    """Where thresholds are; before that, where not all of it was given, what they are to hold."""
+    from hf_relabel.builders.audit.draw import wanted_note
+
+    return f"{wanted_note(calibration)}\n{calibration.note()}" if by_default else calibration.note()
+
+
 @dataclass(frozen=True)
 class AuditStep:
     """What the step did: `report` and `calibration` (a file, and what to say of it) once there are answers."""
@@ -100,7 +107,6 @@ class AuditStep:
     files: Sequence[str]
     report: AuditReport | None = None
     calibration: str | None = None
-    wanted: str | None = None
     note: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,8 +126,6 @@ class AuditStep:
         click.echo(self.report.to_text())
         if self.calibration is not None:
             click.echo(f"\nThresholds are in {self.calibration}.")
-            if self.wanted is not None:
-                click.echo(self.wanted)
             click.echo(self.note)
 
 
@@ -135,7 +139,7 @@ def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by
         ConfigError: the answers are to a sample of other judgements, or too few to fit thresholds on.
         BadRow: a file of answers cannot be read.
     """
-    from hf_relabel.builders.audit.draw import calibrate, wanted_note
+    from hf_relabel.builders.audit.draw import calibrate
     from hf_relabel.builders.audit.report import audit_report
     from hf_relabel.builders.cascade.calibration import Calibration
 
@@ -150,8 +154,8 @@ def run_step(settings: AuditSettings, source: Source, journal: Journal, built_by
     how = settings.model_dump(include={"precision", "probability", "method", "drop"})
     calibration = calibrate(sample, report, **how)
     calibration.write(folder / CALIBRATION_NAME)
-    wanted = None if settings.probability is not None else wanted_note(sample.reuse, calibration.zones)
-    return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME), wanted, calibration.note())
+    note = threshold_notes(calibration, by_default=settings.probability is None)
+    return AuditStep(sample, files, report, str(folder / CALIBRATION_NAME), note)
 
 
 def _sample_of(

@@ -97,8 +97,8 @@ class KeptInBucket:
             JobError: the Hub would not take it, or another run saves into the same bucket.
         """
 
-        def send(copy: Path) -> None:
-            self._send(lambda: self._send_journal(copy))
+        def send(copy: Path, digest: str) -> None:
+            self._send(lambda: self._send_journal(copy, digest))
 
         sent = send_changed(self.folder / self.journal, self._saved, send)
         if sent is None:
@@ -133,9 +133,9 @@ class KeptInBucket:
             through=(ServiceAway,),
         )
 
-    def _send_journal(self, copy: Path) -> None:
+    def _send_journal(self, copy: Path, digest: str) -> None:
         self._refuse_another_run()
-        self._tried.add(digest_of(copy))
+        self._tried.add(digest)
         self.api.batch_bucket_files(self.repo_id, add=[(str(copy), f"{WORK}/{self.journal}")])
         self._there = self._journal_there()
         self._tried.clear()

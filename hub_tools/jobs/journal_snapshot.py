@@ -42,12 +42,12 @@ def digest_of(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def send_changed(path: Path, saved: str | None, send: Callable[[Path], None]) -> tuple[int, str] | None:
+def send_changed(path: Path, saved: str | None, send: Callable[[Path, str], None]) -> tuple[int, str] | None:
     """Send a copy of a journal as it is now, written to or not.
 
     Args:
         saved: digest of what was sent last; None where nothing was.
-        send: is given the copy, which is gone afterwards.
+        send: is given the copy, which is gone afterwards, and its digest.
 
     Returns:
         How many judgements it holds, and its digest; None where nothing is new, or there is no journal.
@@ -60,5 +60,5 @@ def send_changed(path: Path, saved: str | None, send: Callable[[Path], None]) ->
         digest = digest_of(copy)
         if digest == saved:
             return None
-        send(copy)
+        send(copy, digest)
     return judgements, digest

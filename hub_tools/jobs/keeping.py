@@ -98,8 +98,8 @@ class Kept:
             JobError: the Hub would not take it, or another run saves into the same repository.
         """
 
-        def send(copy: Path) -> None:
-            self._tried.add(digest_of(copy))
+        def send(copy: Path, digest: str) -> None:
+            self._tried.add(digest)
             self._send(lambda: self._send_journal(copy))
             self._tried.clear()
 
